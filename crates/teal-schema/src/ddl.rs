@@ -1,0 +1,93 @@
+use std::fmt::Write as _;
+
+use crate::{Column, QualifiedName, Table, quote_ident, quote_string};
+
+/// The statement that creates `table` as `name`. `name` is given apart from the table because the
+/// same layout is also built under other names: in a shadow database, as a staging table.
+///
+/// `extra_settings` are storage settings that come on top of the table's own.
+pub fn create_table(
+    table: &Table,
+    name: &QualifiedName,
+    extra_settings: &[(&str, &str)],
+) -> String {
+    let columns = table.columns.iter().map(column_ddl);
+    let indexes = table.indexes.iter().map(|index| {
+        format!(
+            "INDEX {} {} TYPE {} GRANULARITY {}",
+            quote_ident(&index.name),
+            index.expression,
+            index.index_type,
+            index.granularity
+        )
+    });
+    let projections = table.projections.iter().map(|projection| {
+        format!("PROJECTION {} ({})", quote_ident(&projection.name), projection.body)
+    });
+    let body = columns.chain(indexes).chain(projections).collect::<Vec<_>>().join(",\n    ");
+
+    let mut sql =
+        format!("CREATE TABLE {}\n(\n    {body}\n)\nENGINE = {}", name.sql(), table.engine);
+    let mut clause = |keyword: &str, text: &Option<String>| {
+        if let Some(text) = text {
+            let _ = write!(sql, "\n{keyword} {text}");
+        }
+    };
+    clause("PARTITION BY", &table.partition_by);
+    clause("PRIMARY KEY", &table.primary_key);
+    if table.engine.is_merge_tree() {
+        clause("ORDER BY", &Some(sorting_key(table)));
+    }
+    clause("SAMPLE BY", &table.sample_by);
+    clause("TTL", &table.ttl);
+    let settings = table
+        .settings
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .chain(extra_settings.iter().copied())
+        .map(|(name, value)| format!("{name} = {}", setting_value(value)))
+        .collect::<Vec<_>>();
+    if !settings.is_empty() {
+        clause("SETTINGS", &Some(settings.join(", ")));
+    }
+    clause("COMMENT", &table.comment.as_deref().map(quote_string));
+    sql
+}
+
+/// The statement that creates a materialized view which forwards `select` to `target`.
+pub fn create_view(name: &QualifiedName, target: &QualifiedName, select: &str) -> String {
+    format!("CREATE MATERIALIZED VIEW {} TO {} AS\n{select}", name.sql(), target.sql())
+}
+
+fn column_ddl(column: &Column) -> String {
+    let mut sql = format!("{} {}", quote_ident(&column.name), column.data_type);
+    if let Some(default) = &column.default {
+        let _ = write!(sql, " {} {}", default.kind.keyword(), default.expression);
+    }
+    if let Some(comment) = &column.comment {
+        let _ = write!(sql, " COMMENT {}", quote_string(comment));
+    }
+    if let Some(codec) = &column.codec {
+        let _ = write!(sql, " CODEC({codec})");
+    }
+    if let Some(ttl) = &column.ttl {
+        let _ = write!(sql, " TTL {ttl}");
+    }
+    sql
+}
+
+/// The sorting key in parentheses; `tuple()` where there is none.
+fn sorting_key(table: &Table) -> String {
+    match table.order_by.as_slice() {
+        [] => "tuple()".to_owned(),
+        items => format!("({})", items.join(", ")),
+    }
+}
+
+/// A storage setting's value: a number stands as it is, anything else as a string.
+fn setting_value(value: &str) -> String {
+    match value.parse::<f64>() {
+        Ok(_) => value.to_owned(),
+        Err(_) => quote_string(value),
+    }
+}

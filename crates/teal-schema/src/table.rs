@@ -1,0 +1,108 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Column, Engine, Location, QualifiedName, Version, physical_name};
+
+/// A table as declared in a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Table {
+    /// The logical name.
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+    /// The database, where the model names one; else the target's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    pub columns: Vec<Column>,
+    #[serde(default = "Engine::merge_tree")]
+    pub engine: Engine,
+    /// The sorting key: each item an expression, such as `` `id` `` or `toDate(time)`. Empty means
+    /// `ORDER BY tuple()`.
+    #[serde(default)]
+    pub order_by: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub primary_key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub indexes: Vec<Index>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub projections: Vec<Projection>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    #[serde(default)]
+    pub life_cycle: LifeCycle,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    pub location: Location,
+}
+
+impl Table {
+    pub fn physical_name(&self) -> String {
+        physical_name(&self.name, self.version.as_ref())
+    }
+
+    /// The table's name on a server whose default database is `database`.
+    pub fn qualified(&self, database: &str) -> QualifiedName {
+        QualifiedName::new(self.database.as_deref().unwrap_or(database), self.physical_name())
+    }
+
+    pub fn reference(&self) -> TableRef {
+        TableRef { name: self.name.clone(), version: self.version.clone() }
+    }
+}
+
+/// A table meant by a view: by logical name and version.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableRef {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+}
+
+impl TableRef {
+    pub fn physical_name(&self) -> String {
+        physical_name(&self.name, self.version.as_ref())
+    }
+}
+
+/// A data skipping index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Index {
+    pub name: String,
+    pub expression: String,
+    /// Type with its arguments, such as `bloom_filter(0.01)`.
+    #[serde(rename = "type")]
+    pub index_type: String,
+    pub granularity: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Projection {
+    pub name: String,
+    /// The SELECT inside the projection's parentheses.
+    pub body: String,
+}
+
+/// How far teal may change a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum LifeCycle {
+    #[default]
+    FullyManaged,
+    /// No drop of the table or of a column.
+    DeletionProtected,
+    /// Never changed.
+    ExternallyManaged,
+}
