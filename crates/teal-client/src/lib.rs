@@ -1,1 +1,12 @@
-//! teal-client
+//! Talks to ClickHouse. One pair of traits, [`Server`] and [`Session`], stands for every kind of
+//! target; [`EmbeddedEngine`] is ClickHouse as a library in this process.
+
+mod embedded;
+mod error;
+mod gate;
+mod session;
+
+pub use embedded::{EmbeddedEngine, EngineOptions};
+pub use error::ClientError;
+pub use gate::{GateClosing, GateStats, GateTimeout, WriteGate, WritePass};
+pub use session::{Answer, Format, InsertStream, Server, Session, Settings, TEAL_LOG_COMMENT};

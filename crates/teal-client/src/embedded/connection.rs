@@ -1,0 +1,72 @@
+use super::EmbeddedEngine;
+use super::library::{RawConnection, RawInsert};
+use crate::{Answer, ClientError, Format, InsertStream, Session, WritePass};
+
+/// Whose statements a session carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// teal's own: free to pass the write gate.
+    Teal,
+    /// The users': writes wait at the gate.
+    User,
+}
+
+pub(super) struct EmbeddedConnection {
+    raw: RawConnection,
+    engine: EmbeddedEngine,
+    origin: Origin,
+}
+
+impl EmbeddedConnection {
+    pub(super) fn new(raw: RawConnection, engine: EmbeddedEngine, origin: Origin) -> Self {
+        Self { raw, engine, origin }
+    }
+}
+
+impl Session for EmbeddedConnection {
+    fn run(&mut self, statement: &str, format: Format) -> Result<Answer, ClientError> {
+        // What is not surely a read waits like a write: a mutation, a DROP, a SYSTEM command.
+        let is_write = self.origin == Origin::User && !self.raw.is_read_only(statement);
+        let _pass = is_write.then(|| self.engine.gate().enter());
+        self.raw.query(statement, format.0)
+    }
+
+    fn insert<'s>(
+        &'s mut self,
+        statement: &str,
+        format: Format,
+    ) -> Result<Box<dyn InsertStream + 's>, ClientError> {
+        let Self { raw, engine, origin } = self;
+        let pass = (*origin == Origin::User).then(|| engine.gate().enter());
+        let insert = raw.insert(statement, format.0)?;
+        Ok(Box::new(EmbeddedInsert { insert, _pass: pass }))
+    }
+
+    fn stream(
+        &mut self,
+        statement: &str,
+        format: Format,
+        receive: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), ClientError> {
+        let is_write = self.origin == Origin::User && !self.raw.is_read_only(statement);
+        let _pass = is_write.then(|| self.engine.gate().enter());
+        self.raw.stream(statement, format.0, receive)
+    }
+}
+
+/// Field order matters: the INSERT ends (or is cancelled) before its pass is given back.
+struct EmbeddedInsert<'s> {
+    insert: RawInsert<'s>,
+    _pass: Option<WritePass<'s>>,
+}
+
+impl InsertStream for EmbeddedInsert<'_> {
+    fn send(&mut self, data: &[u8]) -> Result<(), ClientError> {
+        self.insert.send(data)
+    }
+
+    fn finish(self: Box<Self>) -> Result<Answer, ClientError> {
+        let Self { insert, _pass } = *self;
+        insert.finish()
+    }
+}

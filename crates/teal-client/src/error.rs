@@ -1,0 +1,97 @@
+use std::path::PathBuf;
+
+/// What can go wrong between teal and a server. A server's own errors keep its code and name.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("{message}\n  ClickHouse error {code} ({name}) for: {statement}")]
+    Server { code: i32, name: String, message: String, statement: String },
+
+    #[error(
+        "cannot load the engine {path}: {reason}; run `teal engine install`, or set TEAL_LIBCHDB to a libchdb.so that fits this machine"
+    )]
+    Load { path: PathBuf, reason: String },
+
+    #[error(
+        "the data directory {path} is in use by process {holder}; one process at a time can open it: end that one, or name another directory"
+    )]
+    DirectoryInUse { path: PathBuf, holder: String },
+
+    #[error("cannot open the data directory {path}: {reason}")]
+    Open { path: PathBuf, reason: String },
+
+    #[error("cannot read the server's answer to: {statement}\n  {reason}")]
+    Answer { statement: String, reason: String },
+
+    #[error("the engine gave no answer and no error for: {statement}")]
+    Silence { statement: String },
+}
+
+impl ClientError {
+    /// Makes an error of a message as ClickHouse writes it:
+    /// `Code: 60. DB::Exception: Unknown table … (UNKNOWN_TABLE)`.
+    pub(crate) fn from_server(text: &str, statement: &str) -> Self {
+        let (code, rest) = text
+            .trim()
+            .strip_prefix("Code: ")
+            .and_then(|rest| rest.split_once(". "))
+            .and_then(|(code, rest)| Some((code.parse().ok()?, rest)))
+            .unwrap_or((0, text.trim()));
+        let rest = rest.strip_prefix("DB::Exception: ").unwrap_or(rest);
+        // The name stands in the last parentheses that hold nothing but capitals and underscores;
+        // behind it the server may add its version.
+        let name_at = rest.rmatch_indices('(').find_map(|(open, _)| {
+            let close = open + rest.get(open..)?.find(')')?;
+            let name = rest.get(open + 1..close)?;
+            let is_name = !name.is_empty()
+                && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+            is_name.then(|| (open, name.to_owned()))
+        });
+        let (message, name) = match name_at {
+            Some((open, name)) => (rest.get(..open).unwrap_or(rest).trim_end(), name),
+            None => (rest, "UNKNOWN".to_owned()),
+        };
+        Self::Server { code, name, message: message.to_owned(), statement: shortened(statement) }
+    }
+
+    /// ClickHouse's name of the error, such as `UNKNOWN_TABLE`, where the server gave one.
+    pub fn server_name(&self) -> Option<&str> {
+        match self {
+            Self::Server { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+}
+
+/// A statement cut to a length that a person reads in an error message.
+pub(crate) fn shortened(statement: &str) -> String {
+    const LONGEST: usize = 400;
+    let one_line = statement.split_whitespace().collect::<Vec<_>>().join(" ");
+    match one_line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{} …", &one_line[..end]),
+        None => one_line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_error_keeps_its_code_and_name() {
+        let error = ClientError::from_server(
+            "Code: 60. DB::Exception: Unknown table expression identifier 'nosuch' in scope SELECT count() FROM nosuch. (UNKNOWN_TABLE) (version 26.7.2.1 (official build))",
+            "SELECT count()\n  FROM nosuch",
+        );
+        assert_eq!(
+            error.to_string(),
+            "Unknown table expression identifier 'nosuch' in scope SELECT count() FROM nosuch.\n  ClickHouse error 60 (UNKNOWN_TABLE) for: SELECT count() FROM nosuch"
+        );
+    }
+
+    #[test]
+    fn a_message_of_another_form_is_kept_whole() {
+        let error = ClientError::from_server("Connection is closed", "SELECT 1");
+        assert_eq!(error.server_name(), Some("UNKNOWN"));
+        assert!(error.to_string().starts_with("Connection is closed"));
+    }
+}

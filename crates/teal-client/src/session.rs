@@ -1,0 +1,138 @@
+use serde::de::DeserializeOwned;
+
+use crate::error::shortened;
+use crate::{ClientError, WriteGate};
+
+/// The `log_comment` of every statement that teal itself sends, so that its own statements can be
+/// told from the users' in the server's logs and process list.
+pub const TEAL_LOG_COMMENT: &str = "teal";
+
+/// Query-level settings of a session, as ClickHouse names and writes them.
+pub type Settings<'a> = &'a [(&'a str, &'a str)];
+
+/// A target: something that teal can open sessions to.
+pub trait Server: Send + Sync {
+    /// Opens a session of teal's own. Its statements carry teal's `log_comment` and pass the write
+    /// gate freely.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses a setting.
+    fn session(&self, settings: Settings<'_>) -> Result<Box<dyn Session>, ClientError>;
+
+    /// The gate that all INSERTs of the users pass, where every statement goes through teal.
+    fn write_gate(&self) -> Option<&WriteGate>;
+
+    /// What the target is, for people: never with a secret in it.
+    fn describe(&self) -> String;
+
+    /// Whether only this process can have the server's data open, so that any other process that
+    /// left a mark there is known to have ended.
+    fn is_exclusive(&self) -> bool;
+}
+
+/// One conversation with a server: one statement at a time, with settings of its own.
+pub trait Session: Send {
+    /// Runs one statement to its end. `format` names the format of the result.
+    ///
+    /// # Errors
+    /// The server's error, or that of the way to it.
+    fn run(&mut self, statement: &str, format: Format) -> Result<Answer, ClientError>;
+
+    /// Starts an INSERT whose data is sent piece by piece. `statement` has neither a FORMAT clause
+    /// nor data, such as ``INSERT INTO `db`.`t` (`a`)``.
+    ///
+    /// # Errors
+    /// The server's error, or that of the way to it.
+    fn insert<'s>(
+        &'s mut self,
+        statement: &str,
+        format: Format,
+    ) -> Result<Box<dyn InsertStream + 's>, ClientError>;
+
+    /// Runs a query and hands over its result piece by piece.
+    ///
+    /// # Errors
+    /// The server's error, or that of the way to it.
+    fn stream(
+        &mut self,
+        statement: &str,
+        format: Format,
+        receive: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), ClientError>;
+}
+
+/// An INSERT under way. Dropped before [`finish`](InsertStream::finish), it is cancelled.
+pub trait InsertStream {
+    /// # Errors
+    /// The server's error: the INSERT has failed.
+    fn send(&mut self, data: &[u8]) -> Result<(), ClientError>;
+
+    /// Ends the data and waits until the server has stored it.
+    ///
+    /// # Errors
+    /// The server's error: the INSERT has failed.
+    fn finish(self: Box<Self>) -> Result<Answer, ClientError>;
+}
+
+/// A format of data, by ClickHouse's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Format(pub &'static str);
+
+impl Format {
+    pub const JSON_EACH_ROW: Self = Self("JSONEachRow");
+    pub const NONE: Self = Self("Null");
+    pub const TSV: Self = Self("TabSeparated");
+}
+
+/// What a statement gave back.
+#[derive(Debug, Clone, Default)]
+pub struct Answer {
+    pub body: Vec<u8>,
+    /// Rows and bytes read from storage.
+    pub rows_read: u64,
+    pub bytes_read: u64,
+    /// Rows written, those written through views included.
+    pub rows_written: u64,
+    /// Time in the server, in seconds.
+    pub seconds: f64,
+}
+
+impl dyn Session + '_ {
+    /// Runs a statement that gives nothing back.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn command(&mut self, statement: &str) -> Result<Answer, ClientError> {
+        self.run(statement, Format::NONE)
+    }
+
+    /// Runs a query and reads its rows.
+    ///
+    /// # Errors
+    /// As [`Session::run`], and when a row does not have the fields of `T`.
+    pub fn rows<T: DeserializeOwned>(&mut self, query: &str) -> Result<Vec<T>, ClientError> {
+        let answer = self.run(query, Format::JSON_EACH_ROW)?;
+        serde_json::Deserializer::from_slice(&answer.body)
+            .into_iter()
+            .collect::<Result<_, _>>()
+            .map_err(|error| unreadable(query, &error.to_string()))
+    }
+
+    /// Runs a query that gives exactly one row.
+    ///
+    /// # Errors
+    /// As [`rows`](Self::rows), and when there is not exactly one row.
+    pub fn row<T: DeserializeOwned>(&mut self, query: &str) -> Result<T, ClientError> {
+        let mut rows = self.rows(query)?;
+        match (rows.pop(), rows.len()) {
+            (Some(row), 0) => Ok(row),
+            (_, others) => {
+                Err(unreadable(query, &format!("one row expected, not {others} and more")))
+            }
+        }
+    }
+}
+
+fn unreadable(statement: &str, reason: &str) -> ClientError {
+    ClientError::Answer { statement: shortened(statement), reason: reason.to_owned() }
+}
