@@ -1,1 +1,13 @@
-//! teal-catalog
+//! Reads a server: its tables, columns, keys, views and parts, and how it reads a SELECT. The
+//! shadow database, where the desired tables are created so that the server itself normalises
+//! them, is here too.
+
+mod catalog;
+mod parts;
+mod query_tree;
+mod shadow;
+
+pub use catalog::{Catalog, CatalogColumn, CatalogTable};
+pub use parts::{Part, active_parts};
+pub use query_tree::{QueryTree, QueryTreeError};
+pub use shadow::{Shadow, ShadowError};

@@ -1,1 +1,34 @@
-//! teal-migrate
+//! The migration itself. A migration goes through phases, each a type of its own:
+//!
+//! `Started` → `Prepared` → `Attached` → `Backfilled` → `Verified` → `CutOver` → `Cleaned`
+//!
+//! The way from one to the next is a method of [`Operator`], in a file named after it; it ends
+//! with an entry in the [`Journal`], written after its effect, and is safe to repeat. The state of a
+//! migration is the fold of its journal, so any process can go on where another one ended.
+
+mod backfill;
+mod cleanup;
+mod cutover;
+mod error;
+mod failpoint;
+mod fence;
+mod journal;
+mod lock;
+mod names;
+mod operator;
+mod prepare;
+mod progress;
+mod state;
+mod verify;
+
+pub use backfill::BackfillOptions;
+pub use error::MigrateError;
+pub use journal::{Entry, Event, Journal, JournalError};
+pub use lock::{Lock, LockError};
+pub use operator::{Goal, Operator, OperatorOptions};
+pub use progress::{Observer, Silent, Step, Update};
+pub use state::{
+    Attached, Backfilled, Cleaned, CutOver, Migrating, Phase, Prepared, Publication, Started,
+    Verified, history,
+};
+pub use verify::{Mismatch, Parity, Sample};

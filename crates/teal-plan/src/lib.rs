@@ -1,1 +1,13 @@
-//! teal-plan
+//! Compares what the models declare with what a server has, and says what to do about it: the
+//! plan. Planning only reads; the desired tables are created in a shadow database, which is
+//! dropped again.
+
+mod history;
+mod migration;
+mod plan;
+mod planner;
+
+pub use history::{History, PastMigration, Standing};
+pub use migration::{CopyColumn, CopyStrategy, Cutover, Migration};
+pub use plan::{Conflict, Operation, Plan};
+pub use planner::{PlanError, PlanOptions, make_plan};

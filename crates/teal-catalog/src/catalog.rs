@@ -1,0 +1,156 @@
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use teal_client::{ClientError, Session};
+use teal_schema::{QualifiedName, quote_string};
+
+/// The tables and views of some databases of a server, at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    tables: BTreeMap<(String, String), CatalogTable>,
+}
+
+/// A table or view as the server has it. Expressions and types are in the server's own words.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct CatalogTable {
+    pub database: String,
+    pub name: String,
+    pub engine: String,
+    /// Engine with its arguments, keys, TTL and settings.
+    pub engine_full: String,
+    pub sorting_key: String,
+    pub primary_key: String,
+    pub partition_key: String,
+    pub sampling_key: String,
+    pub storage_policy: String,
+    pub comment: String,
+    pub create_table_query: String,
+    /// The SELECT of a view; empty for a table.
+    pub as_select: String,
+    /// Where the table's data lies. It stays with the table through a rename or an exchange, so
+    /// it tells which table a name means now.
+    pub data_path: String,
+    pub rows: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    #[serde(default)]
+    pub columns: Vec<CatalogColumn>,
+    /// Data skipping indexes, each as `name expression TYPE type GRANULARITY n`.
+    #[serde(default)]
+    pub indexes: Vec<String>,
+    /// Projections, each as `name (query)`.
+    #[serde(default)]
+    pub projections: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct CatalogColumn {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub data_type: String,
+    /// Empty, `DEFAULT`, `MATERIALIZED`, `ALIAS` or `EPHEMERAL`.
+    pub default_kind: String,
+    pub default_expression: String,
+    pub comment: String,
+    pub compression_codec: String,
+}
+
+impl CatalogColumn {
+    /// Whether the column's values are stored as an INSERT gives them.
+    pub fn is_insertable(&self) -> bool {
+        matches!(self.default_kind.as_str(), "" | "DEFAULT")
+    }
+}
+
+impl CatalogTable {
+    pub fn qualified(&self) -> QualifiedName {
+        QualifiedName::new(&self.database, &self.name)
+    }
+
+    pub fn is_view(&self) -> bool {
+        self.engine.ends_with("View")
+    }
+
+    /// The columns that an INSERT fills, in the table's order.
+    pub fn insertable_columns(&self) -> impl Iterator<Item = &CatalogColumn> {
+        self.columns.iter().filter(|column| column.is_insertable())
+    }
+}
+
+impl Catalog {
+    /// Reads all tables and views of `databases`, in four queries whatever their number.
+    ///
+    /// # Errors
+    /// When the server refuses one of the queries.
+    pub fn read(session: &mut dyn Session, databases: &[&str]) -> Result<Self, ClientError> {
+        let databases = databases.iter().map(|name| quote_string(name)).collect::<Vec<_>>();
+        let within = format!("database IN ({})", databases.join(", "));
+        let tables: Vec<CatalogTable> = session.rows(&format!(
+            "SELECT database, name, engine, engine_full, sorting_key, primary_key, partition_key, \
+                 sampling_key, storage_policy, comment, create_table_query, as_select, \
+                 arrayElement(data_paths, 1) AS data_path, \
+                 ifNull(total_rows, 0) AS rows, ifNull(total_bytes, 0) AS bytes \
+             FROM system.tables WHERE {within}"
+        ))?;
+        let mut catalog = Self {
+            tables: tables
+                .into_iter()
+                .map(|table| ((table.database.clone(), table.name.clone()), table))
+                .collect(),
+        };
+
+        #[derive(Deserialize)]
+        struct ColumnRow {
+            database: String,
+            table: String,
+            #[serde(flatten)]
+            column: CatalogColumn,
+        }
+        for row in session.rows::<ColumnRow>(&format!(
+            "SELECT database, table, name, type, default_kind, default_expression, comment, \
+                 compression_codec \
+             FROM system.columns WHERE {within} ORDER BY database, table, position"
+        ))? {
+            if let Some(table) = catalog.entry(row.database, row.table) {
+                table.columns.push(row.column);
+            }
+        }
+
+        #[derive(Deserialize)]
+        struct TextRow {
+            database: String,
+            table: String,
+            text: String,
+        }
+        for row in session.rows::<TextRow>(&format!(
+            "SELECT database, table, \
+                 concat(name, ' ', expr, ' TYPE ', type_full, ' GRANULARITY ', toString(granularity)) AS text \
+             FROM system.data_skipping_indices WHERE {within} ORDER BY database, table, name"
+        ))? {
+            if let Some(table) = catalog.entry(row.database, row.table) {
+                table.indexes.push(row.text);
+            }
+        }
+        for row in session.rows::<TextRow>(&format!(
+            "SELECT database, table, concat(name, ' (', query, ')') AS text \
+             FROM system.projections WHERE {within} ORDER BY database, table, name"
+        ))? {
+            if let Some(table) = catalog.entry(row.database, row.table) {
+                table.projections.push(row.text);
+            }
+        }
+        Ok(catalog)
+    }
+
+    pub fn table(&self, name: &QualifiedName) -> Option<&CatalogTable> {
+        self.tables.get(&(name.database.clone(), name.name.clone()))
+    }
+
+    pub fn tables(&self) -> impl Iterator<Item = &CatalogTable> {
+        self.tables.values()
+    }
+
+    fn entry(&mut self, database: String, table: String) -> Option<&mut CatalogTable> {
+        self.tables.get_mut(&(database, table))
+    }
+}

@@ -1,0 +1,264 @@
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use teal_client::{ClientError, Format, Session};
+use teal_schema::quote_string;
+
+/// How the server reads a SELECT: its `EXPLAIN QUERY TREE`, boiled down to what a copy of the
+/// SELECT needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryTree {
+    /// The names and types of the result's columns.
+    pub columns: Vec<(String, String)>,
+    /// The tables read, as `database.table`.
+    pub tables: Vec<String>,
+    /// Why one row of the result is not made of one row of the table, where that is so.
+    pub not_row_wise: Option<String>,
+    /// Whether each result column is the table's column of the same name, with no condition.
+    pub is_identity: bool,
+    /// Functions whose result may differ from one call to the next.
+    pub non_deterministic: Vec<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum QueryTreeError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("cannot read the server's EXPLAIN QUERY TREE of: {select}")]
+    Unreadable { select: String },
+}
+
+impl QueryTree {
+    /// # Errors
+    /// The server's error when the SELECT does not work, such as an unknown column.
+    pub fn explain(session: &mut dyn Session, select: &str) -> Result<Self, QueryTreeError> {
+        // `run_passes = 1` resolves names and `*`; the passes that fold or reorder come later but
+        // keep what is asked here.
+        let answer = session.run(
+            &format!("EXPLAIN QUERY TREE run_passes = 1, dump_ast = 0 {select}"),
+            Format("TabSeparatedRaw"),
+        )?;
+        let text = String::from_utf8_lossy(&answer.body);
+        let columns = describe(session, select)?;
+        let mut tree = Self::parse(&text, columns)
+            .ok_or_else(|| QueryTreeError::Unreadable { select: select.to_owned() })?;
+        let functions = functions(&text);
+        if !functions.is_empty() {
+            tree.non_deterministic = non_deterministic(session, &functions)?;
+        }
+        Ok(tree)
+    }
+
+    fn parse(text: &str, columns: Vec<(String, String)>) -> Option<Self> {
+        let nodes = nodes(text);
+        let mut tree = Self {
+            columns,
+            tables: Vec::new(),
+            not_row_wise: None,
+            is_identity: true,
+            non_deterministic: Vec::new(),
+        };
+        if !nodes.first()?.1.starts_with("QUERY ") {
+            tree.not_row_wise = Some("it is a UNION".to_owned());
+        }
+        let mut projected = Vec::new();
+        for (indent, node) in nodes {
+            // The items of the outermost projection.
+            if indent == 6 && node.starts_with("COLUMN ") {
+                projected.push(field(node, "column_name")?.to_owned());
+            }
+            if node.starts_with("TABLE ")
+                && let Some(table) = field(node, "table_name")
+            {
+                tree.tables.push(table.to_owned());
+            }
+            tree.is_identity &= is_plain(node);
+            if tree.not_row_wise.is_none() {
+                tree.not_row_wise = not_row_wise(node);
+            }
+        }
+        tree.is_identity &=
+            tree.columns.iter().map(|(name, _)| name).eq(projected.iter()) && !projected.is_empty();
+        Some(tree)
+    }
+}
+
+/// The names and types of a SELECT's result.
+fn describe(session: &mut dyn Session, select: &str) -> Result<Vec<(String, String)>, ClientError> {
+    #[derive(Deserialize)]
+    struct Row {
+        name: String,
+        #[serde(rename = "type")]
+        data_type: String,
+    }
+    let rows = session.rows::<Row>(&format!("DESCRIBE TABLE ({select})"))?;
+    Ok(rows.into_iter().map(|row| (row.name, row.data_type)).collect())
+}
+
+/// The tree's nodes with their indents, without the lists of column names, in which anything may
+/// stand.
+fn nodes(text: &str) -> Vec<(usize, &str)> {
+    let mut names_below = None;
+    let mut nodes = Vec::new();
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let indent = line.len() - line.trim_start().len();
+        if names_below.is_some_and(|names_below| indent > names_below) {
+            continue;
+        }
+        names_below = (line.trim() == "PROJECTION COLUMNS").then_some(indent);
+        if names_below.is_none() {
+            nodes.push((indent, line.trim()));
+        }
+    }
+    nodes
+}
+
+/// The value of `name: value` in a node's line.
+fn field<'l>(node: &'l str, name: &str) -> Option<&'l str> {
+    let start = node.find(&format!("{name}: "))? + name.len() + 2;
+    let rest = node.get(start..)?;
+    Some(rest.split_once(", ").map_or(rest, |(value, _)| value))
+}
+
+/// Whether the node may stand in `SELECT columns FROM table`.
+fn is_plain(node: &str) -> bool {
+    let is_subquery = node.contains("is_subquery: 1");
+    ["PROJECTION", "LIST ", "COLUMN ", "JOIN TREE", "TABLE "]
+        .iter()
+        .any(|kind| node.starts_with(kind))
+        || (node.starts_with("QUERY ") && !is_subquery)
+}
+
+/// Why a SELECT with this node does not work row by row; `None` for the nodes known to.
+fn not_row_wise(node: &str) -> Option<String> {
+    const ROW_WISE: &[&str] = &[
+        "PROJECTION",
+        "JOIN TREE",
+        "WHERE",
+        "PREWHERE",
+        "ARGUMENTS",
+        "EXPRESSION",
+        "TABLE EXPRESSION",
+        "JOIN EXPRESSIONS",
+    ];
+    const ROW_WISE_NODES: &[&str] =
+        &["LIST ", "COLUMN ", "CONSTANT ", "TABLE ", "ARRAY_JOIN ", "LAMBDA ", "EXPRESSION "];
+    let said = |reason: &str| Some(reason.to_owned());
+    if node.starts_with("FUNCTION ") {
+        return match field(node, "function_type") {
+            Some("ordinary") => None,
+            Some(other) => Some(format!(
+                "it uses the {other} function {}",
+                field(node, "function_name").unwrap_or("?")
+            )),
+            None => said("it uses a function of unknown kind"),
+        };
+    }
+    if node.starts_with("QUERY ") {
+        return match node {
+            _ if node.contains("is_distinct: 1") => said("it has DISTINCT"),
+            _ if node.contains("is_group_by_") => said("it has GROUP BY with modifiers"),
+            _ => None,
+        };
+    }
+    if node.starts_with("TABLE ") && (node.contains("final: 1") || node.contains("sample_size")) {
+        return said("it reads the table with FINAL or SAMPLE");
+    }
+    if node.starts_with("JOIN ") && node != "JOIN TREE" && node != "JOIN EXPRESSIONS" {
+        return said("it has a JOIN");
+    }
+    let known =
+        ROW_WISE.contains(&node) || ROW_WISE_NODES.iter().any(|kind| node.starts_with(kind));
+    match known {
+        true => None,
+        false => {
+            Some(format!("it has {}", node.split(" id:").next().unwrap_or(node).replace('_', " ")))
+        }
+    }
+}
+
+fn functions(text: &str) -> BTreeSet<String> {
+    text.lines()
+        .filter(|line| line.trim_start().starts_with("FUNCTION "))
+        .filter_map(|line| field(line, "function_name"))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn non_deterministic(
+    session: &mut dyn Session,
+    functions: &BTreeSet<String>,
+) -> Result<Vec<String>, ClientError> {
+    #[derive(Deserialize)]
+    struct Row {
+        name: String,
+    }
+    let names = functions.iter().map(|name| quote_string(name)).collect::<Vec<_>>().join(", ");
+    let rows = session.rows::<Row>(&format!(
+        "SELECT name FROM system.functions WHERE name IN ({names}) AND is_deterministic = 0 ORDER BY name"
+    ))?;
+    Ok(rows.into_iter().map(|row| row.name).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDENTITY: &str = "QUERY id: 0
+  PROJECTION COLUMNS
+    a UInt32
+    b Nullable(String)
+  PROJECTION
+    LIST id: 1, nodes: 2
+      COLUMN id: 2, column_name: a, result_type: UInt32, source_id: 3
+      COLUMN id: 4, column_name: b, result_type: Nullable(String), source_id: 3
+  JOIN TREE
+    TABLE id: 3, alias: __table1, table_name: default.t
+";
+
+    fn parse(text: &str) -> QueryTree {
+        let column = |name: &str, data_type: &str| (name.to_owned(), data_type.to_owned());
+        let columns = vec![column("a", "UInt32"), column("b", "Nullable(String)")];
+        QueryTree::parse(text, columns).unwrap()
+    }
+
+    #[test]
+    fn plain_columns_are_an_identity() {
+        let tree = parse(IDENTITY);
+        assert!(tree.is_identity, "{tree:?}");
+        assert_eq!(tree.not_row_wise, None);
+        assert_eq!(tree.tables, ["default.t"]);
+    }
+
+    #[test]
+    fn a_renamed_column_is_no_identity() {
+        assert!(!parse(&IDENTITY.replace("column_name: b", "column_name: c")).is_identity);
+    }
+
+    #[test]
+    fn a_condition_is_row_wise_but_no_identity() {
+        let tree = parse(&format!(
+            "{IDENTITY}  WHERE\n    FUNCTION id: 7, function_name: greater, function_type: ordinary, result_type: UInt8\n"
+        ));
+        assert!(!tree.is_identity);
+        assert_eq!(tree.not_row_wise, None);
+    }
+
+    #[test]
+    fn what_folds_or_joins_rows_is_named() {
+        for (more, reason) in [
+            ("  GROUP BY\n    LIST id: 5, nodes: 1\n", "GROUP BY"),
+            ("  LIMIT\n    CONSTANT id: 5, constant_value: UInt64_3\n", "LIMIT"),
+            ("    JOIN id: 6, strictness: ALL, kind: INNER\n", "JOIN"),
+            (
+                "      FUNCTION id: 4, function_name: count, function_type: aggregate, result_type: UInt64\n",
+                "aggregate function count",
+            ),
+        ] {
+            let said = parse(&format!("{IDENTITY}{more}")).not_row_wise.unwrap_or_default();
+            assert!(said.contains(reason), "{more:?} gave {said:?}");
+        }
+        let distinct = IDENTITY.replace("QUERY id: 0", "QUERY id: 0, is_distinct: 1");
+        assert_eq!(parse(&distinct).not_row_wise.as_deref(), Some("it has DISTINCT"));
+    }
+}

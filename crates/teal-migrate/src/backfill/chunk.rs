@@ -1,0 +1,118 @@
+use teal_catalog::Part;
+use teal_schema::quote_string;
+
+/// Some rows of the snapshot, within one partition: the unit of copying and of resuming.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Chunk {
+    /// The same for every process, since the snapshot's parts and the rows of a chunk are.
+    pub(crate) number: u32,
+    pub(crate) rows: u64,
+    pub(crate) ranges: Vec<Range>,
+}
+
+/// Rows `from..to` of a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Range {
+    part: String,
+    from: u64,
+    to: u64,
+    part_rows: u64,
+}
+
+/// Cuts parts, given in the order of their partitions, into chunks of `chunk_rows` rows.
+pub(crate) fn cut(parts: &[Part], chunk_rows: u64) -> Vec<Chunk> {
+    let mut chunks: Vec<Chunk> = Vec::new();
+    for of_partition in parts.chunk_by(|a, b| a.partition_id == b.partition_id) {
+        let mut open: Option<Chunk> = None;
+        for part in of_partition {
+            let mut from = 0;
+            while from < part.rows {
+                let chunk = open.get_or_insert_with(|| Chunk {
+                    number: u32::try_from(chunks.len()).unwrap_or(u32::MAX),
+                    rows: 0,
+                    ranges: Vec::new(),
+                });
+                let to = part.rows.min(from + (chunk_rows - chunk.rows));
+                chunk.rows += to - from;
+                let part_rows = part.rows;
+                chunk.ranges.push(Range { part: part.name.clone(), from, to, part_rows });
+                from = to;
+                if chunk.rows >= chunk_rows {
+                    chunks.extend(open.take());
+                }
+            }
+        }
+        chunks.extend(open);
+    }
+    chunks
+}
+
+impl Chunk {
+    /// The condition on the snapshot that selects the chunk. It prunes parts and granules: a range
+    /// of a part is not read from the part's beginning (seen on 26.7).
+    pub(crate) fn condition(&self) -> String {
+        let (whole, pieces): (Vec<_>, Vec<_>) =
+            self.ranges.iter().partition(|range| range.is_whole());
+        let mut conditions = Vec::new();
+        if !whole.is_empty() {
+            let names = whole.iter().map(|range| quote_string(&range.part)).collect::<Vec<_>>();
+            conditions.push(format!("_part IN ({})", names.join(", ")));
+        }
+        conditions.extend(pieces.iter().map(|range| {
+            format!(
+                "(_part = {} AND _part_offset >= {} AND _part_offset < {})",
+                quote_string(&range.part),
+                range.from,
+                range.to
+            )
+        }));
+        conditions.join(" OR ")
+    }
+
+    /// How many parts of the snapshot have rows of the chunk.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &str> {
+        self.ranges.iter().map(|range| range.part.as_str())
+    }
+}
+
+impl Range {
+    fn is_whole(&self) -> bool {
+        self.from == 0 && self.to == self.part_rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(partition: &str, name: &str, rows: u64) -> Part {
+        Part {
+            partition_id: partition.to_owned(),
+            name: name.to_owned(),
+            rows,
+            uncompressed_bytes: rows * 16,
+            uuid: String::new(),
+        }
+    }
+
+    #[test]
+    fn every_row_is_in_one_chunk_and_no_chunk_spans_two_partitions() {
+        let parts =
+            [part("a", "a_1", 25), part("a", "a_2", 3), part("b", "b_1", 4), part("b", "b_2", 0)];
+        let chunks = cut(&parts, 10);
+        let rows = chunks.iter().map(|chunk| chunk.rows).collect::<Vec<_>>();
+        assert_eq!(rows, [10, 10, 8, 4]);
+        assert_eq!(chunks.iter().map(|chunk| chunk.number).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!(
+            chunks[2].condition(),
+            "_part IN ('a_2') OR (_part = 'a_1' AND _part_offset >= 20 AND _part_offset < 25)"
+        );
+        assert_eq!(chunks[3].parts().collect::<Vec<_>>(), ["b_1"]);
+    }
+
+    #[test]
+    fn an_empty_snapshot_has_no_chunk() {
+        assert_eq!(cut(&[], 10), []);
+        assert_eq!(cut(&[part("a", "a_1", 0)], 10), []);
+    }
+}

@@ -1,0 +1,159 @@
+//! The backfill of a rewrite: the snapshot's rows, chunk by chunk, through staging tables into
+//! green. A chunk is in green as a whole or not at all, whatever crashes: see [`publish`].
+
+mod chunk;
+mod publish;
+mod worker;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::AtomicU64;
+use std::thread;
+use std::time::Instant;
+
+use chunk::Chunk;
+use parking_lot::Mutex;
+use teal_catalog::active_parts;
+use worker::Worker;
+pub(crate) use worker::{columns, select_from};
+
+use crate::state::{Attached, Migrating};
+use crate::{Event, MigrateError, Operator, Step, Update, failpoint, names};
+
+#[derive(Debug, Clone)]
+pub struct BackfillOptions {
+    /// Chunks copied at the same time, each by one thread of the server.
+    pub workers: usize,
+    /// Rows of a chunk, at most. A chunk is sorted in one block: a larger one makes fewer parts,
+    /// a smaller one is sorted faster. Measured on 20 million rows of 5 columns, 2 cores, 26.7:
+    /// 2 M rows are fastest, 0.5 M take a quarter longer, 8 M nearly twice as long.
+    pub chunk_rows: u64,
+    /// Bytes of a chunk before compression, at most: what a worker holds in memory.
+    pub chunk_bytes: u64,
+}
+
+impl BackfillOptions {
+    pub(crate) const MOST_WORKERS: usize = 16;
+
+    /// Rows of a chunk of a table of so many rows and bytes: within both limits, and such that the
+    /// workers end together.
+    pub(crate) fn chunk_rows(&self, rows: u64, bytes: u64) -> u64 {
+        let row_bytes = (bytes / rows.max(1)).max(1);
+        let most = self.chunk_rows.min(self.chunk_bytes / row_bytes).max(1);
+        let workers = self.workers() as u64;
+        let rounds = rows.div_ceil(most * workers).max(1);
+        rows.div_ceil(rounds * workers).max(1)
+    }
+
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.clamp(1, Self::MOST_WORKERS)
+    }
+}
+
+impl Default for BackfillOptions {
+    fn default() -> Self {
+        Self { workers: 2, chunk_rows: 2_000_000, chunk_bytes: 512 << 20 }
+    }
+}
+
+/// What the workers share.
+struct Shared<'m> {
+    todo: Mutex<Vec<Chunk>>,
+    /// One publication at a time, and with it the journal's state.
+    migrating: Mutex<&'m mut Migrating>,
+    copied: AtomicU64,
+    of: u64,
+    failed: Mutex<Option<MigrateError>>,
+}
+
+impl Operator<'_> {
+    /// Copies what the snapshot holds and green does not have yet.
+    pub(crate) fn backfill(
+        &self,
+        migrating: &mut Migrating,
+        attached: &Attached,
+    ) -> Result<(), MigrateError> {
+        self.step(migrating, Step::Backfill, |migrating| {
+            let began = Instant::now();
+            let Some(snapshot) = &attached.snapshot else {
+                self.record(migrating, Event::Backfilled { rows: attached.rows })?;
+                return Ok(((), format!("{} rows shared with blue by hard links", attached.rows)));
+            };
+            self.finish_publication(migrating)?;
+            let table = names::snapshot(&migrating.id);
+            let parts = self.with_control(|session| active_parts(session, &table))?;
+            let chunks = chunk::cut(&parts, snapshot.chunk_rows);
+            let published: BTreeSet<u32> = match &migrating.phase {
+                crate::Phase::Attached(attached) => attached.published.keys().copied().collect(),
+                _ => BTreeSet::new(),
+            };
+            let (done, mut todo): (Vec<_>, Vec<_>) =
+                chunks.into_iter().partition(|chunk| published.contains(&chunk.number));
+            let done_rows = done.iter().map(|chunk| chunk.rows).sum::<u64>();
+            let copied = todo.iter().map(|chunk| chunk.rows).sum::<u64>();
+            // Taken from the end.
+            todo.reverse();
+            self.copy(migrating, todo, done_rows, snapshot.rows)?;
+
+            self.restore_merges(migrating)?;
+            for worker in 0..BackfillOptions::MOST_WORKERS {
+                self.drop_table(&names::staging(&migrating.id, worker))?;
+            }
+            failpoint::reached("staging-dropped");
+            self.record(migrating, Event::Backfilled { rows: snapshot.rows })?;
+            failpoint::reached("backfilled");
+            // The next process does not need it any more, so it may go after the entry.
+            self.drop_table(&table)?;
+            let seconds = began.elapsed().as_secs_f64().max(1e-9);
+            Ok(((), format!("{copied} rows copied, {:.0} rows/s", copied as f64 / seconds)))
+        })
+    }
+
+    fn copy(
+        &self,
+        migrating: &mut Migrating,
+        todo: Vec<Chunk>,
+        done_rows: u64,
+        of: u64,
+    ) -> Result<(), MigrateError> {
+        self.observer.update(Update::Copied { rows: done_rows, of });
+        let workers = self.options.backfill.workers().min(todo.len());
+        let workers = (0..workers)
+            .map(|number| Worker::new(self, migrating, number))
+            .collect::<Result<Vec<_>, _>>()?;
+        let shared = Shared {
+            todo: Mutex::new(todo),
+            migrating: Mutex::new(migrating),
+            copied: AtomicU64::new(done_rows),
+            of,
+            failed: Mutex::new(None),
+        };
+        thread::scope(|scope| {
+            for worker in workers {
+                let shared = &shared;
+                scope.spawn(move || worker.run(shared));
+            }
+        });
+        match shared.failed.into_inner() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_even_and_within_both_limits() {
+        let options = BackfillOptions { workers: 2, chunk_rows: 2_000_000, chunk_bytes: 512 << 20 };
+        // 3 million rows: one round of two chunks.
+        assert_eq!(options.chunk_rows(3_000_000, 48_000_000), 1_500_000);
+        // 21 million rows: six rounds of two.
+        assert_eq!(options.chunk_rows(21_000_000, 336_000_000), 1_750_000);
+        // Rows of 10 KiB: the bytes decide.
+        assert!(options.chunk_rows(1_000_000, 10_240_000_000) <= 52_428);
+        assert_eq!(options.chunk_rows(0, 0), 1);
+        assert_eq!(options.chunk_rows(1, 5), 1);
+    }
+}

@@ -1,0 +1,129 @@
+//! How a chunk gets from a staging table into green: as a whole, once, whatever crashes.
+//!
+//! 1. Merges on green are stopped, by a setting that survives a crash.
+//! 2. The journal gets the uuids of the staging table's parts (`Publishing`).
+//! 3. `ATTACH PARTITION ALL FROM` the staging table: the parts keep their uuids.
+//! 4. The journal gets `Published`.
+//! 5. Merges on green start again, and the staging table is emptied.
+//!
+//! A crash before 2 leaves a staging table that nobody knows of: the chunk is copied again. After
+//! 4 the chunk is done. Between the two, the parts of the chunk that are in green are there under
+//! their uuids, since nothing can have merged them; those that are not are still in the staging
+//! table, which is emptied only after 4. The next process attaches exactly those.
+
+use std::collections::BTreeSet;
+
+use teal_catalog::active_parts;
+use teal_schema::quote_string;
+
+use super::Shared;
+use super::chunk::Chunk;
+use super::worker::Worker;
+use crate::names::MERGE_LIMIT;
+use crate::state::{Migrating, Phase, Publication};
+use crate::{Event, MigrateError, Operator, Update, failpoint, names};
+
+impl Worker<'_> {
+    /// Publishes what the staging table holds. `false` when another worker's publication failed
+    /// half-way: nothing more may be published then, so that the journal's last words stay about
+    /// that one.
+    pub(super) fn publish(
+        &mut self,
+        shared: &Shared<'_>,
+        chunk: &Chunk,
+    ) -> Result<bool, MigrateError> {
+        let parts = active_parts(self.session.as_mut(), &self.staging)?;
+        let rows = parts.iter().map(|part| part.rows).sum();
+        let mut migrating = shared.migrating.lock();
+        if matches!(&migrating.phase, Phase::Attached(attached) if attached.publishing.is_some()) {
+            return Ok(false);
+        }
+        let green = migrating.migration.green.clone();
+        // A SELECT with a condition may leave nothing of a chunk.
+        if !parts.is_empty() {
+            self.operator.stop_merges(&migrating)?;
+            let uuids = parts.into_iter().map(|part| part.uuid).collect();
+            self.operator.record(
+                &mut migrating,
+                Event::Publishing { chunk: chunk.number, worker: self.number, parts: uuids },
+            )?;
+            failpoint::reached("publishing");
+            self.session.command(&format!(
+                "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
+                green.sql(),
+                self.staging.sql()
+            ))?;
+            failpoint::reached("chunk-attached");
+        }
+        self.operator.record(&mut migrating, Event::Published { chunk: chunk.number, rows })?;
+        failpoint::reached("published");
+        self.operator.restore_merges(&migrating)?;
+        drop(migrating);
+        self.session.command(&format!("TRUNCATE TABLE {}", self.staging.sql()))?;
+        failpoint::reached("staging-emptied");
+        Ok(true)
+    }
+}
+
+impl Operator<'_> {
+    /// Ends a publication that a process before did not journal as done.
+    pub(super) fn finish_publication(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+        let Phase::Attached(attached) = &migrating.phase else {
+            return Ok(());
+        };
+        let Some(Publication { chunk, worker, parts }) = attached.publishing.clone() else {
+            return Ok(());
+        };
+        let green = migrating.migration.green.clone();
+        let staging = names::staging(&migrating.id, worker);
+        let in_green = self.with_control(|session| active_parts(session, &green))?;
+        let (ours, _): (Vec<_>, Vec<_>) =
+            in_green.into_iter().partition(|part| parts.contains(&part.uuid));
+        let mut rows = ours.iter().map(|part| part.rows).sum::<u64>();
+        let there = ours.into_iter().map(|part| part.uuid).collect::<BTreeSet<_>>();
+        let missing = parts.difference(&there).cloned().collect::<BTreeSet<_>>();
+        let staged = self.with_control(|session| active_parts(session, &staging))?;
+        let (to_attach, to_leave): (Vec<_>, Vec<_>) =
+            staged.into_iter().partition(|part| missing.contains(&part.uuid));
+        if to_attach.len() != missing.len() {
+            let missing = missing.len() - to_attach.len();
+            return Err(MigrateError::PublicationLost { chunk, missing, staging });
+        }
+        rows += to_attach.iter().map(|part| part.rows).sum::<u64>();
+        if !to_attach.is_empty() {
+            for part in to_leave {
+                let name = quote_string(&part.name);
+                self.command(&format!("ALTER TABLE {} DROP PART {name}", staging.sql()))?;
+            }
+            self.command(&format!(
+                "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
+                green.sql(),
+                staging.sql()
+            ))?;
+        }
+        let what = format!(
+            "chunk {chunk} was being published: {} of its {} parts were still to attach",
+            missing.len(),
+            parts.len()
+        );
+        self.record(migrating, Event::Published { chunk, rows })?;
+        failpoint::reached("publication-finished");
+        self.observer.update(Update::Healed { what });
+        Ok(())
+    }
+
+    fn stop_merges(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        let green = migrating.migration.green.sql();
+        Ok(self.command(&format!("ALTER TABLE {green} MODIFY SETTING {MERGE_LIMIT} = 1"))?)
+    }
+
+    /// Gives green the merge limit back that its declaration says.
+    pub(crate) fn restore_merges(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        let green = migrating.migration.green.sql();
+        let sql = match &migrating.migration.green_merge_limit {
+            Some(limit) => format!("ALTER TABLE {green} MODIFY SETTING {MERGE_LIMIT} = {limit}"),
+            None => format!("ALTER TABLE {green} RESET SETTING {MERGE_LIMIT}"),
+        };
+        Ok(self.command(&sql)?)
+    }
+}

@@ -1,0 +1,126 @@
+use std::sync::atomic::Ordering;
+
+use serde::Deserialize;
+use teal_client::Session;
+use teal_schema::{QualifiedName, quote_ident, quote_string, rewrite_table_references};
+
+use super::Shared;
+use super::chunk::Chunk;
+use crate::state::Migrating;
+use crate::{MigrateError, Operator, Update, failpoint, names};
+
+/// Copies chunks, one after another, into a staging table of its own.
+pub(super) struct Worker<'o> {
+    pub(super) operator: &'o Operator<'o>,
+    pub(super) number: usize,
+    pub(super) staging: QualifiedName,
+    pub(super) session: Box<dyn Session>,
+    snapshot: QualifiedName,
+    /// `INSERT … SELECT` from the snapshot, without the condition that selects a chunk.
+    copy: String,
+}
+
+impl<'o> Worker<'o> {
+    /// Makes the worker's staging table.
+    pub(super) fn new(
+        operator: &'o Operator<'o>,
+        migrating: &Migrating,
+        number: usize,
+    ) -> Result<Self, MigrateError> {
+        let migration = &migrating.migration;
+        let staging = names::staging(&migrating.id, number);
+        let snapshot = names::snapshot(&migrating.id);
+        operator.make_own(&staging, &migration.green)?;
+        // One thread each, and one block per chunk: it is sorted once and makes one part.
+        let session = operator.server.session(&[
+            ("max_threads", "1"),
+            ("max_insert_threads", "1"),
+            ("min_insert_block_size_rows", "1000000000"),
+            ("min_insert_block_size_bytes", "0"),
+            ("max_partitions_per_insert_block", "0"),
+            ("insert_deduplicate", "0"),
+            ("max_execution_time", "0"),
+        ])?;
+        let columns = columns(migrating);
+        let select = select_from(migrating, &snapshot)?;
+        let copy =
+            format!("INSERT INTO {} ({columns}) SELECT {columns} FROM ({select})", staging.sql());
+        Ok(Self { operator, number, staging, session, snapshot, copy })
+    }
+
+    /// Takes chunks until there are none, or any worker has failed.
+    pub(super) fn run(mut self, shared: &Shared<'_>) {
+        while shared.failed.lock().is_none() {
+            let Some(chunk) = shared.todo.lock().pop() else {
+                return;
+            };
+            match self.copy(&chunk).and_then(|()| self.publish(shared, &chunk)) {
+                Ok(true) => (),
+                Ok(false) => return,
+                Err(error) => {
+                    shared.failed.lock().get_or_insert(error);
+                    return;
+                }
+            }
+            let rows = shared.copied.fetch_add(chunk.rows, Ordering::Relaxed) + chunk.rows;
+            self.operator.observer.update(Update::Copied { rows, of: shared.of });
+        }
+    }
+
+    fn copy(&mut self, chunk: &Chunk) -> Result<(), MigrateError> {
+        // A filter by setting leaves the user's SELECT as it is.
+        let filter = format!(
+            "{{{}: {}}}",
+            quote_string(&self.snapshot.to_string()),
+            quote_string(&chunk.condition())
+        );
+        self.session
+            .command(&format!("{} SETTINGS additional_table_filters = {filter}", self.copy))?;
+        failpoint::reached("chunk-copied");
+        self.check_snapshot(chunk)
+    }
+
+    /// A merge or a drop in the snapshot would make the copy read nothing, and say nothing. The
+    /// parts never change, so being there after the copy means having been there during it.
+    fn check_snapshot(&mut self, chunk: &Chunk) -> Result<(), MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            found: usize,
+        }
+        let parts = chunk.parts().map(quote_string).collect::<Vec<_>>();
+        let row = self.session.row::<Row>(&format!(
+            "SELECT count() AS found FROM system.parts \
+             WHERE active AND database = {} AND table = {} AND name IN ({})",
+            quote_string(&self.snapshot.database),
+            quote_string(&self.snapshot.name),
+            parts.join(", ")
+        ))?;
+        match row.found == parts.len() {
+            true => Ok(()),
+            false => Err(MigrateError::SnapshotChanged {
+                snapshot: self.snapshot.clone(),
+                chunk: chunk.number,
+                expected: parts.len(),
+                found: row.found,
+            }),
+        }
+    }
+}
+
+/// The columns that the copy fills, quoted.
+pub(crate) fn columns(migrating: &Migrating) -> String {
+    let columns = migrating.migration.columns.iter().map(|column| quote_ident(&column.name));
+    columns.collect::<Vec<_>>().join(", ")
+}
+
+/// The migration's SELECT, reading `table` in blue's stead.
+pub(crate) fn select_from(
+    migrating: &Migrating,
+    table: &QualifiedName,
+) -> Result<String, MigrateError> {
+    let blue = &migrating.migration.blue;
+    Ok(rewrite_table_references(&migrating.migration.select, |named| {
+        (named.database.as_ref() == Some(&blue.database) && named.name == blue.name)
+            .then(|| table.sql())
+    })?)
+}

@@ -1,0 +1,110 @@
+//! The end: the view and blue are dropped.
+//!
+//! After an exchange the names have changed places: blue's data goes by green's name. That name
+//! becomes an alias of the new layout, so that code which uses it, as the models tell it to, works.
+
+use teal_plan::Cutover;
+
+use crate::state::Migrating;
+use crate::{Event, MigrateError, Operator, Phase, Step, Update, failpoint, names};
+
+impl Operator<'_> {
+    /// Drops what the migration does not need any more.
+    ///
+    /// # Errors
+    /// When the migration has not been cut over, or (without `force`) someone still writes to
+    /// blue.
+    pub fn cleanup(&self, migrating: &mut Migrating, force: bool) -> Result<(), MigrateError> {
+        let state = match &migrating.phase {
+            Phase::CutOver(state) => state.clone(),
+            Phase::Cleaned(_) => return Ok(()),
+            other => {
+                return Err(MigrateError::WrongPhase {
+                    migration: migrating.id.clone(),
+                    phase: other.name(),
+                    wanted: "run `teal cutover` first",
+                });
+            }
+        };
+        if state.cutover == Cutover::App && !force {
+            self.refuse_if_written(migrating, state.blue_rows)?;
+        }
+        self.step(migrating, Step::Cleanup, |migrating| {
+            self.record(migrating, Event::CleanupOpened)?;
+            failpoint::reached("cleanup-opened");
+            Ok(((), self.clean(migrating)?))
+        })
+    }
+
+    /// Ends a cleanup that a process before did not journal as done.
+    pub(crate) fn finish_cleanup(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+        self.clean(migrating)?;
+        let what = format!("the cleanup of {} was finished", migrating.migration.green);
+        self.observer.update(Update::Healed { what });
+        Ok(())
+    }
+
+    /// Each statement can be repeated.
+    fn clean(&self, migrating: &mut Migrating) -> Result<String, MigrateError> {
+        let migration = migrating.migration.clone();
+        let cutover = match &migrating.phase {
+            Phase::CutOver(state) => state.cutover,
+            _ => migration.cutover,
+        };
+        let kept = migrating.tables_now().1.clone();
+        let leaving = match cutover {
+            Cutover::App => &migration.blue,
+            Cutover::Exchange => &migration.green,
+        };
+        let retired = names::retired(&migrating.id);
+        // With the gate closed no INSERT is on its way through the view into what is dropped.
+        let (closing, _) = self.close_gate()?;
+        self.command(&format!("DROP TABLE IF EXISTS {}", migration.view.sql()))?;
+        failpoint::reached("cleanup-view-dropped");
+        if self.exists_as_table(leaving)? {
+            self.command(&format!("RENAME TABLE {} TO {}", leaving.sql(), retired.sql()))?;
+        }
+        failpoint::reached("cleanup-blue-renamed");
+        if cutover == Cutover::Exchange {
+            self.command(&format!(
+                "CREATE TABLE IF NOT EXISTS {} ENGINE = Alias({})",
+                leaving.sql(),
+                kept.sql()
+            ))?;
+        }
+        drop(closing);
+        failpoint::reached("cleanup-gate-opened");
+        self.drop_table(&retired)?;
+        failpoint::reached("cleanup-blue-dropped");
+        self.drop_own_tables(migrating)?;
+        self.record(migrating, Event::Cleaned)?;
+        failpoint::reached("cleaned");
+        Ok(match cutover {
+            Cutover::App => format!("{leaving} dropped"),
+            Cutover::Exchange => format!("blue dropped; {leaving} is an alias of {kept}"),
+        })
+    }
+
+    fn exists_as_table(&self, name: &teal_schema::QualifiedName) -> Result<bool, MigrateError> {
+        let catalog =
+            self.with_control(|session| teal_catalog::Catalog::read(session, &[&name.database]))?;
+        Ok(catalog.table(name).is_some_and(|table| table.engine != "Alias"))
+    }
+
+    fn refuse_if_written(
+        &self,
+        migrating: &Migrating,
+        rows_at_cutover: u64,
+    ) -> Result<(), MigrateError> {
+        let blue = &migrating.migration.blue;
+        let rows = self.rows_of(blue)?;
+        match rows > rows_at_cutover {
+            true => Err(MigrateError::StillUsed {
+                blue: blue.clone(),
+                green: migrating.migration.green.clone(),
+                rows: rows - rows_at_cutover,
+            }),
+            false => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The cutover: readers and writers move to green.
+//!
+//! `app`: they move by deploying code that uses green's name. Nothing changes on the server; the
+//! journal gets that it was done.
+//!
+//! `exchange`: `EXCHANGE TABLES`, with the gate closed. An INSERT that ran across the exchange
+//! could find its table before and its view after it; with the gate closed none does. The view
+//! follows names: if its SELECT is the identity, it now forwards from the new layout to the old
+//! one, which keeps blue in step for a rollback; otherwise it is dropped in the same cut.
+
+use teal_catalog::Catalog;
+use teal_plan::Cutover;
+
+use crate::state::Migrating;
+use crate::{Event, MigrateError, Operator, Phase, Step, Update, failpoint};
+
+impl Operator<'_> {
+    /// Moves the readers and writers over, after one more proof of parity.
+    ///
+    /// # Errors
+    /// When the migration is in another phase, parity does not hold, or the cut cannot be made.
+    pub fn cutover(&self, migrating: &mut Migrating, how: Cutover) -> Result<(), MigrateError> {
+        match &migrating.phase {
+            Phase::Verified(_) => (),
+            Phase::CutOver(_) => return Ok(()),
+            other => {
+                return Err(MigrateError::WrongPhase {
+                    migration: migrating.id.clone(),
+                    phase: other.name(),
+                    wanted: match other {
+                        Phase::Cleaned(_) => "it is over",
+                        _ => "run `teal apply` first, which copies and verifies",
+                    },
+                });
+            }
+        }
+        // The view has run since the last proof; a new one costs a read of both tables.
+        self.verify(migrating)?;
+        self.step(migrating, Step::Cutover, |migrating| {
+            let outcome = match how {
+                Cutover::App => {
+                    let blue_rows = self.rows_of(&migrating.migration.blue)?;
+                    self.record(
+                        migrating,
+                        Event::CutOver { cutover: how, forwards_back: false, blue_rows },
+                    )?;
+                    format!("{} is what code uses from now on", migrating.migration.green)
+                }
+                Cutover::Exchange => self.exchange(migrating)?,
+            };
+            failpoint::reached("cut-over");
+            Ok(((), outcome))
+        })
+    }
+
+    fn exchange(&self, migrating: &mut Migrating) -> Result<String, MigrateError> {
+        let migration = migrating.migration.clone();
+        let green_data_path = self.data_path(&migration.green)?;
+        self.record(migrating, Event::CutoverOpened { green_data_path })?;
+        failpoint::reached("cutover-opened");
+        let (closing, _) = self.close_gate()?;
+        let closed = std::time::Instant::now();
+        if !migration.is_identity {
+            self.command(&format!("DROP TABLE IF EXISTS {}", migration.view.sql()))?;
+            failpoint::reached("view-dropped");
+        }
+        self.command(&format!(
+            "EXCHANGE TABLES {} AND {}",
+            migration.blue.sql(),
+            migration.green.sql()
+        ))?;
+        failpoint::reached("exchanged");
+        drop(closing);
+        let held = closed.elapsed();
+        self.record_exchange(migrating)?;
+        Ok(format!(
+            "{} has the new layout; INSERTs held for {:.1} ms",
+            migration.blue,
+            held.as_secs_f64() * 1e3
+        ))
+    }
+
+    /// Ends an exchange that a process before did not journal as done: takes note of it if it
+    /// happened, or makes it.
+    pub(crate) fn finish_exchange(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+        let Phase::Verified(state) = &migrating.phase else {
+            return Ok(());
+        };
+        let Some(green_data_path) = &state.cutover_open else {
+            return Ok(());
+        };
+        // The data stays where it is; the names change places.
+        let happened = self.data_path(&migrating.migration.blue)? == *green_data_path;
+        if happened {
+            self.record_exchange(migrating)?;
+        } else {
+            self.exchange(migrating)?;
+        }
+        failpoint::reached("exchange-finished");
+        let what = format!("the exchange of {} was finished", migrating.migration.green);
+        self.observer.update(Update::Healed { what });
+        Ok(())
+    }
+
+    fn record_exchange(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+        // Blue's data has green's name now.
+        let blue_rows = self.rows_of(&migrating.migration.green)?;
+        let forwards_back = migrating.migration.is_identity;
+        self.record(
+            migrating,
+            Event::CutOver { cutover: Cutover::Exchange, forwards_back, blue_rows },
+        )
+    }
+
+    fn data_path(&self, table: &teal_schema::QualifiedName) -> Result<String, MigrateError> {
+        let catalog = self.with_control(|session| Catalog::read(session, &[&table.database]))?;
+        Ok(catalog.table(table).map(|table| table.data_path.clone()).unwrap_or_default())
+    }
+}

@@ -1,0 +1,73 @@
+use std::time::Duration;
+
+use teal_catalog::QueryTreeError;
+use teal_client::ClientError;
+use teal_schema::{QualifiedName, ReferenceError};
+
+use crate::{JournalError, LockError, Parity};
+
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    QueryTree(#[from] QueryTreeError),
+    #[error("cannot read the migration's SELECT: {0}")]
+    References(#[from] ReferenceError),
+
+    #[error(
+        "{blue} has {mutations} mutation(s) under way ({first}); views do not forward them, so the migration waits for their end: try again then, or `KILL MUTATION`"
+    )]
+    MutationsRunning { blue: QualifiedName, mutations: usize, first: String },
+    #[error(
+        "the cut could not be made in {} s: each time, {running} INSERT(s) ran longer than {} s; nothing has changed. Try again when those long INSERTs are over, or allow more time (--fence-timeout)",
+        .waited.as_secs(),
+        .patience.as_secs_f64()
+    )]
+    FenceTimeout { waited: Duration, patience: Duration, running: usize },
+    #[error(
+        "this target has no write gate, and teal has no other fence yet: only the embedded engine can be migrated"
+    )]
+    NoFence,
+    #[error("{green} has {rows} rows that this migration did not bring there; empty it, or abort")]
+    GreenNotEmpty { green: QualifiedName, rows: u64 },
+    #[error(
+        "the snapshot of blue has changed while it was read: {expected} parts of chunk {chunk} expected in {snapshot}, {found} found; nothing of the chunk was published. Run the command again"
+    )]
+    SnapshotChanged { snapshot: QualifiedName, chunk: u32, expected: usize, found: usize },
+    #[error(
+        "chunk {chunk} was being published when teal ended, and {missing} of its parts are neither in green nor in {staging}: something else has changed these tables. `teal verify` tells what green lacks"
+    )]
+    PublicationLost { chunk: u32, missing: usize, staging: QualifiedName },
+    #[error("{blue} and {green} do not hold the same rows\n{parity}")]
+    NoParity { blue: QualifiedName, green: QualifiedName, parity: Box<Parity> },
+    #[error(
+        "{blue} got {rows} rows since the cutover: someone still writes to it. Move that writer to {green}, or --force"
+    )]
+    StillUsed { blue: QualifiedName, green: QualifiedName, rows: u64 },
+    #[error("migration {migration} is {phase}; {wanted}")]
+    WrongPhase { migration: String, phase: &'static str, wanted: &'static str },
+}
+
+impl MigrateError {
+    /// Whether teal could go on and will not, for the sake of the data.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Lock(error) => error.is_held(),
+            Self::Journal(error) => error.is_corrupt(),
+            Self::MutationsRunning { .. }
+            | Self::FenceTimeout { .. }
+            | Self::NoFence
+            | Self::GreenNotEmpty { .. }
+            | Self::NoParity { .. }
+            | Self::StillUsed { .. }
+            | Self::WrongPhase { .. } => true,
+            Self::Client(ClientError::DirectoryInUse { .. }) => true,
+            _ => false,
+        }
+    }
+}

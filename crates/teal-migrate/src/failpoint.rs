@@ -1,0 +1,16 @@
+/// A place where a test may kill the process, by `FAILPOINTS="name=return"` in the environment
+/// (`name=2*off->return` for the third time). Without the feature `failpoints` it is nothing.
+///
+/// The kill is a SIGKILL: no destructor runs, nothing is flushed.
+pub(crate) fn reached(name: &str) {
+    fail::fail_point!(name, |_| kill());
+    // Without the feature the macro leaves `name` unused.
+    let _ = name;
+}
+
+#[cfg(feature = "failpoints")]
+fn kill() {
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    // The signal takes the process before this matters.
+    std::thread::park();
+}

@@ -1,0 +1,139 @@
+//! The fence of a target with a write gate: attaches the view and takes the snapshot at one moment
+//! at which no INSERT runs.
+//!
+//! ClickHouse binds an INSERT to the views that exist when it starts. With the gate closed none is
+//! running: every INSERT that ended is in the snapshot and was not forwarded, every INSERT that
+//! starts later is forwarded and is not in the snapshot.
+//!
+//! A crash anywhere between `FenceOpened` and `Attached` is undone by the next process, whatever of
+//! the cut had happened: view and snapshot are dropped, green is emptied. That loses nothing, for
+//! until the migration is attached blue has every row and nobody is on green.
+
+use std::time::Instant;
+
+use serde::Deserialize;
+use teal_catalog::active_parts;
+use teal_plan::CopyStrategy;
+use teal_schema::quote_string;
+
+use crate::state::{Migrating, Prepared, Snapshot};
+use crate::{Event, MigrateError, Operator, Step, Update, failpoint, names};
+
+impl Operator<'_> {
+    /// Makes the cut. When it fails, what was done of it is undone at once.
+    pub(crate) fn attach(
+        &self,
+        migrating: &mut Migrating,
+        state: Prepared,
+    ) -> Result<(), MigrateError> {
+        if state.fence_open {
+            self.undo_fence(migrating)?;
+        }
+        self.step(migrating, Step::Fence, |migrating| {
+            self.refuse_running_mutations(migrating)?;
+            self.record(migrating, Event::FenceOpened)?;
+            failpoint::reached("fence-opened");
+            match self.cut(migrating) {
+                Ok((attached, outcome)) => {
+                    self.record(migrating, attached)?;
+                    failpoint::reached("attached");
+                    Ok(((), outcome))
+                }
+                Err(error) => {
+                    // Should this fail too, the next command undoes it; the first error tells why.
+                    let _ = self.undo_fence(migrating);
+                    Err(error)
+                }
+            }
+        })
+    }
+
+    fn cut(&self, migrating: &Migrating) -> Result<(Event, String), MigrateError> {
+        let migration = &migrating.migration;
+        let snapshot = names::snapshot(&migrating.id);
+        if migration.strategy == CopyStrategy::Rewrite {
+            self.make_own(&snapshot, &migration.blue)?;
+        }
+        let (closing, attempts) = self.close_gate()?;
+        let closed = Instant::now();
+        // An undone fence may have left rows in green: an INSERT that was being forwarded when
+        // green was emptied. Now none runs.
+        if self.rows_of(&migration.green)? > 0 {
+            self.command(&format!("TRUNCATE TABLE {}", migration.green.sql()))?;
+        }
+        self.command(&migration.create_view)?;
+        failpoint::reached("view-created");
+        // One statement, one moment, no bytes copied; `ALL` covers every partition.
+        let clone = match migration.strategy {
+            CopyStrategy::Clone => &migration.green,
+            CopyStrategy::Rewrite => &snapshot,
+        };
+        self.command(&format!(
+            "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
+            clone.sql(),
+            migration.blue.sql()
+        ))?;
+        failpoint::reached("blue-cloned");
+        let parts = self.with_control(|session| active_parts(session, clone))?;
+        drop(closing);
+        let held = closed.elapsed();
+        failpoint::reached("gate-opened");
+
+        let rows = parts.iter().map(|part| part.rows).sum();
+        let bytes = parts.iter().map(|part| part.uncompressed_bytes).sum();
+        let snapshot = (migration.strategy == CopyStrategy::Rewrite).then(|| Snapshot {
+            rows,
+            parts: parts.len() as u64,
+            chunk_rows: self.options.backfill.chunk_rows(rows, bytes),
+        });
+        let outcome = format!(
+            "{rows} rows in {} parts cut off; INSERTs held for {:.1} ms",
+            parts.len(),
+            held.as_secs_f64() * 1e3
+        );
+        Ok((Event::Attached { snapshot, rows, attempts }, outcome))
+    }
+
+    /// Takes back a fence that was not journalled as done.
+    pub(crate) fn undo_fence(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+        let migration = &migrating.migration;
+        // With the gate closed no INSERT is on its way through the view.
+        let (closing, _) = self.close_gate()?;
+        self.drop_table(&migration.view)?;
+        failpoint::reached("undo-view-dropped");
+        self.command(&format!("TRUNCATE TABLE {}", migration.green.sql()))?;
+        drop(closing);
+        self.drop_table(&names::snapshot(&migrating.id))?;
+        failpoint::reached("undo-snapshot-dropped");
+        self.record(migrating, Event::FenceUndone)?;
+        let what = format!("the open fence of {} was undone", migrating.migration.green);
+        self.observer.update(Update::Healed { what });
+        Ok(())
+    }
+
+    /// A snapshot would have the parts as they were before the mutation, and the view does not
+    /// forward what a mutation changes.
+    fn refuse_running_mutations(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            command: String,
+        }
+        let blue = &migrating.migration.blue;
+        let rows = self.with_control(|session| {
+            session.rows::<Row>(&format!(
+                "SELECT command FROM system.mutations \
+                 WHERE NOT is_done AND database = {} AND table = {}",
+                quote_string(&blue.database),
+                quote_string(&blue.name)
+            ))
+        })?;
+        match rows.first() {
+            None => Ok(()),
+            Some(first) => Err(MigrateError::MutationsRunning {
+                blue: blue.clone(),
+                mutations: rows.len(),
+                first: first.command.clone(),
+            }),
+        }
+    }
+}

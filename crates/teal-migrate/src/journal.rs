@@ -1,0 +1,225 @@
+//! The append-only record of every migration, kept in the target itself.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use teal_client::{ClientError, Server, Session};
+use teal_plan::{Cutover, Migration};
+use teal_schema::{quote_ident, quote_string};
+
+use crate::Parity;
+use crate::names::TEAL_DATABASE;
+use crate::state::Snapshot;
+
+/// One thing that has happened to a migration. Written after its effect, save for those whose
+/// names say that something is about to happen; those tell a later process what to look for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Event {
+    Started {
+        migration: Box<Migration>,
+    },
+    Prepared,
+    /// The fence is about to be closed. Undone by whoever finds it last in the journal.
+    FenceOpened,
+    FenceUndone,
+    Attached {
+        snapshot: Option<Snapshot>,
+        rows: u64,
+        attempts: u32,
+    },
+    /// The parts of a chunk are about to be published from a staging table.
+    Publishing {
+        chunk: u32,
+        worker: usize,
+        parts: Vec<String>,
+    },
+    Published {
+        chunk: u32,
+        rows: u64,
+    },
+    Backfilled {
+        rows: u64,
+    },
+    Verified {
+        parity: Parity,
+    },
+    /// Blue and green are about to be exchanged; green's data lies at this path.
+    CutoverOpened {
+        green_data_path: String,
+    },
+    CutOver {
+        cutover: Cutover,
+        forwards_back: bool,
+        blue_rows: u64,
+    },
+    CleanupOpened,
+    Cleaned,
+}
+
+impl Event {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::Prepared => "prepared",
+            Self::FenceOpened => "fenceOpened",
+            Self::FenceUndone => "fenceUndone",
+            Self::Attached { .. } => "attached",
+            Self::Publishing { .. } => "publishing",
+            Self::Published { .. } => "published",
+            Self::Backfilled { .. } => "backfilled",
+            Self::Verified { .. } => "verified",
+            Self::CutoverOpened { .. } => "cutoverOpened",
+            Self::CutOver { .. } => "cutOver",
+            Self::CleanupOpened => "cleanupOpened",
+            Self::Cleaned => "cleaned",
+        }
+    }
+}
+
+/// An event with its place in the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub migration: String,
+    /// Counted from 0 within the migration, without gaps.
+    pub sequence: u32,
+    pub time: Timestamp,
+    pub event: Event,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(
+        "the journal {TEAL_DATABASE}.journal is corrupt: migration {migration}, entry {sequence}: {reason}. Nothing has been changed. Restore the entry from a backup, or, when you know the migration to be over, delete the entries of this migration"
+    )]
+    Corrupt { migration: String, sequence: u32, reason: String },
+    #[error("cannot write an entry of the journal: {0}")]
+    Unwritable(#[from] serde_json::Error),
+}
+
+impl JournalError {
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self, Self::Corrupt { .. })
+    }
+}
+
+pub struct Journal {
+    session: Mutex<Box<dyn Session>>,
+}
+
+impl Journal {
+    /// Opens the journal of `server`, making it where it is missing.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn open(server: &dyn Server) -> Result<Self, JournalError> {
+        // `insert_deduplicate` off: two equal entries are two entries.
+        let mut session = server.session(&[("insert_deduplicate", "0")])?;
+        session
+            .command(&format!("CREATE DATABASE IF NOT EXISTS {}", quote_ident(TEAL_DATABASE)))?;
+        // The fsyncs make an entry as durable as the data that it speaks of must be.
+        session.command(&format!(
+            "CREATE TABLE IF NOT EXISTS {} (\
+                 migration String, sequence UInt32, time DateTime64(6, 'UTC'), \
+                 kind LowCardinality(String), body String\
+             ) ENGINE = MergeTree ORDER BY (migration, sequence) \
+             SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, \
+                 min_rows_to_fsync_after_merge = 1 \
+             COMMENT 'The record of teal''s migrations'",
+            table()
+        ))?;
+        Ok(Self { session: Mutex::new(session) })
+    }
+
+    /// Reads the journal of a server without making one: `plan` and `status` change nothing.
+    ///
+    /// # Errors
+    /// When the server refuses, or an entry cannot be understood.
+    pub fn peek(server: &dyn Server) -> Result<BTreeMap<String, Vec<Entry>>, JournalError> {
+        #[derive(Deserialize)]
+        struct Row {
+            there: u64,
+        }
+        let mut session = server.session(&[])?;
+        let row: Row = session.row(&format!(
+            "SELECT count() AS there FROM system.tables WHERE database = {} AND name = 'journal'",
+            quote_string(TEAL_DATABASE)
+        ))?;
+        match row.there {
+            0 => Ok(BTreeMap::new()),
+            _ => read(session.as_mut()),
+        }
+    }
+
+    /// All entries, by migration and in order.
+    ///
+    /// # Errors
+    /// When the server refuses, or an entry cannot be understood.
+    pub fn read(&self) -> Result<BTreeMap<String, Vec<Entry>>, JournalError> {
+        read(self.session.lock().as_mut())
+    }
+
+    pub(crate) fn append(
+        &self,
+        migration: &str,
+        sequence: u32,
+        event: Event,
+    ) -> Result<Entry, JournalError> {
+        let entry =
+            Entry { migration: migration.to_owned(), sequence, time: Timestamp::now(), event };
+        self.session.lock().command(&format!(
+            "INSERT INTO {} (migration, sequence, time, kind, body) \
+             SELECT {}, {sequence}, fromUnixTimestamp64Micro({}), {}, {}",
+            table(),
+            quote_string(migration),
+            entry.time.as_microsecond(),
+            quote_string(entry.event.kind()),
+            quote_string(&serde_json::to_string(&entry.event)?),
+        ))?;
+        Ok(entry)
+    }
+}
+
+fn table() -> String {
+    format!("{}.journal", quote_ident(TEAL_DATABASE))
+}
+
+fn read(session: &mut dyn Session) -> Result<BTreeMap<String, Vec<Entry>>, JournalError> {
+    #[derive(Deserialize)]
+    struct Row {
+        migration: String,
+        sequence: u32,
+        microseconds: String,
+        body: String,
+    }
+    let rows = session.rows::<Row>(&format!(
+        "SELECT migration, sequence, toString(toUnixTimestamp64Micro(time)) AS microseconds, body \
+         FROM {} ORDER BY migration, sequence",
+        table()
+    ))?;
+    let mut migrations: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
+    for row in rows {
+        let entries = migrations.entry(row.migration.clone()).or_default();
+        let corrupt = |reason: String| JournalError::Corrupt {
+            migration: row.migration.clone(),
+            sequence: row.sequence,
+            reason,
+        };
+        if u32::try_from(entries.len()) != Ok(row.sequence) {
+            return Err(corrupt(format!("entry {} was expected here", entries.len())));
+        }
+        let event = serde_json::from_str(&row.body).map_err(|error| corrupt(error.to_string()))?;
+        let time = row
+            .microseconds
+            .parse()
+            .ok()
+            .and_then(|microseconds| Timestamp::from_microsecond(microseconds).ok())
+            .ok_or_else(|| corrupt(format!("{} is no time", row.microseconds)))?;
+        entries.push(Entry { migration: row.migration, sequence: row.sequence, time, event });
+    }
+    Ok(migrations)
+}

@@ -1,0 +1,204 @@
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use teal_client::{ClientError, GateClosing, Server, Session};
+use teal_plan::Migration;
+use teal_schema::QualifiedName;
+
+use crate::state::{Migrating, Phase};
+use crate::{
+    BackfillOptions, Event, Journal, Lock, MigrateError, Observer, Step, Update, failpoint,
+};
+
+/// Works on the migrations of one target. It holds the target's lock while it lives, and has set
+/// right what a process before it left half done.
+pub struct Operator<'a> {
+    pub(crate) server: &'a dyn Server,
+    pub(crate) observer: &'a dyn Observer,
+    pub(crate) options: OperatorOptions,
+    pub(crate) journal: Journal,
+    control: Mutex<Box<dyn Session>>,
+    _lock: Lock,
+}
+
+#[derive(Debug, Clone)]
+pub struct OperatorOptions {
+    /// How long the gate holds new INSERTs for the running ones to end, before it opens again and
+    /// the cut is tried later.
+    pub gate_patience: Duration,
+    /// How long cuts are tried before the command gives up.
+    pub fence_timeout: Duration,
+    pub backfill: BackfillOptions,
+}
+
+impl Default for OperatorOptions {
+    fn default() -> Self {
+        Self {
+            gate_patience: Duration::from_secs(2),
+            fence_timeout: Duration::from_secs(60),
+            backfill: BackfillOptions::default(),
+        }
+    }
+}
+
+/// How far to take a migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goal {
+    /// Green holds all rows, and the view keeps it in step.
+    Backfilled,
+    /// And parity was proven.
+    Verified,
+}
+
+impl<'a> Operator<'a> {
+    /// Takes the target's lock and undoes or finishes what a process before left in the middle.
+    ///
+    /// # Errors
+    /// When the lock is held, the journal is corrupt, or the server refuses.
+    pub fn open(
+        server: &'a dyn Server,
+        options: OperatorOptions,
+        observer: &'a dyn Observer,
+    ) -> Result<Self, MigrateError> {
+        // The lock first: nothing is read that another could be changing.
+        let lock = Lock::take(server)?;
+        let journal = Journal::open(server)?;
+        let control = Mutex::new(server.session(&[])?);
+        let operator = Self { server, observer, options, journal, control, _lock: lock };
+        for mut migrating in operator.migrations()? {
+            operator.heal(&mut migrating)?;
+        }
+        Ok(operator)
+    }
+
+    /// All migrations of the target, the oldest first.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn migrations(&self) -> Result<Vec<Migrating>, MigrateError> {
+        Ok(Migrating::all(&self.journal.read()?)?)
+    }
+
+    /// Enters a new migration into the journal.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub fn start(&self, migration: Migration) -> Result<Migrating, MigrateError> {
+        let now = jiff::Timestamp::now().strftime("%Y%m%d%H%M%S");
+        let mut id = format!("{}_{now}", migration.green.name);
+        // Two migrations to one green within a second: the first was aborted.
+        let taken = self.journal.read()?;
+        while taken.contains_key(&id) {
+            id.push('b');
+        }
+        let migrating = Migrating::start(&self.journal, &id, migration)?;
+        failpoint::reached("started");
+        Ok(migrating)
+    }
+
+    /// Takes a migration from wherever it is to `goal`. Does nothing when it is there already.
+    ///
+    /// # Errors
+    /// What stopped it; the journal says where, and the next call goes on from there.
+    pub fn advance(&self, migrating: &mut Migrating, goal: Goal) -> Result<(), MigrateError> {
+        loop {
+            match migrating.phase.clone() {
+                Phase::Started(state) => self.prepare(migrating, state)?,
+                Phase::Prepared(state) => self.attach(migrating, state)?,
+                Phase::Attached(state) => self.backfill(migrating, &state)?,
+                Phase::Backfilled(_) if goal == Goal::Verified => self.verify(migrating)?,
+                Phase::Backfilled(_)
+                | Phase::Verified(_)
+                | Phase::CutOver(_)
+                | Phase::Cleaned(_) => {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn heal(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+        match &migrating.phase {
+            Phase::Prepared(state) if state.fence_open => self.undo_fence(migrating),
+            // A crash between the end of a publication and this leaves green without merges.
+            Phase::Attached(state) if state.publishing.is_none() && state.snapshot.is_some() => {
+                self.restore_merges(migrating)
+            }
+            Phase::Verified(state) if state.cutover_open.is_some() => {
+                self.finish_exchange(migrating)
+            }
+            Phase::CutOver(state) if state.cleanup_open => self.finish_cleanup(migrating),
+            _ => Ok(()),
+        }
+    }
+
+    /// Runs `work` as a step that the observer sees begin and end.
+    pub(crate) fn step<T>(
+        &self,
+        migrating: &mut Migrating,
+        step: Step,
+        work: impl FnOnce(&mut Migrating) -> Result<(T, String), MigrateError>,
+    ) -> Result<T, MigrateError> {
+        let name = migrating.migration.green.to_string();
+        let began = Instant::now();
+        self.observer.update(Update::Began { migration: &name, step });
+        let (value, outcome) = work(migrating)?;
+        let took = began.elapsed();
+        self.observer.update(Update::Ended { migration: &name, step, took, outcome });
+        Ok(value)
+    }
+
+    pub(crate) fn record(
+        &self,
+        migrating: &mut Migrating,
+        event: Event,
+    ) -> Result<(), MigrateError> {
+        Ok(migrating.record(&self.journal, event)?)
+    }
+
+    /// Runs one statement of the control session.
+    pub(crate) fn command(&self, sql: &str) -> Result<(), ClientError> {
+        self.control.lock().command(sql).map(drop)
+    }
+
+    pub(crate) fn with_control<T>(&self, work: impl FnOnce(&mut dyn Session) -> T) -> T {
+        work(self.control.lock().as_mut())
+    }
+
+    pub(crate) fn drop_table(&self, name: &QualifiedName) -> Result<(), ClientError> {
+        self.command(&format!("DROP TABLE IF EXISTS {} SYNC", name.sql()))
+    }
+
+    /// Closes the write gate; tries again until it worked or the fence's time is over. All data of
+    /// earlier INSERTs is in parts then, those of asynchronous ones too.
+    pub(crate) fn close_gate(&self) -> Result<(GateClosing<'_>, u32), MigrateError> {
+        /// Between two tries, so that the users' INSERTs get through.
+        const PAUSE: Duration = Duration::from_millis(500);
+        let gate = self.server.write_gate().ok_or(MigrateError::NoFence)?;
+        let began = Instant::now();
+        let mut attempts = 1;
+        loop {
+            match gate.close(self.options.gate_patience) {
+                Ok(closing) => {
+                    // An INSERT with `async_insert` has ended for the gate when its rows lie in the
+                    // server's queue; the flush waits until they lie in parts.
+                    self.command("SYSTEM FLUSH ASYNC INSERT QUEUE")?;
+                    return Ok((closing, attempts));
+                }
+                Err(timeout) if began.elapsed() > self.options.fence_timeout => {
+                    return Err(MigrateError::FenceTimeout {
+                        waited: began.elapsed(),
+                        patience: timeout.patience,
+                        running: timeout.running,
+                    });
+                }
+                Err(timeout) => {
+                    attempts += 1;
+                    let reason = format!("the end of long INSERTs: {timeout}");
+                    self.observer.update(Update::Waiting { reason });
+                    std::thread::sleep(PAUSE);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+use teal_catalog::{Catalog, active_parts};
+
+use crate::names::MERGE_LIMIT;
+use crate::state::{Migrating, Started};
+use crate::{Event, MigrateError, Operator, Step, failpoint, names};
+
+impl Operator<'_> {
+    /// Creates green.
+    pub(crate) fn prepare(
+        &self,
+        migrating: &mut Migrating,
+        _: Started,
+    ) -> Result<(), MigrateError> {
+        self.step(migrating, Step::Prepare, |migrating| {
+            let migration = &migrating.migration;
+            let there = self.with_control(|session| {
+                let catalog = Catalog::read(session, &[&migration.green.database])?;
+                Ok::<_, MigrateError>(catalog.table(&migration.green).cloned())
+            })?;
+            match there {
+                Some(green) if green.rows > 0 => {
+                    return Err(MigrateError::GreenNotEmpty {
+                        green: migration.green.clone(),
+                        rows: green.rows,
+                    });
+                }
+                Some(_) => (),
+                None => self.command(&migration.create_green)?,
+            }
+            failpoint::reached("green-created");
+            let outcome = format!("{} created", migration.green);
+            self.record(migrating, Event::Prepared)?;
+            failpoint::reached("prepared");
+            Ok(((), outcome))
+        })
+    }
+
+    /// Makes `own` a table of the layout of `like` whose parts nobody merges and which can be told
+    /// from any other by their uuids.
+    pub(crate) fn make_own(
+        &self,
+        own: &teal_schema::QualifiedName,
+        like: &teal_schema::QualifiedName,
+    ) -> Result<(), MigrateError> {
+        self.drop_table(own)?;
+        self.command(&format!("CREATE TABLE {} AS {}", own.sql(), like.sql()))?;
+        self.command(&format!(
+            "ALTER TABLE {} MODIFY SETTING {MERGE_LIMIT} = 1, assign_part_uuids = 1",
+            own.sql()
+        ))?;
+        Ok(())
+    }
+
+    /// Rows in the active parts of a table.
+    pub(crate) fn rows_of(&self, table: &teal_schema::QualifiedName) -> Result<u64, MigrateError> {
+        let parts = self.with_control(|session| active_parts(session, table))?;
+        Ok(parts.iter().map(|part| part.rows).sum())
+    }
+
+    /// Drops every table that teal made for itself in this migration.
+    pub(crate) fn drop_own_tables(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        let id = &migrating.id;
+        self.drop_table(&names::snapshot(id))?;
+        for worker in 0..crate::BackfillOptions::MOST_WORKERS {
+            self.drop_table(&names::staging(id, worker))?;
+        }
+        self.drop_table(&names::verify(id, "blue"))?;
+        self.drop_table(&names::verify(id, "green"))?;
+        Ok(())
+    }
+}

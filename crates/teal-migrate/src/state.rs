@@ -1,0 +1,262 @@
+//! The state of a migration: the fold of its journal.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use teal_plan::{Cutover, History, Migration, PastMigration, Standing};
+use teal_schema::QualifiedName;
+
+use crate::{Entry, Event, Journal, JournalError, Parity};
+
+/// A migration with the phase that it is in.
+#[derive(Debug, Clone)]
+pub struct Migrating {
+    /// The journal's name for it.
+    pub id: String,
+    pub migration: Migration,
+    pub phase: Phase,
+    pub started: Timestamp,
+    /// When the last thing happened to it.
+    pub since: Timestamp,
+    /// The sequence number of the journal's next entry.
+    pub(crate) next: u32,
+}
+
+#[derive(Debug, Clone)]
+pub enum Phase {
+    Started(Started),
+    Prepared(Prepared),
+    Attached(Attached),
+    Backfilled(Backfilled),
+    Verified(Verified),
+    CutOver(CutOver),
+    Cleaned(Cleaned),
+}
+
+/// The migration is in the journal; nothing has been made yet, or not all of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Started;
+
+/// Green exists.
+#[derive(Debug, Clone, Copy)]
+pub struct Prepared {
+    /// A fence was opened and not journalled as done: it must be undone.
+    pub fence_open: bool,
+}
+
+/// The view forwards every new INSERT; what is left to copy lies still in the snapshot.
+#[derive(Debug, Clone)]
+pub struct Attached {
+    /// Rows of blue at the moment of the cut.
+    pub rows: u64,
+    /// What the backfill reads; none after a clone, which has nothing left to copy.
+    pub snapshot: Option<Snapshot>,
+    /// Chunks that are in green, with the rows of each.
+    pub published: BTreeMap<u32, u64>,
+    /// A chunk whose publication was begun and not journalled as done.
+    pub publishing: Option<Publication>,
+}
+
+/// The snapshot of blue, and how it is cut into chunks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot {
+    pub rows: u64,
+    pub parts: u64,
+    /// Rows of a chunk. Fixed here, so that a chunk's number means the same rows to every process.
+    pub chunk_rows: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    pub chunk: u32,
+    pub worker: usize,
+    /// The uuids of the parts.
+    pub parts: BTreeSet<String>,
+}
+
+/// Green has all of blue's rows, and is kept in step by the view.
+#[derive(Debug, Clone, Copy)]
+pub struct Backfilled {
+    /// Rows copied.
+    pub rows: u64,
+}
+
+/// Parity was proven, at the time of the journal's entry.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    pub parity: Parity,
+    pub at: Timestamp,
+    /// An exchange was begun and not journalled as done; green's data lay at this path.
+    pub cutover_open: Option<String>,
+}
+
+/// Readers and writers are on green.
+#[derive(Debug, Clone)]
+pub struct CutOver {
+    pub cutover: Cutover,
+    /// The view now keeps blue in step, so a rollback loses nothing.
+    pub forwards_back: bool,
+    /// Rows of blue at the cutover.
+    pub blue_rows: u64,
+    /// A cleanup was begun and not journalled as done.
+    pub cleanup_open: bool,
+}
+
+/// View and blue are gone.
+#[derive(Debug, Clone, Copy)]
+pub struct Cleaned {
+    pub cutover: Cutover,
+}
+
+impl Phase {
+    /// The word for it, in status and messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Started(_) => "started",
+            Self::Prepared(_) => "prepared",
+            Self::Attached(_) => "attached",
+            Self::Backfilled(_) => "backfilled",
+            Self::Verified(_) => "verified",
+            Self::CutOver(_) => "cut over",
+            Self::Cleaned(_) => "cleaned",
+        }
+    }
+}
+
+impl Migrating {
+    /// All migrations of a journal, the oldest first.
+    ///
+    /// # Errors
+    /// When the entries of one do not follow each other.
+    pub fn all(journal: &BTreeMap<String, Vec<Entry>>) -> Result<Vec<Self>, JournalError> {
+        let mut all =
+            journal.values().map(|entries| Self::fold(entries)).collect::<Result<Vec<_>, _>>()?;
+        all.sort_by_key(|migrating| migrating.started);
+        Ok(all)
+    }
+
+    /// The names of the old layout's table and of the new one's, as they are now: an exchange swaps
+    /// them.
+    pub fn tables_now(&self) -> (&QualifiedName, &QualifiedName) {
+        let (blue, green) = (&self.migration.blue, &self.migration.green);
+        match &self.phase {
+            Phase::CutOver(CutOver { cutover: Cutover::Exchange, .. })
+            | Phase::Cleaned(Cleaned { cutover: Cutover::Exchange }) => (green, blue),
+            _ => (blue, green),
+        }
+    }
+
+    pub(crate) fn start(
+        journal: &Journal,
+        id: &str,
+        migration: Migration,
+    ) -> Result<Self, JournalError> {
+        let started = Event::Started { migration: Box::new(migration) };
+        Self::fold(&[journal.append(id, 0, started)?])
+    }
+
+    /// Writes `event` to the journal and takes it in.
+    pub(crate) fn record(&mut self, journal: &Journal, event: Event) -> Result<(), JournalError> {
+        let entry = journal.append(&self.id, self.next, event)?;
+        self.take(&entry)
+    }
+
+    fn fold(entries: &[Entry]) -> Result<Self, JournalError> {
+        let Some((first, rest)) = entries.split_first() else {
+            return Err(corrupt("", 0, "it has no entry"));
+        };
+        let Event::Started { migration } = &first.event else {
+            return Err(corrupt(&first.migration, 0, "the first entry must be `started`"));
+        };
+        let mut state = Self {
+            id: first.migration.clone(),
+            migration: (**migration).clone(),
+            phase: Phase::Started(Started),
+            started: first.time,
+            since: first.time,
+            next: 1,
+        };
+        rest.iter().try_for_each(|entry| state.take(entry))?;
+        Ok(state)
+    }
+
+    /// Takes an entry in. The transitions are these and no others.
+    fn take(&mut self, entry: &Entry) -> Result<(), JournalError> {
+        use {Event as E, Phase as P};
+
+        let phase = std::mem::replace(&mut self.phase, P::Started(Started));
+        let before = phase.name();
+        self.phase = match (phase, entry.event.clone()) {
+            (P::Started(_), E::Prepared) => P::Prepared(Prepared { fence_open: false }),
+            (P::Prepared(_), E::FenceOpened) => P::Prepared(Prepared { fence_open: true }),
+            (P::Prepared(_), E::FenceUndone) => P::Prepared(Prepared { fence_open: false }),
+            (P::Prepared(_), E::Attached { snapshot, rows, .. }) => P::Attached(Attached {
+                rows,
+                snapshot,
+                published: BTreeMap::new(),
+                publishing: None,
+            }),
+            (P::Attached(attached), E::Publishing { chunk, worker, parts }) => {
+                let parts = parts.into_iter().collect();
+                P::Attached(Attached {
+                    publishing: Some(Publication { chunk, worker, parts }),
+                    ..attached
+                })
+            }
+            (P::Attached(mut attached), E::Published { chunk, rows }) => {
+                attached.published.insert(chunk, rows);
+                P::Attached(Attached { publishing: None, ..attached })
+            }
+            (P::Attached(_), E::Backfilled { rows }) => P::Backfilled(Backfilled { rows }),
+            (P::Backfilled(_) | P::Verified(_), E::Verified { parity }) => {
+                P::Verified(Verified { parity, at: entry.time, cutover_open: None })
+            }
+            (P::Verified(verified), E::CutoverOpened { green_data_path }) => {
+                P::Verified(Verified { cutover_open: Some(green_data_path), ..verified })
+            }
+            (P::Verified(_), E::CutOver { cutover, forwards_back, blue_rows }) => {
+                P::CutOver(CutOver { cutover, forwards_back, blue_rows, cleanup_open: false })
+            }
+            (P::CutOver(state), E::CleanupOpened) => {
+                P::CutOver(CutOver { cleanup_open: true, ..state })
+            }
+            (P::CutOver(state), E::Cleaned) => P::Cleaned(Cleaned { cutover: state.cutover }),
+            (_, event) => {
+                return Err(corrupt(
+                    &entry.migration,
+                    entry.sequence,
+                    &format!("{event:?} cannot follow the phase `{before}`"),
+                ));
+            }
+        };
+        self.since = entry.time;
+        self.next = entry.sequence + 1;
+        Ok(())
+    }
+}
+
+/// What a plan needs to know of the migrations.
+pub fn history(migrations: &[Migrating]) -> History {
+    let migrations = migrations
+        .iter()
+        .map(|migrating| PastMigration {
+            id: migrating.id.clone(),
+            blue: migrating.migration.blue.clone(),
+            green: migrating.migration.green.clone(),
+            view: migrating.migration.view.clone(),
+            standing: match &migrating.phase {
+                Phase::Verified(_) => Standing::Verified,
+                Phase::CutOver(state) => Standing::CutOver(state.cutover),
+                Phase::Cleaned(state) => Standing::Cleaned(state.cutover),
+                _ => Standing::UnderWay,
+            },
+        })
+        .collect();
+    History { migrations }
+}
+
+fn corrupt(migration: &str, sequence: u32, reason: &str) -> JournalError {
+    JournalError::Corrupt { migration: migration.to_owned(), sequence, reason: reason.to_owned() }
+}

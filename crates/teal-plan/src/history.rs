@@ -1,0 +1,42 @@
+use teal_schema::QualifiedName;
+
+use crate::Cutover;
+
+/// What the target's journal tells of its migrations, as far as a plan needs to know.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    pub migrations: Vec<PastMigration>,
+}
+
+#[derive(Debug, Clone)]
+pub struct PastMigration {
+    pub id: String,
+    pub blue: QualifiedName,
+    pub green: QualifiedName,
+    pub view: QualifiedName,
+    pub standing: Standing,
+}
+
+/// How far a migration has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Not yet verified: `apply` goes on with it.
+    UnderWay,
+    /// Blue and green both live, held in step by the view.
+    Verified,
+    /// The readers and writers are on green; blue is still there.
+    CutOver(Cutover),
+    /// Blue is gone. After an exchange, its name means the new layout.
+    Cleaned(Cutover),
+}
+
+impl History {
+    /// The migration that made or used the table or view `name`.
+    pub fn of(&self, name: &QualifiedName) -> Option<&PastMigration> {
+        self.migrations.iter().rev().find(|m| [&m.blue, &m.green, &m.view].contains(&name))
+    }
+
+    pub fn of_view(&self, name: &QualifiedName) -> Option<&PastMigration> {
+        self.migrations.iter().rev().find(|migration| migration.view == *name)
+    }
+}

@@ -1,0 +1,272 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use teal_catalog::{CatalogTable, QueryTree, Shadow};
+use teal_client::ClientError;
+use teal_schema::{QualifiedName, Table, View, create_table, create_view};
+
+/// A blue/green migration: all that it takes to carry it out, fixed when it is planned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Migration {
+    /// The logical name of the table.
+    pub table: String,
+    pub from_version: String,
+    pub to_version: String,
+    pub blue: QualifiedName,
+    pub green: QualifiedName,
+    pub view: QualifiedName,
+    /// The view's SELECT, every table by its full name.
+    pub select: String,
+    pub create_green: String,
+    pub create_view: String,
+    /// The columns that the SELECT fills, in green's order, with green's types.
+    pub columns: Vec<CopyColumn>,
+    /// The SELECT fills every column of green that an INSERT can fill.
+    pub fills_green: bool,
+    /// The SELECT gives blue's rows as they are, so the way back is the same SELECT.
+    pub is_identity: bool,
+    pub strategy: CopyStrategy,
+    /// Why this strategy.
+    pub reason: String,
+    /// Green's partition key, as the server writes it; empty when it has none.
+    pub green_partition_key: String,
+    /// Green's engine folds rows in merges, so that parity is that of the folded rows.
+    pub green_folds: bool,
+    /// Green's own `max_bytes_to_merge_at_max_space_in_pool`, where its declaration sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub green_merge_limit: Option<String>,
+    pub cutover: Cutover,
+    /// Rows and bytes on disk of blue when the plan was made.
+    pub rows: u64,
+    pub bytes: u64,
+}
+
+/// A column that the copy fills.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CopyColumn {
+    pub name: String,
+    /// The type in green.
+    #[serde(rename = "type")]
+    pub data_type: String,
+    /// The type that the SELECT gives, where it is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_type: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum CopyStrategy {
+    /// By hard links: no bytes are copied.
+    Clone,
+    /// By `INSERT … SELECT`, in chunks.
+    Rewrite,
+}
+
+/// How readers and writers move to green.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Cutover {
+    /// By deploying code that uses green's name.
+    App,
+    /// By `EXCHANGE TABLES`: the name that they know means the new layout.
+    Exchange,
+}
+
+impl fmt::Display for CopyStrategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Clone => "clone",
+            Self::Rewrite => "rewrite",
+        })
+    }
+}
+
+impl fmt::Display for Cutover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::App => "app",
+            Self::Exchange => "exchange",
+        })
+    }
+}
+
+/// A declared migration, before the server has been asked about it.
+pub(crate) struct Declared<'a> {
+    pub(crate) view: &'a View,
+    pub(crate) blue: &'a Table,
+    pub(crate) green: &'a Table,
+    /// The view's SELECT, every table by its full name.
+    pub(crate) select: String,
+    pub(crate) database: &'a str,
+    pub(crate) cutover: Cutover,
+}
+
+/// Why a migration cannot be made, and what to do instead.
+#[derive(Debug)]
+pub(crate) struct Unsafe {
+    pub(crate) reason: String,
+    pub(crate) instead: &'static str,
+}
+
+impl Declared<'_> {
+    /// Works out the migration from how the server reads the view (`tree`) and from the two tables
+    /// as it has or would have them.
+    pub(crate) fn plan(
+        self,
+        shadow: &mut Shadow,
+        tree: &QueryTree,
+        blue: &CatalogTable,
+        green: &CatalogTable,
+    ) -> Result<Result<Migration, Unsafe>, ClientError> {
+        let blue_name = self.blue.qualified(self.database);
+        let green_name = self.green.qualified(self.database);
+        if let Some(refusal) = refusal(tree, &blue_name, blue, green) {
+            return Ok(Err(refusal));
+        }
+        let columns: Vec<_> = green
+            .insertable_columns()
+            .filter_map(|column| {
+                let (_, from) = tree.columns.iter().find(|(name, _)| *name == column.name)?;
+                Some(CopyColumn {
+                    name: column.name.clone(),
+                    data_type: column.data_type.clone(),
+                    from_type: (*from != column.data_type).then(|| from.clone()),
+                })
+            })
+            .collect();
+        let why_not_clone = match not_cloneable(tree, blue, green) {
+            Some(reason) => Some(reason),
+            None => shadow.try_clone(&blue_name, &green_name)?.err(),
+        };
+        let (strategy, reason) = match why_not_clone {
+            None => (
+                CopyStrategy::Clone,
+                "same columns, keys, partitions and indexes: blue's parts fit as they are"
+                    .to_owned(),
+            ),
+            Some(reason) => (CopyStrategy::Rewrite, reason),
+        };
+        let folds = self.green.engine.folds_rows();
+        if folds && strategy == CopyStrategy::Rewrite {
+            return Ok(Err(Unsafe {
+                reason: format!(
+                    "green's engine {} folds rows in the order of their insertion, and rows cannot be \
+                     copied one by one in that order ({reason})",
+                    green.engine
+                ),
+                instead: "change the engine and the layout in two versions, the layout first",
+            }));
+        }
+        let view_name = self.view.qualified(self.database);
+        Ok(Ok(Migration {
+            table: self.blue.name.clone(),
+            from_version: version(self.blue),
+            to_version: version(self.green),
+            create_green: create_table(self.green, &green_name, &[]),
+            create_view: create_view(&view_name, &green_name, &self.select),
+            blue: blue_name,
+            green: green_name,
+            view: view_name,
+            select: self.select,
+            fills_green: columns.len() == green.insertable_columns().count(),
+            columns,
+            is_identity: tree.is_identity,
+            strategy,
+            reason,
+            green_partition_key: green.partition_key.clone(),
+            green_folds: folds,
+            green_merge_limit: self
+                .green
+                .settings
+                .get("max_bytes_to_merge_at_max_space_in_pool")
+                .cloned(),
+            cutover: self.cutover,
+            rows: blue.rows,
+            bytes: blue.bytes,
+        }))
+    }
+}
+
+fn version(table: &Table) -> String {
+    table.version.as_ref().map_or_else(String::new, ToString::to_string)
+}
+
+/// What makes a migration unsafe, whatever the strategy.
+fn refusal(
+    tree: &QueryTree,
+    blue_name: &QualifiedName,
+    blue: &CatalogTable,
+    green: &CatalogTable,
+) -> Option<Unsafe> {
+    for table in [blue, green] {
+        if !table.engine.ends_with("MergeTree") {
+            return Some(Unsafe {
+                reason: format!("{} has the engine {}", table.name, table.engine),
+                instead: "teal migrates between tables of the MergeTree family",
+            });
+        }
+    }
+    if tree.tables != [blue_name.to_string()] {
+        return Some(Unsafe {
+            reason: format!(
+                "its SELECT reads {}, where a migration view reads {blue_name}, once",
+                match tree.tables.is_empty() {
+                    true => "no table".to_owned(),
+                    false => tree.tables.join(" and "),
+                }
+            ),
+            instead: "read the old version of the table, and nothing else",
+        });
+    }
+    if let Some(reason) = &tree.not_row_wise {
+        return Some(Unsafe {
+            reason: format!("its SELECT does not work row by row: {reason}"),
+            instead: "make each row of the new version from one row of the old; fold rows in a view of its own",
+        });
+    }
+    if !tree.non_deterministic.is_empty() {
+        return Some(Unsafe {
+            reason: format!(
+                "its SELECT uses {}, which may give another value for the same row the next time, so no copy could be verified",
+                tree.non_deterministic.join(", ")
+            ),
+            instead: "make the value a DEFAULT of the new version's column",
+        });
+    }
+    None
+}
+
+/// Why green cannot have blue's parts as they are, as far as the server would not say so itself.
+fn not_cloneable(tree: &QueryTree, blue: &CatalogTable, green: &CatalogTable) -> Option<String> {
+    if !tree.is_identity {
+        return Some("the SELECT changes rows or leaves some out".to_owned());
+    }
+    if let Some((blue, green)) = blue.columns.iter().zip(&green.columns).find(|(blue, green)| {
+        (&blue.name, &blue.data_type, &blue.compression_codec)
+            != (&green.name, &green.data_type, &green.compression_codec)
+    }) {
+        return Some(format!(
+            "another column: {} {} {}, where blue has {} {} {}",
+            green.name,
+            green.data_type,
+            green.compression_codec,
+            blue.name,
+            blue.data_type,
+            blue.compression_codec
+        ));
+    }
+    let differs = |what: &str, blue: &str, green: &str| {
+        (blue != green).then(|| format!("another {what}: ({green}), where blue has ({blue})"))
+    };
+    differs("sorting key", &blue.sorting_key, &green.sorting_key)
+        .or_else(|| differs("primary key", &blue.primary_key, &green.primary_key))
+        .or_else(|| differs("partition key", &blue.partition_key, &green.partition_key))
+        .or_else(|| differs("set of indexes", &blue.indexes.join(", "), &green.indexes.join(", ")))
+        .or_else(|| {
+            let (blue, green) = (blue.projections.join(", "), green.projections.join(", "));
+            differs("set of projections", &blue, &green)
+        })
+        .or_else(|| differs("storage policy", &blue.storage_policy, &green.storage_policy))
+}

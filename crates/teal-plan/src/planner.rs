@@ -1,0 +1,353 @@
+use std::collections::BTreeSet;
+
+use teal_catalog::{Catalog, CatalogTable, Shadow, ShadowError};
+use teal_client::{ClientError, Server};
+use teal_schema::{
+    Location, QualifiedName, ReferenceError, Schema, Table, View, create_table, create_view,
+    rewrite_table_references,
+};
+
+use crate::migration::{Declared, Unsafe};
+use crate::plan::fingerprint;
+use crate::{Conflict, Cutover, History, Migration, Operation, Plan, Standing};
+
+/// What a plan depends on beside the models and the server.
+#[derive(Debug, Clone)]
+pub struct PlanOptions {
+    /// The target's default database.
+    pub database: String,
+    /// How readers and writers will move.
+    pub cutover: Cutover,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Shadow(#[from] ShadowError),
+    #[error("{location}: cannot read the SELECT of view {view}: {source}")]
+    References { location: Box<Location>, view: String, source: ReferenceError },
+    /// A migration that could not be made exact.
+    #[error("{location}: the migration by view {view} is refused: {reason}\n  instead: {instead}")]
+    Unsafe { location: Box<Location>, view: String, reason: String, instead: &'static str },
+}
+
+/// Makes the plan that brings the server to `schema`. Nothing is changed but for the shadow
+/// database, which comes and goes.
+///
+/// # Errors
+/// When the server does not accept a declaration or cannot be asked, and when a migration would
+/// not be safe.
+pub fn make_plan(
+    server: &dyn Server,
+    schema: &Schema,
+    history: &History,
+    options: &PlanOptions,
+) -> Result<Plan, PlanError> {
+    let mut shadow = Shadow::create(server, schema, &options.database)?;
+    let desired = shadow.catalog()?;
+    let databases = schema
+        .tables
+        .iter()
+        .map(|table| table.database.as_deref())
+        .chain(schema.views.iter().map(|view| view.database.as_deref()))
+        .flatten()
+        .chain([options.database.as_str()])
+        .collect::<BTreeSet<_>>();
+    let mut session = server.session(&[])?;
+    let current = Catalog::read(session.as_mut(), &databases.into_iter().collect::<Vec<_>>())?;
+    let plan = Plan {
+        format_version: Plan::FORMAT_VERSION,
+        target: server.describe(),
+        database: options.database.clone(),
+        fingerprint: fingerprint(current.tables()),
+        operations: Vec::new(),
+        conflicts: Vec::new(),
+        notes: Vec::new(),
+    };
+    let mut planner = Planner { schema, history, options, shadow, desired, current, plan };
+    planner.plan_tables();
+    planner.plan_views()?;
+    Ok(planner.plan)
+}
+
+struct Planner<'a> {
+    schema: &'a Schema,
+    history: &'a History,
+    options: &'a PlanOptions,
+    shadow: Shadow,
+    /// What the server makes of the declarations, by shadow names.
+    desired: Catalog,
+    current: Catalog,
+    plan: Plan,
+}
+
+impl Planner<'_> {
+    fn plan_tables(&mut self) {
+        // The greens are created by their migrations.
+        let greens = self
+            .schema
+            .views
+            .iter()
+            .filter(|view| self.is_migration(view))
+            .filter_map(|view| self.schema.table(&view.target))
+            .map(|table| table.qualified(&self.options.database))
+            .collect::<BTreeSet<_>>();
+        for table in &self.schema.tables {
+            let name = table.qualified(&self.options.database);
+            match (self.history.of(&name), self.current.table(&name)) {
+                (Some(past), _) => {
+                    let note = match past.standing {
+                        Standing::Cleaned(Cutover::Exchange) if past.blue == name => format!(
+                            "{name} has had the layout of {} since its migration {}",
+                            past.green.name, past.id
+                        ),
+                        Standing::Cleaned(Cutover::App) if past.blue == name => format!(
+                            "{name} was dropped at the end of the migration {}; its model can go",
+                            past.id
+                        ),
+                        _ => continue,
+                    };
+                    self.plan.notes.push(note);
+                }
+                (None, Some(current)) => {
+                    let differences = self.table_differences(&name, current);
+                    self.conflict(name, &table.location, differences);
+                }
+                (None, None) if greens.contains(&name) => (),
+                (None, None) => self.plan.operations.push(Operation::CreateTable {
+                    sql: create_table(table, &name, &[]),
+                    table: name,
+                    declared_at: table.location.clone(),
+                }),
+            }
+        }
+    }
+
+    fn plan_views(&mut self) -> Result<(), PlanError> {
+        let schema = self.schema;
+        for view in &schema.views {
+            let name = view.qualified(&self.options.database);
+            let select = self.real_select(view)?;
+            match (self.is_migration(view), self.history.of_view(&name)) {
+                (true, None) => self.plan_migration(view, name, select)?,
+                (true, Some(past)) if past.standing == Standing::UnderWay => {
+                    let id = past.id.clone();
+                    let migration = self.migration(view, select)?;
+                    self.plan.operations.push(Operation::Migrate {
+                        migration: Box::new(migration),
+                        resumes: Some(id),
+                        declared_at: view.location.clone(),
+                    });
+                }
+                (true, Some(_)) => (),
+                (false, _) => self.plan_plain_view(view, name, &select),
+            }
+        }
+        Ok(())
+    }
+
+    fn plan_migration(
+        &mut self,
+        view: &View,
+        name: QualifiedName,
+        select: String,
+    ) -> Result<(), PlanError> {
+        if self.current.table(&name).is_some() {
+            let instead = format!(
+                "the view was not attached by teal, so nobody can tell which rows it missed; drop it (`DROP VIEW {}`), and teal will attach it exactly",
+                name.sql()
+            );
+            self.plan.conflicts.push(Conflict {
+                object: name,
+                declared_at: view.location.clone(),
+                differences: vec!["a view of this name is there already".to_owned()],
+                instead,
+            });
+            return Ok(());
+        }
+        let migration = self.migration(view, select)?;
+        if let Some(green) = self.current.table(&migration.green)
+            && green.rows > 0
+        {
+            self.plan.conflicts.push(Conflict {
+                object: migration.green.clone(),
+                declared_at: view.location.clone(),
+                differences: vec![format!(
+                    "the migration's green table has {} rows already, which no migration brought there",
+                    green.rows
+                )],
+                instead: "empty or drop it, or give the new version another number".to_owned(),
+            });
+            return Ok(());
+        }
+        self.plan.operations.push(Operation::Migrate {
+            migration: Box::new(migration),
+            resumes: None,
+            declared_at: view.location.clone(),
+        });
+        Ok(())
+    }
+
+    fn migration(&mut self, view: &View, select: String) -> Result<Migration, PlanError> {
+        let refused = |Unsafe { reason, instead }| PlanError::Unsafe {
+            location: Box::new(view.location.clone()),
+            view: view.name.clone(),
+            reason,
+            instead,
+        };
+        let (Some(blue), Some(green)) =
+            (source(self.schema, view), self.schema.table(&view.target))
+        else {
+            return Err(refused(Unsafe {
+                reason: "one of its tables is declared in no model".to_owned(),
+                instead: "declare both",
+            }));
+        };
+        let tree = self.shadow.explain(view)?;
+        let database = &self.options.database;
+        let shadow_of =
+            |table: &Table| self.desired.table(&self.shadow.name(&table.qualified(database)));
+        let (Some(desired_blue), Some(desired_green)) = (shadow_of(blue), shadow_of(green)) else {
+            return Err(refused(Unsafe {
+                reason: "the server did not list its tables in the shadow database".to_owned(),
+                instead: "try again",
+            }));
+        };
+        let blue_now = self.current.table(&blue.qualified(database));
+        let desired_blue = CatalogTable {
+            rows: blue_now.map_or(0, |table| table.rows),
+            bytes: blue_now.map_or(0, |table| table.bytes),
+            ..desired_blue.clone()
+        };
+        let desired_green = desired_green.clone();
+        let declared =
+            Declared { view, blue, green, select, database, cutover: self.options.cutover };
+        declared.plan(&mut self.shadow, &tree, &desired_blue, &desired_green)?.map_err(refused)
+    }
+
+    fn plan_plain_view(&mut self, view: &View, name: QualifiedName, select: &str) {
+        let Some(target) = self.schema.table(&view.target) else {
+            return;
+        };
+        let target = target.qualified(&self.options.database);
+        match self.current.table(&name) {
+            Some(current) => {
+                let differences = self.view_differences(&name, current);
+                self.conflict(name, &view.location, differences);
+            }
+            None => self.plan.operations.push(Operation::CreateView {
+                sql: create_view(&name, &target, select),
+                view: name,
+                declared_at: view.location.clone(),
+            }),
+        }
+    }
+
+    /// A view from an older version of a table to a newer one.
+    fn is_migration(&self, view: &View) -> bool {
+        source(self.schema, view)
+            .is_some_and(|blue| blue.name == view.target.name && blue.version < view.target.version)
+    }
+
+    /// The view's SELECT, every table by its full name.
+    fn real_select(&self, view: &View) -> Result<String, PlanError> {
+        let database = &self.options.database;
+        let declared = |name: &QualifiedName| {
+            self.schema.tables.iter().any(|t| t.qualified(database) == *name)
+        };
+        rewrite_table_references(&view.select, |table| {
+            let name = QualifiedName::new(table.database.as_ref().unwrap_or(database), &table.name);
+            // Behind IN a column or an alias may be meant.
+            (!table.after_in || declared(&name)).then(|| name.sql())
+        })
+        .map_err(|source| PlanError::References {
+            location: Box::new(view.location.clone()),
+            view: view.name.clone(),
+            source,
+        })
+    }
+
+    fn table_differences(&self, name: &QualifiedName, current: &CatalogTable) -> Vec<String> {
+        let Some(desired) = self.desired.table(&self.shadow.name(name)) else {
+            return Vec::new();
+        };
+        let mut differences = Vec::new();
+        for column in &desired.columns {
+            match current.columns.iter().find(|other| other.name == column.name) {
+                None => differences.push(format!("column {} is not there", column.name)),
+                Some(other) if other != column => differences.push(format!(
+                    "column {} is declared as {}, and is {}",
+                    column.name,
+                    said(column),
+                    said(other)
+                )),
+                Some(_) => (),
+            }
+        }
+        for column in &current.columns {
+            if !desired.columns.iter().any(|other| other.name == column.name) {
+                differences.push(format!("column {} is not declared", column.name));
+            }
+        }
+        let engine = self.shadow.unshadowed(&desired.engine_full);
+        let texts = [
+            ("engine clause", &engine, &current.engine_full),
+            ("comment", &desired.comment, &current.comment),
+            ("indexes", &desired.indexes.join(", "), &current.indexes.join(", ")),
+            ("projections", &desired.projections.join(", "), &current.projections.join(", ")),
+        ];
+        for (what, declared, is) in texts {
+            if declared != is {
+                differences.push(format!("{what}: declared `{declared}`, is `{is}`"));
+            }
+        }
+        differences
+    }
+
+    fn view_differences(&self, name: &QualifiedName, current: &CatalogTable) -> Vec<String> {
+        let Some(desired) = self.desired.table(&self.shadow.name(name)) else {
+            return Vec::new();
+        };
+        let declared = self.shadow.unshadowed(&desired.create_table_query);
+        match declared == current.create_table_query {
+            true => Vec::new(),
+            false => vec![format!("declared `{declared}`, is `{}`", current.create_table_query)],
+        }
+    }
+
+    fn conflict(&mut self, object: QualifiedName, at: &Location, differences: Vec<String>) {
+        if !differences.is_empty() {
+            self.plan.conflicts.push(Conflict {
+                object,
+                declared_at: at.clone(),
+                differences,
+                instead: "leave the model as the table is, and declare the change as a new version with a migration view".to_owned(),
+            });
+        }
+    }
+}
+
+/// The table that a view reads, where it reads one.
+fn source<'s>(schema: &'s Schema, view: &View) -> Option<&'s Table> {
+    match view.select_tables.as_slice() {
+        [blue] => schema.table(blue),
+        _ => None,
+    }
+}
+
+fn said(column: &teal_catalog::CatalogColumn) -> String {
+    [
+        &column.data_type,
+        &column.default_kind,
+        &column.default_expression,
+        &column.compression_codec,
+        &column.comment,
+    ]
+    .into_iter()
+    .filter(|text| !text.is_empty())
+    .cloned()
+    .collect::<Vec<_>>()
+    .join(" ")
+}
