@@ -9,6 +9,9 @@ pub struct Location {
     pub file: String,
     /// Line, counted from 1.
     pub line: u32,
+    /// Column, counted from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<u32>,
     /// The variable that holds the declaration, where the language gives it one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub declaration: Option<String>,
@@ -17,6 +20,9 @@ pub struct Location {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)?;
+        if let Some(column) = self.column {
+            write!(f, ":{column}")?;
+        }
         match &self.declaration {
             Some(name) => write!(f, " ({name})"),
             None => Ok(()),

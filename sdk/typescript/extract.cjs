@@ -1,0 +1,4 @@
+// Reads a project's models and writes them as one JSON document. Run by teal:
+//   node extract.cjs --project DIR --models DIR --out FILE
+"use strict";
+require("./dist/cjs/extract/main.js");

@@ -1,0 +1,320 @@
+import ts from "typescript";
+import { quoteIdent, quoteString } from "../quote";
+import { type ColumnDocument, type Location, ModelError } from "../registry";
+import type { Program } from "./program";
+
+/** The tags of a type: the values of its `~teal.…` properties. */
+type Tags = Map<string, ts.Type>;
+
+/** A property's type without what only decorates it. */
+interface Bare {
+  type: ts.Type;
+  tags: Tags;
+  nullable: boolean;
+}
+
+/** What a scalar of the Format tag is. */
+const formats: Record<string, string> = {
+  "date-time": "DateTime64(9)",
+  date: "Date32",
+  uuid: "UUID",
+  ipv4: "IPv4",
+  ipv6: "IPv6",
+};
+
+/** The values of `tags.Type` by their names elsewhere. */
+const numbers: Record<string, string> = Object.fromEntries(
+  ["Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64", "Float32", "Float64"].flatMap((name) => [
+    [name, name],
+    [name.toLowerCase(), name],
+  ]),
+);
+numbers.float = "Float32";
+numbers.double = "Float64";
+
+/** Turns the properties of a row type into columns. */
+export class Columns {
+  private readonly checker: ts.TypeChecker;
+  /** The object types that are being read, to notice one within itself. */
+  private readonly open: ts.Type[] = [];
+  /** The property that is being read, from the row down. */
+  private readonly path: string[] = [];
+
+  constructor(
+    program: Program,
+    private readonly declared: Location,
+  ) {
+    this.checker = program.checker;
+  }
+
+  of(type: ts.Type): ColumnDocument[] {
+    const row = this.checker.typeToString(type);
+    if (type.flags & ts.TypeFlags.TypeParameter) {
+      return this.fail(`the row type ${row} is a type parameter`, "declare the table with the row's own type");
+    }
+    const properties = this.checker.getPropertiesOfType(type);
+    if (!(type.flags & (ts.TypeFlags.Object | ts.TypeFlags.Intersection)) || this.checker.isArrayType(type)) {
+      return this.fail(`${row} is no row type`, "give an interface whose properties are the columns");
+    }
+    if (this.checker.getIndexInfosOfType(type).length) {
+      return this.fail(`the row type ${row} has an index signature`, "name every column, or put open keys into one column of type Record<string, V>");
+    }
+    if (!properties.length) return this.fail(`the row type ${row} has no property`, "give it the columns");
+    this.open.push(type);
+    const columns = properties.map((property) => this.column(property));
+    this.open.pop();
+    return columns;
+  }
+
+  private column(property: ts.Symbol): ColumnDocument {
+    this.path.push(property.name);
+    const bare = this.bare(this.typeOf(property), property);
+    const { tags } = bare;
+    const kinds = (["default", "materialized", "alias"] as const).filter((kind) => tags.has(kind));
+    if (kinds.length > 1) this.fail(`${kinds.join(" and ")} exclude each other`, "keep one of them");
+    let type = this.scalar(bare);
+    // A column with a default is not nullable: a row that leaves it out gets the default.
+    if (bare.nullable && !kinds.length) type = nullable(type);
+    const column: ColumnDocument = { name: property.name, type };
+    if (tags.has("key")) column.key = true;
+    const [kind] = kinds;
+    if (kind) column.default = { kind, expression: this.text(tags, kind) };
+    if (tags.has("codec")) column.codec = this.text(tags, "codec");
+    if (tags.has("ttl")) column.ttl = this.text(tags, "ttl");
+    const comment = ts.displayPartsToString(property.getDocumentationComment(this.checker)).trim();
+    if (comment) column.comment = comment;
+    this.path.pop();
+    return column;
+  }
+
+  private typeOf(property: ts.Symbol): ts.Type {
+    const at = property.valueDeclaration ?? property.declarations?.[0];
+    return at ? this.checker.getTypeOfSymbolAtLocation(property, at) : this.checker.getTypeOfSymbol(property);
+  }
+
+  /** Takes tags, null and undefined off a type. */
+  private bare(type: ts.Type, property?: ts.Symbol): Bare {
+    const absent = ts.TypeFlags.Undefined | ts.TypeFlags.Null | ts.TypeFlags.Void;
+    let isNullable = property !== undefined && (property.flags & ts.SymbolFlags.Optional) !== 0;
+    let members = type.isUnion() ? type.types : [type];
+    if (members.some((member) => member.flags & absent)) isNullable = true;
+    members = members.filter((member) => !(member.flags & absent));
+    const tags: Tags = new Map();
+    const bases = members.map((member) => this.untagged(member, tags));
+    const [first] = bases;
+    if (!first) return this.fail("it can only be null", "give it a type");
+    if (bases.length === 1) return { type: first, tags, nullable: isNullable };
+    const whole = members.length === (type.isUnion() ? type.types.length : 1) && !tags.size ? type : undefined;
+    return { type: whole ?? union(bases), tags, nullable: isNullable };
+  }
+
+  /** The part of an intersection that is no tag; the tags are put into `tags`. */
+  private untagged(type: ts.Type, tags: Tags): ts.Type {
+    if (!type.isIntersection()) {
+      return type;
+    }
+    const rest = type.types.filter((part) => !this.takeTags(part, tags));
+    const [only] = rest;
+    return rest.length === 1 && only ? only : type;
+  }
+
+  private takeTags(part: ts.Type, tags: Tags): boolean {
+    if (!(part.flags & ts.TypeFlags.Object)) return false;
+    const properties = this.checker.getPropertiesOfType(part);
+    if (!properties.length || !properties.every((property) => property.name.startsWith("~teal.") || property.name === "typia.tag")) {
+      return false;
+    }
+    for (const property of properties) {
+      const value = this.checker.getNonNullableType(this.typeOf(property));
+      if (property.name === "typia.tag") this.takeTypiaTag(value, tags);
+      else tags.set(property.name.slice("~teal.".length), value);
+    }
+    return true;
+  }
+
+  /** typia's own tags: `{ kind: "type" | "format", value: "…" }`. */
+  private takeTypiaTag(tag: ts.Type, tags: Tags): void {
+    const [kind, value] = ["kind", "value"].map((name) => {
+      const property = tag.getProperty(name);
+      return property && this.typeOf(property);
+    });
+    if (kind?.isStringLiteral() && value) tags.set(kind.value, value);
+  }
+
+  private scalar({ type, tags, nullable: isNullable }: Bare): string {
+    const { checker } = this;
+    const lowCardinality = (inner: string): string => (tags.has("lowCardinality") ? `LowCardinality(${inner})` : inner);
+    if (tags.has("aggregate")) return this.aggregate(tags);
+    if (tags.has("simpleAggregate")) return this.simpleAggregate(tags, type);
+    if (tags.has("decimal")) {
+      const [p, s] = this.tuple(tags, "decimal").map((part) => this.literal(part));
+      return `Decimal(${p}, ${s})`;
+    }
+    if (tags.has("dateTime64")) return `DateTime64(${this.text(tags, "dateTime64")})`;
+    if (tags.has("fixedString")) return lowCardinality(`FixedString(${this.text(tags, "fixedString")})`);
+    if (tags.has("type")) {
+      const wanted = this.text(tags, "type");
+      const known = numbers[wanted];
+      if (!known) return this.fail(`unknown number type ${wanted}`, `the number types are ${[...new Set(Object.values(numbers))].join(", ")}`);
+      return lowCardinality(known);
+    }
+    if (tags.has("format")) {
+      const wanted = this.text(tags, "format");
+      if (wanted === "date" && tags.has("size") && this.text(tags, "size") === "2") return "Date";
+      const known = formats[wanted];
+      if (!known) return this.fail(`unknown format ${wanted}`, `the formats are ${Object.keys(formats).join(", ")}`);
+      return known;
+    }
+    if (tags.has("json")) return this.json(tags, type);
+    if (type.flags & ts.TypeFlags.Any) return "JSON";
+    if (type.flags & ts.TypeFlags.Unknown) return this.fail("it has the type unknown", "give it a type, or any for JSON");
+    const enumeration = this.enumeration(type);
+    if (enumeration) return enumeration;
+    if (type.flags & ts.TypeFlags.BooleanLike || isBoolean(type)) return "Bool";
+    if (type.flags & ts.TypeFlags.StringLiteral || (type.isUnion() && type.types.every((part) => part.isStringLiteral()))) {
+      return isNullable ? "LowCardinality(String)" : "LowCardinality(String)";
+    }
+    if (type.flags & (ts.TypeFlags.StringLike | ts.TypeFlags.TemplateLiteral)) return lowCardinality("String");
+    if (type.flags & ts.TypeFlags.BigIntLike) return "Int64";
+    if (type.flags & ts.TypeFlags.NumberLike || (type.isUnion() && type.types.every((part) => part.flags & ts.TypeFlags.NumberLike))) {
+      return lowCardinality("Float64");
+    }
+    if (type.symbol?.name === "Date" && type.flags & ts.TypeFlags.Object) return "DateTime";
+    if (checker.isArrayType(type)) return this.array(type);
+    if (type.isUnion()) {
+      return this.fail(`the type ${checker.typeToString(type)} has no ClickHouse type`, "use one type, with null or undefined beside it at most");
+    }
+    if (type.flags & (ts.TypeFlags.Object | ts.TypeFlags.Intersection)) return this.object(type, tags);
+    return this.fail(`the type ${checker.typeToString(type)} has no ClickHouse type`, "see the table of types in docs/models-typescript.md");
+  }
+
+  private array(type: ts.Type): string {
+    const [item] = this.checker.getTypeArguments(type as ts.TypeReference);
+    return item ? `Array(${this.nested(item)})` : this.fail("an array without an item type", "write T[]");
+  }
+
+  /** A type within another: an item of an array, a value of a map, a field of an object. */
+  private nested(type: ts.Type): string {
+    const bare = this.bare(type);
+    const inner = this.scalar(bare);
+    return bare.nullable ? nullable(inner) : inner;
+  }
+
+  private object(type: ts.Type, tags: Tags): string {
+    const { checker } = this;
+    const [index] = checker.getIndexInfosOfType(type);
+    const properties = checker.getPropertiesOfType(type);
+    if (index) {
+      if (properties.length) {
+        return this.fail("an object with both named properties and an index signature", "use Record<string, V> alone, or name every property");
+      }
+      if (index.type.flags & ts.TypeFlags.Any) return "JSON";
+      const keyType = index.keyType.flags & ts.TypeFlags.Number ? "Float64" : "String";
+      return `Map(${keyType}, ${this.nested(index.type)})`;
+    }
+    if (checker.getSignaturesOfType(type, ts.SignatureKind.Call).length || checker.isTupleType(type)) {
+      return this.fail(`the type ${checker.typeToString(type)} has no ClickHouse type`, "see the table of types in docs/models-typescript.md");
+    }
+    if (this.open.includes(type)) {
+      return this.fail(
+        `the type ${checker.typeToString(type)} contains itself`,
+        "ClickHouse's types are finite: use Record<string, any> (JSON) for the part that recurs",
+      );
+    }
+    this.open.push(type);
+    const fields = properties.map((property) => {
+      this.path.push(property.name);
+      const bare = this.bare(this.typeOf(property), property);
+      const inner = this.scalar(bare);
+      this.path.pop();
+      return `${field(property.name)} ${bare.nullable ? nullable(inner) : inner}`;
+    });
+    this.open.pop();
+    return `${tags.has("namedTuple") ? "Tuple" : "Nested"}(${fields.join(", ")})`;
+  }
+
+  private enumeration(type: ts.Type): string | undefined {
+    const members = type.isUnion() ? type.types : [type];
+    if (!members.every((member) => member.flags & ts.TypeFlags.EnumLiteral) || members.some((member) => member.flags & ts.TypeFlags.Boolean)) {
+      return undefined;
+    }
+    const items = members.map((member, i) => {
+      const literal = member as ts.LiteralType;
+      if (typeof literal.value === "number") return { name: member.symbol.name, value: literal.value };
+      return { name: String(literal.value), value: i + 1 };
+    });
+    const isSmall = items.every((item) => item.value >= -128 && item.value <= 127);
+    return `Enum${isSmall ? 8 : 16}(${items.map((item) => `${quoteString(item.name)} = ${item.value}`).join(", ")})`;
+  }
+
+  private aggregate(tags: Tags): string {
+    const [name, list] = this.tuple(tags, "aggregate");
+    const parts = list ? this.checker.getTypeArguments(list as ts.TypeReference) : [];
+    return `AggregateFunction(${[this.literal(name), ...parts.map((part) => this.nested(part))].join(", ")})`;
+  }
+
+  private simpleAggregate(tags: Tags, base: ts.Type): string {
+    const [name, given] = this.tuple(tags, "simpleAggregate");
+    const inner = given && !(given.flags & ts.TypeFlags.Unknown) ? given : base;
+    return `SimpleAggregateFunction(${this.literal(name)}, ${this.nested(inner)})`;
+  }
+
+  private json(tags: Tags, type: ts.Type): string {
+    const [paths, types, skip, regexps] = this.tuple(tags, "json");
+    const list = (of: ts.Type | undefined): string[] =>
+      of ? this.checker.getTypeArguments(of as ts.TypeReference).map((part) => this.literal(part)) : [];
+    const isGiven = (part: ts.Type | undefined): part is ts.Type => part !== undefined && !(part.flags & ts.TypeFlags.Undefined);
+    const typed = this.checker.getIndexInfosOfType(type).length ? [] : this.checker.getPropertiesOfType(type);
+    const parts = [
+      ...(isGiven(paths) ? [`max_dynamic_paths=${this.literal(paths)}`] : []),
+      ...(isGiven(types) ? [`max_dynamic_types=${this.literal(types)}`] : []),
+      ...typed.map((property) => `${field(property.name)} ${this.nested(this.typeOf(property))}`),
+      ...list(skip).map((path) => `SKIP ${path}`),
+      ...list(regexps).map((regexp) => `SKIP REGEXP ${quoteString(regexp)}`),
+    ];
+    return parts.length ? `JSON(${parts.join(", ")})` : "JSON";
+  }
+
+  private tuple(tags: Tags, name: string): readonly ts.Type[] {
+    const type = tags.get(name);
+    return type && this.checker.isTupleType(type) ? this.checker.getTypeArguments(type as ts.TypeReference) : [];
+  }
+
+  private text(tags: Tags, name: string): string {
+    return this.literal(tags.get(name));
+  }
+
+  private literal(type: ts.Type | undefined): string {
+    if (type && (type.isStringLiteral() || type.isNumberLiteral())) return String(type.value);
+    return this.fail("a tag's argument must be a literal", 'such as "UInt8" or 3');
+  }
+
+  private fail(message: string, hint: string): never {
+    const at = this.path.length ? `column ${this.path.join(".")}: ` : "";
+    throw new ModelError(at + message, this.declared, hint);
+  }
+}
+
+/** Nullable, around what can be: not a container, and inside of LowCardinality. */
+function nullable(type: string): string {
+  if (/^(Array|Nested|Map|Tuple|JSON|AggregateFunction|SimpleAggregateFunction)\b/.test(type)) return type;
+  const low = /^LowCardinality\((.*)\)$/.exec(type)?.[1];
+  return low ? `LowCardinality(Nullable(${low}))` : `Nullable(${type})`;
+}
+
+function field(name: string): string {
+  return /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) ? name : quoteIdent(name);
+}
+
+function isBoolean(type: ts.Type): boolean {
+  return type.isUnion() && type.types.every((part) => (part.flags & ts.TypeFlags.BooleanLiteral) !== 0);
+}
+
+/** A union of the parts left of a union's members; only asked what its members are. */
+function union(types: ts.Type[]): ts.Type {
+  const [first] = types;
+  return Object.assign(Object.create(Object.getPrototypeOf(first) as object) as ts.UnionType, {
+    flags: ts.TypeFlags.Union,
+    types: [...new Set(types)],
+  });
+}

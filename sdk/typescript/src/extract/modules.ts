@@ -1,0 +1,110 @@
+import { readFileSync } from "node:fs";
+import Module from "node:module";
+import { extname } from "node:path";
+import ts from "typescript";
+import type { Found } from "./declarations";
+import { type Program, sdkNames } from "./program";
+
+/** Where the injected declarations are found at run time. */
+const holder = "__tealDeclarations";
+
+interface NodeModule {
+  filename: string;
+  _compile(code: string, file: string): void;
+}
+
+interface Internals {
+  _extensions: Record<string, (module: NodeModule, file: string) => void>;
+  _resolveFilename(name: string, parent: NodeModule | undefined, isMain: boolean, options?: unknown): string;
+}
+
+/**
+ * Runs TypeScript in this process: imports are resolved as the compiler resolves them, sources are
+ * transpiled without moving a line, and the declarations get what was read from their types.
+ */
+export class Modules {
+  private readonly declarations: Found["declaration"][] = [];
+
+  constructor(
+    private readonly program: Program,
+    private readonly found: Map<string, Map<number, Found>>,
+  ) {
+    (globalThis as Record<string, unknown>)[holder] = this.declarations;
+    this.install();
+  }
+
+  run(file: string): void {
+    require(file);
+  }
+
+  private install(): void {
+    const internals = Module as unknown as Internals;
+    const resolve = internals._resolveFilename.bind(internals);
+    internals._resolveFilename = (name, parent, isMain, options) => {
+      if (sdkNames.includes(name)) return require.resolve("../index");
+      const from = parent?.filename;
+      if (from && isSource(from)) {
+        const found = this.program.resolve(name, from)?.resolvedFileName;
+        if (found && isSource(found) && !found.endsWith(".d.ts")) return found;
+        if (name === "typia" && !canResolve(name, from)) return require.resolve("../index");
+      }
+      return resolve(name, parent, isMain, options);
+    };
+    for (const extension of [".ts", ".tsx", ".mts", ".cts"]) {
+      internals._extensions[extension] = (module, file) => module._compile(this.transpile(file), file);
+    }
+  }
+
+  private transpile(file: string): string {
+    const { outputText } = ts.transpileModule(readFileSync(file, "utf8"), {
+      fileName: file,
+      compilerOptions: {
+        target: ts.ScriptTarget.ES2022,
+        module: ts.ModuleKind.CommonJS,
+        esModuleInterop: true,
+        experimentalDecorators: true,
+        jsx: ts.JsxEmit.React,
+        inlineSourceMap: true,
+        inlineSources: false,
+      },
+      transformers: { before: [this.inject(this.found.get(file) ?? new Map<number, Found>())] },
+    });
+    return outputText;
+  }
+
+  /** Gives each declaration its location and columns as one more argument. */
+  private inject(found: Map<number, Found>): ts.TransformerFactory<ts.SourceFile> {
+    return (context) => (source) => {
+      const { factory } = context;
+      const visit = (node: ts.Node): ts.Node => {
+        const visited = ts.visitEachChild(node, visit, context);
+        const at = ts.isNewExpression(node) || ts.isCallExpression(node) ? found.get(node.getStart(source)) : undefined;
+        if (!at || !(ts.isNewExpression(visited) || ts.isCallExpression(visited))) return visited;
+        const index = this.declarations.push(at.declaration) - 1;
+        const args = [...(visited.arguments ?? [])];
+        while (args.length < at.argument) args.push(factory.createVoidZero());
+        args[at.argument] = factory.createElementAccessExpression(
+          factory.createPropertyAccessExpression(factory.createIdentifier("globalThis"), holder),
+          index,
+        );
+        return ts.isNewExpression(visited)
+          ? factory.updateNewExpression(visited, visited.expression, visited.typeArguments, args)
+          : factory.updateCallExpression(visited, visited.expression, visited.typeArguments, args);
+      };
+      return ts.visitNode(source, visit) as ts.SourceFile;
+    };
+  }
+}
+
+function isSource(file: string): boolean {
+  return [".ts", ".tsx", ".mts", ".cts"].includes(extname(file));
+}
+
+function canResolve(name: string, from: string): boolean {
+  try {
+    require.resolve(name, { paths: [from] });
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,126 @@
+import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { dirname, join, relative, sep } from "node:path";
+import ts from "typescript";
+import { type Location, ModelError } from "../registry";
+
+/** The names that stand for this package while models are loaded. */
+export const sdkNames = ["teal-sdk", "@514labs/moose-lib"];
+
+const ignored = new Set(["node_modules", "dist"]);
+
+/** The model files below a folder, in a stable order. */
+export function modelFiles(folder: string): string[] {
+  return readdirSync(folder, { withFileTypes: true })
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+    .flatMap((entry) => {
+      const path = join(folder, entry.name);
+      if (entry.name.startsWith(".") || ignored.has(entry.name)) return [];
+      if (entry.isDirectory()) return modelFiles(path);
+      const isModel = /\.[cm]?tsx?$/.test(entry.name) && !/\.d\.[cm]?ts$|\.(test|spec)\.tsx?$/.test(entry.name);
+      return isModel ? [path] : [];
+    });
+}
+
+/** The TypeScript program of a project's models, with the project's own compiler options. */
+export class Program {
+  readonly program: ts.Program;
+  readonly checker: ts.TypeChecker;
+  readonly options: ts.CompilerOptions;
+  private readonly cache: ts.ModuleResolutionCache;
+  private readonly host: ts.CompilerHost;
+
+  constructor(
+    readonly project: string,
+    readonly files: string[],
+  ) {
+    this.options = { ...userOptions(project), ...ours };
+    this.host = ts.createCompilerHost(this.options);
+    this.cache = ts.createModuleResolutionCache(project, (name) => name, this.options);
+    this.host.resolveModuleNameLiterals = (literals, from) =>
+      literals.map(({ text }) => ({ resolvedModule: this.resolve(text, from) }));
+    this.program = ts.createProgram(files, this.options, this.host);
+    this.checker = this.program.getTypeChecker();
+  }
+
+  /** Resolves an import as the compiler does, `paths` included. */
+  resolve(name: string, from: string): ts.ResolvedModuleFull | undefined {
+    if (sdkNames.includes(name)) return sdkModule;
+    const resolved = ts.resolveModuleName(name, from, this.options, this.host, this.cache).resolvedModule;
+    // The tags of typia are types only, so the package need not be installed.
+    return resolved ?? (name === "typia" ? sdkModule : undefined);
+  }
+
+  location(node: ts.Node): Location {
+    const file = node.getSourceFile();
+    const at = file.getLineAndCharacterOfPosition(node.getStart());
+    return { file: this.relative(file.fileName), line: at.line + 1, column: at.character + 1 };
+  }
+
+  relative(file: string): string {
+    return relative(this.project, file).split(sep).join("/");
+  }
+
+  /** The models' files as parsed; throws the first syntax error. */
+  sources(): ts.SourceFile[] {
+    return this.files.map((file) => {
+      const source = this.program.getSourceFile(file);
+      if (!source) throw new ModelError(`cannot read ${this.relative(file)}`, { file: this.relative(file), line: 1 });
+      const [error] = this.program.getSyntacticDiagnostics(source);
+      if (error) {
+        const at = source.getLineAndCharacterOfPosition(error.start);
+        throw new ModelError(`syntax error: ${ts.flattenDiagnosticMessageText(error.messageText, " ")}`, {
+          file: this.relative(file),
+          line: at.line + 1,
+          column: at.character + 1,
+        });
+      }
+      return source;
+    });
+  }
+}
+
+/** Options that reading models needs, whatever the project says. */
+const ours: ts.CompilerOptions = {
+  noEmit: true,
+  skipLibCheck: true,
+  strict: true,
+  // Nothing but the models and what they import: no `@types` of the project, one small library.
+  types: [],
+  lib: ["lib.es2022.d.ts"],
+  noLib: false,
+  allowJs: false,
+  moduleDetection: ts.ModuleDetectionKind.Force,
+};
+
+const sdkModule: ts.ResolvedModuleFull = {
+  resolvedFileName: join(__dirname, "..", "index.d.ts"),
+  extension: ts.Extension.Dts,
+  isExternalLibraryImport: true,
+};
+
+/** What of the project's tsconfig.json concerns how imports are resolved. */
+function userOptions(project: string): ts.CompilerOptions {
+  const base: ts.CompilerOptions = {
+    target: ts.ScriptTarget.ES2022,
+    module: ts.ModuleKind.ESNext,
+    moduleResolution: ts.ModuleResolutionKind.Bundler,
+    jsx: ts.JsxEmit.Preserve,
+  };
+  const path = findUpwards(project, "tsconfig.json");
+  if (!path) return base;
+  const read = ts.readConfigFile(path, (file) => readFileSync(file, "utf8"));
+  if (read.error) {
+    throw new ModelError(ts.flattenDiagnosticMessageText(read.error.messageText, " "), { file: path, line: 1 });
+  }
+  const parsed = ts.parseJsonConfigFileContent(read.config, { ...ts.sys, readDirectory: () => [] }, dirname(path));
+  const { baseUrl, paths, pathsBasePath, rootDirs, customConditions } = parsed.options;
+  const chosen = { baseUrl, paths, pathsBasePath, rootDirs, customConditions };
+  return { ...base, ...Object.fromEntries(Object.entries(chosen).filter(([, value]) => value !== undefined)) };
+}
+
+function findUpwards(from: string, name: string): string | undefined {
+  const path = join(from, name);
+  if (existsSync(path)) return path;
+  const parent = dirname(from);
+  return parent === from ? undefined : findUpwards(parent, name);
+}

@@ -1,0 +1,68 @@
+/**
+ * What the models declare, in the order of declaration. Kept on `globalThis`, so that there is one
+ * registry even when a project loads the package twice, as CommonJS and as an ES module.
+ */
+export interface Location {
+  file: string;
+  line: number;
+  column?: number;
+  declaration?: string;
+}
+
+/** What the extractor found out about a declaration from its types, and hands to the constructor. */
+export interface Declaration {
+  location: Location;
+  columns?: ColumnDocument[];
+}
+
+export interface ColumnDocument {
+  name: string;
+  type: string;
+  key?: boolean;
+  default?: { kind: "default" | "materialized" | "alias"; expression: string };
+  codec?: string;
+  ttl?: string;
+  comment?: string;
+}
+
+export interface TableDocument {
+  name: string;
+  version?: string;
+  database?: string;
+  location: Location;
+  [option: string]: unknown;
+}
+
+export interface ViewDocument {
+  name: string;
+  location: Location;
+  [option: string]: unknown;
+}
+
+export interface Registry {
+  tables: TableDocument[];
+  views: ViewDocument[];
+  warnings: { message: string; hint?: string; location?: Location }[];
+}
+
+const key = Symbol.for("teal-sdk.registry");
+
+export function registry(): Registry {
+  const holder = globalThis as unknown as Record<symbol, Registry | undefined>;
+  return (holder[key] ??= { tables: [], views: [], warnings: [] });
+}
+
+/** An error about a declaration; the extractor shows where it is. */
+export class ModelError extends Error {
+  constructor(
+    message: string,
+    readonly location: Location,
+    readonly hint?: string,
+  ) {
+    super(message);
+    this.name = "ModelError";
+  }
+}
+
+/** The place of a declaration made outside the extractor. */
+export const nowhere: Declaration = { location: { file: "", line: 0 } };

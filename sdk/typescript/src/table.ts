@@ -1,0 +1,185 @@
+import { ClickHouseEngines, type Engine, type EngineConfig, engineOptions, isSorted, readEngine } from "./engine";
+import type { LifeCycle } from "./lifecycle";
+import { quoteIdent } from "./quote";
+import { type ColumnDocument, type Declaration, ModelError, nowhere, registry } from "./registry";
+import { ColumnReference, type SqlReference } from "./sql";
+
+export type Column = ColumnReference;
+
+export interface TableIndex {
+  name: string;
+  expression: string;
+  type: string;
+  arguments?: (string | number)[];
+  granularity?: number;
+}
+
+export interface TableProjection {
+  name: string;
+  body: string;
+}
+
+/** The configuration of a table, beside its engine's. */
+export interface OlapConfig<T = unknown> extends EngineConfig {
+  /** Numbers with dots between them. A new version is a new table beside the old one. */
+  version?: string;
+  /** The sorting key, as columns. */
+  orderByFields?: (keyof T & string)[] | string[];
+  /** The sorting key, as an expression. */
+  orderByExpression?: string;
+  partitionBy?: string;
+  sampleByExpression?: string;
+  primaryKeyExpression?: string;
+  lifeCycle?: LifeCycle | `${LifeCycle}`;
+  database?: string;
+  settings?: Record<string, string>;
+  ttl?: string;
+  indexes?: TableIndex[];
+  projections?: TableProjection[];
+}
+
+const options = new Set<string>([
+  ...engineOptions,
+  "version",
+  "orderByFields",
+  "orderByExpression",
+  "partitionBy",
+  "sampleByExpression",
+  "primaryKeyExpression",
+  "lifeCycle",
+  "database",
+  "settings",
+  "ttl",
+  "indexes",
+  "projections",
+]);
+
+/** A table, with rows of type T. */
+export class OlapTable<T = unknown> implements SqlReference {
+  /** The columns, for use in `sql`. */
+  readonly columns: { readonly [Name in keyof T & string]: ColumnReference };
+  readonly config: OlapConfig<T>;
+
+  constructor(
+    /** The logical name. */
+    readonly name: string,
+    config?: OlapConfig<T>,
+    declaration: Declaration = nowhere,
+  ) {
+    this.config = config ?? {};
+    const columns = declaration.columns ?? [];
+    this.columns = Object.fromEntries(
+      columns.map((column) => [column.name, new ColumnReference(column.name, column.type)]),
+    ) as typeof this.columns;
+    try {
+      this.register(declaration, columns);
+    } catch (error) {
+      if (error instanceof ModelError || !(error instanceof Error)) throw error;
+      throw new ModelError(`table ${name}: ${error.message}`, declaration.location);
+    }
+  }
+
+  get physicalName(): string {
+    const version = this.config.version;
+    return version ? `${this.name}_${version.replaceAll(".", "_")}` : this.name;
+  }
+
+  /** The physical table, with its database where one is set. */
+  toSql(): string {
+    const name = quoteIdent(this.physicalName);
+    return this.config.database ? `${quoteIdent(this.config.database)}.${name}` : name;
+  }
+
+  toString(): string {
+    return this.toSql();
+  }
+
+  private register(declaration: Declaration, columns: ColumnDocument[]): void {
+    const config = this.config as OlapConfig;
+    const unknown = Object.keys(config).find((option) => !options.has(option));
+    if (unknown) throw new Error(`unknown option ${unknown}; the options are ${[...options].join(", ")}`);
+    const engine: Engine = readEngine(config);
+    const { tables } = registry();
+    const version = config.version || undefined;
+    const before = tables.find((table) => table.name === this.name && table.version === version && table.database === config.database);
+    if (before) {
+      throw new Error(
+        `OlapTable with name ${this.name} and version ${version ?? "none"} already exists: declared at ${before.location.file}:${before.location.line}`,
+      );
+    }
+    const orderBy = sortingKey(config, columns, engine.name);
+    tables.push(
+      defined({
+        name: this.name,
+        version,
+        database: config.database,
+        columns,
+        engine,
+        orderBy,
+        primaryKey: config.primaryKeyExpression,
+        partitionBy: config.partitionBy,
+        sampleBy: config.sampleByExpression,
+        ttl: config.ttl,
+        settings: config.settings,
+        indexes: config.indexes?.map((index) => ({
+          name: index.name,
+          expression: index.expression,
+          type: index.arguments?.length ? `${index.type}(${index.arguments.join(", ")})` : index.type,
+          granularity: index.granularity ?? 1,
+        })),
+        projections: config.projections,
+        lifeCycle: config.lifeCycle,
+        // A Distributed table names its cluster in the engine.
+        cluster: engine.name === ClickHouseEngines.Distributed ? undefined : config.cluster,
+        location: declaration.location,
+      }),
+    );
+  }
+
+  static withReplacingMergeTree<T>(name: string, config?: Omit<OlapConfig<T>, "engine">, declaration?: Declaration): OlapTable<T> {
+    return new OlapTable<T>(name, { ...config, engine: ClickHouseEngines.ReplacingMergeTree }, declaration);
+  }
+
+  static withSummingMergeTree<T>(name: string, config?: Omit<OlapConfig<T>, "engine">, declaration?: Declaration): OlapTable<T> {
+    return new OlapTable<T>(name, { ...config, engine: ClickHouseEngines.SummingMergeTree }, declaration);
+  }
+
+  static withAggregatingMergeTree<T>(name: string, config?: Omit<OlapConfig<T>, "engine">, declaration?: Declaration): OlapTable<T> {
+    return new OlapTable<T>(name, { ...config, engine: ClickHouseEngines.AggregatingMergeTree }, declaration);
+  }
+
+  static withMergeTree<T>(name: string, config?: Omit<OlapConfig<T>, "engine">, declaration?: Declaration): OlapTable<T> {
+    return new OlapTable<T>(name, { ...config, engine: ClickHouseEngines.MergeTree }, declaration);
+  }
+}
+
+/** The items of the sorting key: the `Key` columns where none is given. */
+function sortingKey(config: OlapConfig, columns: ColumnDocument[], engine: string): string[] {
+  const { orderByFields: fields, orderByExpression: expression } = config;
+  if (fields !== undefined && expression !== undefined) {
+    throw new Error("orderByFields and orderByExpression exclude each other: give one of them");
+  }
+  if (!isSorted(engine)) {
+    if (fields?.length || expression || config.partitionBy) throw new Error(`the engine ${engine} takes no ORDER BY and no PARTITION BY`);
+    return [];
+  }
+  if (expression !== undefined) return expression === "tuple()" || expression === "" ? [] : [unwrapped(expression)];
+  const chosen = fields ?? columns.filter((column) => column.key).map((column) => column.name);
+  for (const field of chosen) {
+    if (columns.length && !columns.some((column) => column.name === field)) {
+      throw new Error(`orderByFields names ${field}, which is no column; the columns are ${columns.map((column) => column.name).join(", ")}`);
+    }
+  }
+  return chosen.map(quoteIdent);
+}
+
+/** `(a, b)` as `a, b`, since the key is put in parentheses again. */
+function unwrapped(expression: string): string {
+  const inner = /^\s*\(([^()]*)\)\s*$/.exec(expression)?.[1];
+  return inner ?? expression;
+}
+
+/** Without the options that were not given. */
+export function defined<O extends object>(object: O): O {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as O;
+}

@@ -1,0 +1,71 @@
+/**
+ * Type-level tags. They add nothing at run time: the extractor reads them with the TypeScript
+ * compiler's type checker.
+ */
+type Tag<Name extends string, Value> = { readonly [P in `~teal.${Name}`]?: Value };
+
+/** A column of the key: the sorting key where none is given. */
+export type Key<T> = T & Tag<"key", true>;
+
+export type Int8 = number & Tag<"type", "Int8">;
+export type Int16 = number & Tag<"type", "Int16">;
+export type Int32 = number & Tag<"type", "Int32">;
+export type Int64 = number & Tag<"type", "Int64">;
+export type UInt8 = number & Tag<"type", "UInt8">;
+export type UInt16 = number & Tag<"type", "UInt16">;
+export type UInt32 = number & Tag<"type", "UInt32">;
+export type UInt64 = number & Tag<"type", "UInt64">;
+export type Float32 = number & Tag<"type", "Float32">;
+export type Float64 = number & Tag<"type", "Float64">;
+export type ClickHouseInt<T extends string> = Tag<"type", T>;
+
+/** `Decimal(P, S)`. */
+export type Decimal<P extends number, S extends number> = string & Tag<"decimal", [P, S]>;
+export type ClickHouseDecimal<P extends number, S extends number> = Tag<"decimal", [P, S]>;
+
+/** `DateTime`, seconds. */
+export type DateTime = Date;
+/** `DateTime64(P)`: P digits of a second. */
+export type DateTime64<P extends number> = Date & Tag<"dateTime64", P>;
+export type DateTime64String<P extends number> = string & Tag<"dateTime64", P>;
+export type ClickHousePrecision<P extends number> = Tag<"dateTime64", P>;
+
+/** `FixedString(N)`, as in `string & FixedString<16>`. */
+export type FixedString<N extends number> = Tag<"fixedString", N>;
+/** `LowCardinality(…)`, as in `string & LowCardinality`. */
+export type LowCardinality = Tag<"lowCardinality", true>;
+/** Bytes of a value, where a format has several widths. */
+export type ClickHouseByteSize<N extends number> = Tag<"size", N>;
+/** A nested object as `Tuple(name type, …)` in place of `Nested(…)`. */
+export type ClickHouseNamedTuple = Tag<"namedTuple", true>;
+
+/** `DEFAULT expression`. */
+export type ClickHouseDefault<E extends string> = Tag<"default", E>;
+export type WithDefault<T, E extends string> = T & Tag<"default", E>;
+/** `MATERIALIZED expression`. */
+export type ClickHouseMaterialized<E extends string> = Tag<"materialized", E>;
+/** `ALIAS expression`. */
+export type ClickHouseAlias<E extends string> = Tag<"alias", E>;
+/** `TTL expression`. */
+export type ClickHouseTTL<E extends string> = Tag<"ttl", E>;
+/** `CODEC(codec)`. */
+export type ClickHouseCodec<E extends string> = Tag<"codec", E>;
+
+/** `AggregateFunction(F, …)`, as in `number & Aggregated<"avg", [number]>`. */
+export type Aggregated<F extends string, Arguments extends unknown[] = []> = Tag<"aggregate", [F, Arguments]>;
+/** `SimpleAggregateFunction(F, T)`, as in `number & SimpleAggregated<"sum", number>`. */
+export type SimpleAggregated<F extends string, T = unknown> = Tag<"simpleAggregate", [F, T]>;
+
+/** `JSON(…)`, as in `Record<string, any> & ClickHouseJson<256>`. */
+export type ClickHouseJson<
+  MaxDynamicPaths extends number | undefined = undefined,
+  MaxDynamicTypes extends number | undefined = undefined,
+  SkipPaths extends string[] = [],
+  SkipRegexps extends string[] = [],
+> = Tag<"json", [MaxDynamicPaths, MaxDynamicTypes, SkipPaths, SkipRegexps]>;
+
+/** The tags of typia that carry a ClickHouse type. */
+export declare namespace tags {
+  type Type<T extends string> = Tag<"type", T>;
+  type Format<F extends string> = Tag<"format", F>;
+}

@@ -1,0 +1,113 @@
+import type { EngineConfig } from "./engine";
+import { quoteIdent } from "./quote";
+import { type Declaration, ModelError, nowhere, registry } from "./registry";
+import { Sql, type SqlReference } from "./sql";
+import { defined, OlapTable } from "./table";
+
+export interface MaterializedViewConfig<T> {
+  materializedViewName: string;
+  selectStatement: Sql | string;
+  /** The tables that the SELECT reads. */
+  selectTables: (OlapTable<any> | View)[];
+  /** Where the rows go: a table, or the name and layout of one that the view makes for itself. */
+  targetTable?: OlapTable<T> | ({ name: string; orderByFields?: (keyof T & string)[] } & Pick<EngineConfig, "engine">);
+  /** The older form of `targetTable`. */
+  tableName?: string;
+  engine?: EngineConfig["engine"];
+  orderByFields?: (keyof T & string)[];
+}
+
+/** Forwards what is inserted into the tables that it reads to its target. */
+export class MaterializedView<T = unknown> implements SqlReference {
+  readonly name: string;
+  readonly targetTable: OlapTable<T>;
+
+  constructor(config: MaterializedViewConfig<T>, declaration: Declaration = nowhere) {
+    const { location } = declaration;
+    this.name = config.materializedViewName;
+    const fail = (message: string, hint?: string): never => {
+      throw new ModelError(`view ${this.name}: ${message}`, location, hint);
+    };
+    if (!this.name) fail("it has no materializedViewName");
+    this.targetTable = target(config, declaration, fail);
+    if (this.targetTable.name === this.name) fail("it has the name of its target table", "give the view another name");
+    const select = config.selectStatement;
+    if (select instanceof Sql && select.parameters.length) {
+      fail(
+        `its selectStatement has the value ${JSON.stringify(select.parameters[0])}, and a view cannot have parameters`,
+        "write the value into the SQL, or use sql.raw(…)",
+      );
+    }
+    const tables = config.selectTables;
+    if (!Array.isArray(tables) || tables.some((table) => !(table instanceof OlapTable) && !(table instanceof View))) {
+      fail("selectTables must list the OlapTables that the SELECT reads");
+    }
+    registry().views.push({
+      name: this.name,
+      select: typeof select === "string" ? select : select.toSql(),
+      selectTables: tables.filter((table) => table instanceof OlapTable).map(reference),
+      target: reference(this.targetTable),
+      location,
+    });
+  }
+
+  toSql(): string {
+    return quoteIdent(this.name);
+  }
+}
+
+function target<T>(
+  config: MaterializedViewConfig<T>,
+  declaration: Declaration,
+  fail: (message: string, hint?: string) => never,
+): OlapTable<T> {
+  const given = config.targetTable;
+  if (given instanceof OlapTable) return given;
+  const name = given?.name ?? config.tableName;
+  if (!name) return fail("it has no targetTable");
+  registry().warnings.push({
+    message: `view ${config.materializedViewName}: its target ${name} is given by name alone, so it is a table without a version`,
+    hint: "declare the target as an OlapTable with a version",
+    location: declaration.location,
+  });
+  return new OlapTable<T>(
+    name,
+    defined({ engine: given?.engine ?? config.engine, orderByFields: given?.orderByFields ?? config.orderByFields }),
+    declaration,
+  );
+}
+
+function reference(table: OlapTable): { name: string; version?: string } {
+  return defined({ name: table.name, version: table.config.version || undefined });
+}
+
+/** A plain view. teal does not manage it yet; it can be named in `sql`. */
+export class View implements SqlReference {
+  constructor(
+    readonly name: string,
+    select: Sql | string,
+    _baseTables: unknown[] = [],
+    declaration: Declaration = nowhere,
+  ) {
+    void select;
+    registry().warnings.push({
+      message: `plain view ${name} is not managed by teal yet: it is left as it is on the server`,
+      location: declaration.location.file ? declaration.location : undefined,
+    });
+  }
+
+  toSql(): string {
+    return quoteIdent(this.name);
+  }
+}
+
+/** Statements to set something up and tear it down. teal does not run them. */
+export class SqlResource {
+  constructor(
+    readonly name: string,
+    _setup: unknown,
+    _teardown: unknown,
+  ) {
+    registry().warnings.push({ message: `SqlResource ${name} is not run by teal` });
+  }
+}
