@@ -1,1 +1,14 @@
-//! teal-models
+//! Finds the models of a project and loads them into a schema.
+//!
+//! Each language has an extractor, a program of its own that runs the models and writes one JSON
+//! document to a file; the form of the document is `schema/model.schema.json` for all of them.
+
+mod document;
+mod error;
+mod extractor;
+mod load;
+mod sdk;
+
+pub use document::Warning;
+pub use error::ModelError;
+pub use load::{LoadOptions, Loaded, load};

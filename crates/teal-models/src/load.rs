@@ -1,0 +1,176 @@
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use teal_schema::{QualifiedName, Schema, TableRef, View, quote_ident, rewrite_table_references};
+
+use crate::extractor::{Extractor, Language};
+use crate::{ModelError, Warning};
+
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// The folder of the models, relative to the project.
+    pub folder: PathBuf,
+    /// How long the models may run.
+    pub time_limit: Duration,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self { folder: "app".into(), time_limit: Duration::from_secs(60) }
+    }
+}
+
+/// What the models of a project declare.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub schema: Schema,
+    pub warnings: Vec<Warning>,
+}
+
+/// Runs the models of `project` and reads what they declare.
+///
+/// # Errors
+/// When there are none, one of them is wrong or does not end, or they do not fit together.
+pub fn load(project: &Path, options: &LoadOptions) -> Result<Loaded, ModelError> {
+    let project =
+        project.canonicalize().map_err(|source| ModelError::Io { path: project.into(), source })?;
+    let folder = project.join(&options.folder);
+    let languages = languages(&folder)?;
+    if languages.is_empty() {
+        return Err(ModelError::NoModels { folder });
+    }
+    // All languages at once.
+    let extractors = languages
+        .into_iter()
+        .map(|language| Extractor::start(language, &project, &options.folder))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut loaded = Loaded { schema: Schema::default(), warnings: Vec::new() };
+    for extractor in extractors {
+        let document = extractor.finish(options.time_limit)?;
+        if let Some(failure) = document.error {
+            return Err(ModelError::Model(failure));
+        }
+        loaded.schema.tables.extend(document.tables);
+        loaded.schema.views.extend(document.views);
+        loaded.warnings.extend(document.warnings);
+    }
+    for view in &mut loaded.schema.views {
+        view.select = with_physical_names(view)?;
+    }
+    loaded.schema.check()?;
+    Ok(loaded)
+}
+
+/// The languages that have a model below `folder`.
+fn languages(folder: &Path) -> Result<Vec<Language>, ModelError> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(source) => return Err(ModelError::Io { path: folder, source }),
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with('.') || ["node_modules", "__pycache__"].contains(&name.as_str()) {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let language = match path.extension().and_then(|extension| extension.to_str()) {
+                Some("ts" | "tsx" | "mts" | "cts") if !name.contains(".d.") => Language::TypeScript,
+                Some("py") if name != "__init__.py" => Language::Python,
+                _ => continue,
+            };
+            if !found.contains(&language) {
+                found.push(language);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The view's SELECT, where a bare reference to one of its source tables means that version of it:
+/// `FROM events` reads `events_0_0` when `events` 0.0 is what the view lists.
+fn with_physical_names(view: &View) -> Result<String, ModelError> {
+    let location = || Box::new(view.location.clone());
+    let mut ambiguous = None;
+    let select = rewrite_table_references(&view.select, |table| {
+        // A physical name is as it should be, also where another table has it as its logical one.
+        if view.select_tables.iter().any(|source| source.physical_name() == table.name) {
+            return None;
+        }
+        let sources =
+            view.select_tables.iter().filter(|source| source.name == table.name).collect::<Vec<_>>();
+        match sources.as_slice() {
+            [] => None,
+            [source] => Some(match &table.database {
+                Some(database) => QualifiedName::new(database, source.physical_name()).sql(),
+                None => quote_ident(&source.physical_name()),
+            }),
+            several => {
+                ambiguous = Some(ModelError::Ambiguous {
+                    location: location(),
+                    view: view.name.clone(),
+                    name: table.name.clone(),
+                    versions: several
+                        .iter()
+                        .map(|source| source.physical_name())
+                        .collect::<Vec<_>>()
+                        .join(", "),
+                    first: several.first().map(|s| TableRef::physical_name(s)).unwrap_or_default(),
+                });
+                None
+            }
+        }
+    })
+    .map_err(|source| ModelError::References {
+        location: location(),
+        view: view.name.clone(),
+        source,
+    })?;
+    match ambiguous {
+        Some(error) => Err(error),
+        None => Ok(select),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(select: &str, tables: &[(&str, &str)]) -> View {
+        let table = |(name, version): &(&str, &str)| serde_json::json!({ "name": name, "version": version });
+        serde_json::from_value(serde_json::json!({
+            "name": "mv",
+            "select": select,
+            "selectTables": tables.iter().map(table).collect::<Vec<_>>(),
+            "target": { "name": "events", "version": "0.1" },
+            "location": { "file": "app/v.py", "line": 4 },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_bare_name_means_the_version_that_the_view_lists() {
+        let view = view("SELECT * FROM events", &[("events", "0.0")]);
+        assert_eq!(with_physical_names(&view).unwrap(), "SELECT * FROM `events_0_0`");
+    }
+
+    #[test]
+    fn a_physical_name_stays() {
+        let view = view("SELECT * FROM events_0_0", &[("events", "0.0")]);
+        assert_eq!(with_physical_names(&view).unwrap(), "SELECT * FROM events_0_0");
+    }
+
+    #[test]
+    fn a_bare_name_of_two_listed_versions_is_refused() {
+        let view = view("SELECT * FROM events", &[("events", "0.0"), ("events", "0.1")]);
+        let error = with_physical_names(&view).unwrap_err().to_string();
+        assert!(error.contains("app/v.py:4") && error.contains("events_0_0, events_0_1"), "{error}");
+    }
+}
