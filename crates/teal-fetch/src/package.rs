@@ -9,9 +9,9 @@ pub struct Package {
     pub integrity: &'static str,
     /// The file's path inside the package.
     pub file: &'static str,
-    /// Bytes to download, about; for the progress bar.
+    /// Bytes to download.
     pub download_bytes: u64,
-    /// Bytes of the file, about.
+    /// Bytes of the file.
     pub file_bytes: u64,
     /// Where the file is of use; `None` when it is of use everywhere.
     pub runs_on: Option<Platform>,
@@ -72,7 +72,7 @@ pub const ENGINE: Package = Package {
     version: "26.7.3-stable.1",
     integrity: "sha512-XP97mMqnc5tZpKQywR8N7cLTsHNiTmHr30pC5mzo3jWmukjKn2IBa60c2B/gWUNcuFjOMjWoorQICCqBVj5wpw==",
     file: "libchdb.so",
-    download_bytes: 180 << 20,
+    download_bytes: 177_817_999,
     file_bytes: 566_330_096,
     runs_on: Some(Platform { os: "linux", arch: "x86_64", libc: "glibc" }),
     title: "the embedded engine",
@@ -84,7 +84,7 @@ pub const FLIGHTS: Package = Package {
     version: "3.2.1",
     integrity: "sha512-lTSwZA6yq6qSU2YZm+6bqILiIvTPPxn4itir7jPGFmHIdPvUfQ9pCzzcrklYywMJgLUbaIeSkZQdiJd6wBxPug==",
     file: "data/flights-3m.parquet",
-    download_bytes: 24 << 20,
+    download_bytes: 17_630_305,
     file_bytes: 13_493_022,
     runs_on: None,
     title: "the demo's data",
