@@ -1,0 +1,130 @@
+# One command for each thing a person does often. `make` alone lists them.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# What is built and fetched lies in the user's cache, as with teal itself.
+CACHE := $(or $(TEAL_CACHE_DIR),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/teal)
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+# A fresh shell may not have rustup's directory in its path yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+RELEASE := $(CARGO_TARGET_DIR)/release/teal
+TYPESCRIPT := sdk/typescript
+PYTHON := sdk/python
+VENV := $(CACHE)/venv
+
+# The tests kill teal at places that only this feature has.
+FEATURES := --features teal/failpoints
+# Each test that runs teal, or the engine in a process of its own, needs some 300 MB.
+TEST_THREADS ?= $(shell n=$$(nproc); echo $$((n > 8 ? 8 : n)))
+# nextest where it is installed; installing it takes longer than it saves.
+NEXTEST := $(shell PATH="$(PATH)" command -v cargo-nextest)
+
+.PHONY: help demo test test-rust test-typescript test-python lint lint-rust lint-typescript \
+	lint-python fmt bench docs setup system release engine typescript python components clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: release typescript ## build teal, fetch the engine and the data, run the demo (ARGS="--rows 20000000")
+	@$(RELEASE) engine install
+	@$(RELEASE) demo $(ARGS)
+
+test: setup test-rust test-typescript test-python ## run every test
+
+lint: lint-rust lint-typescript lint-python ## check formats, types and habits; warnings are errors
+
+fmt: components ## format the sources
+	cargo fmt --all
+	if grep -qs '^\[tool\.ruff' $(PYTHON)/pyproject.toml; then \
+	  $(MAKE) python && $(VENV)/bin/ruff format $(PYTHON); fi
+
+bench: release typescript ## measure teal against the documented recipe (ARGS=...)
+	@$(RELEASE) engine install
+	bench/run $(ARGS)
+
+docs: system ## build the crates' documentation
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	@echo "$(CARGO_TARGET_DIR)/doc/teal_migrate/index.html"
+
+setup: system typescript python engine ## install and fetch all that the tests need
+
+clean: ## remove what was built; what was fetched stays
+	rm -rf "$(CARGO_TARGET_DIR)" "$(VENV)" $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/dist
+
+# --- set-up -------------------------------------------------------------------------------------
+
+system:
+	@tools/setup/system
+
+components: system
+	@tools/setup/components
+
+release: system
+	cargo build --release -p teal
+
+# The build is the one that the tests use.
+engine: system
+	cargo test --workspace $(FEATURES) --no-run
+	@$(CARGO_TARGET_DIR)/debug/teal engine install
+
+ifneq ($(wildcard $(TYPESCRIPT)/*),)
+typescript: $(TYPESCRIPT)/dist/cjs/package.json
+
+$(TYPESCRIPT)/dist/cjs/package.json: $(TYPESCRIPT)/node_modules/.package-lock.json \
+  $(TYPESCRIPT)/build.cjs $(TYPESCRIPT)/tsconfig.json $(shell find $(TYPESCRIPT)/src -type f)
+	cd $(TYPESCRIPT) && npm run --silent build
+	@touch $@
+
+$(TYPESCRIPT)/node_modules/.package-lock.json: $(TYPESCRIPT)/package.json \
+  $(TYPESCRIPT)/package-lock.json | system
+	cd $(TYPESCRIPT) && npm ci --no-fund --no-audit
+	@touch $@
+
+test-typescript: typescript
+	cd $(TYPESCRIPT) && npm test
+
+lint-typescript: typescript
+	cd $(TYPESCRIPT) && npm run lint
+else
+typescript test-typescript lint-typescript:
+	@echo "skipped $@: there is no $(TYPESCRIPT)"
+endif
+
+ifneq ($(wildcard $(PYTHON)/*),)
+python: system
+	@tools/setup/python "$(VENV)" $(PYTHON)
+
+test-python: python
+	cd $(PYTHON) && PYTHONPATH=src $(VENV)/bin/python -m pytest
+
+lint-python: python
+	if grep -q '^\[tool\.ruff' $(PYTHON)/pyproject.toml; then \
+	  $(VENV)/bin/ruff check $(PYTHON) && $(VENV)/bin/ruff format --check $(PYTHON); fi
+	if grep -q '^\[tool\.mypy' $(PYTHON)/pyproject.toml; then \
+	  cd $(PYTHON) && $(VENV)/bin/python -m mypy; fi
+
+# Python models are loaded by the interpreter that has pydantic.
+test-rust: export TEAL_PYTHON ?= $(VENV)/bin/python
+else
+python test-python lint-python:
+	@echo "skipped $@: there is no $(PYTHON)"
+endif
+
+# --- Rust ---------------------------------------------------------------------------------------
+
+test-rust: setup
+ifneq ($(NEXTEST),)
+	cargo nextest run --workspace $(FEATURES) --no-fail-fast --test-threads $(TEST_THREADS)
+	cargo test --workspace $(FEATURES) --doc
+else
+	cargo test --workspace $(FEATURES) --no-fail-fast -- --test-threads $(TEST_THREADS)
+endif
+
+lint-rust: components
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets $(FEATURES) -- -D warnings
