@@ -76,10 +76,11 @@ fn column_ddl(column: &Column) -> String {
     sql
 }
 
-/// The sorting key in parentheses; `tuple()` where there is none.
+/// The sorting key, in parentheses where it has several items; `tuple()` where it has none.
 fn sorting_key(table: &Table) -> String {
     match table.order_by.as_slice() {
         [] => "tuple()".to_owned(),
+        [item] => item.clone(),
         items => format!("({})", items.join(", ")),
     }
 }

@@ -1,1 +1,28 @@
-fn main() {}
+//! The command line. The only crate that prints: data on the standard output, all else on the
+//! standard error.
+
+mod cli;
+mod commands;
+mod config;
+mod demo;
+mod failure;
+mod progress;
+mod show;
+mod target;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    let _failpoints = fail::FailScenario::setup();
+    let cli = cli::Cli::parse();
+    match commands::run(&cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            anstream::eprintln!("{}", failure.render());
+            failure.exit_code()
+        }
+    }
+}

@@ -50,7 +50,16 @@ impl Session for EmbeddedConnection {
     ) -> Result<(), ClientError> {
         let is_write = self.origin == Origin::User && !self.raw.is_read_only(statement);
         let _pass = is_write.then(|| self.engine.gate().enter());
-        self.raw.stream(statement, format.0, receive)
+        match self.raw.stream(statement, format.0, receive) {
+            // The engine streams SELECTs only, and says so before it does anything.
+            Err(ClientError::Server { message, .. })
+                if message.starts_with("Streaming query is not supported") =>
+            {
+                receive(&self.raw.query(statement, format.0)?.body);
+                Ok(())
+            }
+            other => other,
+        }
     }
 }
 

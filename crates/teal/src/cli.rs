@@ -1,0 +1,222 @@
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Change the layout of ClickHouse tables without stopping reads or writes.
+///
+/// Declare a table in code with a version; bump the version to change its engine, sorting key,
+/// primary key or partition key. teal builds the new table beside the old one, forwards new rows,
+/// copies the history exactly once, proves it, and moves readers and writers over.
+///
+/// Start with `teal demo` (the whole story on real data) or `teal init` (a project of your own).
+#[derive(Debug, Parser)]
+#[command(name = "teal", version, max_term_width = 100, propagate_version = true)]
+#[command(after_help = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused for safety; 4 the plan is not empty (plan --check).")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// The project: the directory with teal.toml
+    #[arg(short = 'C', long, global = true, value_name = "DIR", default_value = ".")]
+    pub(crate) project: PathBuf,
+    /// Which of the targets in teal.toml
+    #[arg(long, global = true, value_name = "NAME", env = "TEAL_TARGET", default_value = "default")]
+    pub(crate) target: String,
+    /// The embedded engine's data directory, in place of the target's `path`
+    #[arg(long, global = true, value_name = "DIR", env = "TEAL_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// A ClickHouse configuration file for the embedded engine, in place of the target's `config`
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) engine_config: Option<PathBuf>,
+    /// Data as JSON on the standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a project: teal.toml and a first model
+    Init(Init),
+    /// Show what `apply` would do; changes nothing
+    Plan(Plan),
+    /// Do what the plan says: create, and migrate up to a verified copy
+    Apply(Apply),
+    /// Show every migration: phase, rows, and what comes next
+    Status,
+    /// Prove that the old and the new table hold the same rows
+    Verify(Which),
+    /// Move readers and writers to the new table
+    Cutover(Cutover),
+    /// Drop the old table and what teal made for the migration
+    Cleanup(Cleanup),
+    /// Run a statement on the target, as a user's
+    Query(Query),
+    /// Play the whole story on three million real rows, under traffic, and prove the outcome
+    Demo(Demo),
+    /// The embedded engine: ClickHouse as a library
+    Engine(Engine),
+    /// Print completions for a shell
+    Completions {
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// Where; made if it is missing
+    #[arg(default_value = ".")]
+    pub(crate) directory: PathBuf,
+    /// The language of the models
+    #[arg(long, value_enum, default_value_t = Language::Ts)]
+    pub(crate) lang: Language,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Language {
+    /// TypeScript
+    Ts,
+    /// Python
+    Py,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// Print the plan as YAML
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) yaml: bool,
+    /// Write the plan as YAML to a file as well
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
+    /// Exit with 4 when there is anything to do
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    #[command(flatten)]
+    pub(crate) migrate: Migrate,
+}
+
+/// How migrations are carried out.
+#[derive(Debug, Args)]
+pub(crate) struct Migrate {
+    /// Chunks copied at the same time, each by one thread of the server
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<usize>,
+    /// Rows of a chunk, at most
+    #[arg(long, value_name = "N")]
+    pub(crate) chunk_rows: Option<u64>,
+    /// Seconds to keep trying for a moment without long INSERTs
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) fence_timeout: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// The migration: its table, its green table or its id. Not needed where there is only one
+    pub(crate) table: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cutover {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// How [default: as the plan said]
+    #[arg(long, value_enum)]
+    pub(crate) by: Option<By>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    /// Your code is deployed with the new table's name
+    App,
+    /// The names are exchanged: the one that readers and writers know means the new table
+    Exchange,
+}
+
+impl From<By> for teal_plan::Cutover {
+    fn from(by: By) -> Self {
+        match by {
+            By::App => Self::App,
+            By::Exchange => Self::Exchange,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cleanup {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Even though someone still writes to the old table
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Query {
+    /// The statement
+    pub(crate) statement: String,
+    /// The format of the result, by ClickHouse's name [default: PrettyCompact on a terminal, else
+    /// TabSeparated; JSONEachRow with --json]
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Rows in the table before the migration
+    #[arg(long, default_value_t = 3_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) rows: u64,
+    /// Connections that insert all the time
+    #[arg(long, default_value_t = 4)]
+    pub(crate) writers: usize,
+    /// Connections that query all the time
+    #[arg(long, default_value_t = 2)]
+    pub(crate) readers: usize,
+    /// Seconds of traffic before the migration
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
+    pub(crate) seconds_before: f64,
+    /// Seconds of traffic after the cutover
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
+    pub(crate) seconds_after: f64,
+    /// Where to play; a project is made there [default: a temporary directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) path: Option<PathBuf>,
+    /// Keep the project and its data
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Which recipe to follow
+    #[arg(long, value_enum, default_value_t = Recipe::Teal)]
+    pub(crate) recipe: Recipe,
+    /// The first number of the random traffic
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Recipe {
+    /// teal's own
+    Teal,
+    /// What documentation usually gives: create the view, then one INSERT … SELECT
+    Documented,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Engine {
+    #[command(subcommand)]
+    pub(crate) action: EngineAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EngineAction {
+    /// Fetch the engine with npm, check it and cache it. Does nothing when it is there
+    Install,
+    /// Where the engine is, and its version
+    Info,
+}

@@ -1,0 +1,29 @@
+use serde::Serialize;
+use teal_migrate::Operator;
+
+use super::choose;
+use crate::cli::{Cleanup, Common};
+use crate::failure::Failure;
+use crate::progress::Progress;
+use crate::show;
+use crate::target::Project;
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    migration: String,
+    phase: &'static str,
+}
+
+pub(crate) fn run(common: &Common, args: &Cleanup) -> Result<(), Failure> {
+    let project = Project::read(common)?;
+    let engine = project.open()?;
+    let progress = Progress::default();
+    let operator = Operator::open(&engine, project.operator_options(None), &progress)?;
+    let mut migrating = choose(operator.migrations()?, args.which.table.as_deref())?;
+    operator.cleanup(&mut migrating, args.force)?;
+    if common.json {
+        return show::json(&Report { phase: migrating.phase.name(), migration: migrating.id });
+    }
+    show::data(&format!("the migration of {} is over", migrating.migration.table))
+}

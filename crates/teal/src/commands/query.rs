@@ -1,0 +1,32 @@
+use std::io::{IsTerminal as _, Write as _};
+
+use teal_client::Format;
+
+use crate::cli::{Common, Query};
+use crate::failure::Failure;
+use crate::target::Project;
+
+pub(crate) fn run(common: &Common, args: &Query) -> Result<(), Failure> {
+    let project = Project::read(common)?;
+    let engine = project.open()?;
+    let mut session = engine.user_session(&[])?;
+    let out = std::io::stdout();
+    let format = match &args.format {
+        // Once in the life of the process.
+        Some(format) => Format(Box::leak(format.clone().into_boxed_str())),
+        None if common.json => Format::JSON_EACH_ROW,
+        None if out.is_terminal() => Format("PrettyCompact"),
+        None => Format::TSV,
+    };
+    let mut out = out.lock();
+    let mut written = Ok(());
+    session.stream(&args.statement, format, &mut |piece| {
+        if written.is_ok() {
+            written = out.write_all(piece);
+        }
+    })?;
+    match written.and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}

@@ -1,0 +1,119 @@
+use std::process::ExitCode;
+
+use owo_colors::OwoColorize as _;
+use teal_catalog::ShadowError;
+use teal_client::ClientError;
+use teal_fetch::FetchError;
+use teal_migrate::{JournalError, MigrateError};
+use teal_models::ModelError;
+use teal_plan::PlanError;
+
+/// Why a command did not do what it was asked for, and the exit code that says so.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    kind: Kind,
+    message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// 1: it did not work.
+    Failed,
+    /// 2: it was asked for in a wrong way.
+    Usage,
+    /// 3: it would not have been safe.
+    Refused,
+}
+
+/// 4: the plan is not empty (`plan --check`).
+pub(crate) const PLAN_NOT_EMPTY: u8 = 4;
+
+impl Failure {
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self { kind: Kind::Failed, message: message.into() }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self { kind: Kind::Usage, message: message.into() }
+    }
+
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
+        Self { kind: Kind::Refused, message: message.into() }
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self.kind {
+            Kind::Failed => 1,
+            Kind::Usage => 2,
+            Kind::Refused => 3,
+        })
+    }
+
+    pub(crate) fn render(&self) -> String {
+        let word = match self.kind {
+            Kind::Failed | Kind::Usage => "error:",
+            Kind::Refused => "refused:",
+        };
+        format!("{} {}", word.red().bold(), self.message)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::DirectoryInUse { .. } => Self::refused(error.to_string()),
+            _ => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Unsafe { .. } => Self::refused(error.to_string()),
+            PlanError::Client(error) | PlanError::Shadow(ShadowError::Client(error)) => {
+                error.into()
+            }
+            _ => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<MigrateError> for Failure {
+    fn from(error: MigrateError) -> Self {
+        match error.is_refusal() {
+            true => Self::refused(error.to_string()),
+            false => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<JournalError> for Failure {
+    fn from(error: JournalError) -> Self {
+        MigrateError::from(error).into()
+    }
+}
+
+impl From<ModelError> for Failure {
+    fn from(error: ModelError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Self::failed(format!("cannot write JSON: {error}"))
+    }
+}
