@@ -30,13 +30,16 @@ impl ClientError {
     /// Makes an error of a message as ClickHouse writes it:
     /// `Code: 60. DB::Exception: Unknown table … (UNKNOWN_TABLE)`.
     pub(crate) fn from_server(text: &str, statement: &str) -> Self {
-        let (code, rest) = text
-            .trim()
-            .strip_prefix("Code: ")
-            .and_then(|rest| rest.split_once(". "))
-            .and_then(|(code, rest)| Some((code.parse().ok()?, rest)))
-            .unwrap_or((0, text.trim()));
-        let rest = rest.strip_prefix("DB::Exception: ").unwrap_or(rest);
+        let mut code = 0;
+        let mut rest = text.trim();
+        // An error that was passed on inside the server has its head twice.
+        while let Some((number, behind)) =
+            rest.strip_prefix("Code: ").and_then(|rest| rest.split_once(". "))
+            && let Ok(number) = number.parse()
+        {
+            code = number;
+            rest = behind.strip_prefix("DB::Exception: ").unwrap_or(behind);
+        }
         // The name stands in the last parentheses that hold nothing but capitals and underscores;
         // behind it the server may add its version.
         let name_at = rest.rmatch_indices('(').find_map(|(open, _)| {
@@ -47,7 +50,11 @@ impl ClientError {
             is_name.then(|| (open, name.to_owned()))
         });
         let (message, name) = match name_at {
-            Some((open, name)) => (rest.get(..open).unwrap_or(rest).trim_end(), name),
+            Some((open, name)) => {
+                // And its name.
+                let first = rest.find(&format!("({name})")).unwrap_or(open);
+                (rest.get(..first).unwrap_or(rest).trim_end(), name)
+            }
             None => (rest, "UNKNOWN".to_owned()),
         };
         Self::Server { code, name, message: message.to_owned(), statement: shortened(statement) }
@@ -85,6 +92,18 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "Unknown table expression identifier 'nosuch' in scope SELECT count() FROM nosuch.\n  ClickHouse error 60 (UNKNOWN_TABLE) for: SELECT count() FROM nosuch"
+        );
+    }
+
+    #[test]
+    fn an_error_that_was_passed_on_is_said_once() {
+        let error = ClientError::from_server(
+            "Code: 115. DB::Exception: Code: 115. DB::Exception: Unknown setting 'nosuch'. (UNKNOWN_SETTING) (version 26.7.2.1). (UNKNOWN_SETTING)",
+            "SELECT 1",
+        );
+        assert_eq!(
+            error.to_string(),
+            "Unknown setting 'nosuch'.\n  ClickHouse error 115 (UNKNOWN_SETTING) for: SELECT 1"
         );
     }
 

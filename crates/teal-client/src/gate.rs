@@ -30,12 +30,17 @@ struct State {
 pub struct GateStats {
     /// How often the gate was closed, or was asked to close and gave up.
     pub closings: u64,
-    /// Writes that had to wait.
+    /// Writes that had to wait, and have been let in.
     pub waits: u64,
+    /// Writes that are waiting now.
+    pub waiting: u64,
     pub longest_wait: Duration,
     /// The longest a wait may have been by the gate's promise: the slowest write that was running
-    /// when it was asked to close. What is above it is the cut itself.
+    /// when it was asked to close.
     pub slowest_running: Duration,
+    /// The most by which a wait was longer than the slowest write that it had to wait for: what the
+    /// cut itself cost.
+    pub longest_beyond: Duration,
 }
 
 /// The running writes did not end in time; the gate is open again.
@@ -65,9 +70,14 @@ impl WriteGate {
         let mut state = self.state.lock();
         if state.closed {
             let waiting_since = Instant::now();
+            state.stats.waiting += 1;
             self.changed.wait_while(&mut state, |state| state.closed);
+            state.stats.waiting -= 1;
             state.stats.waits += 1;
-            state.stats.longest_wait = state.stats.longest_wait.max(waiting_since.elapsed());
+            let waited = waiting_since.elapsed();
+            let beyond = waited.saturating_sub(state.slowest_running);
+            state.stats.longest_wait = state.stats.longest_wait.max(waited);
+            state.stats.longest_beyond = state.stats.longest_beyond.max(beyond);
         }
         let number = state.next_pass;
         state.next_pass += 1;

@@ -4,9 +4,11 @@
 mod embedded;
 mod error;
 mod gate;
+mod running;
 mod session;
 
 pub use embedded::{EmbeddedEngine, EngineOptions};
 pub use error::ClientError;
 pub use gate::{GateClosing, GateStats, GateTimeout, WriteGate, WritePass};
+pub use running::RunningStatement;
 pub use session::{Answer, Format, InsertStream, Server, Session, Settings, TEAL_LOG_COMMENT};

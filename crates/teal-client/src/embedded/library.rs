@@ -105,7 +105,11 @@ impl Library {
         let count = c_int::try_from(pointers.len()).ok()?;
         // SAFETY: `pointers` are NUL-terminated texts that outlive the call.
         let handle = unsafe { (self.chdb_connect)(count, pointers.as_ptr()) };
-        NonNull::new(handle).map(|handle| RawConnection { library: self, handle })
+        NonNull::new(handle).map(|handle| RawConnection {
+            library: self,
+            handle,
+            may_hold_leftovers: false,
+        })
     }
 }
 
@@ -114,6 +118,9 @@ impl Library {
 pub(super) struct RawConnection {
     library: &'static Library,
     handle: NonNull<Connection>,
+    /// The last statement failed. The engine (26.7) keeps what such a statement had put out by
+    /// then, and would put it before the next answer.
+    may_hold_leftovers: bool,
 }
 
 // SAFETY: the engine does not tie a connection to a thread; `&mut self` serialises its use.
@@ -126,6 +133,22 @@ impl RawConnection {
     }
 
     pub(super) fn query(&mut self, statement: &str, format: &str) -> Result<Answer, ClientError> {
+        self.discard_leftovers()?;
+        let answer = self.query_as_is(statement, format);
+        self.may_hold_leftovers = answer.is_err();
+        answer
+    }
+
+    fn discard_leftovers(&mut self) -> Result<(), ClientError> {
+        if self.may_hold_leftovers {
+            // The answer to this has them.
+            self.query_as_is("SELECT 1", "Null")?;
+            self.may_hold_leftovers = false;
+        }
+        Ok(())
+    }
+
+    fn query_as_is(&mut self, statement: &str, format: &str) -> Result<Answer, ClientError> {
         // SAFETY: both texts outlive the call; the result is owned by `RawResult`.
         let result = unsafe {
             (self.library.chdb_query_n)(
@@ -145,7 +168,19 @@ impl RawConnection {
         format: &str,
         receive: &mut dyn FnMut(&[u8]),
     ) -> Result<(), ClientError> {
-        // SAFETY: as in `query`.
+        self.discard_leftovers()?;
+        let outcome = self.stream_as_is(statement, format, receive);
+        self.may_hold_leftovers = outcome.is_err();
+        outcome
+    }
+
+    fn stream_as_is(
+        &mut self,
+        statement: &str,
+        format: &str,
+        receive: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), ClientError> {
+        // SAFETY: as in `query_as_is`.
         let head = unsafe {
             (self.library.chdb_stream_query_n)(
                 self.connection(),
@@ -179,6 +214,7 @@ impl RawConnection {
         statement: &str,
         format: &str,
     ) -> Result<RawInsert<'c>, ClientError> {
+        self.discard_leftovers()?;
         // SAFETY: both texts outlive the call; the stream is owned by `RawInsert`.
         let stream = unsafe {
             (self.library.chdb_stream_insert_n)(

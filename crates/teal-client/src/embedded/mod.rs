@@ -4,11 +4,12 @@ mod connection;
 mod library;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use connection::{EmbeddedConnection, Origin};
 use library::Library;
 use parking_lot::Mutex;
+use teal_schema::quote_string;
 
 use crate::{ClientError, Server, Session, Settings, TEAL_LOG_COMMENT, WriteGate};
 
@@ -37,6 +38,9 @@ struct Inner {
     _keeper: Mutex<library::RawConnection>,
 }
 
+/// The engine that this process has open.
+static OPENED: Mutex<Weak<Inner>> = Mutex::new(Weak::new());
+
 impl EmbeddedEngine {
     /// Loads the library and opens the data directory.
     ///
@@ -44,17 +48,36 @@ impl EmbeddedEngine {
     /// When the library cannot be loaded, or the directory is in use, corrupt or not writable.
     pub fn open(options: EngineOptions) -> Result<Self, ClientError> {
         let failed = |reason: String| ClientError::Open { path: options.data.clone(), reason };
-        std::fs::create_dir_all(&options.data).map_err(|error| failed(error.to_string()))?;
+        // The engine would start without it, and say nothing.
+        if let Some(file) = options.config_file.as_ref().filter(|file| !file.is_file()) {
+            return Err(failed(format!("there is no configuration file {}", file.display())));
+        }
         refuse_if_in_use(&options.data)?;
         let library = Library::load(&options.library)?;
-        let keeper = library.connect(&boot_arguments(&options)).ok_or_else(|| {
-            failed(
+        // Held until the engine is open, so that of two calls the second sees the first.
+        let mut opened = OPENED.lock();
+        if let Some(other) = opened.upgrade() {
+            return Err(failed(format!(
+                "this process has {} open, and the engine has one data directory open at a time",
+                other.options.data.display()
+            )));
+        }
+        std::fs::create_dir_all(&options.data).map_err(|error| failed(error.to_string()))?;
+        let Some(keeper) = library.connect(&boot_arguments(&options)) else {
+            // Another process may have come first since.
+            refuse_if_in_use(&options.data)?;
+            return Err(failed(
                 "the engine refused it; its reason stands above on the standard error".to_owned(),
-            )
-        })?;
-        let inner =
-            Inner { library, options, gate: WriteGate::default(), _keeper: Mutex::new(keeper) };
-        Ok(Self { inner: Arc::new(inner) })
+            ));
+        };
+        let inner = Arc::new(Inner {
+            library,
+            options,
+            gate: WriteGate::default(),
+            _keeper: Mutex::new(keeper),
+        });
+        *opened = Arc::downgrade(&inner);
+        Ok(Self { inner })
     }
 
     /// Opens a session for the users' statements: its writes pass the write gate.
@@ -79,12 +102,19 @@ impl EmbeddedEngine {
         settings: Settings<'_>,
         origin: Origin,
     ) -> Result<Box<dyn Session>, ClientError> {
-        let mut arguments = boot_arguments(&self.inner.options);
-        arguments.extend(settings.iter().map(|(name, value)| format!("--{name}={value}")));
-        let raw = self.inner.library.connect(&arguments).ok_or_else(|| ClientError::Open {
+        let arguments = boot_arguments(&self.inner.options);
+        let mut raw = self.inner.library.connect(&arguments).ok_or_else(|| ClientError::Open {
             path: self.inner.options.data.clone(),
-            reason: format!("the engine refused a connection with the settings {settings:?}"),
+            reason: "the engine refused another connection".to_owned(),
         })?;
+        if !settings.is_empty() {
+            // Not as arguments: the engine passes over those that it does not know.
+            let assignments = settings
+                .iter()
+                .map(|(name, value)| format!("{name} = {}", quote_string(value)))
+                .collect::<Vec<_>>();
+            raw.query(&format!("SET {}", assignments.join(", ")), "Null")?;
+        }
         Ok(Box::new(EmbeddedConnection::new(raw, self.clone(), origin)))
     }
 
