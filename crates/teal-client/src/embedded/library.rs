@@ -1,4 +1,4 @@
-//! The C API of `libchdb.so`, loaded at run time. All unsafe code of teal is in this file.
+//! The C API of `libchdb.so`, loaded at run time. All unsafe code of teal is here and in `exit`.
 //!
 //! Written against the header `programs/local/chdb.h` of chdb-core 26.7, which says that a
 //! connection runs one statement at a time and that several connections to one path may run in
@@ -9,6 +9,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::Path;
 use std::ptr::NonNull;
 
+use super::exit;
 use crate::{Answer, ClientError};
 
 type Connection = *mut c_void;
@@ -105,11 +106,9 @@ impl Library {
         let count = c_int::try_from(pointers.len()).ok()?;
         // SAFETY: `pointers` are NUL-terminated texts that outlive the call.
         let handle = unsafe { (self.chdb_connect)(count, pointers.as_ptr()) };
-        NonNull::new(handle).map(|handle| RawConnection {
-            library: self,
-            handle,
-            may_hold_leftovers: false,
-        })
+        let handle = NonNull::new(handle)?;
+        exit::connection_opened();
+        Some(RawConnection { library: self, handle, may_hold_leftovers: false })
     }
 }
 
@@ -254,6 +253,7 @@ impl Drop for RawConnection {
     fn drop(&mut self) {
         // SAFETY: the handle came from `chdb_connect` and is closed once.
         unsafe { (self.library.chdb_close_conn)(self.handle.as_ptr()) }
+        exit::connection_closed();
     }
 }
 

@@ -1,6 +1,7 @@
 //! ClickHouse as a library in this process: no server, no container.
 
 mod connection;
+mod exit;
 mod library;
 
 use std::path::{Path, PathBuf};
