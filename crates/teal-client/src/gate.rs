@@ -41,6 +41,8 @@ pub struct GateStats {
     /// The most by which a wait was longer than the slowest write that it had to wait for: what the
     /// cut itself cost.
     pub longest_beyond: Duration,
+    /// The longest that the gate was closed with no write running.
+    pub longest_closed: Duration,
 }
 
 /// The running writes did not end in time; the gate is open again.
@@ -62,6 +64,7 @@ pub struct WritePass<'gate> {
 #[derive(Debug)]
 pub struct GateClosing<'gate> {
     gate: &'gate WriteGate,
+    since: Instant,
 }
 
 impl WriteGate {
@@ -114,7 +117,7 @@ impl WriteGate {
             }
         }
         drop(state);
-        Ok(GateClosing { gate: self })
+        Ok(GateClosing { gate: self, since: Instant::now() })
     }
 
     pub fn stats(&self) -> GateStats {
@@ -143,6 +146,7 @@ impl Drop for WritePass<'_> {
 impl Drop for GateClosing<'_> {
     fn drop(&mut self) {
         let mut state = self.gate.state.lock();
+        state.stats.longest_closed = state.stats.longest_closed.max(self.since.elapsed());
         self.gate.open(&mut state);
     }
 }

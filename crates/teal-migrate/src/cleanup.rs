@@ -57,22 +57,24 @@ impl Operator<'_> {
             Cutover::Exchange => &migration.green,
         };
         let retired = names::retired(&migrating.id);
+        let is_there = self.exists_as_table(leaving)?;
         // With the gate closed no INSERT is on its way through the view into what is dropped.
-        let (closing, _) = self.close_gate()?;
-        self.command(&format!("DROP TABLE IF EXISTS {}", migration.view.sql()))?;
-        failpoint::reached("cleanup-view-dropped");
-        if self.exists_as_table(leaving)? {
-            self.command(&format!("RENAME TABLE {} TO {}", leaving.sql(), retired.sql()))?;
-        }
-        failpoint::reached("cleanup-blue-renamed");
-        if cutover == Cutover::Exchange {
-            self.command(&format!(
-                "CREATE TABLE IF NOT EXISTS {} ENGINE = Alias({})",
-                leaving.sql(),
-                kept.sql()
-            ))?;
-        }
-        drop(closing);
+        let cut = self.with_gate_closed(|| {
+            self.command(&format!("DROP TABLE IF EXISTS {}", migration.view.sql()))?;
+            failpoint::reached("cleanup-view-dropped");
+            if is_there {
+                self.command(&format!("RENAME TABLE {} TO {}", leaving.sql(), retired.sql()))?;
+            }
+            failpoint::reached("cleanup-blue-renamed");
+            if cutover == Cutover::Exchange {
+                self.command(&format!(
+                    "CREATE TABLE IF NOT EXISTS {} ENGINE = Alias({})",
+                    leaving.sql(),
+                    kept.sql()
+                ))?;
+            }
+            Ok(())
+        })?;
         failpoint::reached("cleanup-gate-opened");
         self.drop_table(&retired)?;
         failpoint::reached("cleanup-blue-dropped");
@@ -80,8 +82,10 @@ impl Operator<'_> {
         self.record(migrating, Event::Cleaned)?;
         failpoint::reached("cleaned");
         Ok(match cutover {
-            Cutover::App => format!("{leaving} dropped"),
-            Cutover::Exchange => format!("blue dropped; {leaving} is an alias of {kept}"),
+            Cutover::App => format!("{leaving} dropped; {}", cut.held()),
+            Cutover::Exchange => {
+                format!("blue dropped, {leaving} is an alias of {kept}; {}", cut.held())
+            }
         })
     }
 

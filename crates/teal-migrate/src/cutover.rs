@@ -55,29 +55,23 @@ impl Operator<'_> {
 
     fn exchange(&self, migrating: &mut Migrating) -> Result<String, MigrateError> {
         let migration = migrating.migration.clone();
-        let green_data_path = self.data_path(&migration.green)?;
-        self.record(migrating, Event::CutoverOpened { green_data_path })?;
+        let green_data = self.data_of(&migration.green)?;
+        self.record(migrating, Event::CutoverOpened { green_data })?;
         failpoint::reached("cutover-opened");
-        let (closing, _) = self.close_gate()?;
-        let closed = std::time::Instant::now();
-        if !migration.is_identity {
-            self.command(&format!("DROP TABLE IF EXISTS {}", migration.view.sql()))?;
-            failpoint::reached("view-dropped");
-        }
-        self.command(&format!(
-            "EXCHANGE TABLES {} AND {}",
-            migration.blue.sql(),
-            migration.green.sql()
-        ))?;
+        let cut = self.with_gate_closed(|| {
+            if !migration.is_identity {
+                self.command(&format!("DROP TABLE IF EXISTS {}", migration.view.sql()))?;
+                failpoint::reached("view-dropped");
+            }
+            Ok(self.command(&format!(
+                "EXCHANGE TABLES {} AND {}",
+                migration.blue.sql(),
+                migration.green.sql()
+            ))?)
+        })?;
         failpoint::reached("exchanged");
-        drop(closing);
-        let held = closed.elapsed();
         self.record_exchange(migrating)?;
-        Ok(format!(
-            "{} has the new layout; INSERTs held for {:.1} ms",
-            migration.blue,
-            held.as_secs_f64() * 1e3
-        ))
+        Ok(format!("{} has the new layout; {}", migration.blue, cut.held()))
     }
 
     /// Ends an exchange that a process before did not journal as done: takes note of it if it
@@ -86,11 +80,11 @@ impl Operator<'_> {
         let Phase::Verified(state) = &migrating.phase else {
             return Ok(());
         };
-        let Some(green_data_path) = &state.cutover_open else {
+        let Some(green_data) = &state.cutover_open else {
             return Ok(());
         };
         // The data stays where it is; the names change places.
-        let happened = self.data_path(&migrating.migration.blue)? == *green_data_path;
+        let happened = self.data_of(&migrating.migration.blue)? == *green_data;
         if happened {
             self.record_exchange(migrating)?;
         } else {
@@ -112,8 +106,11 @@ impl Operator<'_> {
         )
     }
 
-    fn data_path(&self, table: &teal_schema::QualifiedName) -> Result<String, MigrateError> {
+    /// What tells the table's data from any other's, whatever its name.
+    fn data_of(&self, table: &teal_schema::QualifiedName) -> Result<String, MigrateError> {
         let catalog = self.with_control(|session| Catalog::read(session, &[&table.database]))?;
-        Ok(catalog.table(table).map(|table| table.data_path.clone()).unwrap_or_default())
+        let path = catalog.table(table).map(|table| table.data_path.as_str()).unwrap_or_default();
+        // The last directory is the table's own; those above it move with the server's data.
+        Ok(path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned())
     }
 }

@@ -9,8 +9,6 @@
 //! the cut had happened: view and snapshot are dropped, green is emptied. That loses nothing, for
 //! until the migration is attached blue has every row and nobody is on green.
 
-use std::time::Instant;
-
 use serde::Deserialize;
 use teal_catalog::active_parts;
 use teal_plan::CopyStrategy;
@@ -54,30 +52,39 @@ impl Operator<'_> {
         if migration.strategy == CopyStrategy::Rewrite {
             self.make_own(&snapshot, &migration.blue)?;
         }
-        let (closing, attempts) = self.close_gate()?;
-        let closed = Instant::now();
-        // An undone fence may have left rows in green: an INSERT that was being forwarded when
-        // green was emptied. Now none runs.
-        if self.rows_of(&migration.green)? > 0 {
-            self.command(&format!("TRUNCATE TABLE {}", migration.green.sql()))?;
-        }
-        self.command(&migration.create_view)?;
-        failpoint::reached("view-created");
-        // One statement, one moment, no bytes copied; `ALL` covers every partition.
         let clone = match migration.strategy {
             CopyStrategy::Clone => &migration.green,
             CopyStrategy::Rewrite => &snapshot,
         };
-        self.command(&format!(
-            "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
-            clone.sql(),
-            migration.blue.sql()
-        ))?;
-        failpoint::reached("blue-cloned");
-        let parts = self.with_control(|session| active_parts(session, clone))?;
-        drop(closing);
-        let held = closed.elapsed();
+        let cut = self.with_gate_closed(|| {
+            // An undone fence may have left rows in green: an INSERT that was being forwarded when
+            // green was emptied. Now none runs.
+            if self.rows_of(&migration.green)? > 0 {
+                self.command(&format!("TRUNCATE TABLE {}", migration.green.sql()))?;
+            }
+            self.command(&migration.create_view)?;
+            failpoint::reached("view-created");
+            // One statement, one moment, no bytes copied; `ALL` covers every partition.
+            self.command(&format!(
+                "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
+                clone.sql(),
+                migration.blue.sql()
+            ))?;
+            failpoint::reached("blue-cloned");
+            // For a clone the list must be of this moment; a snapshot gets no more parts.
+            Ok(match migration.strategy {
+                CopyStrategy::Clone => {
+                    Some(self.with_control(|session| active_parts(session, clone))?)
+                }
+                CopyStrategy::Rewrite => None,
+            })
+        })?;
         failpoint::reached("gate-opened");
+        let held = cut.held();
+        let parts = match cut.value {
+            Some(parts) => parts,
+            None => self.with_control(|session| active_parts(session, clone))?,
+        };
 
         let rows = parts.iter().map(|part| part.rows).sum();
         let bytes = parts.iter().map(|part| part.uncompressed_bytes).sum();
@@ -86,23 +93,19 @@ impl Operator<'_> {
             parts: parts.len() as u64,
             chunk_rows: self.options.backfill.chunk_rows(rows, bytes),
         });
-        let outcome = format!(
-            "{rows} rows in {} parts cut off; INSERTs held for {:.1} ms",
-            parts.len(),
-            held.as_secs_f64() * 1e3
-        );
-        Ok((Event::Attached { snapshot, rows, attempts }, outcome))
+        let outcome = format!("{rows} rows in {} parts cut off; {held}", parts.len(),);
+        Ok((Event::Attached { snapshot, rows, attempts: cut.attempts }, outcome))
     }
 
     /// Takes back a fence that was not journalled as done.
     pub(crate) fn undo_fence(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         let migration = &migrating.migration;
         // With the gate closed no INSERT is on its way through the view.
-        let (closing, _) = self.close_gate()?;
-        self.drop_table(&migration.view)?;
-        failpoint::reached("undo-view-dropped");
-        self.command(&format!("TRUNCATE TABLE {}", migration.green.sql()))?;
-        drop(closing);
+        self.with_gate_closed(|| {
+            self.command(&format!("DROP TABLE IF EXISTS {}", migration.view.sql()))?;
+            failpoint::reached("undo-view-dropped");
+            Ok(self.command(&format!("TRUNCATE TABLE {}", migration.green.sql()))?)
+        })?;
         self.drop_table(&names::snapshot(&migrating.id))?;
         failpoint::reached("undo-snapshot-dropped");
         self.record(migrating, Event::FenceUndone)?;

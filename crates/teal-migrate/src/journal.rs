@@ -46,9 +46,9 @@ pub enum Event {
     Verified {
         parity: Parity,
     },
-    /// Blue and green are about to be exchanged; green's data lies at this path.
+    /// Blue and green are about to be exchanged; this tells green's data.
     CutoverOpened {
-        green_data_path: String,
+        green_data: String,
     },
     CutOver {
         cutover: Cutover,

@@ -7,7 +7,7 @@ use teal_schema::QualifiedName;
 
 use crate::state::{Migrating, Phase};
 use crate::{
-    BackfillOptions, Event, Journal, Lock, MigrateError, Observer, Step, Update, failpoint,
+    BackfillOptions, Event, Journal, Lock, MigrateError, Observer, Step, Update, failpoint, names,
 };
 
 /// Works on the migrations of one target. It holds the target's lock while it lives, and has set
@@ -48,6 +48,21 @@ pub enum Goal {
     Backfilled,
     /// And parity was proven.
     Verified,
+}
+
+/// What was done with the gate closed.
+pub(crate) struct Cut<T> {
+    pub(crate) value: T,
+    /// How often the gate had to be tried.
+    pub(crate) attempts: u32,
+    held: Duration,
+}
+
+impl<T> Cut<T> {
+    /// For the outcome of a step.
+    pub(crate) fn held(&self) -> String {
+        format!("INSERTs held for {:.1} ms", self.held.as_secs_f64() * 1e3)
+    }
 }
 
 impl<'a> Operator<'a> {
@@ -124,6 +139,8 @@ impl<'a> Operator<'a> {
             Phase::Attached(state) if state.publishing.is_none() && state.snapshot.is_some() => {
                 self.restore_merges(migrating)
             }
+            // The snapshot goes after the entry that says that it is not needed any more.
+            Phase::Backfilled(_) => Ok(self.drop_table(&names::snapshot(&migrating.id))?),
             Phase::Verified(state) if state.cutover_open.is_some() => {
                 self.finish_exchange(migrating)
             }
@@ -169,9 +186,21 @@ impl<'a> Operator<'a> {
         self.command(&format!("DROP TABLE IF EXISTS {} SYNC", name.sql()))
     }
 
-    /// Closes the write gate; tries again until it worked or the fence's time is over. All data of
-    /// earlier INSERTs is in parts then, those of asynchronous ones too.
-    pub(crate) fn close_gate(&self) -> Result<(GateClosing<'_>, u32), MigrateError> {
+    /// Does `cut` with the write gate closed, and tells how long new INSERTs were held by it.
+    pub(crate) fn with_gate_closed<T>(
+        &self,
+        cut: impl FnOnce() -> Result<T, MigrateError>,
+    ) -> Result<Cut<T>, MigrateError> {
+        let (closing, attempts) = self.close_gate()?;
+        let closed = Instant::now();
+        self.flush_async_inserts()?;
+        let value = cut()?;
+        drop(closing);
+        Ok(Cut { value, attempts, held: closed.elapsed() })
+    }
+
+    /// Closes the write gate; tries again until it worked or the fence's time is over.
+    fn close_gate(&self) -> Result<(GateClosing<'_>, u32), MigrateError> {
         /// Between two tries, so that the users' INSERTs get through.
         const PAUSE: Duration = Duration::from_millis(500);
         let gate = self.server.write_gate().ok_or(MigrateError::NoFence)?;
@@ -179,10 +208,7 @@ impl<'a> Operator<'a> {
         let mut attempts = 1;
         loop {
             match gate.close(self.options.gate_patience) {
-                Ok(closing) => {
-                    self.flush_async_inserts()?;
-                    return Ok((closing, attempts));
-                }
+                Ok(closing) => return Ok((closing, attempts)),
                 Err(timeout) if began.elapsed() > self.options.fence_timeout => {
                     return Err(MigrateError::FenceTimeout {
                         waited: began.elapsed(),

@@ -88,7 +88,8 @@ pub struct Backfilled {
 pub struct Verified {
     pub parity: Parity,
     pub at: Timestamp,
-    /// An exchange was begun and not journalled as done; green's data lay at this path.
+    /// An exchange was begun and not journalled as done; this
+    /// tells green's data.
     pub cutover_open: Option<String>,
 }
 
@@ -213,8 +214,8 @@ impl Migrating {
             (P::Backfilled(_) | P::Verified(_), E::Verified { parity }) => {
                 P::Verified(Verified { parity, at: entry.time, cutover_open: None })
             }
-            (P::Verified(verified), E::CutoverOpened { green_data_path }) => {
-                P::Verified(Verified { cutover_open: Some(green_data_path), ..verified })
+            (P::Verified(verified), E::CutoverOpened { green_data }) => {
+                P::Verified(Verified { cutover_open: Some(green_data), ..verified })
             }
             (P::Verified(_), E::CutOver { cutover, forwards_back, blue_rows }) => {
                 P::CutOver(CutOver { cutover, forwards_back, blue_rows, cleanup_open: false })

@@ -107,7 +107,7 @@ impl Operator<'_> {
     /// [`MigrateError::NoParity`] when they differ; what stopped the comparison.
     pub fn verify(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         self.step(migrating, Step::Verify, |migrating| {
-            let parity = self.compare(migrating)?;
+            let (parity, held) = self.compare_and_tell(migrating)?;
             if !parity.holds() {
                 return Err(MigrateError::NoParity {
                     blue: migrating.migration.blue.clone(),
@@ -115,7 +115,7 @@ impl Operator<'_> {
                     parity: Box::new(parity),
                 });
             }
-            let outcome = parity.to_string();
+            let outcome = format!("{parity}; {held}");
             if matches!(migrating.phase, Phase::Backfilled(_) | Phase::Verified(_)) {
                 self.record(migrating, Event::Verified { parity })?;
                 failpoint::reached("verified");
@@ -129,6 +129,11 @@ impl Operator<'_> {
     /// # Errors
     /// What stopped the comparison. A difference is no error here.
     pub fn compare(&self, migrating: &Migrating) -> Result<Parity, MigrateError> {
+        Ok(self.compare_and_tell(migrating)?.0)
+    }
+
+    /// The comparison, and how long INSERTs were held for it.
+    fn compare_and_tell(&self, migrating: &Migrating) -> Result<(Parity, String), MigrateError> {
         let id = &migrating.id;
         let (blue, green) = (names::verify(id, "blue"), names::verify(id, "green"));
         let result = self.compare_clones(migrating, &blue, &green);
@@ -142,7 +147,7 @@ impl Operator<'_> {
         migrating: &Migrating,
         blue: &QualifiedName,
         green: &QualifiedName,
-    ) -> Result<Parity, MigrateError> {
+    ) -> Result<(Parity, String), MigrateError> {
         let migration = &migrating.migration;
         let (blue_now, green_now) = migrating.tables_now();
         // After a clone blue's parts fit green's layout, and parity is that of the folded rows:
@@ -151,15 +156,16 @@ impl Operator<'_> {
         self.make_own(blue, if folds { green_now } else { blue_now })?;
         self.make_own(green, green_now)?;
         failpoint::reached("verify-tables-made");
-        let (closing, _) = self.close_gate()?;
-        for (clone, table) in [(blue, blue_now), (green, green_now)] {
-            self.command(&format!(
-                "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
-                clone.sql(),
-                table.sql()
-            ))?;
-        }
-        drop(closing);
+        let cut = self.with_gate_closed(|| {
+            for (clone, table) in [(blue, blue_now), (green, green_now)] {
+                self.command(&format!(
+                    "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
+                    clone.sql(),
+                    table.sql()
+                ))?;
+            }
+            Ok(())
+        })?;
         failpoint::reached("verify-tables-cloned");
         let sides = sides(migrating, blue, green, folds)?;
         let partition = partition_expression(migrating);
@@ -167,9 +173,9 @@ impl Operator<'_> {
         let green_sums = self.sums(&sides.green, &partition)?;
         let mut parity = parity(&blue_sums, &green_sums);
         if !parity.holds() {
-            self.drill_down(&sides, &mut parity)?;
+            self.drill_down(&sides, &columns(migrating), &mut parity)?;
         }
-        Ok(parity)
+        Ok((parity, cut.held()))
     }
 
     fn sums(
@@ -204,7 +210,12 @@ impl Operator<'_> {
     }
 
     /// Finds how many rows differ, and some of them, in the buckets that do.
-    fn drill_down(&self, sides: &Sides, parity: &mut Parity) -> Result<(), MigrateError> {
+    fn drill_down(
+        &self,
+        sides: &Sides,
+        columns: &str,
+        parity: &mut Parity,
+    ) -> Result<(), MigrateError> {
         #[derive(Deserialize)]
         struct Totals {
             missing: u64,
@@ -237,24 +248,20 @@ impl Operator<'_> {
             ))
         })?;
         (parity.missing, parity.extra) = (totals.missing, totals.extra);
+        let row = format!(", any(formatRow('JSONEachRow', {columns})) AS row");
         let rows = self.with_control(|session| {
             session.rows::<SampleRow>(&format!(
                 "SELECT difference, row FROM ({}) ORDER BY difference, _teal_hash LIMIT {SAMPLES}",
-                differences(
-                    ", any(toJSONString(CAST(tuple(* EXCEPT (_teal_hash, _teal_sign)), 'Tuple')))"
-                )
+                differences(&row)
             ))
-        });
-        // Samples are a courtesy: the counts stand without them.
-        if let Ok(rows) = rows {
-            parity.samples = rows
-                .into_iter()
-                .map(|row| Sample {
-                    difference: row.difference,
-                    row: serde_json::from_str(&row.row).unwrap_or(row.row.into()),
-                })
-                .collect();
-        }
+        })?;
+        parity.samples = rows
+            .into_iter()
+            .map(|row| Sample {
+                difference: row.difference,
+                row: serde_json::from_str(&row.row).unwrap_or(row.row.into()),
+            })
+            .collect();
         Ok(())
     }
 }

@@ -11,7 +11,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Start with `teal demo` (the whole story on real data) or `teal init` (a project of your own).
 #[derive(Debug, Parser)]
 #[command(name = "teal", version, max_term_width = 100, propagate_version = true)]
-#[command(after_help = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused for safety; 4 the plan is not empty (plan --check).")]
+#[command(
+    after_help = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused for safety; 4 the plan is not empty (plan --check)."
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -25,7 +27,13 @@ pub(crate) struct Common {
     #[arg(short = 'C', long, global = true, value_name = "DIR", default_value = ".")]
     pub(crate) project: PathBuf,
     /// Which of the targets in teal.toml
-    #[arg(long, global = true, value_name = "NAME", env = "TEAL_TARGET", default_value = "default")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "TEAL_TARGET",
+        default_value = "default"
+    )]
     pub(crate) target: String,
     /// The embedded engine's data directory, in place of the target's `path`
     #[arg(long, global = true, value_name = "DIR", env = "TEAL_DATA")]
@@ -61,9 +69,7 @@ pub(crate) enum Command {
     /// The embedded engine: ClickHouse as a library
     Engine(Engine),
     /// Print completions for a shell
-    Completions {
-        shell: clap_complete::Shell,
-    },
+    Completions { shell: clap_complete::Shell },
 }
 
 #[derive(Debug, Args)]

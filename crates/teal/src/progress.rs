@@ -34,7 +34,8 @@ impl Progress {
             let style = ProgressStyle::with_template(
                 "  copying   {bar:30} {human_pos} of {human_len} rows, {per_sec}, {eta} left",
             );
-            let bar = ProgressBar::new(of).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            let bar = ProgressBar::new(of)
+                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
@@ -56,7 +57,9 @@ impl Observer for Progress {
                 let (name, took) = (format!("{:9}", step.name()), show::duration(took));
                 self.line(&format!("  {} {took:>8}  {outcome}", name.green()));
             }
-            Update::Waiting { reason } => self.line(&format!("  {} for {reason}", "waiting".yellow())),
+            Update::Waiting { reason } => {
+                self.line(&format!("  {} for {reason}", "waiting".yellow()))
+            }
             Update::Healed { what } => self.line(&format!("  {} {what}", "healed".yellow())),
         }
     }

@@ -55,9 +55,9 @@ impl Project {
         std::thread::scope(|scope| {
             let loading = scope.spawn(|| teal_models::load(directory, &self.load));
             let engine = self.open();
-            let loaded = loading
-                .join()
-                .map_err(|_| Failure::failed("loading the models ended in a panic, which is a bug"))?;
+            let loaded = loading.join().map_err(|_| {
+                Failure::failed("loading the models ended in a panic, which is a bug")
+            })?;
             Ok((loaded?, engine?))
         })
     }

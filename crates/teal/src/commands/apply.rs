@@ -108,7 +108,7 @@ pub(crate) fn apply_plan(
 
 fn find(operator: &Operator<'_>, id: &str) -> Result<Migrating, Failure> {
     let all = operator.migrations()?;
-    all.into_iter().find(|migrating| migrating.id == id).ok_or_else(|| {
-        Failure::failed(format!("migration {id} is not in the journal any more"))
-    })
+    all.into_iter()
+        .find(|migrating| migrating.id == id)
+        .ok_or_else(|| Failure::failed(format!("migration {id} is not in the journal any more")))
 }

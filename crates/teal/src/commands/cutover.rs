@@ -27,7 +27,13 @@ pub(crate) fn run(common: &Common, args: &Cutover) -> Result<(), Failure> {
     operator.cutover(&mut migrating, how)?;
     let table = migrating.tables_now().1.to_string();
     if common.json {
-        return show::json(&Report { phase: migrating.phase.name(), table, migration: migrating.id });
+        return show::json(&Report {
+            phase: migrating.phase.name(),
+            table,
+            migration: migrating.id,
+        });
     }
-    show::data(&format!("{table} has the new layout; next: `teal cleanup`, when nobody needs the old one"))
+    show::data(&format!(
+        "{table} has the new layout; next: `teal cleanup`, when nobody needs the old one"
+    ))
 }

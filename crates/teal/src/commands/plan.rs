@@ -56,11 +56,16 @@ pub(crate) fn as_text(plan: &Plan) -> String {
         let number = i + 1;
         match operation {
             Operation::CreateTable { table, sql, declared_at } => {
-                let _ = writeln!(out, "\n{number}. {} table {table}  ({declared_at})", "create".green());
+                let _ = writeln!(
+                    out,
+                    "\n{number}. {} table {table}  ({declared_at})",
+                    "create".green()
+                );
                 let _ = writeln!(out, "{}", indented(sql));
             }
             Operation::CreateView { view, sql, declared_at } => {
-                let _ = writeln!(out, "\n{number}. {} view {view}  ({declared_at})", "create".green());
+                let _ =
+                    writeln!(out, "\n{number}. {} view {view}  ({declared_at})", "create".green());
                 let _ = writeln!(out, "{}", indented(sql));
             }
             Operation::Migrate { migration, resumes, declared_at } => {
@@ -81,7 +86,13 @@ pub(crate) fn as_text(plan: &Plan) -> String {
         }
     }
     for conflict in &plan.conflicts {
-        let _ = writeln!(out, "\n{} {}  ({})", "conflict:".red(), conflict.object, conflict.declared_at);
+        let _ = writeln!(
+            out,
+            "\n{} {}  ({})",
+            "conflict:".red(),
+            conflict.object,
+            conflict.declared_at
+        );
         for difference in &conflict.differences {
             let _ = writeln!(out, "   {difference}");
         }
@@ -102,12 +113,17 @@ fn migration_as_text(migration: &Migration) -> String {
     };
     let back = match migration.is_identity {
         true => "the view then keeps the old table current, so nothing is lost on the way back",
-        false => "the SELECT has no inverse: rows written after the cutover exist in the new table only",
+        false => {
+            "the SELECT has no inverse: rows written after the cutover exist in the new table only"
+        }
     };
     let rows = vec![
         vec!["   blue".to_owned(), migration.blue.to_string()],
         vec!["   green".to_owned(), format!("{}, created", migration.green)],
-        vec!["   view".to_owned(), format!("{}, attached with the write gate closed", migration.view)],
+        vec![
+            "   view".to_owned(),
+            format!("{}, attached with the write gate closed", migration.view),
+        ],
         vec![
             "   copy".to_owned(),
             format!(
@@ -124,7 +140,8 @@ fn migration_as_text(migration: &Migration) -> String {
     ];
     let mut out = String::new();
     for row in rows {
-        let _ = writeln!(out, "{:11} {}", row.first().map_or("", |s| s), row.get(1).map_or("", |s| s));
+        let _ =
+            writeln!(out, "{:11} {}", row.first().map_or("", |s| s), row.get(1).map_or("", |s| s));
     }
     let _ = writeln!(out, "{}", indented(&migration.create_green));
     let _ = writeln!(out, "{}", indented(&migration.create_view));
@@ -132,5 +149,8 @@ fn migration_as_text(migration: &Migration) -> String {
 }
 
 fn indented(sql: &str) -> String {
-    sql.lines().map(|line| format!("     {line}").dimmed().to_string()).collect::<Vec<_>>().join("\n")
+    sql.lines()
+        .map(|line| format!("     {line}").dimmed().to_string())
+        .collect::<Vec<_>>()
+        .join("\n")
 }

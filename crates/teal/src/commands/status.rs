@@ -51,7 +51,10 @@ pub(crate) fn run(common: &Common) -> Result<(), Failure> {
             ]
         })
         .collect();
-    show::data(&show::table(&["table", "versions", "phase", "since", "copy", "rows", "next"], lines))
+    show::data(&show::table(
+        &["table", "versions", "phase", "since", "copy", "rows", "next"],
+        lines,
+    ))
 }
 
 fn row(migrating: &Migrating) -> Row {

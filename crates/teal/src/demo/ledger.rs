@@ -33,9 +33,9 @@ impl Ledger {
 }
 
 const AIRPORTS: &[&str] = &[
-    "ATL", "BOS", "CLT", "DEN", "DFW", "DTW", "EWR", "IAH", "JFK", "LAS", "LAX", "LGA", "MCO", "MDW",
-    "MIA", "MSP", "OAK", "ORD", "PDX", "PHL", "PHX", "PIT", "SAN", "SEA", "SFO", "SJC", "SLC", "SMF",
-    "STL", "TPA",
+    "ATL", "BOS", "CLT", "DEN", "DFW", "DTW", "EWR", "IAH", "JFK", "LAS", "LAX", "LGA", "MCO",
+    "MDW", "MIA", "MSP", "OAK", "ORD", "PDX", "PHL", "PHX", "PIT", "SAN", "SEA", "SFO", "SJC",
+    "SLC", "SMF", "STL", "TPA",
 ];
 
 /// 2001-01-01 as seconds since 1970, and the seconds of that year.

@@ -20,7 +20,10 @@ pub(super) fn expected() -> QualifiedName {
 }
 
 /// Keeps the rows of `table` as they are before the traffic.
-pub(super) fn keep_base(session: &mut dyn Session, table: &QualifiedName) -> Result<(), ClientError> {
+pub(super) fn keep_base(
+    session: &mut dyn Session,
+    table: &QualifiedName,
+) -> Result<(), ClientError> {
     let expected = expected();
     session.command("CREATE DATABASE IF NOT EXISTS demo")?;
     session.command(&format!("CREATE TABLE {} AS {}", expected.sql(), table.sql()))?;

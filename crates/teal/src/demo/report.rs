@@ -45,6 +45,8 @@ pub(super) struct Gate {
     pub(super) slowest_running: f64,
     /// The most by which a wait was longer than the slowest INSERT that it had to wait for.
     pub(super) longest_beyond: f64,
+    /// The longest that it was closed with no INSERT running.
+    pub(super) longest_closed: f64,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -85,6 +87,7 @@ impl Gate {
             longest_wait: stats.longest_wait.as_secs_f64(),
             slowest_running: stats.slowest_running.as_secs_f64(),
             longest_beyond: stats.longest_beyond.as_secs_f64(),
+            longest_closed: stats.longest_closed.as_secs_f64(),
         }
     }
 }

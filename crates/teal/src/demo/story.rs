@@ -9,10 +9,10 @@ use teal_migrate::{Migrating, Operator, Step};
 use teal_plan::{Cutover, Migration, Operation, Plan};
 use teal_schema::QualifiedName;
 
+use super::data;
 use super::proof;
 use super::report::{Cost, Gate, Query, Report, Seconds};
 use super::traffic::{Traffic, question};
-use super::data;
 use crate::cli::{Common, Demo, Recipe};
 use crate::commands::{apply_plan, fetch, plan_for};
 use crate::failure::Failure;
@@ -135,11 +135,7 @@ fn play(common: &Common, args: &Demo, file: &Path) -> Result<Report, Failure> {
         gate: Gate::new(engine.write_gate().map(teal_client::WriteGate::stats).unwrap_or_default()),
         rows_per_second: args.rows as f64 / outcome.seconds.backfill.max(1e-9),
         seconds: outcome.seconds,
-        query: Query {
-            sql: question(&blue),
-            before,
-            after: measure(&engine, &outcome.table)?,
-        },
+        query: Query { sql: question(&blue), before, after: measure(&engine, &outcome.table)? },
         errors: Vec::new(),
     };
     report.take_in(traffic.seen());
@@ -171,12 +167,20 @@ fn follow_teal(
     let operator = Operator::open(engine, project.operator_options(None), progress)?;
     let plan = plan_for(engine, &loaded, &project.plan)?;
     let planned = began.elapsed() - models;
+    say(&format!("\nteal apply, after {} rows written", show::count(traffic.ledger.rows())));
     say(&format!(
-        "\nteal apply, after {} rows written",
-        show::count(traffic.ledger.rows())
+        "  {:9} {:>8}  {} of {}",
+        "models".green(),
+        show::duration(models),
+        "flights 0.0 and 0.1",
+        common.project.display()
     ));
-    say(&format!("  {:9} {:>8}  {} of {}", "models".green(), show::duration(models), "flights 0.0 and 0.1", common.project.display()));
-    say(&format!("  {:9} {:>8}  {} operation(s)", "plan".green(), show::duration(planned), plan.operations.len()));
+    say(&format!(
+        "  {:9} {:>8}  {} operation(s)",
+        "plan".green(),
+        show::duration(planned),
+        plan.operations.len()
+    ));
     apply_plan(&operator, engine, &plan)?;
     let apply = began.elapsed();
     let verify = progress.took(Step::Verify);
@@ -306,10 +310,7 @@ fn rows(session: &mut dyn Session, table: &QualifiedName) -> Result<u64, ClientE
 }
 
 fn last(operator: &Operator<'_>) -> Result<Migrating, Failure> {
-    operator
-        .migrations()?
-        .pop()
-        .ok_or_else(|| Failure::failed("the journal has no migration"))
+    operator.migrations()?.pop().ok_or_else(|| Failure::failed("the journal has no migration"))
 }
 
 fn say(line: &str) {

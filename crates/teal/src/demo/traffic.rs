@@ -18,8 +18,10 @@ const MOST_ROWS: f64 = 20_000.0;
 /// One INSERT of twenty takes this long, because its client is slow.
 const SLOW: Duration = Duration::from_millis(300);
 const SLOW_SHARE: f64 = 0.05;
-/// Between two statements of a connection.
-const PAUSE: Duration = Duration::from_millis(5);
+/// Between two statements of a connection. The traffic should be always there, and leave some of
+/// the machine to the migration: with none, 2 cores would show their own limits and nothing else.
+const WRITE_PAUSE: Duration = Duration::from_millis(25);
+const READ_PAUSE: Duration = Duration::from_millis(50);
 
 /// The question that the new sorting key is for.
 pub(super) fn question(table: &QualifiedName) -> String {
@@ -118,7 +120,7 @@ impl Traffic {
                 }
             }
             drop(seen);
-            thread::sleep(PAUSE);
+            thread::sleep(WRITE_PAUSE);
         }
         Ok(())
     }
@@ -155,7 +157,7 @@ impl Traffic {
                 }
             }
             drop(seen);
-            thread::sleep(PAUSE);
+            thread::sleep(READ_PAUSE);
         }
         Ok(())
     }

@@ -1,0 +1,260 @@
+//! Bad input: each a clear error that names the file or the object, the exit code as designed,
+//! nothing lost, no panic.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::support::{
+    ITEMS_V00, ITEMS_V01_REWRITTEN, MIGRATE_ITEMS, Project, difference, filled_items,
+};
+
+fn with_table(declaration: &str) -> Project {
+    let imports =
+        "import { ClickHouseEngines, MaterializedView, OlapTable, sql } from \"teal-sdk\";\n";
+    let row = "interface Row { id: string; at: Date }\n";
+    Project::new(&[("app/models.ts", &format!("{imports}{row}{declaration}\n"))])
+}
+
+#[test]
+fn a_missing_engine_is_named_with_what_to_do() {
+    let project = Project::new(&[("app/tables/items.ts", ITEMS_V00)]);
+    let run = |variable: &str, value: &str| {
+        let mut command = project.command(&["plan"]);
+        command.env_remove("TEAL_LIBCHDB").env(variable, value);
+        command.output().unwrap()
+    };
+    let no_file = run("TEAL_LIBCHDB", "/nowhere/libchdb.so");
+    let said = String::from_utf8(no_file.stderr).unwrap();
+    assert_eq!(no_file.status.code(), Some(1), "{said}");
+    assert!(said.contains("/nowhere/libchdb.so"), "{said}");
+    let empty = tempfile::tempdir().unwrap();
+    let not_fetched = run("TEAL_CACHE_DIR", empty.path().to_str().unwrap());
+    let said = String::from_utf8(not_fetched.stderr).unwrap();
+    assert_eq!(not_fetched.status.code(), Some(1), "{said}");
+    assert!(said.contains("teal engine install"), "{said}");
+}
+
+#[test]
+fn a_file_that_is_no_engine_is_named() {
+    let project = Project::new(&[("app/tables/items.ts", ITEMS_V00)]);
+    project.write("libchdb.so", "this is no library");
+    let library = project.path().join("libchdb.so");
+    let run = project.command(&["plan"]).env("TEAL_LIBCHDB", &library).output().unwrap();
+    let said = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(1), "{said}");
+    assert!(said.contains(library.to_str().unwrap()), "{said}");
+}
+
+#[test]
+fn a_data_directory_in_use_is_refused_with_the_holder() {
+    let project = Project::new(&[("app/tables/items.ts", ITEMS_V00)]);
+    project.must(&["apply"]);
+    let sleep = "SELECT sleepEachRow(1) FROM numbers(120) SETTINGS max_block_size = 1, function_sleep_max_microseconds_per_block = 0";
+    let mut holder = project
+        .command(&["query", sleep])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // The holder is in when its pid stands in the engine's status file.
+    let status = project.data().join("status");
+    let pid = format!("PID: {}", holder.id());
+    let began = Instant::now();
+    while !std::fs::read_to_string(&status).unwrap_or_default().contains(&pid) {
+        assert!(began.elapsed() < Duration::from_secs(60), "the holder did not open the directory");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let run = project.teal(&["plan"]);
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    run.failed(3, &[project.data().to_str().unwrap(), &pid[5..]]);
+    project.must(&["plan"]);
+}
+
+#[test]
+fn a_syntax_error_is_shown_with_file_line_and_column() {
+    let project = Project::new(&[(
+        "app/models.ts",
+        "import { OlapTable } from \"teal-sdk\";\nconst a = = 1;\n",
+    )]);
+    project.teal(&["plan"]).failed(1, &["app/models.ts:2:11", "syntax error"]);
+}
+
+#[test]
+fn an_error_in_the_users_code_is_shown_with_its_own_trace() {
+    let project = Project::new(&[(
+        "app/models.ts",
+        "function f() { throw new Error(\"no luck\"); }\n\nf();\n",
+    )]);
+    project.teal(&["plan"]).failed(1, &["app/models.ts:1", "no luck", "app/models.ts:3"]);
+}
+
+#[test]
+fn an_unknown_engine_is_named_with_the_known_ones() {
+    let project = with_table(
+        "export const t = new OlapTable<Row>(\"t\", { engine: \"MergeTre\" as never, orderByFields: [\"id\"] });",
+    );
+    project.teal(&["plan"]).failed(1, &["app/models.ts:3", "MergeTre", "ReplacingMergeTree"]);
+}
+
+#[test]
+fn two_models_with_one_physical_name_are_refused_with_both_places() {
+    let project = with_table(
+        "export const a = new OlapTable<Row>(\"t\", { version: \"1.0\", orderByFields: [\"id\"] });\n\
+         export const b = new OlapTable<Row>(\"t_1\", { version: \"0\", orderByFields: [\"id\"] });",
+    );
+    project.teal(&["plan"]).failed(1, &["t_1_0", "app/models.ts:3", "app/models.ts:4"]);
+}
+
+#[test]
+fn a_view_that_names_an_unknown_column_is_refused_with_its_place() {
+    let project = Project::new(&[
+        ("app/tables/items.ts", ITEMS_V00),
+        ("app/tables/items_v01.ts", ITEMS_V01_REWRITTEN),
+        (
+            "app/views/migrate.ts",
+            &MIGRATE_ITEMS.replace("SELECT * FROM", "SELECT id, nosuch AS name, at, note FROM"),
+        ),
+    ]);
+    let run = project.teal(&["apply"]);
+    run.failed(1, &["app/views/migrate.ts:5", "mv_items_to_0_1", "nosuch", "UNKNOWN_IDENTIFIER"]);
+    // The shadow database's name is teal's own business.
+    assert!(!run.stderr.contains("_teal_shadow"), "{}", run.said());
+    assert_eq!(project.query("SHOW TABLES"), "");
+    assert_eq!(
+        project.query("SELECT name FROM system.databases WHERE name LIKE '_teal_shadow%'"),
+        ""
+    );
+}
+
+#[test]
+fn a_select_that_could_not_be_copied_exactly_is_refused_with_the_reason() {
+    for (select, reason) in [
+        (
+            "SELECT id, any(name) AS name, max(at) AS at, any(note) AS note FROM ${items} GROUP BY id",
+            "row by row",
+        ),
+        ("SELECT DISTINCT * FROM ${items}", "DISTINCT"),
+        ("SELECT * FROM ${items} LIMIT 10", "LIMIT"),
+        ("SELECT id, name, now() AS at, note FROM ${items}", "now"),
+    ] {
+        let project = Project::new(&[
+            ("app/tables/items.ts", ITEMS_V00),
+            ("app/tables/items_v01.ts", ITEMS_V01_REWRITTEN),
+            ("app/views/migrate.ts", &MIGRATE_ITEMS.replace("SELECT * FROM ${items}", select)),
+        ]);
+        project.teal(&["plan"]).failed(3, &["app/views/migrate.ts:5", reason, "instead:"]);
+    }
+}
+
+#[test]
+fn a_full_disk_stops_the_backfill_and_a_larger_one_lets_it_go_on() {
+    let on_small_disk = ITEMS_V01_REWRITTEN
+        .replace("partitionBy:", "settings: { storage_policy: \"small\" }, partitionBy:");
+    let project = filled_items(&on_small_disk);
+    // A disk that keeps more free than any disk has is a full one.
+    let config = |kept_free: &str| {
+        format!(
+            "<clickhouse><storage_configuration><disks><small><type>local</type><path>{}/</path>\
+             <keep_free_space_bytes>{kept_free}</keep_free_space_bytes></small></disks>\
+             <policies><small><volumes><main><disk>small</disk></main></volumes></small></policies>\
+             </storage_configuration></clickhouse>",
+            project.path().join("small").display()
+        )
+    };
+    project.write("engine.xml", &config("1000000000000000"));
+    let file = project.path().join("engine.xml");
+    let apply = ["--engine-config", file.to_str().unwrap(), "apply"];
+    let run = project.teal(&apply);
+    run.failed(1, &["NOT_ENOUGH_SPACE"]);
+    project.write("engine.xml", &config("0"));
+    project.must(&apply);
+    // Every command needs the disk now.
+    let config = std::fs::read_to_string(project.path().join("teal.toml")).unwrap();
+    project.write("teal.toml", &format!("{config}config = \"engine.xml\"\n"));
+    assert_eq!(project.query("SELECT count() FROM items_0_1"), "90500");
+    assert_eq!(difference(&project, "items_0_0", "items_0_1"), "0");
+}
+
+#[test]
+fn a_corrupt_journal_is_refused_with_its_entry_and_nothing_is_touched() {
+    let project = filled_items(ITEMS_V01_REWRITTEN);
+    project.killed_at("published", &["apply", "--chunk-rows", "20000"]);
+    for (damage, said) in [
+        (
+            "ALTER TABLE _teal.journal DELETE WHERE sequence = 2 SETTINGS mutations_sync = 2",
+            "entry 2 was expected",
+        ),
+        (
+            "ALTER TABLE _teal.journal UPDATE body = 'x' WHERE sequence = 1 SETTINGS mutations_sync = 2",
+            "entry 1",
+        ),
+        (
+            "ALTER TABLE _teal.journal UPDATE body = '{\"kind\":\"cleaned\"}' WHERE sequence = 1 SETTINGS mutations_sync = 2",
+            "cannot follow",
+        ),
+    ] {
+        let damaged = project.copy();
+        damaged.query(damage);
+        let tables = "SELECT database, name, total_rows FROM system.tables WHERE database IN ('default', '_teal') AND NOT name LIKE 'lock_%' ORDER BY ALL";
+        let before = damaged.query(tables);
+        for command in [&["apply"][..], &["plan"], &["status"], &["cutover"]] {
+            damaged.teal(command).failed(3, &["_teal.journal is corrupt", "items_0_1_", said]);
+        }
+        assert_eq!(damaged.query(tables), before);
+    }
+}
+
+#[test]
+fn a_change_in_place_is_a_conflict_that_names_the_difference() {
+    let project = Project::new(&[("app/tables/items.ts", ITEMS_V00)]);
+    project.must(&["apply"]);
+    project.write(
+        "app/tables/items.ts",
+        &ITEMS_V00.replace("name: string", "name: string; more: Date"),
+    );
+    let run = project.teal(&["apply"]);
+    run.failed(3, &["default.items_0_0", "column more is not there", "app/tables/items.ts:4"]);
+    assert_eq!(project.teal(&["plan", "--check"]).code, Some(4));
+}
+
+#[test]
+fn a_green_table_with_rows_of_its_own_is_not_touched() {
+    let project = filled_items(ITEMS_V01_REWRITTEN);
+    project.query("CREATE TABLE items_0_1 AS items_0_0");
+    project.query("INSERT INTO items_0_1 SELECT * FROM items_0_0 LIMIT 3");
+    project.teal(&["apply"]).failed(3, &["default.items_0_1", "3 rows"]);
+    assert_eq!(project.query("SELECT count() FROM items_0_1"), "3");
+}
+
+#[test]
+fn wrong_usage_is_told_from_failure() {
+    let nowhere = tempfile::tempdir().unwrap();
+    let project = Project::new(&[("app/tables/items.ts", ITEMS_V00)]);
+    project.teal(&["no-such-command"]).failed(2, &["no-such-command"]);
+    project.teal(&["--target", "production", "plan"]).failed(2, &["production", "default"]);
+    project.write("teal.toml", "[models]\nfolders = \"app\"\n");
+    project.teal(&["plan"]).failed(2, &["teal.toml", "folders"]);
+    let elsewhere = project.command(&["-C", nowhere.path().to_str().unwrap(), "plan"]).output();
+    // The flag is there twice then, which is wrong usage too.
+    assert_eq!(elsewhere.unwrap().status.code(), Some(2));
+    project.remove("teal.toml");
+    project.teal(&["plan"]).failed(2, &["teal.toml", "teal init"]);
+}
+
+#[test]
+fn a_project_without_models_is_told_where_they_should_be() {
+    Project::new(&[]).teal(&["plan"]).failed(1, &["there is no model", "/app"]);
+}
+
+#[test]
+fn models_that_do_not_parse_leave_an_interrupted_migration_alone() {
+    let project = filled_items(ITEMS_V01_REWRITTEN);
+    project.killed_at("attached", &["apply"]);
+    let good = std::fs::read_to_string(project.path().join("app/views/migrate.ts")).unwrap();
+    project.write("app/views/migrate.ts", "export const x = ;");
+    project.teal(&["apply"]).failed(1, &["app/views/migrate.ts:1"]);
+    project.write("app/views/migrate.ts", &good);
+    project.must(&["apply"]);
+    assert_eq!(difference(&project, "items_0_0", "items_0_1"), "0");
+}

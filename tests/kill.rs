@@ -1,0 +1,162 @@
+//! `kill -9` at every step of a migration, then the same command again: it must go on, end exact,
+//! and leave nothing behind.
+//!
+//! Rows are written between the kill and the next command too, while the migration stands half-way.
+
+use crate::support::{
+    ITEMS_V01_CLONED, ITEMS_V01_REWRITTEN, Project, difference, filled_items, insert_items,
+};
+
+/// The steps that every migration goes through up to its verification.
+const EVERY: &[&str] = &[
+    "started",
+    "green-created",
+    "prepared",
+    "fence-opened",
+    "view-created",
+    "blue-cloned",
+    "gate-opened",
+    "attached",
+    "verify-tables-made",
+    "verify-tables-cloned",
+    "verified",
+];
+
+/// The steps of a rewrite's backfill: at its first chunk, and at a later one.
+const REWRITE: &[&str] = &[
+    "chunk-copied",
+    "chunk-copied=3*off->return",
+    "publishing",
+    "publishing=2*off->return",
+    "chunk-attached",
+    "chunk-attached=2*off->return",
+    "published",
+    "staging-emptied",
+    "staging-dropped",
+    "backfilled",
+];
+
+const APPLY: &[&str] = &["apply", "--chunk-rows", "20000"];
+
+/// What must hold after a migration, whatever happened on the way.
+fn assert_exact_and_clean(project: &Project, said: &str, rows: u64) {
+    let count = project.query("SELECT count() FROM items_0_0");
+    assert_eq!(count, rows.to_string(), "{said}: rows of blue");
+    assert_eq!(difference(project, "items_0_0", "items_0_1"), "0", "{said}: parity");
+    assert_no_leftovers(project, said);
+}
+
+fn assert_no_leftovers(project: &Project, said: &str) {
+    let left = project.query(
+        "SELECT name FROM system.tables WHERE database = '_teal' AND name != 'journal' AND NOT name LIKE 'lock_%' \
+         UNION ALL SELECT name FROM system.databases WHERE name LIKE '_teal_%' \
+         UNION ALL SELECT concat('merges of ', name) FROM system.tables \
+             WHERE database = 'default' AND engine_full LIKE '%max_bytes_to_merge%'",
+    );
+    assert_eq!(left, "", "{said}: left behind");
+}
+
+fn kill_and_go_on(filled: &Project, failpoint: &str, second: Option<&str>) {
+    let project = filled.copy();
+    project.killed_at(failpoint, APPLY);
+    project.query(&insert_items(1_000_000, 1_000));
+    if let Some(second) = second {
+        project.killed_at(second, APPLY);
+        project.query(&insert_items(2_000_000, 1_000));
+    }
+    project.must(APPLY);
+    let rows = 90_500 + 1_000 + if second.is_some() { 1_000 } else { 0 };
+    let said = format!("killed at {failpoint}, {second:?}");
+    assert_exact_and_clean(&project, &said, rows);
+    // The view is in place, once.
+    project.query(&insert_items(3_000_000, 1_000));
+    assert_exact_and_clean(&project, &said, rows + 1_000);
+    let run = project.must(&["apply"]);
+    assert!(run.stdout.contains("Nothing to do"), "{said}: {}", run.said());
+}
+
+#[test]
+fn a_rewrite_killed_at_any_step_goes_on_and_ends_exact() {
+    let filled = filled_items(ITEMS_V01_REWRITTEN);
+    for failpoint in EVERY.iter().chain(REWRITE) {
+        kill_and_go_on(&filled, failpoint, None);
+    }
+}
+
+#[test]
+fn a_recovery_killed_in_its_turn_goes_on_as_well() {
+    let filled = filled_items(ITEMS_V01_REWRITTEN);
+    for (failpoint, second) in [
+        ("blue-cloned", "undo-view-dropped"),
+        ("gate-opened", "undo-snapshot-dropped"),
+        ("publishing", "publication-finished"),
+        ("chunk-attached", "publication-finished"),
+    ] {
+        kill_and_go_on(&filled, failpoint, Some(second));
+    }
+}
+
+#[test]
+fn a_clone_killed_at_any_step_goes_on_and_ends_exact() {
+    let filled = filled_items(ITEMS_V01_CLONED);
+    for failpoint in EVERY {
+        let project = filled.copy();
+        project.killed_at(failpoint, APPLY);
+        project.query(&insert_items(1_000_000, 1_000));
+        project.must(APPLY);
+        // Green folds the twins; every other row is there once.
+        let said = format!("killed at {failpoint}");
+        let green = project.query("SELECT count() FROM items_0_1 FINAL");
+        assert_eq!(green, "91000", "{said}: rows of green");
+        let missing = project.query(
+            "SELECT count() FROM items_0_0 WHERE (id, name) NOT IN (SELECT id, name FROM items_0_1) AND name != 'twin'",
+        );
+        assert_eq!(missing, "0", "{said}: rows that green lacks");
+        assert_no_leftovers(&project, &said);
+    }
+}
+
+#[test]
+fn a_cutover_killed_at_any_step_is_finished_by_the_next_command() {
+    let filled = filled_items(ITEMS_V01_REWRITTEN);
+    filled.must(APPLY);
+    for failpoint in ["cutover-opened", "exchanged", "cut-over"] {
+        let project = filled.copy();
+        project.killed_at(failpoint, &["cutover", "--by", "exchange"]);
+        project.query(&insert_items(1_000_000, 1_000));
+        // Any command heals it; asking again for the cutover is no second exchange.
+        project.must(&["cutover", "--by", "exchange"]);
+        let key = project.query("SELECT sorting_key FROM system.tables WHERE name = 'items_0_0'");
+        assert_eq!(key, "name, id", "killed at {failpoint}");
+        assert_exact_and_clean(&project, &format!("killed at {failpoint}"), 91_500);
+    }
+}
+
+#[test]
+fn a_cleanup_killed_at_any_step_is_finished_by_the_next_command() {
+    let filled = filled_items(ITEMS_V01_REWRITTEN);
+    filled.must(APPLY);
+    filled.must(&["cutover", "--by", "exchange"]);
+    for failpoint in [
+        "cleanup-opened",
+        "cleanup-view-dropped",
+        "cleanup-blue-renamed",
+        "cleanup-gate-opened",
+        "cleanup-blue-dropped",
+        "cleaned",
+    ] {
+        let project = filled.copy();
+        project.killed_at(failpoint, &["cleanup"]);
+        project.must(&["cleanup"]);
+        project.query(&insert_items(1_000_000, 1_000));
+        let said = format!("killed at {failpoint}");
+        // Both names mean the one table that is left.
+        assert_exact_and_clean(&project, &said, 91_500);
+        let engines = project.query(
+            "SELECT name, engine FROM system.tables WHERE database = 'default' ORDER BY name",
+        );
+        assert_eq!(engines, "items_0_0\tMergeTree\nitems_0_1\tAlias", "{said}");
+        let run = project.must(&["plan"]);
+        assert!(run.stdout.contains("Nothing to do"), "{said}: {}", run.said());
+    }
+}

@@ -1,0 +1,215 @@
+//! Whole migrations, from the first plan to the cleanup.
+
+use serde_json::Value;
+
+use crate::support::{
+    ITEMS_V00, ITEMS_V01_CLONED, ITEMS_V01_REWRITTEN, MIGRATE_ITEMS, Project, difference,
+    filled_items, insert_items,
+};
+
+#[test]
+fn a_plan_changes_nothing_and_check_says_whether_there_is_something_to_do() {
+    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let tables = "SELECT name FROM system.tables WHERE database NOT IN ('system', 'INFORMATION_SCHEMA', 'information_schema') AND NOT name LIKE 'lock_%' ORDER BY name";
+    let before = project.query(tables);
+    let run = project.teal(&["plan", "--check"]);
+    assert_eq!(run.code, Some(4), "{}", run.said());
+    assert!(run.stdout.contains("migrate items 0.0 → 0.1"), "{}", run.said());
+    assert!(run.stdout.contains("rewrite (another sorting key"), "{}", run.said());
+    assert_eq!(project.query(tables), before);
+    project.must(&["apply"]);
+    assert_eq!(project.teal(&["plan", "--check"]).code, Some(0));
+}
+
+#[test]
+fn the_plan_is_the_same_as_yaml_and_as_json() {
+    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let json: Value = project.json(&["plan"]);
+    let file = project.path().join("plan.yaml");
+    project.must(&["plan", "--save", file.to_str().unwrap()]);
+    let yaml: Value = serde_norway::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    assert_eq!(json, yaml);
+    assert_eq!(json["operations"][0]["kind"], "migrate");
+    assert_eq!(json["operations"][0]["strategy"], "rewrite");
+    assert_eq!(json["operations"][0]["rows"], 90_500);
+}
+
+#[test]
+fn an_exchange_moves_the_name_and_keeps_the_old_table_current_until_the_cleanup() {
+    let project = filled_items(ITEMS_V01_REWRITTEN);
+    project.must(&["apply"]);
+    project.query(&insert_items(1_000_000, 1_000));
+    project.must(&["verify"]);
+    project.must(&["cutover", "--by", "exchange"]);
+    let key = "SELECT sorting_key FROM system.tables WHERE name = 'items_0_0'";
+    assert_eq!(project.query(key), "name, id");
+    // What is written to the known name goes to the new layout, and from there to the old one.
+    project.query(&insert_items(2_000_000, 1_000));
+    assert_eq!(project.query("SELECT count() FROM items_0_0"), "92500");
+    assert_eq!(difference(&project, "items_0_0", "items_0_1"), "0");
+    project.must(&["verify"]);
+    project.must(&["cleanup"]);
+    assert_eq!(project.query("SELECT count() FROM items_0_0"), "92500");
+    assert_eq!(project.query("SELECT count() FROM items_0_1"), "92500");
+    let status: Value = project.json(&["status"]);
+    assert_eq!(status[0]["phase"], "cleaned");
+    assert!(project.must(&["apply"]).stdout.contains("Nothing to do"));
+}
+
+#[test]
+fn an_app_cutover_leaves_the_names_alone_and_the_cleanup_waits_for_the_last_writer() {
+    let project = filled_items(ITEMS_V01_REWRITTEN);
+    project.must(&["apply"]);
+    project.must(&["cutover", "--by", "app"]);
+    project.query(&insert_items(1_000_000, 10));
+    project.teal(&["cleanup"]).failed(3, &["items_0_0 got 10 rows", "--force"]);
+    project.must(&["cleanup", "--force"]);
+    assert_eq!(project.query("SHOW TABLES"), "items_0_1");
+    assert_eq!(project.query("SELECT count() FROM items_0_1"), "90510");
+    // The old model may stay in the code: its table is not made again.
+    assert!(project.must(&["apply"]).stdout.contains("Nothing to do"));
+}
+
+#[test]
+fn an_engine_change_takes_the_clone_path() {
+    let project = filled_items(ITEMS_V01_CLONED);
+    let plan: Value = project.json(&["plan"]);
+    assert_eq!(plan["operations"][0]["strategy"], "clone");
+    project.must(&["apply"]);
+    assert_eq!(project.query("SELECT count() FROM items_0_1 FINAL"), "90000");
+    project
+        .query("INSERT INTO items_0_0 SELECT 7, 'seven', toDateTime('2024-02-02 00:00:00'), NULL");
+    project.must(&["verify"]);
+    assert_eq!(
+        project.query("SELECT name FROM items_0_1 FINAL WHERE id = 7 AND toYYYYMM(at) = 202402"),
+        "seven"
+    );
+}
+
+#[test]
+fn a_select_with_expressions_and_a_condition_is_copied_and_verified() {
+    let project = Project::new(&[("app/tables/items.ts", ITEMS_V00)]);
+    project.must(&["apply"]);
+    project.query(&insert_items(0, 50_000));
+    project.write(
+        "app/tables/items_v01.ts",
+        "import { OlapTable, UInt64 } from \"teal-sdk\";\n\
+         export interface ItemV01 { id: UInt64; name: string; day: Date; length: UInt64 }\n\
+         export const itemsV01 = new OlapTable<ItemV01>(\"items\", { version: \"0.1\", orderByFields: [\"day\", \"id\"] });\n",
+    );
+    project.write(
+        "app/views/migrate.ts",
+        &MIGRATE_ITEMS
+            .replace("import { Item, items }", "import { items }")
+            .replace("import { itemsV01 }", "import { ItemV01, itemsV01 }")
+            .replace("MaterializedView<Item>", "MaterializedView<ItemV01>")
+            .replace(
+                "SELECT * FROM ${items}",
+                "SELECT id, upper(items.name) AS name, toStartOfDay(at) AS day, length(name) AS length FROM ${items} AS items WHERE id % 10 != 0",
+            ),
+    );
+    project.must(&["apply", "--chunk-rows", "7000"]);
+    project.query(&insert_items(100_000, 1_000));
+    assert_eq!(project.query("SELECT count() FROM items_0_1"), "45900");
+    project.must(&["verify"]);
+    // There is no way back through this SELECT, so the old table is not kept current.
+    project.must(&["cutover", "--by", "exchange"]);
+    assert_eq!(
+        project.query("SELECT count() FROM system.tables WHERE name = 'mv_items_to_0_1'"),
+        "0"
+    );
+}
+
+#[test]
+fn a_row_that_green_lacks_and_one_that_it_has_too_often_are_found_and_shown() {
+    let project = filled_items(ITEMS_V01_REWRITTEN);
+    project.must(&["apply"]);
+    project.query("ALTER TABLE items_0_1 DELETE WHERE id = 4711 SETTINGS mutations_sync = 2");
+    project.query("INSERT INTO items_0_1 SELECT * FROM items_0_1 WHERE id = 42");
+    let run = project.teal(&["verify"]);
+    run.failed(3, &["green lacks 1 and has 1 too many", "\"id\":4711", "\"id\":42"]);
+    project.teal(&["cutover"]).failed(3, &["do not hold the same rows"]);
+    assert_eq!(
+        project.query("SELECT sorting_key FROM system.tables WHERE name = 'items_0_0'"),
+        "id"
+    );
+}
+
+#[test]
+fn a_cutover_before_the_copy_is_refused() {
+    let project = filled_items(ITEMS_V01_REWRITTEN);
+    project.teal(&["cutover"]).failed(2, &["there is no migration"]);
+    project.killed_at("attached", &["apply"]);
+    project.teal(&["cutover"]).failed(3, &["teal apply"]);
+    project.teal(&["cleanup"]).failed(3, &["teal cutover"]);
+    project.teal(&["verify"]).failed(3, &["teal apply"]);
+}
+
+#[test]
+fn an_empty_table_is_migrated_too() {
+    let project = Project::new(&[
+        ("app/tables/items.ts", ITEMS_V00),
+        ("app/tables/items_v01.ts", ITEMS_V01_REWRITTEN),
+        ("app/views/migrate.ts", MIGRATE_ITEMS),
+    ]);
+    project.must(&["apply"]);
+    project.query(&insert_items(0, 10));
+    assert_eq!(project.query("SELECT count() FROM items_0_1"), "10");
+}
+
+#[test]
+fn the_demo_ends_exact_and_keeps_what_it_is_told_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("demo");
+    let project = Project::new(&[]);
+    let run = project.must(&[
+        "--json",
+        "demo",
+        "--rows",
+        "100000",
+        "--seconds-before",
+        "0.5",
+        "--seconds-after",
+        "0.5",
+        "--keep",
+        "--path",
+        path.to_str().unwrap(),
+    ]);
+    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    for zero in ["lost", "duplicated", "failedInserts", "failedReads", "readsBackwards"] {
+        assert_eq!(report[zero], 0, "{zero}: {}", run.said());
+    }
+    let written = report["rowsWritten"].as_u64().unwrap();
+    assert!(written > 0, "{}", run.said());
+    let count = std::process::Command::new(env!("CARGO_BIN_EXE_teal"))
+        .args(["-C", path.to_str().unwrap(), "query", "SELECT count() FROM flights_0_0"])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(count.stdout).unwrap().trim(), (100_000 + written).to_string());
+    // It does not play where something is already.
+    let again = project.teal(&["demo", "--path", path.to_str().unwrap()]);
+    again.failed(3, &["is not empty"]);
+}
+
+#[test]
+fn a_new_project_plans_and_applies_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path().join("new");
+    let project = Project::new(&[]);
+    for language in ["ts", "py"] {
+        let at = at.join(language);
+        let at = at.to_str().unwrap();
+        project.must(&["init", at, "--lang", language]);
+        let run = std::process::Command::new(env!("CARGO_BIN_EXE_teal"))
+            .args(["-C", at, "apply"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert_eq!(
+            String::from_utf8(run.stdout).unwrap(),
+            "created default.events_0_0\n",
+            "{said}"
+        );
+        project.teal(&["init", at]).failed(3, &["teal.toml is there already"]);
+    }
+}

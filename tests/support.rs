@@ -1,0 +1,206 @@
+//! What the end-to-end tests share: a project in a directory of its own, and the program under test.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde::de::DeserializeOwned;
+
+/// A project in a temporary directory.
+pub(crate) struct Project {
+    directory: tempfile::TempDir,
+}
+
+/// What one run of teal gave.
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) killed: bool,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Project {
+    pub(crate) fn new(files: &[(&str, &str)]) -> Self {
+        let project = Self { directory: tempfile::tempdir().unwrap() };
+        project.write("teal.toml", CONFIG);
+        for (file, text) in files {
+            project.write(file, text);
+        }
+        project
+    }
+
+    /// A copy with all its data.
+    pub(crate) fn copy(&self) -> Self {
+        let copy = Self { directory: tempfile::tempdir().unwrap() };
+        let status = Command::new("cp")
+            .arg("-a")
+            .arg(format!("{}/.", self.path().display()))
+            .arg(copy.path())
+            .status()
+            .unwrap();
+        assert!(status.success());
+        copy
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.path().join(".teal/data")
+    }
+
+    pub(crate) fn write(&self, file: &str, text: &str) {
+        let path = self.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    pub(crate) fn remove(&self, file: &str) {
+        std::fs::remove_file(self.path().join(file)).unwrap();
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_teal"));
+        command.arg("-C").arg(self.path()).args(arguments).env_remove("FAILPOINTS");
+        command
+    }
+
+    pub(crate) fn teal(&self, arguments: &[&str]) -> Run {
+        Run::of(self.command(arguments).output().unwrap())
+    }
+
+    /// Runs teal, to be killed at a failpoint.
+    pub(crate) fn killed_at(&self, failpoint: &str, arguments: &[&str]) {
+        let failpoint = match failpoint.contains('=') {
+            true => failpoint.to_owned(),
+            false => format!("{failpoint}=return"),
+        };
+        let run = Run::of(self.command(arguments).env("FAILPOINTS", &failpoint).output().unwrap());
+        assert!(run.killed, "{failpoint} was not reached by {arguments:?}: {}", run.said());
+    }
+
+    /// Runs teal, which must do what it is told.
+    pub(crate) fn must(&self, arguments: &[&str]) -> Run {
+        let run = self.teal(arguments);
+        assert_eq!(run.code, Some(0), "teal {arguments:?}: {}", run.said());
+        run
+    }
+
+    pub(crate) fn query(&self, statement: &str) -> String {
+        self.must(&["query", statement]).stdout.trim_end().to_owned()
+    }
+
+    pub(crate) fn json<T: DeserializeOwned>(&self, arguments: &[&str]) -> T {
+        let mut all = vec!["--json"];
+        all.extend(arguments);
+        serde_json::from_str(&self.must(&all).stdout).unwrap()
+    }
+}
+
+impl Run {
+    fn of(output: Output) -> Self {
+        use std::os::unix::process::ExitStatusExt as _;
+        Self {
+            code: output.status.code(),
+            killed: output.status.signal() == Some(9),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    pub(crate) fn said(&self) -> String {
+        format!("{:?}\n{}\n{}", self.code, self.stdout, self.stderr)
+    }
+
+    /// Asserts that it failed with `code`, said each of `words`, and did not panic.
+    pub(crate) fn failed(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{}", self.said());
+        for word in words {
+            assert!(self.stderr.contains(word), "{word:?} is not in: {}", self.said());
+        }
+        assert!(!self.stderr.contains("panicked"), "{}", self.said());
+    }
+}
+
+const CONFIG: &str = r#"
+[models]
+folder = "app"
+
+[targets.default]
+kind = "embedded"
+path = ".teal/data"
+database = "default"
+"#;
+
+/// `items` 0.0: ordered by id, a partition per month.
+pub(crate) const ITEMS_V00: &str = r#"
+import { OlapTable, UInt64 } from "teal-sdk";
+export interface Item { id: UInt64; name: string; at: Date; note?: string }
+export const items = new OlapTable<Item>("items", {
+  version: "0.0", orderByFields: ["id"], partitionBy: "toYYYYMM(at)",
+});
+"#;
+
+/// `items` 0.1: another sorting key, so the rows are rewritten.
+pub(crate) const ITEMS_V01_REWRITTEN: &str = r#"
+import { OlapTable } from "teal-sdk";
+import { Item } from "./items";
+export const itemsV01 = new OlapTable<Item>("items", {
+  version: "0.1", orderByFields: ["name", "id"], partitionBy: "toYYYYMM(at)",
+});
+"#;
+
+/// `items` 0.1: another engine and nothing else, so the parts are cloned.
+pub(crate) const ITEMS_V01_CLONED: &str = r#"
+import { ClickHouseEngines, OlapTable } from "teal-sdk";
+import { Item } from "./items";
+export const itemsV01 = new OlapTable<Item>("items", {
+  version: "0.1", orderByFields: ["id"], partitionBy: "toYYYYMM(at)",
+  engine: ClickHouseEngines.ReplacingMergeTree,
+});
+"#;
+
+pub(crate) const MIGRATE_ITEMS: &str = r#"
+import { MaterializedView, sql } from "teal-sdk";
+import { Item, items } from "../tables/items";
+import { itemsV01 } from "../tables/items_v01";
+export const migrate = new MaterializedView<Item>({
+  materializedViewName: "mv_items_to_0_1", selectTables: [items],
+  selectStatement: sql`SELECT * FROM ${items}`, targetTable: itemsV01,
+});
+"#;
+
+/// A project with `items` 0.0, filled, and the models of a migration to come.
+pub(crate) fn filled_items(version_01: &str) -> Project {
+    let project = Project::new(&[("app/tables/items.ts", ITEMS_V00)]);
+    project.must(&["apply"]);
+    // Several parts in three partitions; identical rows too.
+    for statement in [
+        insert_items(0, 60_000),
+        insert_items(60_000, 30_000),
+        "INSERT INTO items_0_0 SELECT 7, 'twin', toDateTime('2024-02-01 00:00:00'), NULL FROM numbers(500)".to_owned(),
+    ] {
+        project.query(&statement);
+    }
+    project.write("app/tables/items_v01.ts", version_01);
+    project.write("app/views/migrate.ts", MIGRATE_ITEMS);
+    project
+}
+
+/// An INSERT of `rows` rows into blue, from id `from`.
+pub(crate) fn insert_items(from: u64, rows: u64) -> String {
+    format!(
+        "INSERT INTO items_0_0 SELECT {from} + number, concat('name ', toString(cityHash64(number) % 1000)), \
+         toDateTime('2024-01-01 00:00:00') + number * 120, if(number % 3 = 0, NULL, 'n') FROM numbers({rows})"
+    )
+}
+
+/// Rows by which two tables differ, as multisets.
+pub(crate) fn difference(project: &Project, one: &str, other: &str) -> String {
+    project.query(&format!(
+        "SELECT ifNull(sum(abs(n)), 0) FROM (SELECT sum(sign) AS n FROM (\
+             SELECT 1::Int64 AS sign, id, name, at, note FROM {one} \
+             UNION ALL SELECT -1::Int64 AS sign, id, name, at, note FROM {other}) \
+         GROUP BY id, name, at, note)"
+    ))
+}
