@@ -69,7 +69,7 @@ release: system
 
 # The build is the one that the tests use.
 engine: system
-	cargo test --workspace $(FEATURES) --no-run
+	cargo build --workspace $(FEATURES)
 	@$(CARGO_TARGET_DIR)/debug/teal engine install
 
 ifneq ($(wildcard $(TYPESCRIPT)/*),)
