@@ -1,0 +1,19 @@
+/// One copy of the table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    pub(crate) seconds: f64,
+    /// Parts of the new table just after the copy.
+    pub(crate) parts: usize,
+}
+
+/// The median; of an even number, the upper one of the two in the middle.
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values = values.collect::<Vec<_>>();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The median of the pairs' ratios: what was slow for both of a pair cancels out.
+pub(crate) fn ratio(pairs: &[(Sample, Sample)]) -> f64 {
+    median(pairs.iter().map(|(plain, teal)| teal.seconds / plain.seconds))
+}

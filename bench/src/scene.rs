@@ -1,0 +1,183 @@
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use teal_catalog::active_parts;
+use teal_client::{EmbeddedEngine, EngineOptions, Server as _, Session};
+use teal_fetch::{Cache, FLIGHTS};
+use teal_migrate::{Goal, Observer, Operator, OperatorOptions, Step, Update};
+use teal_plan::{Cutover, History, Migration, Operation, PlanOptions, make_plan};
+use teal_schema::{Schema, quote_string};
+
+use crate::measure::Sample;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// The engine with a table of flights ordered by date.
+pub(crate) struct Scene {
+    engine: EmbeddedEngine,
+    file: PathBuf,
+}
+
+/// What the table is changed into.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Layout {
+    /// Another sorting key.
+    ByRoute,
+    /// Another engine.
+    Replacing,
+}
+
+impl Scene {
+    pub(crate) fn open(directory: &Path) -> Outcome<Self> {
+        let file = Cache::of_user()?.fetch(&FLIGHTS, &mut |_| ())?;
+        let engine = EmbeddedEngine::open(EngineOptions {
+            library: teal_fetch::fetch_engine_library(&mut |_| ())?,
+            data: directory.join("data"),
+            config_file: None,
+        })?;
+        Ok(Self { engine, file })
+    }
+
+    /// Makes blue anew, with `rows` rows.
+    pub(crate) fn load(&self, rows: u64) -> Outcome<()> {
+        /// Rows of the file.
+        const FILE_ROWS: u64 = 3_000_000;
+        let mut session = self.engine.session(&[])?;
+        session.command("DROP TABLE IF EXISTS flights_0_0 SYNC")?;
+        session.command(
+            "CREATE TABLE flights_0_0 (date DateTime, delay Int32, distance Int32, \
+                 origin LowCardinality(String), destination LowCardinality(String)) \
+             ENGINE = MergeTree ORDER BY date",
+        )?;
+        for year in 0..rows.div_ceil(FILE_ROWS) {
+            session.command(&format!(
+                "INSERT INTO flights_0_0 \
+                 SELECT toDateTime(date) + INTERVAL {year} YEAR, delay, distance, origin, destination \
+                 FROM file({}, Parquet) LIMIT {}",
+                quote_string(&self.file.display().to_string()),
+                FILE_ROWS.min(rows - year * FILE_ROWS)
+            ))?;
+        }
+        settle(session.as_mut(), "flights_0_0")
+    }
+
+    /// The plain copy, with the engine's own settings.
+    pub(crate) fn plain(&self, layout: Layout) -> Outcome<Sample> {
+        let migration = self.migration(layout)?;
+        let mut session = self.engine.session(&[])?;
+        session.command(&migration.create_green)?;
+        let began = Instant::now();
+        session.command(&format!("INSERT INTO {} {}", migration.green.sql(), migration.select))?;
+        let seconds = began.elapsed().as_secs_f64();
+        let parts = active_parts(session.as_mut(), &migration.green)?.len();
+        self.drop_all(&migration)?;
+        Ok(Sample { seconds, parts })
+    }
+
+    /// teal's migration, up to the complete copy.
+    pub(crate) fn migrate(&self, layout: Layout) -> Outcome<Sample> {
+        let migration = self.migration(layout)?;
+        let steps = Steps::default();
+        let operator = Operator::open(&self.engine, OperatorOptions::default(), &steps)?;
+        let mut migrating = operator.start(migration.clone())?;
+        operator.advance(&mut migrating, Goal::Backfilled)?;
+        drop(operator);
+        let mut session = self.engine.session(&[])?;
+        let parts = active_parts(session.as_mut(), &migration.green)?.len();
+        self.drop_all(&migration)?;
+        Ok(Sample { seconds: steps.copy().as_secs_f64(), parts })
+    }
+
+    fn migration(&self, layout: Layout) -> Outcome<Migration> {
+        let options = PlanOptions { database: "default".to_owned(), cutover: Cutover::App };
+        let plan = make_plan(&self.engine, &schema(layout)?, &History::default(), &options)?;
+        let migration = plan.operations.into_iter().find_map(|operation| match operation {
+            Operation::Migrate { migration, .. } => Some(*migration),
+            _ => None,
+        });
+        Ok(migration.ok_or("the plan has no migration")?)
+    }
+
+    /// Back to blue alone, with an empty journal.
+    fn drop_all(&self, migration: &Migration) -> Outcome<()> {
+        let mut session = self.engine.session(&[])?;
+        for name in [&migration.view, &migration.green] {
+            session.command(&format!("DROP TABLE IF EXISTS {} SYNC", name.sql()))?;
+        }
+        session.command("TRUNCATE TABLE IF EXISTS _teal.journal")?;
+        Ok(())
+    }
+}
+
+/// Waits until no merge is running, so that none falls into a measurement.
+fn settle(session: &mut dyn Session, table: &str) -> Outcome<()> {
+    session.command(&format!(
+        "ALTER TABLE {table} MODIFY SETTING max_bytes_to_merge_at_max_space_in_pool = 1"
+    ))?;
+    loop {
+        let answer = session.run("SELECT count() FROM system.merges", teal_client::Format::TSV)?;
+        if answer.body == b"0\n" {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn schema(layout: Layout) -> Outcome<Schema> {
+    let column = |name: &str, data_type: &str| serde_json::json!({ "name": name, "type": data_type });
+    let columns = serde_json::json!([
+        column("date", "DateTime"),
+        column("delay", "Int32"),
+        column("distance", "Int32"),
+        column("origin", "LowCardinality(String)"),
+        column("destination", "LowCardinality(String)"),
+    ]);
+    let location = serde_json::json!({ "file": "bench", "line": 1 });
+    let (engine, order_by) = match layout {
+        Layout::ByRoute => ("MergeTree", vec!["origin", "destination", "date"]),
+        Layout::Replacing => ("ReplacingMergeTree", vec!["date"]),
+    };
+    let settings = serde_json::json!({ "max_bytes_to_merge_at_max_space_in_pool": "1" });
+    Ok(serde_json::from_value(serde_json::json!({
+        "tables": [
+            { "name": "flights", "version": "0.0", "columns": columns, "orderBy": ["date"],
+              "settings": settings, "location": location },
+            { "name": "flights", "version": "0.1", "columns": columns, "orderBy": order_by,
+              "engine": { "name": engine }, "location": location },
+        ],
+        "views": [{
+            "name": "mv_flights_to_0_1", "select": "SELECT * FROM flights_0_0",
+            "selectTables": [{ "name": "flights", "version": "0.0" }],
+            "target": { "name": "flights", "version": "0.1" }, "location": location,
+        }],
+    }))?)
+}
+
+/// How long each step took.
+#[derive(Default)]
+struct Steps {
+    ended: Mutex<Vec<(Step, Duration)>>,
+}
+
+impl Steps {
+    /// Fence and backfill: a clone is made in the first, a rewrite in the second.
+    fn copy(&self) -> Duration {
+        let Ok(ended) = self.ended.lock() else {
+            return Duration::MAX;
+        };
+        let is_copy = |step: Step| matches!(step, Step::Fence | Step::Backfill);
+        ended.iter().filter(|(step, _)| is_copy(*step)).map(|(_, took)| *took).sum()
+    }
+}
+
+impl Observer for Steps {
+    fn update(&self, update: Update<'_>) {
+        if let Update::Ended { step, took, .. } = update
+            && let Ok(mut ended) = self.ended.lock()
+        {
+            ended.push((step, took));
+        }
+    }
+}
