@@ -27,7 +27,7 @@ pub enum ModelError {
     NoSdk { language: &'static str, path: PathBuf, instead: &'static str },
     /// The models themselves are wrong.
     #[error("{0}")]
-    Model(Failure),
+    Model(Box<Failure>),
     #[error(
         "the {language} models did not end within {} s: a model declares, and waits for nothing (--model-timeout allows more)",
         .limit.as_secs()

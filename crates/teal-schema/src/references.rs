@@ -162,7 +162,11 @@ fn find(tokens: &[Significant]) -> Vec<Found> {
     let mut found = Vec::new();
     let mut frames = vec![Frame { is_query: true, ..Frame::default() }];
     let mut at = 0;
-    while let (Some(token), Some(frame)) = (tokens.get(at), frames.last_mut()) {
+    while let Some(token) = tokens.get(at) {
+        let depth = frames.len();
+        let Some(frame) = frames.last_mut() else {
+            break;
+        };
         let keyword = keyword(&token.token);
         match &token.token {
             Token::LParen => {
@@ -177,10 +181,8 @@ fn find(tokens: &[Significant]) -> Vec<Found> {
                     expects_table: joins,
                 });
             }
-            Token::RParen => {
-                if frames.len() > 1 {
-                    frames.pop();
-                }
+            Token::RParen if depth > 1 => {
+                frames.pop();
             }
             Token::Comma => frame.expects_table = frame.in_from && frame.comma_separates_tables,
             Token::Word(_) if frame.expects_table => {

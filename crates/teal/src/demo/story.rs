@@ -94,13 +94,12 @@ fn play(common: &Common, args: &Demo, file: &Path) -> Result<Report, Failure> {
         let (writers, readers) = (args.writers, args.readers);
         say(&format!("\n{writers} writers and {readers} readers are at work on {blue}"));
         let threads = traffic.start(scope, &engine, &blue, (writers, readers), args.seed);
-        let outcome = (|| {
-            thread::sleep(Duration::from_secs_f64(args.seconds_before.max(0.0)));
-            match args.recipe {
-                Recipe::Teal => follow_teal(common, &project, args, &engine, &progress, &traffic),
-                Recipe::Documented => follow_documentation(args, &engine, &migration),
-            }
-        })();
+        thread::sleep(Duration::from_secs_f64(args.seconds_before.max(0.0)));
+        let outcome = match args.recipe {
+            Recipe::Teal => follow_teal(common, &project, args, &engine, &progress, &traffic),
+            Recipe::Documented => follow_documentation(args, &engine, &migration),
+        };
+        // Whatever came of it, the traffic must end before the scope can.
         traffic.stop();
         for thread in threads {
             match thread.join() {
