@@ -2,7 +2,7 @@
 //! binary share an engine, each with tables of its own; what needs another directory runs in a
 //! process of its own: this binary again, told by a variable what to do.
 //! Clippy counts helpers as no tests, hence what is allowed here.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
