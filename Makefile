@@ -24,8 +24,8 @@ TEST_THREADS ?= $(shell n=$$(nproc); echo $$((n > 8 ? 8 : n)))
 # nextest where it is installed; installing it takes longer than it saves.
 NEXTEST := $(shell PATH="$(PATH)" command -v cargo-nextest)
 
-.PHONY: help demo test test-rust test-typescript test-python lint lint-rust lint-typescript \
-	lint-python fmt bench docs setup system release engine typescript python components clean
+.PHONY: help demo test test-rust test-doc test-typescript test-python lint lint-rust \
+	lint-typescript lint-python fmt bench docs setup system release engine typescript python components clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,7 +34,7 @@ demo: release typescript ## build teal, fetch the engine and the data, run the d
 	@$(RELEASE) engine install
 	@$(RELEASE) demo $(ARGS)
 
-test: setup test-rust test-typescript test-python ## run every test
+test: setup test-rust test-doc test-typescript test-python ## run every test
 
 lint: lint-rust lint-typescript lint-python ## check formats, types and habits; warnings are errors
 
@@ -120,9 +120,14 @@ endif
 test-rust: setup
 ifneq ($(NEXTEST),)
 	cargo nextest run --workspace $(FEATURES) --no-fail-fast --test-threads $(TEST_THREADS)
-	cargo test --workspace $(FEATURES) --doc
 else
 	cargo test --workspace $(FEATURES) --no-fail-fast -- --test-threads $(TEST_THREADS)
+endif
+
+# nextest runs no examples of the documentation; cargo test has run them.
+test-doc: setup
+ifneq ($(NEXTEST),)
+	cargo test --workspace $(FEATURES) --doc
 endif
 
 lint-rust: components
