@@ -17,8 +17,6 @@ const EVERY: &[&str] = &[
     "blue-cloned",
     "gate-opened",
     "attached",
-    "verify-tables-made",
-    "verify-tables-cloned",
     "verified",
 ];
 
@@ -34,7 +32,11 @@ const REWRITE: &[&str] = &[
     "staging-emptied",
     "staging-dropped",
     "backfilled",
+    "verify-started",
 ];
+
+/// The steps of a clone: its verification compares clones, since the new engine folds rows.
+const CLONE: &[&str] = &["verify-tables-made", "verify-tables-cloned"];
 
 const APPLY: &[&str] = &["apply", "--chunk-rows", "20000"];
 
@@ -99,7 +101,7 @@ fn a_recovery_killed_in_its_turn_goes_on_as_well() {
 #[test]
 fn a_clone_killed_at_any_step_goes_on_and_ends_exact() {
     let filled = filled_items(ITEMS_V01_CLONED);
-    for failpoint in EVERY {
+    for failpoint in EVERY.iter().chain(CLONE) {
         let project = filled.copy();
         project.killed_at(failpoint, APPLY);
         project.query(&insert_items(1_000_000, 1_000));

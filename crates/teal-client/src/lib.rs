@@ -11,4 +11,6 @@ pub use embedded::{EmbeddedEngine, EngineOptions};
 pub use error::ClientError;
 pub use gate::{GateClosing, GateStats, GateTimeout, WriteGate, WritePass};
 pub use running::RunningStatement;
-pub use session::{Answer, Format, InsertStream, Server, Session, Settings, TEAL_LOG_COMMENT};
+pub use session::{
+    Answer, Format, InsertStream, Server, Session, Settings, TEAL_LOG_COMMENT, read_rows,
+};

@@ -1,14 +1,21 @@
 //! The proof that green holds exactly the rows of blue seen through the SELECT.
 //!
-//! With the gate closed for some milliseconds, both tables are cloned by hard links. The clones are
-//! of one moment at which no INSERT ran, so they must hold the same multiset of rows; they are
-//! compared at leisure, by count and order-free sum of a 128-bit hash of the rows, per partition
-//! of green and bucket of the hash.
+//! With the gate closed for some milliseconds, a SELECT over each table is started. The two read the
+//! parts of one moment at which no INSERT ran, so they must find the same multiset of rows, which
+//! they tell by count and order-free sum of a 128-bit hash of the rows, per partition of green and
+//! bucket of the hash.
+//!
+//! Where they do not, or where green's engine folds rows, both tables are cloned by hard links with
+//! the gate closed once more, and the clones are compared; they stay for a closer look. A difference
+//! that this second look finds is real.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::mpsc;
+use std::thread::{self, Scope, ScopedJoinHandle};
 
 use serde::{Deserialize, Serialize};
+use teal_client::{ClientError, Format, Session, read_rows};
 use teal_plan::CopyStrategy;
 use teal_schema::{QualifiedName, quote_ident, quote_string};
 
@@ -88,6 +95,9 @@ struct Sides {
     green: String,
 }
 
+/// By partition and bucket.
+type Sums = BTreeMap<(String, u8), Sum>;
+
 /// Count and hash sum of a bucket.
 #[derive(Debug, PartialEq, Eq, Default, Clone)]
 struct Sum {
@@ -134,6 +144,12 @@ impl Operator<'_> {
 
     /// The comparison, and how long INSERTs were held for it.
     fn compare_and_tell(&self, migrating: &Migrating) -> Result<(Parity, String), MigrateError> {
+        if !folds(migrating) {
+            let first = self.compare_at_once(migrating)?;
+            if first.0.holds() {
+                return Ok(first);
+            }
+        }
         let id = &migrating.id;
         let (blue, green) = (names::verify(id, "blue"), names::verify(id, "green"));
         let result = self.compare_clones(migrating, &blue, &green);
@@ -142,18 +158,39 @@ impl Operator<'_> {
         result
     }
 
+    fn compare_at_once(&self, migrating: &Migrating) -> Result<(Parity, String), MigrateError> {
+        let (blue, green) = migrating.tables_now();
+        let sides = sides(migrating, blue, green)?;
+        let partition = partition_expression(migrating);
+        let queries = (sums_query(&sides.blue, &partition), sums_query(&sides.green, &partition));
+        let mut sessions = (self.server.session(&[])?, self.server.session(&[])?);
+        thread::scope(|scope| {
+            let cut = self.with_gate_closed(|| {
+                let (started, has_started) = mpsc::channel();
+                let blue = spawn_sums(scope, &queries.0, sessions.0.as_mut(), started.clone());
+                let green = spawn_sums(scope, &queries.1, sessions.1.as_mut(), started);
+                // Both hang up when they have started, or failed to.
+                while has_started.recv().is_ok() {}
+                Ok((blue, green))
+            })?;
+            failpoint::reached("verify-started");
+            let held = cut.held();
+            let (blue, green) = cut.value;
+            let join = |side: ScopedJoinHandle<'_, _>| {
+                side.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            Ok((parity(&join(blue)?, &join(green)?), held))
+        })
+    }
+
     fn compare_clones(
         &self,
         migrating: &Migrating,
         blue: &QualifiedName,
         green: &QualifiedName,
     ) -> Result<(Parity, String), MigrateError> {
-        let migration = &migrating.migration;
         let (blue_now, green_now) = migrating.tables_now();
-        // After a clone blue's parts fit green's layout, and parity is that of the folded rows:
-        // both sides are read as green's engine would.
-        let folds = migration.green_folds && migration.strategy == CopyStrategy::Clone;
-        self.make_own(blue, if folds { green_now } else { blue_now })?;
+        self.make_own(blue, if folds(migrating) { green_now } else { blue_now })?;
         self.make_own(green, green_now)?;
         failpoint::reached("verify-tables-made");
         let cut = self.with_gate_closed(|| {
@@ -167,7 +204,7 @@ impl Operator<'_> {
             Ok(())
         })?;
         failpoint::reached("verify-tables-cloned");
-        let sides = sides(migrating, blue, green, folds)?;
+        let sides = sides(migrating, blue, green)?;
         let partition = partition_expression(migrating);
         let blue_sums = self.sums(&sides.blue, &partition)?;
         let green_sums = self.sums(&sides.green, &partition)?;
@@ -178,35 +215,10 @@ impl Operator<'_> {
         Ok((parity, cut.held()))
     }
 
-    fn sums(
-        &self,
-        side: &str,
-        partition: &str,
-    ) -> Result<BTreeMap<(String, u8), Sum>, MigrateError> {
-        #[derive(Deserialize)]
-        struct Row {
-            partition: String,
-            bucket: u8,
-            row_count: u64,
-            hash_sum: String,
-        }
-        let rows = self.with_control(|session| {
-            session.rows::<Row>(&format!(
-                "SELECT toString(_teal_partition) AS partition, _teal_bucket AS bucket, \
-                     row_count, toString(hash_sum) AS hash_sum \
-                 FROM (\
-                     SELECT {partition} AS _teal_partition, \
-                         toUInt8(_teal_hash % {BUCKETS}) AS _teal_bucket, \
-                         count() AS row_count, sum(_teal_hash) AS hash_sum \
-                     FROM ({side}) GROUP BY _teal_partition, _teal_bucket)"
-            ))
-        })?;
-        Ok(rows
-            .into_iter()
-            .map(|row| {
-                ((row.partition, row.bucket), Sum { rows: row.row_count, hash: row.hash_sum })
-            })
-            .collect())
+    fn sums(&self, side: &str, partition: &str) -> Result<Sums, MigrateError> {
+        let query = sums_query(side, partition);
+        let answer = self.with_control(|session| session.run(&query, Format::JSON_EACH_ROW))?;
+        Ok(read_sums(&answer.body, &query)?)
     }
 
     /// Finds how many rows differ, and some of them, in the buckets that do.
@@ -266,13 +278,68 @@ impl Operator<'_> {
     }
 }
 
+/// Reads the sums of a side in a thread of its own, and drops `started` when it is fixed which rows
+/// they are of.
+fn spawn_sums<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    query: &'scope str,
+    session: &'scope mut dyn Session,
+    started: mpsc::Sender<()>,
+) -> ScopedJoinHandle<'scope, Result<Sums, ClientError>> {
+    scope.spawn(move || {
+        let mut body = Vec::new();
+        let mut started = Some(started);
+        session.stream_from_now(
+            query,
+            Format::JSON_EACH_ROW,
+            &mut || drop(started.take()),
+            &mut |piece| body.extend_from_slice(piece),
+        )?;
+        read_sums(&body, query)
+    })
+}
+
+fn sums_query(side: &str, partition: &str) -> String {
+    format!(
+        "SELECT toString(_teal_partition) AS partition, _teal_bucket AS bucket, \
+             row_count, toString(hash_sum) AS hash_sum \
+         FROM (\
+             SELECT {partition} AS _teal_partition, \
+                 toUInt8(_teal_hash % {BUCKETS}) AS _teal_bucket, \
+                 count() AS row_count, sum(_teal_hash) AS hash_sum \
+             FROM ({side}) GROUP BY _teal_partition, _teal_bucket)"
+    )
+}
+
+fn read_sums(body: &[u8], query: &str) -> Result<Sums, ClientError> {
+    #[derive(Deserialize)]
+    struct Row {
+        partition: String,
+        bucket: u8,
+        row_count: u64,
+        hash_sum: String,
+    }
+    let rows = read_rows::<Row>(body, query)?;
+    Ok(rows
+        .into_iter()
+        .map(|row| ((row.partition, row.bucket), Sum { rows: row.row_count, hash: row.hash_sum }))
+        .collect())
+}
+
+/// Whether parity is that of the folded rows. After a clone blue's parts fit green's layout, and
+/// both sides are read as green's engine would.
+fn folds(migrating: &Migrating) -> bool {
+    let migration = &migrating.migration;
+    migration.green_folds && migration.strategy == CopyStrategy::Clone
+}
+
 /// Each side as a SELECT of the copied columns, in green's types, and `_teal_hash`.
 fn sides(
     migrating: &Migrating,
     blue: &QualifiedName,
     green: &QualifiedName,
-    folds: bool,
 ) -> Result<Sides, MigrateError> {
+    let folds = folds(migrating);
     let columns_of_blue = migrating
         .migration
         .columns
@@ -316,7 +383,7 @@ fn partition_expression(migrating: &Migrating) -> String {
     }
 }
 
-fn parity(blue: &BTreeMap<(String, u8), Sum>, green: &BTreeMap<(String, u8), Sum>) -> Parity {
+fn parity(blue: &Sums, green: &Sums) -> Parity {
     let keys = blue.keys().chain(green.keys()).collect::<std::collections::BTreeSet<_>>();
     let none = Sum::default();
     let mismatches = keys
@@ -346,7 +413,7 @@ fn parity(blue: &BTreeMap<(String, u8), Sum>, green: &BTreeMap<(String, u8), Sum
 mod tests {
     use super::*;
 
-    fn sums(items: &[(u8, u64, &str)]) -> BTreeMap<(String, u8), Sum> {
+    fn sums(items: &[(u8, u64, &str)]) -> Sums {
         let sum = |(bucket, rows, hash): &(u8, u64, &str)| {
             ((String::new(), *bucket), Sum { rows: *rows, hash: (*hash).to_owned() })
         };

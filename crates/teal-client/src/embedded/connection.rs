@@ -42,15 +42,16 @@ impl Session for EmbeddedConnection {
         Ok(Box::new(EmbeddedInsert { insert, _pass: pass }))
     }
 
-    fn stream(
+    fn stream_from_now(
         &mut self,
         statement: &str,
         format: Format,
+        started: &mut dyn FnMut(),
         receive: &mut dyn FnMut(&[u8]),
     ) -> Result<(), ClientError> {
         let is_write = self.origin == Origin::User && !self.raw.is_read_only(statement);
         let _pass = is_write.then(|| self.engine.gate().enter());
-        match self.raw.stream(statement, format.0, receive) {
+        match self.raw.stream(statement, format.0, started, receive) {
             // The engine streams SELECTs only, and says so before it does anything.
             Err(ClientError::Server { message, .. })
                 if message.starts_with("Streaming query is not supported") =>

@@ -165,10 +165,11 @@ impl RawConnection {
         &mut self,
         statement: &str,
         format: &str,
+        started: &mut dyn FnMut(),
         receive: &mut dyn FnMut(&[u8]),
     ) -> Result<(), ClientError> {
         self.discard_leftovers()?;
-        let outcome = self.stream_as_is(statement, format, receive);
+        let outcome = self.stream_as_is(statement, format, started, receive);
         self.may_hold_leftovers = outcome.is_err();
         outcome
     }
@@ -177,6 +178,7 @@ impl RawConnection {
         &mut self,
         statement: &str,
         format: &str,
+        started: &mut dyn FnMut(),
         receive: &mut dyn FnMut(&[u8]),
     ) -> Result<(), ClientError> {
         // SAFETY: as in `query_as_is`.
@@ -191,6 +193,7 @@ impl RawConnection {
         };
         let head = RawResult { library: self.library, result: head };
         head.check(statement)?;
+        started();
         loop {
             // SAFETY: `head` is the stream's handle and lives to the end of this function.
             let piece =
