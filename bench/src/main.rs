@@ -66,7 +66,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).set_header([
-        "what", "rows", "plain INSERT … SELECT", "parts", "teal", "parts", "ratio (median of pairs)", "must be",
+        "what",
+        "rows",
+        "plain INSERT … SELECT",
+        "parts",
+        "teal",
+        "parts",
+        "ratio (median of pairs)",
+        "must be",
     ]);
     let mut line = |what: &str, rows: u64, pairs: &[(Sample, Sample)], bound: &str| {
         table.add_row([

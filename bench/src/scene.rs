@@ -126,7 +126,8 @@ fn settle(session: &mut dyn Session, table: &str) -> Outcome<()> {
 }
 
 fn schema(layout: Layout) -> Outcome<Schema> {
-    let column = |name: &str, data_type: &str| serde_json::json!({ "name": name, "type": data_type });
+    let column =
+        |name: &str, data_type: &str| serde_json::json!({ "name": name, "type": data_type });
     let columns = serde_json::json!([
         column("date", "DateTime"),
         column("delay", "Int32"),
