@@ -82,9 +82,9 @@ impl Operator<'_> {
         self.record(migrating, Event::Cleaned)?;
         failpoint::reached("cleaned");
         Ok(match cutover {
-            Cutover::App => format!("{leaving} dropped; {}", cut.held()),
+            Cutover::App => format!("{leaving} dropped; {}", cut.held),
             Cutover::Exchange => {
-                format!("blue dropped, {leaving} is an alias of {kept}; {}", cut.held())
+                format!("blue dropped, {leaving} is an alias of {kept}; {}", cut.held)
             }
         })
     }

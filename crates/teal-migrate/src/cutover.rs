@@ -71,7 +71,7 @@ impl Operator<'_> {
         })?;
         failpoint::reached("exchanged");
         self.record_exchange(migrating)?;
-        Ok(format!("{} has the new layout; {}", migration.blue, cut.held()))
+        Ok(format!("{} has the new layout; {}", migration.blue, cut.held))
     }
 
     /// Ends an exchange that a process before did not journal as done: takes note of it if it

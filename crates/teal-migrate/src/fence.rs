@@ -80,7 +80,7 @@ impl Operator<'_> {
             })
         })?;
         failpoint::reached("gate-opened");
-        let held = cut.held();
+        let held = cut.held;
         let parts = match cut.value {
             Some(parts) => parts,
             None => self.with_control(|session| active_parts(session, clone))?,

@@ -53,19 +53,28 @@ pub enum Goal {
     Verified,
 }
 
+/// The write gate, closed.
+pub(crate) struct Closed<'a> {
+    closing: GateClosing<'a>,
+    attempts: u32,
+    since: Instant,
+}
+
+impl Closed<'_> {
+    /// Opens the gate, and tells how long it held INSERTs.
+    pub(crate) fn open(self) -> String {
+        drop(self.closing);
+        format!("INSERTs held for {:.1} ms", self.since.elapsed().as_secs_f64() * 1e3)
+    }
+}
+
 /// What was done with the gate closed.
 pub(crate) struct Cut<T> {
     pub(crate) value: T,
     /// How often the gate had to be tried.
     pub(crate) attempts: u32,
-    held: Duration,
-}
-
-impl<T> Cut<T> {
-    /// For the outcome of a step.
-    pub(crate) fn held(&self) -> String {
-        format!("INSERTs held for {:.1} ms", self.held.as_secs_f64() * 1e3)
-    }
+    /// How long INSERTs were held, for the outcome of a step.
+    pub(crate) held: String,
 }
 
 impl<'a> Operator<'a> {
@@ -192,25 +201,32 @@ impl<'a> Operator<'a> {
         self.command(&format!("DROP TABLE IF EXISTS {} SYNC", name.sql()))
     }
 
-    /// Does `cut` with the write gate closed, and tells how long new INSERTs were held by it.
+    /// Does `cut` with the write gate closed.
     pub(crate) fn with_gate_closed<T>(
         &self,
         cut: impl FnOnce() -> Result<T, MigrateError>,
     ) -> Result<Cut<T>, MigrateError> {
-        let (closing, attempts) = self.close_gate()?;
-        let closed = Instant::now();
+        let closed = self.close_gate()?;
+        let value = cut()?;
+        let attempts = closed.attempts;
+        Ok(Cut { value, attempts, held: closed.open() })
+    }
+
+    /// Closes the write gate: no INSERT runs until it is opened or dropped, and what earlier ones
+    /// wrote is in parts.
+    pub(crate) fn close_gate(&self) -> Result<Closed<'_>, MigrateError> {
+        let (closing, attempts) = self.try_to_close_gate()?;
+        let closed = Closed { closing, attempts, since: Instant::now() };
         if self.has_async_inserts {
             // An INSERT with `async_insert` has ended for the gate when its rows lie in the server's
             // queue; the flush waits until they lie in parts.
             self.command(FLUSH_ASYNC_INSERTS)?;
         }
-        let value = cut()?;
-        drop(closing);
-        Ok(Cut { value, attempts, held: closed.elapsed() })
+        Ok(closed)
     }
 
-    /// Closes the write gate; tries again until it worked or the fence's time is over.
-    fn close_gate(&self) -> Result<(GateClosing<'_>, u32), MigrateError> {
+    /// Tries until it worked or the fence's time is over.
+    fn try_to_close_gate(&self) -> Result<(GateClosing<'_>, u32), MigrateError> {
         /// Between two tries, so that the users' INSERTs get through.
         const PAUSE: Duration = Duration::from_millis(500);
         let gate = self.server.write_gate().ok_or(MigrateError::NoFence)?;
