@@ -101,14 +101,16 @@ impl Extractor {
     pub(crate) fn finish(mut self, limit: Duration) -> Result<Document, ModelError> {
         let language = self.language.name();
         let io = |source| ModelError::Io { path: self.directory.path().to_owned(), source };
-        let status = wait(&mut self.child, limit.saturating_sub(self.began.elapsed())).map_err(io)?;
+        let status =
+            wait(&mut self.child, limit.saturating_sub(self.began.elapsed())).map_err(io)?;
         let Some(status) = status else {
             return Err(ModelError::TimeLimit { language, limit });
         };
         let document = std::fs::read_to_string(self.directory.path().join("document.json"));
         match document {
-            Ok(text) if status.success() => Document::read(&text)
-                .map_err(|reason| ModelError::BadDocument { language, reason }),
+            Ok(text) if status.success() => {
+                Document::read(&text).map_err(|reason| ModelError::BadDocument { language, reason })
+            }
             _ => {
                 let printed = std::fs::read(self.directory.path().join("printed")).map_err(io)?;
                 Err(ModelError::NoDocument {

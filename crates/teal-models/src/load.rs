@@ -48,7 +48,7 @@ pub fn load(project: &Path, options: &LoadOptions) -> Result<Loaded, ModelError>
     for extractor in extractors {
         let document = extractor.finish(options.time_limit)?;
         if let Some(failure) = document.error {
-            return Err(ModelError::Model(failure));
+            return Err(ModelError::Model(Box::new(failure)));
         }
         loaded.schema.tables.extend(document.tables);
         loaded.schema.views.extend(document.views);
@@ -104,8 +104,11 @@ fn with_physical_names(view: &View) -> Result<String, ModelError> {
         if view.select_tables.iter().any(|source| source.physical_name() == table.name) {
             return None;
         }
-        let sources =
-            view.select_tables.iter().filter(|source| source.name == table.name).collect::<Vec<_>>();
+        let sources = view
+            .select_tables
+            .iter()
+            .filter(|source| source.name == table.name)
+            .collect::<Vec<_>>();
         match sources.as_slice() {
             [] => None,
             [source] => Some(match &table.database {
@@ -171,6 +174,9 @@ mod tests {
     fn a_bare_name_of_two_listed_versions_is_refused() {
         let view = view("SELECT * FROM events", &[("events", "0.0"), ("events", "0.1")]);
         let error = with_physical_names(&view).unwrap_err().to_string();
-        assert!(error.contains("app/v.py:4") && error.contains("events_0_0, events_0_1"), "{error}");
+        assert!(
+            error.contains("app/v.py:4") && error.contains("events_0_0, events_0_1"),
+            "{error}"
+        );
     }
 }

@@ -50,7 +50,9 @@ pub(crate) fn python(project: &Path) -> OsString {
     };
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     variable("TEAL_PYTHON")
-        .or_else(|| variable("VIRTUAL_ENV").and_then(|path| in_environment(path.into())).map(Into::into))
+        .or_else(|| {
+            variable("VIRTUAL_ENV").and_then(|path| in_environment(path.into())).map(Into::into)
+        })
         .or_else(|| {
             project
                 .ancestors()
