@@ -1,0 +1,244 @@
+"""Turns the fields of a pydantic model into columns."""
+
+from __future__ import annotations
+
+import types
+import typing
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum
+from ipaddress import IPv4Address, IPv6Address
+from typing import Annotated, Any, Literal, Union
+from uuid import UUID
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from . import types as t
+from .quote import quote_ident, quote_string
+from .registry import ModelError
+
+_PLAIN: dict[Any, str] = {
+    str: "String",
+    bytes: "String",
+    bool: "Bool",
+    int: "Int64",
+    float: "Float64",
+    Decimal: "Decimal(10, 0)",
+    datetime: "DateTime",
+    date: "Date32",
+    UUID: "UUID",
+    IPv4Address: "IPv4",
+    IPv6Address: "IPv6",
+    Any: "JSON",
+    object: "JSON",
+}
+
+_NUMBERS = {
+    name.lower(): name
+    for name in (
+        "Int8 Int16 Int32 Int64 Int128 Int256 UInt8 UInt16 UInt32 UInt64 UInt128 UInt256 "
+        "Float32 Float64 BFloat16"
+    ).split()
+}
+_GEO = {
+    name: name
+    for name in "Point Ring LineString MultiLineString Polygon MultiPolygon".split()
+}
+#: Types that Nullable cannot go around.
+_CONTAINERS = ("Array(", "Nested(", "Map(", "Tuple(", "JSON", "AggregateFunction(", "SimpleAgg")
+
+
+def columns(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """The columns of a model, as the document has them."""
+    return [_Reader(model).column(name, info) for name, info in model.model_fields.items()]
+
+
+class _Reader:
+    """Reads one field; knows where it is, for errors."""
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        self.path = [model.__name__]
+        self.open: list[type] = [model]
+
+    def column(self, name: str, info: FieldInfo) -> dict[str, Any]:
+        self.path.append(name)
+        marks = list(info.metadata)
+        annotation, more, nullable = _bare(info.annotation)
+        marks += more
+        modifiers = [
+            (kind, mark.expression)
+            for kind, of in (
+                ("default", t.ClickHouseDefault),
+                ("materialized", t.ClickHouseMaterialized),
+                ("alias", t.ClickHouseAlias),
+            )
+            for mark in marks
+            if isinstance(mark, of)
+        ]
+        if len(modifiers) > 1:
+            kinds = " and ".join(kind for kind, _ in modifiers)
+            self._fail(f"{kinds} exclude each other", "keep one of them")
+        data_type = self._type(annotation, marks)
+        # A column with a default is not nullable: a row that leaves it out gets the default.
+        if nullable and not modifiers:
+            data_type = _nullable(data_type)
+        column: dict[str, Any] = {"name": info.alias or name, "type": data_type}
+        if any(isinstance(mark, t.KeyMarker) for mark in marks):
+            column["key"] = True
+        for kind, expression in modifiers:
+            column["default"] = {"kind": kind, "expression": expression}
+        for mark in marks:
+            if isinstance(mark, t.ClickHouseCodec):
+                column["codec"] = mark.expression
+            if isinstance(mark, t.ClickHouseTTL):
+                column["ttl"] = mark.expression
+        if info.description:
+            column["comment"] = info.description
+        return column
+
+    def _inner(self, annotation: Any) -> str:
+        bare, marks, nullable = _bare(annotation)
+        data_type = self._type(bare, marks)
+        return _nullable(data_type) if nullable else data_type
+
+    def _type(self, annotation: Any, marks: list[Any]) -> str:
+        for mark in marks:
+            if isinstance(mark, t.AggregateFunction):
+                inner = [self._inner(of) for of in mark.param_types]
+                return f"AggregateFunction({', '.join([mark.agg_func, *inner])})"
+            if isinstance(mark, t.SimpleAggregateFunction):
+                return f"SimpleAggregateFunction({mark.agg_func}, {self._inner(mark.arg_type)})"
+            if isinstance(mark, t.DecimalSize):
+                return f"Decimal({mark.precision}, {mark.scale})"
+            if isinstance(mark, t.ClickhousePrecision):
+                return f"DateTime64({mark.precision})"
+            if isinstance(mark, t.ClickHouseJson):
+                return self._json(mark, annotation)
+            if isinstance(mark, t.ClickhouseSize):
+                sized = {(float, 4): "Float32", (float, 8): "Float64", (date, 2): "Date"}.get(
+                    (annotation, mark.size)
+                )
+                return sized or self._fail(
+                    f"no type of {mark.size} bytes for {_said(annotation)}", "4 on float, 2 on date"
+                )
+        inner = self._unmarked(annotation, marks)
+        low = any(mark == "LowCardinality" for mark in marks)
+        return f"LowCardinality({inner})" if low else inner
+
+    def _unmarked(self, annotation: Any, marks: list[Any]) -> str:
+        for mark in marks:
+            if isinstance(mark, t.FixedString):
+                return f"FixedString({mark.size})"
+            if isinstance(mark, str) and mark.lower() in _NUMBERS:
+                return _NUMBERS[mark.lower()]
+            if isinstance(mark, str) and mark in _GEO:
+                return mark
+        if annotation is Decimal:
+            limits = {
+                name: getattr(mark, name)
+                for mark in marks
+                for name in ("max_digits", "decimal_places")
+                if getattr(mark, name, None) is not None
+            }
+            return f"Decimal({limits.get('max_digits', 10)}, {limits.get('decimal_places', 0)})"
+        if annotation in _PLAIN:
+            return _PLAIN[annotation]
+        origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+        if origin is Literal:
+            if not all(isinstance(value, str) for value in arguments):
+                self._fail("a Literal of other values than texts", "use an Enum, or int")
+            return "LowCardinality(String)"
+        if origin in (list, typing.List) and arguments:  # noqa: UP006
+            return f"Array({self._inner(arguments[0])})"
+        if origin is dict:
+            key, value = arguments
+            return "JSON" if value is Any else f"Map({self._inner(key)}, {self._inner(value)})"
+        if isinstance(annotation, type) and issubclass(annotation, Enum):
+            return self._enum(annotation)
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            kind = "Tuple" if "ClickHouseNamedTuple" in marks else "Nested"
+            return f"{kind}({self._fields(annotation)})"
+        if origin in (Union, types.UnionType):
+            self._fail(
+                f"{_said(annotation)} is a union of several types",
+                "use one type, with None beside it at most",
+            )
+        return self._fail(
+            f"the type {_said(annotation)} has no ClickHouse type",
+            "see the table of types in docs/models-python.md",
+        )
+
+    def _fields(self, model: type[BaseModel]) -> str:
+        if model in self.open:
+            self._fail(
+                f"the model {model.__name__} contains itself",
+                "ClickHouse's types are finite: use Any (JSON) for the part that recurs",
+            )
+        self.open.append(model)
+        parts = []
+        for name, info in model.model_fields.items():
+            self.path.append(name)
+            bare, marks, nullable = _bare(info.annotation)
+            data_type = self._type(bare, list(info.metadata) + marks)
+            column = info.alias or name
+            quoted = column if column.isidentifier() else quote_ident(column)
+            parts.append(f"{quoted} {_nullable(data_type) if nullable else data_type}")
+            self.path.pop()
+        self.open.pop()
+        return ", ".join(parts)
+
+    def _enum(self, enum: type[Enum]) -> str:
+        values = [
+            (item.name, item.value) if isinstance(item.value, int) else (str(item.value), i)
+            for i, item in enumerate(enum, start=1)
+        ]
+        width = 8 if all(-128 <= value <= 127 for _, value in values) else 16
+        items = ", ".join(f"{quote_string(name)} = {value}" for name, value in values)
+        return f"Enum{width}({items})"
+
+    def _json(self, mark: t.ClickHouseJson, annotation: Any) -> str:
+        parts = []
+        if mark.max_dynamic_paths is not None:
+            parts.append(f"max_dynamic_paths={mark.max_dynamic_paths}")
+        if mark.max_dynamic_types is not None:
+            parts.append(f"max_dynamic_types={mark.max_dynamic_types}")
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            parts.append(self._fields(annotation))
+        parts += [f"SKIP {path}" for path in mark.skip_paths]
+        parts += [f"SKIP REGEXP {quote_string(regexp)}" for regexp in mark.skip_regexes]
+        return f"JSON({', '.join(parts)})" if parts else "JSON"
+
+    def _fail(self, message: str, hint: str) -> typing.NoReturn:
+        raise ModelError(f"column {'.'.join(self.path)}: {message}", hint)
+
+
+def _bare(annotation: Any) -> tuple[Any, list[Any], bool]:
+    """Takes ``Annotated`` and ``Optional`` off a type."""
+    marks: list[Any] = []
+    nullable = False
+    while True:
+        origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+        if origin is Annotated:
+            annotation, marks = arguments[0], marks + list(arguments[1:])
+        elif origin in (Union, types.UnionType) and type(None) in arguments:
+            nullable = True
+            rest = [of for of in arguments if of is not type(None)]
+            annotation = rest[0] if len(rest) == 1 else Union[tuple(rest)]  # noqa: UP007
+            if len(rest) > 1:
+                return annotation, marks, nullable
+        else:
+            return annotation, marks, nullable
+
+
+def _nullable(data_type: str) -> str:
+    """Nullable, around what can be: not a container, and inside of LowCardinality."""
+    if data_type.startswith(_CONTAINERS):
+        return data_type
+    if data_type.startswith("LowCardinality("):
+        return f"LowCardinality(Nullable({data_type.removeprefix('LowCardinality(')[:-1]}))"
+    return f"Nullable({data_type})"
+
+
+def _said(annotation: Any) -> str:
+    return getattr(annotation, "__name__", None) or str(annotation)

@@ -1,0 +1,228 @@
+"""Tables."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .columns import columns
+from .engines import Engine, as_engine
+from .quote import quote_ident
+from .registry import REGISTRY, ModelError, here
+
+Row = TypeVar("Row", bound=BaseModel)
+
+
+class LifeCycle(Enum):
+    """How far teal may change a table."""
+
+    FULLY_MANAGED = "FULLY_MANAGED"
+    DELETION_PROTECTED = "DELETION_PROTECTED"
+    EXTERNALLY_MANAGED = "EXTERNALLY_MANAGED"
+
+
+class TableIndex(BaseModel):
+    """A data skipping index."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    expression: str
+    type: str
+    arguments: list[str] = []
+    granularity: int = 1
+
+
+class TableProjection(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    body: str
+
+
+class OlapConfig(BaseModel):
+    """The configuration of a table."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    TableIndex: ClassVar[type[TableIndex]] = TableIndex
+    TableProjection: ClassVar[type[TableProjection]] = TableProjection
+
+    version: str | None = None
+    order_by_fields: list[str] | None = None
+    order_by_expression: str | None = None
+    partition_by: str | None = None
+    sample_by_expression: str | None = None
+    primary_key_expression: str | None = None
+    #: An engine object, a ClickHouseEngines, or an engine's name.
+    engine: Any = None
+    life_cycle: LifeCycle | None = None
+    database: str | None = None
+    cluster: str | None = None
+    settings: dict[str, str] | None = None
+    ttl: str | None = None
+    indexes: list[TableIndex] = []
+    projections: list[TableProjection] = []
+
+    def __init__(self, **options: Any) -> None:
+        try:
+            super().__init__(**options)
+        except ValidationError as error:
+            first = error.errors()[0]
+            option = ".".join(str(part) for part in first["loc"])
+            known = ", ".join(type(self).model_fields)
+            raise ModelError(
+                f"OlapConfig: {option}: {first['msg']}", f"the options are {known}"
+            ) from None
+
+
+class Column:
+    """A column of a table; in an f-string, its quoted name."""
+
+    def __init__(self, name: str, data_type: str) -> None:
+        self.name = name
+        self.data_type = data_type
+
+    def __str__(self) -> str:
+        return quote_ident(self.name)
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+
+class Columns:
+    """The columns of a table by name."""
+
+    def __init__(self, table: str, known: list[dict[str, Any]]) -> None:
+        self._table = table
+        self._columns = {column["name"]: Column(column["name"], column["type"]) for column in known}
+
+    def __getattr__(self, name: str) -> Column:
+        try:
+            return self._columns[name]
+        except KeyError:
+            raise AttributeError(f"table {self._table} has no column {name}") from None
+
+
+class OlapTable(Generic[Row]):
+    """A table, with rows of the model in the brackets: ``OlapTable[Event]("events")``."""
+
+    #: The model of a row.
+    _model: ClassVar[type[BaseModel] | None] = None
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, model: Any) -> Any:
+            # A class of its own, so that the constructor knows the model.
+            return type(cls.__name__, (cls,), {"_model": model, "__module__": cls.__module__})
+
+    def __init__(self, name: str, config: OlapConfig | None = None) -> None:
+        location = here()
+        #: The bare logical name.
+        self.name = name
+        self.config = config or OlapConfig()
+        model = self._model
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            raise ModelError(
+                f"table {name}: OlapTable has no row model",
+                f'write OlapTable[Row]("{name}"), where Row is a pydantic model',
+            )
+        known = columns(model)
+        self.cols = Columns(name, known)
+        self._register(known, location)
+
+    @property
+    def physical_name(self) -> str:
+        version = self.config.version
+        return f"{self.name}_{version.replace('.', '_')}" if version else self.name
+
+    @property
+    def model(self) -> type[BaseModel] | None:
+        return self._model
+
+    def reference(self) -> dict[str, Any]:
+        version = {"version": self.config.version} if self.config.version else {}
+        return {"name": self.name} | version
+
+    def _register(self, known: list[dict[str, Any]], location: dict[str, Any]) -> None:
+        config = self.config
+        version = config.version or None
+        for before in REGISTRY.tables:
+            if (before["name"], before.get("version"), before.get("database")) == (
+                self.name,
+                version,
+                config.database,
+            ):
+                at = before["location"]
+                raise ModelError(
+                    f"OlapTable with name {self.name} and version {version or 'none'} already "
+                    f"exists: declared at {at['file']}:{at['line']}"
+                )
+        engine = as_engine(config.engine)
+        if config.cluster and getattr(engine, "keeper_path", None) is not None:
+            raise ModelError(
+                f"table {self.name}: with a cluster, the server makes keeper_path and replica_name",
+                "give neither",
+            )
+        document = {
+            "name": self.name,
+            "version": version,
+            "database": config.database,
+            "columns": known,
+            "engine": engine.document(),
+            "orderBy": self._sorting_key(known, engine),
+            "primaryKey": config.primary_key_expression,
+            "partitionBy": config.partition_by,
+            "sampleBy": config.sample_by_expression,
+            "ttl": config.ttl,
+            "settings": config.settings,
+            "indexes": [_index(index) for index in config.indexes] or None,
+            "projections": [projection.model_dump() for projection in config.projections] or None,
+            "lifeCycle": config.life_cycle.value if config.life_cycle else None,
+            "cluster": config.cluster,
+            "location": location,
+        }
+        REGISTRY.tables.append({key: value for key, value in document.items() if value is not None})
+        REGISTRY.declared.append((self, location))
+
+    def _sorting_key(self, known: list[dict[str, Any]], engine: Engine) -> list[str]:
+        """The items of the sorting key: the ``Key`` columns where none is given."""
+        config = self.config
+        fields, expression = config.order_by_fields, config.order_by_expression
+        if fields is not None and expression is not None:
+            raise ModelError(
+                f"table {self.name}: order_by_fields and order_by_expression exclude each other",
+                "give one of them",
+            )
+        if not engine.is_sorted():
+            if fields or expression or config.partition_by:
+                raise ModelError(
+                    f"table {self.name}: the engine {engine.engine_name} takes no ORDER BY and no "
+                    "PARTITION BY"
+                )
+            return []
+        if expression is not None:
+            if expression in ("", "tuple()"):
+                return []
+            inner = re.fullmatch(r"\s*\(([^()]*)\)\s*", expression)
+            return [inner.group(1) if inner else expression]
+        names = [column["name"] for column in known]
+        if fields is None:
+            fields = [column["name"] for column in known if column.get("key")]
+        for name in fields:
+            if name not in names:
+                raise ModelError(
+                    f"table {self.name}: order_by_fields names {name}, which is no column",
+                    f"the columns are {', '.join(names)}",
+                )
+        return [quote_ident(name) for name in fields]
+
+
+def _index(index: TableIndex) -> dict[str, Any]:
+    arguments = f"({', '.join(index.arguments)})" if index.arguments else ""
+    return {
+        "name": index.name,
+        "expression": index.expression,
+        "type": index.type + arguments,
+        "granularity": index.granularity,
+    }

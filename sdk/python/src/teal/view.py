@@ -1,0 +1,122 @@
+"""Views."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .registry import REGISTRY, ModelError, here, warn
+from .table import LifeCycle, OlapConfig, OlapTable
+
+Row = TypeVar("Row", bound=BaseModel)
+
+
+class MaterializedViewOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    select_statement: str
+    #: The tables that the SELECT reads.
+    select_tables: list[Any]
+    materialized_view_name: str
+    table_name: str | None = None
+    engine: Any = None
+    order_by_fields: list[str] | None = None
+    life_cycle: LifeCycle | None = None
+    database: str | None = None
+
+    def __init__(self, **options: Any) -> None:
+        try:
+            super().__init__(**options)
+        except ValidationError as error:
+            first = error.errors()[0]
+            option = ".".join(str(part) for part in first["loc"])
+            known = ", ".join(type(self).model_fields)
+            raise ModelError(
+                f"MaterializedViewOptions: {option}: {first['msg']}", f"the options are {known}"
+            ) from None
+
+
+class MaterializedView(Generic[Row]):
+    """Forwards what is inserted into the tables that it reads to its target."""
+
+    _model: ClassVar[type[BaseModel] | None] = None
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, model: Any) -> Any:
+            return type(cls.__name__, (cls,), {"_model": model, "__module__": cls.__module__})
+
+    def __init__(
+        self, options: MaterializedViewOptions, target_table: OlapTable[Row] | None = None
+    ) -> None:
+        location = here()
+        self.name = options.materialized_view_name
+        self.target_table = target_table or self._own_target(options)
+        target = self.target_table
+        if target.name == self.name:
+            raise ModelError(
+                f"view {self.name}: it has the name of its target table",
+                "give the view another name",
+            )
+        if self._model is not None and target.model is not self._model:
+            raise ModelError(
+                f"view {self.name}: its rows are of {self._model.__name__}, and its target "
+                f"{target.physical_name} has rows of {getattr(target.model, '__name__', 'nothing')}",
+                "declare the view with the target's model",
+            )
+        for table in options.select_tables:
+            if not isinstance(table, (OlapTable, View)):
+                raise ModelError(
+                    f"view {self.name}: select_tables has {table!r}, which is no OlapTable",
+                    "list the tables that the SELECT reads",
+                )
+        view = {
+            "name": self.name,
+            "database": options.database,
+            "select": options.select_statement,
+            "selectTables": [
+                table.reference() for table in options.select_tables if isinstance(table, OlapTable)
+            ],
+            "target": target.reference(),
+            "lifeCycle": options.life_cycle.value if options.life_cycle else None,
+            "location": location,
+        }
+        REGISTRY.views.append({key: value for key, value in view.items() if value is not None})
+        REGISTRY.declared.append((self, location))
+
+    def _own_target(self, options: MaterializedViewOptions) -> OlapTable[Row]:
+        if not options.table_name:
+            raise ModelError(f"view {self.name}: it has no target", "give it a target_table")
+        warn(
+            f"view {self.name}: its target {options.table_name} is given by name alone, so it is a "
+            "table without a version",
+            "declare the target as an OlapTable with a version",
+            here(),
+        )
+        config = OlapConfig(engine=options.engine, order_by_fields=options.order_by_fields)
+        made: OlapTable[Row] = OlapTable[self._model](options.table_name, config=config)  # type: ignore[name-defined]
+        return made
+
+
+class View:
+    """A plain view. teal does not manage it yet."""
+
+    def __init__(self, name: str, select_statement: str, base_tables: list[Any]) -> None:
+        self.name = name
+        self.select_statement = select_statement
+        self.base_tables = base_tables
+        warn(
+            f"plain view {name} is not managed by teal yet: it is left as it is on the server",
+            location=here(),
+        )
+
+
+class SqlResource:
+    """Statements to set something up and tear it down. teal does not run them."""
+
+    def __init__(self, name: str, setup: list[str], teardown: list[str], **_: Any) -> None:
+        self.name = name
+        self.setup = setup
+        self.teardown = teardown
+        warn(f"SqlResource {name} is not run by teal", location=here())
