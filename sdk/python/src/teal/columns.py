@@ -34,17 +34,18 @@ _PLAIN: dict[Any, str] = {
     object: "JSON",
 }
 
+_WIDTHS = (8, 16, 32, 64, 128, 256)
 _NUMBERS = {
     name.lower(): name
     for name in (
-        "Int8 Int16 Int32 Int64 Int128 Int256 UInt8 UInt16 UInt32 UInt64 UInt128 UInt256 "
-        "Float32 Float64 BFloat16"
-    ).split()
+        *(f"Int{bits}" for bits in _WIDTHS),
+        *(f"UInt{bits}" for bits in _WIDTHS),
+        "Float32",
+        "Float64",
+        "BFloat16",
+    )
 }
-_GEO = {
-    name: name
-    for name in "Point Ring LineString MultiLineString Polygon MultiPolygon".split()
-}
+_GEO = {"Point", "Ring", "LineString", "MultiLineString", "Polygon", "MultiPolygon"}
 #: Types that Nullable cannot go around.
 _CONTAINERS = ("Array(", "Nested(", "Map(", "Tuple(", "JSON", "AggregateFunction(", "SimpleAgg")
 
@@ -105,8 +106,8 @@ class _Reader:
     def _type(self, annotation: Any, marks: list[Any]) -> str:
         for mark in marks:
             if isinstance(mark, t.AggregateFunction):
-                inner = [self._inner(of) for of in mark.param_types]
-                return f"AggregateFunction({', '.join([mark.agg_func, *inner])})"
+                parts = [mark.agg_func, *(self._inner(of) for of in mark.param_types)]
+                return f"AggregateFunction({', '.join(parts)})"
             if isinstance(mark, t.SimpleAggregateFunction):
                 return f"SimpleAggregateFunction({mark.agg_func}, {self._inner(mark.arg_type)})"
             if isinstance(mark, t.DecimalSize):

@@ -162,7 +162,7 @@ class DistributedEngine(Engine):
         return False
 
 
-_BY_NAME = {
+_BY_NAME: dict[str, type[Engine]] = {
     "MergeTree": MergeTreeEngine,
     "ReplacingMergeTree": ReplacingMergeTreeEngine,
     "SummingMergeTree": SummingMergeTreeEngine,

@@ -52,7 +52,8 @@ def _extract(project: str, folder: str) -> dict[str, Any] | None:
     except ImportError:
         return {
             "message": f"pydantic is not installed for {sys.executable}",
-            "hint": f"{sys.executable} -m pip install pydantic, or set TEAL_PYTHON to a Python that has it",
+            "hint": f"{sys.executable} -m pip install pydantic, or set TEAL_PYTHON to a Python "
+            "that has it",
         }
     from teal import compat
     from teal.registry import REGISTRY, ModelError

@@ -45,9 +45,6 @@ class OlapConfig(BaseModel):
     """The configuration of a table."""
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-    TableIndex: ClassVar[type[TableIndex]] = TableIndex
-    TableProjection: ClassVar[type[TableProjection]] = TableProjection
-
     version: str | None = None
     order_by_fields: list[str] | None = None
     order_by_expression: str | None = None
@@ -74,6 +71,11 @@ class OlapConfig(BaseModel):
             raise ModelError(
                 f"OlapConfig: {option}: {first['msg']}", f"the options are {known}"
             ) from None
+
+
+# Projects write `OlapConfig.TableIndex(…)` as well.
+setattr(OlapConfig, "TableIndex", TableIndex)  # noqa: B010
+setattr(OlapConfig, "TableProjection", TableProjection)  # noqa: B010
 
 
 class Column:

@@ -60,9 +60,10 @@ class MaterializedView(Generic[Row]):
                 "give the view another name",
             )
         if self._model is not None and target.model is not self._model:
+            rows = getattr(target.model, "__name__", "nothing")
             raise ModelError(
                 f"view {self.name}: its rows are of {self._model.__name__}, and its target "
-                f"{target.physical_name} has rows of {getattr(target.model, '__name__', 'nothing')}",
+                f"{target.physical_name} has rows of {rows}",
                 "declare the view with the target's model",
             )
         for table in options.select_tables:
