@@ -6,11 +6,10 @@ const { join } = require("node:path");
 const dist = join(__dirname, "dist");
 const tsc = require.resolve("typescript/bin/tsc");
 rmSync(dist, { recursive: true, force: true });
-for (const [format, options] of [
-  ["cjs", ["--module", "commonjs"]],
-  ["esm", ["--module", "es2022", "--moduleResolution", "bundler"]],
+for (const [folder, type, config] of [
+  ["cjs", "commonjs", "tsconfig.json"],
+  ["esm", "module", "tsconfig.esm.json"],
 ]) {
-  const out = join(dist, format);
-  execFileSync(process.execPath, [tsc, "-p", __dirname, "--outDir", out, ...options], { stdio: "inherit" });
-  writeFileSync(join(out, "package.json"), JSON.stringify({ type: format === "cjs" ? "commonjs" : "module" }) + "\n");
+  execFileSync(process.execPath, [tsc, "-p", join(__dirname, config)], { stdio: "inherit" });
+  writeFileSync(join(dist, folder, "package.json"), `${JSON.stringify({ type })}\n`);
 }

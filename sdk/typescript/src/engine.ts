@@ -1,4 +1,4 @@
-import { quoteIdent, quoteString } from "./quote";
+import { quoteIdent, quoteString } from "./quote.js";
 
 export enum ClickHouseEngines {
   MergeTree = "MergeTree",

@@ -1,6 +1,6 @@
-export { ClickHouseEngines, type EngineConfig } from "./engine";
-export { LifeCycle } from "./lifecycle";
-export { type Column, OlapTable, type OlapConfig, type TableIndex, type TableProjection } from "./table";
-export { MaterializedView, type MaterializedViewConfig, SqlResource, View } from "./view";
-export { Sql, sql } from "./sql";
-export * from "./types";
+export { ClickHouseEngines, type EngineConfig } from "./engine.js";
+export { LifeCycle } from "./lifecycle.js";
+export { type Column, OlapTable, type OlapConfig, type TableIndex, type TableProjection } from "./table.js";
+export { MaterializedView, type MaterializedViewConfig, SqlResource, View } from "./view.js";
+export { Sql, sql } from "./sql.js";
+export * from "./types.js";

@@ -1,4 +1,4 @@
-import { quoteIdent } from "./quote";
+import { quoteIdent } from "./quote.js";
 
 /** What may stand in a `${…}` of `sql`: tables, columns, views and other pieces of SQL. */
 export interface SqlReference {

@@ -1,8 +1,8 @@
-import { ClickHouseEngines, type Engine, type EngineConfig, engineOptions, isSorted, readEngine } from "./engine";
-import type { LifeCycle } from "./lifecycle";
-import { quoteIdent } from "./quote";
-import { type ColumnDocument, type Declaration, ModelError, nowhere, registry } from "./registry";
-import { ColumnReference, type SqlReference } from "./sql";
+import { ClickHouseEngines, type Engine, type EngineConfig, engineOptions, isSorted, readEngine } from "./engine.js";
+import type { LifeCycle } from "./lifecycle.js";
+import { quoteIdent } from "./quote.js";
+import { type ColumnDocument, type Declaration, ModelError, nowhere, registry } from "./registry.js";
+import { ColumnReference, type SqlReference } from "./sql.js";
 
 export type Column = ColumnReference;
 

@@ -1,8 +1,8 @@
-import type { EngineConfig } from "./engine";
-import { quoteIdent } from "./quote";
-import { type Declaration, ModelError, nowhere, registry } from "./registry";
-import { Sql, type SqlReference } from "./sql";
-import { defined, OlapTable } from "./table";
+import type { EngineConfig } from "./engine.js";
+import { quoteIdent } from "./quote.js";
+import { type Declaration, ModelError, nowhere, registry } from "./registry.js";
+import { Sql, type SqlReference } from "./sql.js";
+import { defined, OlapTable } from "./table.js";
 
 export interface MaterializedViewConfig<T> {
   materializedViewName: string;

@@ -1,7 +1,7 @@
 import ts from "typescript";
-import { quoteIdent, quoteString } from "../quote";
-import { type ColumnDocument, type Location, ModelError } from "../registry";
-import type { Program } from "./program";
+import { quoteIdent, quoteString } from "../quote.js";
+import { type ColumnDocument, type Location, ModelError } from "../registry.js";
+import type { Program } from "./program.js";
 
 /** The tags of a type: the values of its `~teal.…` properties. */
 type Tags = Map<string, ts.Type>;
@@ -141,7 +141,7 @@ export class Columns {
     if (kind?.isStringLiteral() && value) tags.set(kind.value, value);
   }
 
-  private scalar({ type, tags, nullable: isNullable }: Bare): string {
+  private scalar({ type, tags }: Bare): string {
     const { checker } = this;
     const lowCardinality = (inner: string): string => (tags.has("lowCardinality") ? `LowCardinality(${inner})` : inner);
     if (tags.has("aggregate")) return this.aggregate(tags);
@@ -172,7 +172,7 @@ export class Columns {
     if (enumeration) return enumeration;
     if (type.flags & ts.TypeFlags.BooleanLike || isBoolean(type)) return "Bool";
     if (type.flags & ts.TypeFlags.StringLiteral || (type.isUnion() && type.types.every((part) => part.isStringLiteral()))) {
-      return isNullable ? "LowCardinality(String)" : "LowCardinality(String)";
+      return "LowCardinality(String)";
     }
     if (type.flags & (ts.TypeFlags.StringLike | ts.TypeFlags.TemplateLiteral)) return lowCardinality("String");
     if (type.flags & ts.TypeFlags.BigIntLike) return "Int64";
@@ -181,6 +181,9 @@ export class Columns {
     }
     if (type.symbol?.name === "Date" && type.flags & ts.TypeFlags.Object) return "DateTime";
     if (checker.isArrayType(type)) return this.array(type);
+    if (checker.isTupleType(type)) {
+      return this.fail(`the type ${checker.typeToString(type)} has no ClickHouse type`, "use an interface with ClickHouseNamedTuple");
+    }
     if (type.isUnion()) {
       return this.fail(`the type ${checker.typeToString(type)} has no ClickHouse type`, "use one type, with null or undefined beside it at most");
     }
@@ -212,7 +215,7 @@ export class Columns {
       const keyType = index.keyType.flags & ts.TypeFlags.Number ? "Float64" : "String";
       return `Map(${keyType}, ${this.nested(index.type)})`;
     }
-    if (checker.getSignaturesOfType(type, ts.SignatureKind.Call).length || checker.isTupleType(type)) {
+    if (checker.getSignaturesOfType(type, ts.SignatureKind.Call).length) {
       return this.fail(`the type ${checker.typeToString(type)} has no ClickHouse type`, "see the table of types in docs/models-typescript.md");
     }
     if (this.open.includes(type)) {

@@ -1,7 +1,7 @@
 import ts from "typescript";
-import { type Declaration, ModelError, registry } from "../registry";
-import { Columns } from "./columns";
-import type { Program } from "./program";
+import { type Declaration, ModelError, registry } from "../registry.js";
+import { Columns } from "./columns.js";
+import type { Program } from "./program.js";
 
 /** Classes whose constructor takes a declaration, with the number of its own arguments. */
 const classes: Record<string, number> = { OlapTable: 2, MaterializedView: 1, View: 3 };

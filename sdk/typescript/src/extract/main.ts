@@ -2,10 +2,11 @@ import { writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import type ts from "typescript";
-import { type Location, ModelError, registry } from "../registry";
-import { type Found, findDeclarations } from "./declarations";
-import { Modules } from "./modules";
-import { modelFiles, Program } from "./program";
+import { warnOfIgnored } from "../compat.js";
+import { type Location, ModelError, registry } from "../registry.js";
+import { type Found, findDeclarations } from "./declarations.js";
+import { Modules } from "./modules.js";
+import { modelFiles, Program } from "./program.js";
 
 interface Failure {
   message: string;
@@ -23,6 +24,7 @@ const out = values.out;
 if (!out) throw new Error("--out FILE is missing");
 
 function finish(error?: Failure): never {
+  warnOfIgnored();
   const { tables, views, warnings } = registry();
   writeFileSync(out!, JSON.stringify({ formatVersion: 1, tables, views, warnings, error }));
   // Timers or sockets that models left open must not keep the process.

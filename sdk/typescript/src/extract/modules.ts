@@ -2,8 +2,8 @@ import { readFileSync } from "node:fs";
 import Module from "node:module";
 import { extname } from "node:path";
 import ts from "typescript";
-import type { Found } from "./declarations";
-import { type Program, sdkNames } from "./program";
+import type { Found } from "./declarations.js";
+import { mooseName, type Program, sdkNames } from "./program.js";
 
 /** Where the injected declarations are found at run time. */
 const holder = "__tealDeclarations";
@@ -41,6 +41,7 @@ export class Modules {
     const internals = Module as unknown as Internals;
     const resolve = internals._resolveFilename.bind(internals);
     internals._resolveFilename = (name, parent, isMain, options) => {
+      if (name === mooseName) return require.resolve("../moose");
       if (sdkNames.includes(name)) return require.resolve("../index");
       const from = parent?.filename;
       if (from && isSource(from)) {

@@ -1,10 +1,13 @@
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { dirname, join, relative, sep } from "node:path";
 import ts from "typescript";
-import { type Location, ModelError } from "../registry";
+import { type Location, ModelError } from "../registry.js";
+
+/** The package that existing projects import. */
+export const mooseName = "@514labs/moose-lib";
 
 /** The names that stand for this package while models are loaded. */
-export const sdkNames = ["teal-sdk", "@514labs/moose-lib"];
+export const sdkNames = ["teal-sdk", mooseName];
 
 const ignored = new Set(["node_modules", "dist"]);
 

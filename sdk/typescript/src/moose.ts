@@ -1,0 +1,3 @@
+import { compat } from "./compat.js";
+
+export = compat;
