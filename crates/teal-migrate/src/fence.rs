@@ -56,12 +56,12 @@ impl Operator<'_> {
             CopyStrategy::Clone => &migration.green,
             CopyStrategy::Rewrite => &snapshot,
         };
+        // Undoing a fence empties green, with the gate closed. Rows that are there now are not ours.
+        let rows = self.rows_of(&migration.green)?;
+        if rows > 0 {
+            return Err(MigrateError::GreenNotEmpty { green: migration.green.clone(), rows });
+        }
         let cut = self.with_gate_closed(|| {
-            // An undone fence may have left rows in green: an INSERT that was being forwarded when
-            // green was emptied. Now none runs.
-            if self.rows_of(&migration.green)? > 0 {
-                self.command(&format!("TRUNCATE TABLE {}", migration.green.sql()))?;
-            }
             self.command(&migration.create_view)?;
             failpoint::reached("view-created");
             // One statement, one moment, no bytes copied; `ALL` covers every partition.

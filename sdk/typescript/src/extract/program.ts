@@ -89,7 +89,7 @@ const ours: ts.CompilerOptions = {
   strict: true,
   // Nothing but the models and what they import: no `@types` of the project, one small library.
   types: [],
-  lib: ["lib.es2022.d.ts"],
+  lib: ["lib.es5.d.ts"],
   noLib: false,
   allowJs: false,
   moduleDetection: ts.ModuleDetectionKind.Force,
