@@ -228,6 +228,18 @@ fn a_green_table_with_rows_of_its_own_is_not_touched() {
 }
 
 #[test]
+fn rows_written_into_green_before_the_fence_are_not_dropped() {
+    let project = filled_items(ITEMS_V01_REWRITTEN);
+    project.killed_at("prepared", &["apply"]);
+    project.query("INSERT INTO items_0_1 SELECT * FROM items_0_0 LIMIT 3");
+    project.teal(&["apply"]).failed(3, &["default.items_0_1 has 3 rows"]);
+    assert_eq!(project.query("SELECT count() FROM items_0_1"), "3");
+    project.query("TRUNCATE TABLE items_0_1");
+    project.must(&["apply"]);
+    assert_eq!(difference(&project, "items_0_0", "items_0_1"), "0");
+}
+
+#[test]
 fn wrong_usage_is_told_from_failure() {
     let nowhere = tempfile::tempdir().unwrap();
     let project = Project::new(&[("app/tables/items.ts", ITEMS_V00)]);

@@ -29,6 +29,7 @@ impl Operator<'_> {
         }
         self.step(migrating, Step::Fence, |migrating| {
             self.refuse_running_mutations(migrating)?;
+            self.refuse_rows_in_green(migrating)?;
             self.record(migrating, Event::FenceOpened)?;
             failpoint::reached("fence-opened");
             match self.cut(migrating) {
@@ -56,11 +57,6 @@ impl Operator<'_> {
             CopyStrategy::Clone => &migration.green,
             CopyStrategy::Rewrite => &snapshot,
         };
-        // Undoing a fence empties green, with the gate closed. Rows that are there now are not ours.
-        let rows = self.rows_of(&migration.green)?;
-        if rows > 0 {
-            return Err(MigrateError::GreenNotEmpty { green: migration.green.clone(), rows });
-        }
         let cut = self.with_gate_closed(|| {
             self.command(&migration.create_view)?;
             failpoint::reached("view-created");
@@ -112,6 +108,16 @@ impl Operator<'_> {
         let what = format!("the open fence of {} was undone", migrating.migration.green);
         self.observer.update(Update::Healed { what });
         Ok(())
+    }
+
+    /// From here on, undoing the fence empties green: rows that are there already are not ours to
+    /// drop.
+    fn refuse_rows_in_green(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        let green = &migrating.migration.green;
+        match self.rows_of(green)? {
+            0 => Ok(()),
+            rows => Err(MigrateError::GreenNotEmpty { green: green.clone(), rows }),
+        }
     }
 
     /// A snapshot would have the parts as they were before the mutation, and the view does not
