@@ -240,6 +240,18 @@ fn rows_written_into_green_before_the_fence_are_not_dropped() {
 }
 
 #[test]
+fn models_that_change_in_the_middle_of_a_migration_are_refused() {
+    let project = filled_items(ITEMS_V01_REWRITTEN);
+    project.killed_at("attached", &["apply"]);
+    let changed = ITEMS_V01_REWRITTEN.replace("[\"name\", \"id\"]", "[\"id\", \"name\"]");
+    project.write("app/tables/items_v01.ts", &changed);
+    project.teal(&["apply"]).failed(3, &["default.items_0_1 have changed since", "instead:"]);
+    project.write("app/tables/items_v01.ts", ITEMS_V01_REWRITTEN);
+    project.must(&["apply"]);
+    assert_eq!(difference(&project, "items_0_0", "items_0_1"), "0");
+}
+
+#[test]
 fn wrong_usage_is_told_from_failure() {
     let nowhere = tempfile::tempdir().unwrap();
     let project = Project::new(&[("app/tables/items.ts", ITEMS_V00)]);

@@ -6,13 +6,14 @@ mod publish;
 mod worker;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chunk::Chunk;
 use parking_lot::Mutex;
 use teal_catalog::active_parts;
+use teal_client::TEAL_LOG_COMMENT;
 use worker::Worker;
 pub(crate) use worker::{columns, select_from};
 
@@ -51,7 +52,7 @@ impl BackfillOptions {
 
 impl Default for BackfillOptions {
     fn default() -> Self {
-        Self { workers: 2, chunk_rows: 2_000_000, chunk_bytes: 512 << 20 }
+        Self { workers: 2, chunk_rows: 2_000_000, chunk_bytes: 256 << 20 }
     }
 }
 
@@ -115,10 +116,15 @@ impl Operator<'_> {
         done_rows: u64,
         of: u64,
     ) -> Result<(), MigrateError> {
+        /// Between two looks whether the workers have ended, and how many of them go by between two
+        /// looks at how far they are.
+        const LOOK: Duration = Duration::from_millis(5);
+        const LOOKS: u64 = 20;
         self.observer.update(Update::Copied { rows: done_rows, of });
         let workers = self.options.backfill.workers().min(todo.len());
+        let comment = format!("{TEAL_LOG_COMMENT} backfill of {}", migrating.id);
         let workers = (0..workers)
-            .map(|number| Worker::new(self, migrating, number))
+            .map(|number| Worker::new(self, migrating, number, &comment))
             .collect::<Result<Vec<_>, _>>()?;
         let shared = Shared {
             todo: Mutex::new(todo),
@@ -127,15 +133,36 @@ impl Operator<'_> {
             of,
             failed: Mutex::new(None),
         };
+        let shared_by_all = &shared;
         thread::scope(|scope| {
-            for worker in workers {
-                let shared = &shared;
-                scope.spawn(move || worker.run(shared));
+            let running = workers
+                .into_iter()
+                .map(|worker| scope.spawn(move || worker.run(shared_by_all)))
+                .collect::<Vec<_>>();
+            for look in 1_u64.. {
+                thread::sleep(LOOK);
+                if running.iter().all(thread::ScopedJoinHandle::is_finished) {
+                    break;
+                }
+                if look % LOOKS == 0 {
+                    self.tell_progress(shared_by_all, &comment);
+                }
             }
         });
         match shared.failed.into_inner() {
             Some(error) => Err(error),
             None => Ok(()),
+        }
+    }
+
+    /// Tells the rows of the chunks that are in green, and those that the chunks under way have
+    /// read. Progress is a courtesy: where it cannot be had, the copy goes on without.
+    fn tell_progress(&self, shared: &Shared<'_>, comment: &str) {
+        let copied = shared.copied.load(Ordering::Relaxed);
+        if let Ok(running) = self.with_control(|session| session.running(comment)) {
+            let reading = running.iter().map(|statement| statement.rows_read).sum::<u64>();
+            let rows = (copied + reading).min(shared.of);
+            self.observer.update(Update::Copied { rows, of: shared.of });
         }
     }
 }
@@ -146,13 +173,13 @@ mod tests {
 
     #[test]
     fn chunks_are_even_and_within_both_limits() {
-        let options = BackfillOptions { workers: 2, chunk_rows: 2_000_000, chunk_bytes: 512 << 20 };
+        let options = BackfillOptions { workers: 2, chunk_rows: 2_000_000, chunk_bytes: 256 << 20 };
         // 3 million rows: one round of two chunks.
         assert_eq!(options.chunk_rows(3_000_000, 48_000_000), 1_500_000);
         // 21 million rows: six rounds of two.
         assert_eq!(options.chunk_rows(21_000_000, 336_000_000), 1_750_000);
         // Rows of 10 KiB: the bytes decide.
-        assert!(options.chunk_rows(1_000_000, 10_240_000_000) <= 52_428);
+        assert!(options.chunk_rows(1_000_000, 10_240_000_000) <= 26_214);
         assert_eq!(options.chunk_rows(0, 0), 1);
         assert_eq!(options.chunk_rows(1, 5), 1);
     }

@@ -7,7 +7,7 @@ use teal_schema::{QualifiedName, quote_ident, quote_string, rewrite_table_refere
 use super::Shared;
 use super::chunk::Chunk;
 use crate::state::Migrating;
-use crate::{MigrateError, Operator, Update, failpoint, names};
+use crate::{MigrateError, Operator, failpoint, names};
 
 /// Copies chunks, one after another, into a staging table of its own.
 pub(super) struct Worker<'o> {
@@ -26,6 +26,7 @@ impl<'o> Worker<'o> {
         operator: &'o Operator<'o>,
         migrating: &Migrating,
         number: usize,
+        comment: &str,
     ) -> Result<Self, MigrateError> {
         let migration = &migrating.migration;
         let staging = names::staging(&migrating.id, number);
@@ -33,6 +34,7 @@ impl<'o> Worker<'o> {
         operator.make_own(&staging, &migration.green)?;
         // One thread each, and one block per chunk: it is sorted once and makes one part.
         let session = operator.server.session(&[
+            ("log_comment", comment),
             ("max_threads", "1"),
             ("max_insert_threads", "1"),
             ("min_insert_block_size_rows", "1000000000"),
@@ -62,8 +64,7 @@ impl<'o> Worker<'o> {
                     return;
                 }
             }
-            let rows = shared.copied.fetch_add(chunk.rows, Ordering::Relaxed) + chunk.rows;
-            self.operator.observer.update(Update::Copied { rows, of: shared.of });
+            shared.copied.fetch_add(chunk.rows, Ordering::Relaxed);
         }
     }
 

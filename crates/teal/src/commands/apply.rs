@@ -1,7 +1,7 @@
 use serde::Serialize;
 use teal_client::Server;
 use teal_migrate::{Goal, Migrating, Operator, Phase};
-use teal_plan::{Operation, Plan};
+use teal_plan::{Migration, Operation, Plan};
 
 use super::plan::{as_text, plan_for};
 use crate::cli::{Apply, Common};
@@ -86,7 +86,7 @@ pub(crate) fn apply_plan(
             }
             Operation::Migrate { migration, resumes, .. } => {
                 let mut migrating = match resumes {
-                    Some(id) => find(operator, id)?,
+                    Some(id) => unchanged(find(operator, id)?, migration)?,
                     None => operator.start((**migration).clone())?,
                 };
                 operator.advance(&mut migrating, Goal::Verified)?;
@@ -104,6 +104,27 @@ pub(crate) fn apply_plan(
         }
     }
     Ok(applied)
+}
+
+/// A migration goes on as it began. Models that say something else meanwhile are not what it does.
+fn unchanged(begun: Migrating, planned: &Migration) -> Result<Migrating, Failure> {
+    let declared = |migration: &Migration| {
+        (migration.select.clone(), migration.create_green.clone(), migration.columns.clone())
+    };
+    match declared(&begun.migration) == declared(planned) {
+        true => Ok(begun),
+        false => Err(Failure::refused(format!(
+            "the models of {} have changed since its migration began
+  began with: {} … {}
+  now: {} … {}
+  instead: bring the models back to what they were, let the migration end, and declare the change as a further version",
+            planned.green,
+            begun.migration.create_green,
+            begun.migration.select,
+            planned.create_green,
+            planned.select
+        ))),
+    }
 }
 
 fn find(operator: &Operator<'_>, id: &str) -> Result<Migrating, Failure> {
