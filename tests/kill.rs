@@ -162,3 +162,29 @@ fn a_cleanup_killed_at_any_step_is_finished_by_the_next_command() {
         assert!(run.stdout.contains("Nothing to do"), "{said}: {}", run.said());
     }
 }
+
+#[test]
+fn a_demo_killed_in_the_backfill_under_traffic_is_ended_by_apply() {
+    for failpoint in ["chunk-copied", "chunk-attached", "gate-opened", "verify-started"] {
+        // The demo makes a project of its own there.
+        let project = Project::new(&[]);
+        project.remove("teal.toml");
+        let path = project.path().to_str().unwrap().to_owned();
+        let demo =
+            ["demo", "--rows", "200000", "--seconds-before", "0.5", "--keep", "--path", &path];
+        project.killed_at(failpoint, &demo);
+        project.must(&["apply"]);
+        let said = format!("demo killed at {failpoint}");
+        let columns = "date, delay, distance, origin, destination";
+        let differ = project.query(&format!(
+            "SELECT count() FROM (SELECT sum(sign) AS n FROM (\
+                 SELECT 1::Int64 AS sign, {columns} FROM flights_0_0 \
+                 UNION ALL SELECT -1::Int64 AS sign, {columns} FROM flights_0_1) \
+             GROUP BY {columns} HAVING n != 0)"
+        ));
+        assert_eq!(differ, "0", "{said}");
+        let rows = project.query("SELECT count() > 200000 FROM flights_0_1");
+        assert_eq!(rows, "1", "{said}: the writers' rows");
+        assert_no_leftovers(&project, &said);
+    }
+}

@@ -136,6 +136,24 @@ fn a_row_that_green_lacks_and_one_that_it_has_too_often_are_found_and_shown() {
 }
 
 #[test]
+fn a_repair_copies_exactly_what_is_missing_and_drops_nothing() {
+    let project = filled_items(ITEMS_V01_REWRITTEN);
+    project.must(&["apply"]);
+    // Of the 500 twins 20 go, with some other rows.
+    project.query("ALTER TABLE items_0_1 DELETE WHERE id BETWEEN 100 AND 109 OR name = 'twin' SETTINGS mutations_sync = 2");
+    project.query("INSERT INTO items_0_1 SELECT 7, 'twin', toDateTime('2024-02-01 00:00:00'), NULL FROM numbers(480)");
+    project.teal(&["verify"]).failed(3, &["green lacks 30 and has 0 too many", "teal repair"]);
+    project.killed_at("bucket-repaired", &["repair"]);
+    project.query(&insert_items(5_000_000, 100));
+    project.must(&["repair"]);
+    assert_eq!(difference(&project, "items_0_0", "items_0_1"), "0");
+    assert_eq!(project.query("SELECT count() FROM items_0_1"), "90600");
+    project.query("INSERT INTO items_0_1 SELECT * FROM items_0_1 WHERE id = 42");
+    project.teal(&["repair"]).failed(3, &["has 1 too many"]);
+    assert_eq!(project.query("SELECT count() FROM items_0_1"), "90601");
+}
+
+#[test]
 fn a_cutover_before_the_copy_is_refused() {
     let project = filled_items(ITEMS_V01_REWRITTEN);
     project.teal(&["cutover"]).failed(2, &["there is no migration"]);

@@ -43,7 +43,9 @@ pub enum MigrateError {
         "chunk {chunk} was being published when teal ended, and {missing} of its parts are neither in green nor in {staging}: something else has changed these tables. `teal verify` tells what green lacks"
     )]
     PublicationLost { chunk: u32, missing: usize, staging: QualifiedName },
-    #[error("{blue} and {green} do not hold the same rows\n{parity}")]
+    #[error(
+        "{blue} and {green} do not hold the same rows\n{parity}\n  `teal repair` copies what is missing; what is too many is for you to judge"
+    )]
     NoParity { blue: QualifiedName, green: QualifiedName, parity: Box<Parity> },
     #[error(
         "{blue} got {rows} rows since the cutover: someone still writes to it. Move that writer to {green}, or --force"

@@ -46,6 +46,10 @@ pub enum Event {
     Verified {
         parity: Parity,
     },
+    /// Rows that green lacked were copied.
+    Repaired {
+        rows: u64,
+    },
     /// Blue and green are about to be exchanged; this tells green's data.
     CutoverOpened {
         green_data: String,
@@ -71,6 +75,7 @@ impl Event {
             Self::Published { .. } => "published",
             Self::Backfilled { .. } => "backfilled",
             Self::Verified { .. } => "verified",
+            Self::Repaired { .. } => "repaired",
             Self::CutoverOpened { .. } => "cutoverOpened",
             Self::CutOver { .. } => "cutOver",
             Self::CleanupOpened => "cleanupOpened",

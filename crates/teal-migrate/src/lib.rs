@@ -18,6 +18,7 @@ mod names;
 mod operator;
 mod prepare;
 mod progress;
+mod repair;
 mod state;
 mod verify;
 

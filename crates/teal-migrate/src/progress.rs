@@ -7,6 +7,7 @@ pub enum Step {
     Fence,
     Backfill,
     Verify,
+    Repair,
     Cutover,
     Cleanup,
 }
@@ -18,6 +19,7 @@ impl Step {
             Self::Fence => "fence",
             Self::Backfill => "backfill",
             Self::Verify => "verify",
+            Self::Repair => "repair",
             Self::Cutover => "cutover",
             Self::Cleanup => "cleanup",
         }

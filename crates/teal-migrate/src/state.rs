@@ -214,6 +214,11 @@ impl Migrating {
             (P::Backfilled(_) | P::Verified(_), E::Verified { parity }) => {
                 P::Verified(Verified { parity, at: entry.time, cutover_open: None })
             }
+            // What was proven before is not proven of the repaired table.
+            (P::Backfilled(state), E::Repaired { .. }) => P::Backfilled(state),
+            (P::Verified(verified), E::Repaired { .. }) => {
+                P::Backfilled(Backfilled { rows: verified.parity.blue_rows })
+            }
             (P::Verified(verified), E::CutoverOpened { green_data }) => {
                 P::Verified(Verified { cutover_open: Some(green_data), ..verified })
             }

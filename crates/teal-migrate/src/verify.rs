@@ -9,7 +9,7 @@
 //! the gate closed once more, and the clones are compared; they stay for a closer look. A difference
 //! that this second look finds is real.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -63,6 +63,16 @@ impl Parity {
     pub fn holds(&self) -> bool {
         self.mismatches.is_empty()
     }
+
+    /// Whether the only difference is rows that green lacks.
+    pub fn is_only_missing(&self) -> bool {
+        self.missing > 0 && self.extra == 0
+    }
+
+    /// The buckets that differ, of whatever partition.
+    pub(crate) fn buckets(&self) -> BTreeSet<u8> {
+        self.mismatches.iter().map(|mismatch| mismatch.bucket).collect()
+    }
 }
 
 impl fmt::Display for Parity {
@@ -88,9 +98,17 @@ impl fmt::Display for Parity {
 }
 
 /// The two sides of a comparison, as SELECTs of the same columns.
-struct Sides {
-    blue: String,
-    green: String,
+pub(crate) struct Sides {
+    pub(crate) blue: String,
+    pub(crate) green: String,
+}
+
+/// Two clones, compared.
+struct Compared {
+    sides: Sides,
+    parity: Parity,
+    /// How long INSERTs were held to make them.
+    held: String,
 }
 
 /// By partition and bucket.
@@ -104,7 +122,7 @@ struct Sum {
 }
 
 /// 16 buckets: the sums of a bucket then say where to look, at no cost that can be measured.
-const BUCKETS: u8 = 16;
+pub(crate) const BUCKETS: u8 = 16;
 /// Rows shown of a difference.
 const SAMPLES: usize = 5;
 
@@ -148,9 +166,33 @@ impl Operator<'_> {
                 return Ok(first);
             }
         }
+        let mut held = String::new();
+        let parity = self.with_clones_and_tell(migrating, &mut held, |_, _| Ok(()))?;
+        Ok((parity, held))
+    }
+
+    /// Clones both tables at one moment, compares the clones, and lets `use_them` work with them.
+    pub(crate) fn with_clones(
+        &self,
+        migrating: &Migrating,
+        use_them: impl FnOnce(&Sides, &Parity) -> Result<(), MigrateError>,
+    ) -> Result<Parity, MigrateError> {
+        self.with_clones_and_tell(migrating, &mut String::new(), use_them)
+    }
+
+    fn with_clones_and_tell(
+        &self,
+        migrating: &Migrating,
+        held: &mut String,
+        use_them: impl FnOnce(&Sides, &Parity) -> Result<(), MigrateError>,
+    ) -> Result<Parity, MigrateError> {
         let id = &migrating.id;
         let (blue, green) = (names::verify(id, "blue"), names::verify(id, "green"));
-        let result = self.compare_clones(migrating, &blue, &green);
+        let result = self.compare_clones(migrating, &blue, &green).and_then(|compared| {
+            *held = compared.held;
+            use_them(&compared.sides, &compared.parity)?;
+            Ok(compared.parity)
+        });
         self.drop_table(&blue)?;
         self.drop_table(&green)?;
         result
@@ -186,7 +228,7 @@ impl Operator<'_> {
         migrating: &Migrating,
         blue: &QualifiedName,
         green: &QualifiedName,
-    ) -> Result<(Parity, String), MigrateError> {
+    ) -> Result<Compared, MigrateError> {
         let (blue_now, green_now) = migrating.tables_now();
         self.make_own(blue, if folds(migrating) { green_now } else { blue_now })?;
         self.make_own(green, green_now)?;
@@ -210,7 +252,7 @@ impl Operator<'_> {
         if !parity.holds() {
             self.drill_down(&sides, &columns(migrating), &mut parity)?;
         }
-        Ok((parity, cut.held))
+        Ok(Compared { sides, parity, held: cut.held })
     }
 
     /// Finds how many rows differ, and some of them, in the buckets that do.
@@ -230,9 +272,8 @@ impl Operator<'_> {
             difference: i64,
             row: String,
         }
-        let buckets = parity.mismatches.iter().map(|mismatch| mismatch.bucket.to_string());
-        let buckets = buckets.collect::<std::collections::BTreeSet<_>>();
-        let within = buckets.into_iter().collect::<Vec<_>>().join(", ");
+        let buckets = parity.buckets().iter().map(u8::to_string).collect::<Vec<_>>();
+        let within = buckets.join(", ");
         let differences = |more: &str| {
             format!(
                 "SELECT _teal_hash, sum(_teal_sign) AS difference{more} FROM (\
@@ -362,7 +403,7 @@ fn partition_expression(migrating: &Migrating) -> String {
 }
 
 fn parity(blue: &Sums, green: &Sums) -> Parity {
-    let keys = blue.keys().chain(green.keys()).collect::<std::collections::BTreeSet<_>>();
+    let keys = blue.keys().chain(green.keys()).collect::<BTreeSet<_>>();
     let none = Sum::default();
     let mismatches = keys
         .iter()

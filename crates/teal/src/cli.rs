@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Status,
     /// Prove that the old and the new table hold the same rows
     Verify(Which),
+    /// Copy exactly the rows that the new table is proven to lack, and verify again
+    Repair(Which),
     /// Move readers and writers to the new table
     Cutover(Cutover),
     /// Drop the old table and what teal made for the migration

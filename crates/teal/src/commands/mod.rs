@@ -5,6 +5,7 @@ mod engine;
 mod init;
 mod plan;
 mod query;
+mod repair;
 mod status;
 mod verify;
 
@@ -29,6 +30,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Apply(args) => apply::run(common, args)?,
         Command::Status => status::run(common)?,
         Command::Verify(which) => verify::run(common, which)?,
+        Command::Repair(which) => repair::run(common, which)?,
         Command::Cutover(args) => cutover::run(common, args)?,
         Command::Cleanup(args) => cleanup::run(common, args)?,
         Command::Query(args) => query::run(common, args)?,

@@ -21,7 +21,7 @@ const SLOW_SHARE: f64 = 0.05;
 /// Between two statements of a connection. The traffic should be always there, and leave some of
 /// the machine to the migration: with none, 2 cores would show their own limits and nothing else.
 const WRITE_PAUSE: Duration = Duration::from_millis(25);
-const READ_PAUSE: Duration = Duration::from_millis(50);
+const READ_PAUSE: Duration = Duration::from_millis(100);
 
 /// The question that the new sorting key is for.
 pub(super) fn question(table: &QualifiedName) -> String {
