@@ -35,7 +35,7 @@ impl Operator<'_> {
             }
         }
         // The view has run since the last proof; a new one costs a read of both tables.
-        self.verify(migrating)?;
+        self.verify_or_repair(migrating)?;
         self.step(migrating, Step::Cutover, |migrating| {
             let outcome = match how {
                 Cutover::App => {

@@ -151,7 +151,7 @@ impl<'a> Operator<'a> {
 
     /// Proves parity. Where green only lacks rows (the server died in the middle of an INSERT, between
     /// blue and the view), they are copied first; a second difference is not explained by that.
-    fn verify_or_repair(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+    pub(crate) fn verify_or_repair(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         match self.verify(migrating) {
             Err(MigrateError::NoParity { parity, .. }) if parity.is_only_missing() => {
                 self.repair(migrating)?;
