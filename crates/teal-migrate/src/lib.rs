@@ -16,6 +16,7 @@ mod journal;
 mod lock;
 mod names;
 mod operator;
+mod parity;
 mod prepare;
 mod progress;
 mod repair;
@@ -27,9 +28,9 @@ pub use error::MigrateError;
 pub use journal::{Entry, Event, Journal, JournalError};
 pub use lock::{Lock, LockError};
 pub use operator::{Goal, Operator, OperatorOptions};
+pub use parity::{Mismatch, Parity, Sample};
 pub use progress::{Observer, Silent, Step, Update};
 pub use state::{
     Attached, Backfilled, Cleaned, CutOver, Migrating, Phase, Prepared, Publication, Started,
     Verified, history,
 };
-pub use verify::{Mismatch, Parity, Sample};

@@ -6,10 +6,11 @@ import re
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, Field
 
 from .columns import columns
 from .engines import Engine, as_engine
+from .options import Options
 from .quote import quote_ident
 from .registry import REGISTRY, ModelError, here
 
@@ -24,27 +25,24 @@ class LifeCycle(Enum):
     EXTERNALLY_MANAGED = "EXTERNALLY_MANAGED"
 
 
-class TableIndex(BaseModel):
+class TableIndex(Options):
     """A data skipping index."""
 
-    model_config = ConfigDict(extra="forbid")
     name: str
     expression: str
     type: str
-    arguments: list[str] = []
+    arguments: list[str] = Field(default_factory=list)
     granularity: int = 1
 
 
-class TableProjection(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class TableProjection(Options):
     name: str
     body: str
 
 
-class OlapConfig(BaseModel):
+class OlapConfig(Options):
     """The configuration of a table."""
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
     version: str | None = None
     order_by_fields: list[str] | None = None
     order_by_expression: str | None = None
@@ -58,19 +56,8 @@ class OlapConfig(BaseModel):
     cluster: str | None = None
     settings: dict[str, str] | None = None
     ttl: str | None = None
-    indexes: list[TableIndex] = []
-    projections: list[TableProjection] = []
-
-    def __init__(self, **options: Any) -> None:
-        try:
-            super().__init__(**options)
-        except ValidationError as error:
-            first = error.errors()[0]
-            option = ".".join(str(part) for part in first["loc"])
-            known = ", ".join(type(self).model_fields)
-            raise ModelError(
-                f"OlapConfig: {option}: {first['msg']}", f"the options are {known}"
-            ) from None
+    indexes: list[TableIndex] = Field(default_factory=list)
+    projections: list[TableProjection] = Field(default_factory=list)
 
 
 # Projects write `OlapConfig.TableIndex(…)` as well.

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel
 
+from .options import Options
 from .registry import REGISTRY, ModelError, here, warn
 from .table import LifeCycle, OlapConfig, OlapTable
 
 Row = TypeVar("Row", bound=BaseModel)
 
 
-class MaterializedViewOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-
+class MaterializedViewOptions(Options):
     select_statement: str
     #: The tables that the SELECT reads.
     select_tables: list[Any]
@@ -24,17 +23,6 @@ class MaterializedViewOptions(BaseModel):
     order_by_fields: list[str] | None = None
     life_cycle: LifeCycle | None = None
     database: str | None = None
-
-    def __init__(self, **options: Any) -> None:
-        try:
-            super().__init__(**options)
-        except ValidationError as error:
-            first = error.errors()[0]
-            option = ".".join(str(part) for part in first["loc"])
-            known = ", ".join(type(self).model_fields)
-            raise ModelError(
-                f"MaterializedViewOptions: {option}: {first['msg']}", f"the options are {known}"
-            ) from None
 
 
 class MaterializedView(Generic[Row]):
