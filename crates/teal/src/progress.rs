@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -13,11 +14,18 @@ pub(crate) struct Progress {
     bar: Mutex<Option<ProgressBar>>,
     /// The steps that have ended, for a report afterwards.
     ended: Mutex<Vec<(Step, Duration)>>,
+    /// Rows of the last copy.
+    copied: AtomicU64,
 }
 
 impl Progress {
     pub(crate) fn took(&self, step: Step) -> Duration {
         self.ended.lock().iter().filter(|(ended, _)| *ended == step).map(|(_, took)| *took).sum()
+    }
+
+    /// Rows that the last backfill had to copy.
+    pub(crate) fn rows_copied(&self) -> u64 {
+        self.copied.load(Ordering::Relaxed)
     }
 
     /// Prints a line above the bar.
@@ -29,6 +37,7 @@ impl Progress {
     }
 
     fn copied(&self, rows: u64, of: u64) {
+        self.copied.store(of, Ordering::Relaxed);
         let mut bar = self.bar.lock();
         let bar = bar.get_or_insert_with(|| {
             let style = ProgressStyle::with_template(

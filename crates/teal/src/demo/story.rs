@@ -132,7 +132,7 @@ fn play(common: &Common, args: &Demo, file: &Path) -> Result<Report, Failure> {
         longest_insert: 0.0,
         longest_read: 0.0,
         gate: Gate::new(engine.write_gate().map(teal_client::WriteGate::stats).unwrap_or_default()),
-        rows_per_second: args.rows as f64 / outcome.seconds.backfill.max(1e-9),
+        rows_per_second: outcome.rows_copied as f64 / outcome.seconds.backfill.max(1e-9),
         seconds: outcome.seconds,
         query: Query { sql: question(&blue), before, after: measure(&engine, &outcome.table)? },
         errors: Vec::new(),
@@ -145,6 +145,7 @@ fn play(common: &Common, args: &Demo, file: &Path) -> Result<Report, Failure> {
 struct Outcome {
     /// The name that has the new layout.
     table: QualifiedName,
+    rows_copied: u64,
     rows_in_blue: u64,
     rows_in_green: u64,
     seconds: Seconds,
@@ -198,6 +199,7 @@ fn follow_teal(
     let seconds = |step| progress.took(step).as_secs_f64();
     Ok(Outcome {
         table: migrating.tables_now().1.clone(),
+        rows_copied: progress.rows_copied(),
         rows_in_blue: parity.blue_rows,
         rows_in_green: parity.green_rows,
         seconds: Seconds {
@@ -223,6 +225,7 @@ fn follow_documentation(
     let began = Instant::now();
     session.command(&migration.create_green)?;
     session.command(&migration.create_view)?;
+    let rows_copied = rows(session.as_mut(), &migration.blue)?;
     let copying = Instant::now();
     session.command(&format!("INSERT INTO {} {}", migration.green.sql(), migration.select))?;
     let (apply, backfill) = (began.elapsed(), copying.elapsed());
@@ -233,6 +236,7 @@ fn follow_documentation(
     thread::sleep(Duration::from_secs_f64(args.seconds_after.max(0.0)));
     Ok(Outcome {
         table: migration.green.clone(),
+        rows_copied,
         rows_in_blue: rows(session.as_mut(), &migration.blue)?,
         rows_in_green: rows(session.as_mut(), &migration.green)?,
         seconds: Seconds {
