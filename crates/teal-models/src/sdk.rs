@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::ModelError;
 
-/// The SDKs' sources beside this crate: what a build from a checkout uses.
-const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk");
+/// The SDKs' sources in the checkout that this was built from (`.cargo/config.toml` says where).
+const SOURCES: &str = concat!(env!("TEAL_CHECKOUT"), "/sdk");
 
 pub(crate) fn node() -> OsString {
     std::env::var_os("TEAL_NODE").unwrap_or_else(|| "node".into())
