@@ -7,7 +7,7 @@ use crate::support::Project;
 /// A copy of an example, so that nothing is written into the repository.
 fn example(name: &str) -> Project {
     let project = Project::new(&[]);
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
+    let from = Path::new(env!("TEAL_CHECKOUT")).join("examples").join(name);
     let copied = std::process::Command::new("cp")
         .arg("-a")
         .arg(format!("{}/.", from.display()))

@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::ModelError;
 
-/// The SDKs' sources in the checkout that this was built from (`.cargo/config.toml` says where).
-const SOURCES: &str = concat!(env!("TEAL_CHECKOUT"), "/sdk");
+/// The checkout that this was built from, with the SDKs' sources (`.cargo/config.toml` says where).
+const CHECKOUT: &str = match option_env!("TEAL_CHECKOUT") {
+    Some(checkout) => checkout,
+    None => concat!(env!("CARGO_MANIFEST_DIR"), "/../.."),
+};
 
 pub(crate) fn node() -> OsString {
     std::env::var_os("TEAL_NODE").unwrap_or_else(|| "node".into())
@@ -24,7 +27,7 @@ pub(crate) fn typescript_extractor(project: &Path) -> Result<PathBuf, ModelError
     let sdk = std::env::var_os("TEAL_SDK_TYPESCRIPT")
         .map(PathBuf::from)
         .or_else(installed)
-        .unwrap_or_else(|| Path::new(SOURCES).join("typescript"));
+        .unwrap_or_else(|| Path::new(CHECKOUT).join("sdk/typescript"));
     let extractor = sdk.join("extract.cjs");
     if !extractor.is_file() {
         return Err(ModelError::NoSdk {
@@ -65,7 +68,7 @@ pub(crate) fn python(project: &Path) -> OsString {
 /// What comes first on Python's path, so that `teal` is found where it is not installed:
 /// `TEAL_SDK_PYTHON`, or the sources.
 pub(crate) fn python_path() -> Option<PathBuf> {
-    let sources = Path::new(SOURCES).join("python/src");
+    let sources = Path::new(CHECKOUT).join("sdk/python/src");
     std::env::var_os("TEAL_SDK_PYTHON")
         .map(PathBuf::from)
         .or_else(|| Some(sources).filter(|path| path.is_dir()))
