@@ -240,6 +240,19 @@ fn rows_written_into_green_before_the_fence_are_not_dropped() {
 }
 
 #[test]
+fn a_view_that_someone_else_made_meanwhile_is_not_dropped() {
+    let project = filled_items(ITEMS_V01_REWRITTEN);
+    project.killed_at("prepared", &["apply"]);
+    project
+        .query("CREATE MATERIALIZED VIEW mv_items_to_0_1 TO items_0_1 AS SELECT * FROM items_0_0");
+    project.teal(&["apply"]).failed(3, &["default.mv_items_to_0_1", "did not attach"]);
+    assert_eq!(
+        project.query("SELECT count() FROM system.tables WHERE name = 'mv_items_to_0_1'"),
+        "1"
+    );
+}
+
+#[test]
 fn models_that_change_in_the_middle_of_a_migration_are_refused() {
     let project = filled_items(ITEMS_V01_REWRITTEN);
     project.killed_at("attached", &["apply"]);

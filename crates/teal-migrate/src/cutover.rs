@@ -21,7 +21,7 @@ impl Operator<'_> {
     /// When the migration is in another phase, parity does not hold, or the cut cannot be made.
     pub fn cutover(&self, migrating: &mut Migrating, how: Cutover) -> Result<(), MigrateError> {
         match &migrating.phase {
-            Phase::Verified(_) => (),
+            Phase::Backfilled(_) | Phase::Verified(_) => (),
             Phase::CutOver(_) => return Ok(()),
             other => {
                 return Err(MigrateError::WrongPhase {
@@ -74,9 +74,11 @@ impl Operator<'_> {
         Ok(format!("{} has the new layout; {}", migration.blue, cut.held))
     }
 
-    /// Ends an exchange that a process before did not journal as done: takes note of it if it
-    /// happened, or makes it.
-    pub(crate) fn finish_exchange(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+    /// Settles an exchange that a process before did not journal as done: takes note of it if it
+    /// happened, and takes it back if not. It is not made now, for the proof of parity is of before
+    /// the crash: the crash may have cut an INSERT in two, or the view may have been dropped for the
+    /// exchange, and rows may have been written since.
+    pub(crate) fn settle_exchange(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         let Phase::Verified(state) = &migrating.phase else {
             return Ok(());
         };
@@ -85,13 +87,21 @@ impl Operator<'_> {
         };
         // The data stays where it is; the names change places.
         let happened = self.data_of(&migrating.migration.blue)? == *green_data;
-        if happened {
+        let how = if happened {
             self.record_exchange(migrating)?;
+            "had happened"
         } else {
-            self.exchange(migrating)?;
-        }
-        failpoint::reached("exchange-finished");
-        let what = format!("the exchange of {} was finished", migrating.migration.green);
+            if !self.exists(&migrating.migration.view)? {
+                let create_view = migrating.migration.create_view.clone();
+                // With the gate closed, every INSERT from now on is forwarded as a whole; what was
+                // not forwarded meanwhile is found by the next verification, and copied.
+                self.with_gate_closed(|| Ok(self.command(&create_view)?))?;
+            }
+            self.record(migrating, Event::CutoverUndone)?;
+            "had not happened and was taken back"
+        };
+        failpoint::reached("exchange-settled");
+        let what = format!("the exchange of {} {how}", migrating.migration.green);
         self.observer.update(Update::Healed { what });
         Ok(())
     }

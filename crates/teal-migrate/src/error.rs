@@ -33,6 +33,10 @@ pub enum MigrateError {
         "this target has no write gate, and teal has no other fence yet: only the embedded engine can be migrated"
     )]
     NoFence,
+    #[error(
+        "there is a view {view} already, which this migration did not attach; drop it, and run the command again"
+    )]
+    ViewExists { view: QualifiedName },
     #[error("{green} has {rows} rows that this migration did not bring there; empty it, or abort")]
     GreenNotEmpty { green: QualifiedName, rows: u64 },
     #[error(
@@ -65,6 +69,7 @@ impl MigrateError {
             | Self::FenceTimeout { .. }
             | Self::NoFence
             | Self::GreenNotEmpty { .. }
+            | Self::ViewExists { .. }
             | Self::NoParity { .. }
             | Self::StillUsed { .. }
             | Self::WrongPhase { .. } => true,

@@ -29,7 +29,7 @@ impl Operator<'_> {
         }
         self.step(migrating, Step::Fence, |migrating| {
             self.refuse_running_mutations(migrating)?;
-            self.refuse_rows_in_green(migrating)?;
+            self.refuse_what_is_not_ours(migrating)?;
             self.record(migrating, Event::FenceOpened)?;
             failpoint::reached("fence-opened");
             match self.cut(migrating) {
@@ -110,9 +110,12 @@ impl Operator<'_> {
         Ok(())
     }
 
-    /// From here on, undoing the fence empties green: rows that are there already are not ours to
-    /// drop.
-    fn refuse_rows_in_green(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+    /// From here on, undoing the fence drops the view and empties green: a view or rows that are
+    /// there already are not ours to drop.
+    fn refuse_what_is_not_ours(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        if self.exists(&migrating.migration.view)? {
+            return Err(MigrateError::ViewExists { view: migrating.migration.view.clone() });
+        }
         let green = &migrating.migration.green;
         match self.rows_of(green)? {
             0 => Ok(()),

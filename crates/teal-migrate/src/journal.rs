@@ -50,6 +50,8 @@ pub enum Event {
     Repaired {
         rows: u64,
     },
+    /// An exchange was begun and did not happen; the proof before it is not trusted any more.
+    CutoverUndone,
     /// Blue and green are about to be exchanged; this tells green's data.
     CutoverOpened {
         green_data: String,
@@ -77,6 +79,7 @@ impl Event {
             Self::Verified { .. } => "verified",
             Self::Repaired { .. } => "repaired",
             Self::CutoverOpened { .. } => "cutoverOpened",
+            Self::CutoverUndone => "cutoverUndone",
             Self::CutOver { .. } => "cutOver",
             Self::CleanupOpened => "cleanupOpened",
             Self::Cleaned => "cleaned",

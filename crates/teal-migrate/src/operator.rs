@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use teal_catalog::Catalog;
 use teal_client::{ClientError, GateClosing, Server, Session};
 use teal_plan::Migration;
 use teal_schema::QualifiedName;
@@ -164,14 +165,15 @@ impl<'a> Operator<'a> {
     fn heal(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         match &migrating.phase {
             Phase::Prepared(state) if state.fence_open => self.undo_fence(migrating),
-            // A crash between the end of a publication and this leaves green without merges.
-            Phase::Attached(state) if state.publishing.is_none() && state.snapshot.is_some() => {
+            // A crash during a publication or just after it leaves green without merges.
+            Phase::Attached(state) if state.snapshot.is_some() => {
+                self.finish_publication(migrating)?;
                 self.restore_merges(migrating)
             }
             // The snapshot goes after the entry that says that it is not needed any more.
             Phase::Backfilled(_) => Ok(self.drop_table(&names::snapshot(&migrating.id))?),
             Phase::Verified(state) if state.cutover_open.is_some() => {
-                self.finish_exchange(migrating)
+                self.settle_exchange(migrating)
             }
             Phase::CutOver(state) if state.cleanup_open => self.finish_cleanup(migrating),
             _ => Ok(()),
@@ -209,6 +211,12 @@ impl<'a> Operator<'a> {
 
     pub(crate) fn with_control<T>(&self, work: impl FnOnce(&mut dyn Session) -> T) -> T {
         work(self.control.lock().as_mut())
+    }
+
+    /// Whether there is a table or view of this name.
+    pub(crate) fn exists(&self, name: &QualifiedName) -> Result<bool, MigrateError> {
+        let catalog = self.with_control(|session| Catalog::read(session, &[&name.database]))?;
+        Ok(catalog.table(name).is_some())
     }
 
     pub(crate) fn drop_table(&self, name: &QualifiedName) -> Result<(), ClientError> {

@@ -222,6 +222,9 @@ impl Migrating {
             (P::Verified(verified), E::CutoverOpened { green_data }) => {
                 P::Verified(Verified { cutover_open: Some(green_data), ..verified })
             }
+            (P::Verified(verified), E::CutoverUndone) => {
+                P::Backfilled(Backfilled { rows: verified.parity.blue_rows })
+            }
             (P::Verified(_), E::CutOver { cutover, forwards_back, blue_rows }) => {
                 P::CutOver(CutOver { cutover, forwards_back, blue_rows, cleanup_open: false })
             }

@@ -79,6 +79,7 @@ impl Operator<'_> {
                 self.record(migrating, Event::Backfilled { rows: attached.rows })?;
                 return Ok(((), format!("{} rows shared with blue by hard links", attached.rows)));
             };
+            // One may have failed in this very process; the staging tables are made anew below.
             self.finish_publication(migrating)?;
             let table = names::snapshot(&migrating.id);
             let parts = self.with_control(|session| active_parts(session, &table))?;

@@ -67,7 +67,7 @@ impl Worker<'_> {
 
 impl Operator<'_> {
     /// Ends a publication that a process before did not journal as done.
-    pub(super) fn finish_publication(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+    pub(crate) fn finish_publication(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         let Phase::Attached(attached) = &migrating.phase else {
             return Ok(());
         };
