@@ -165,6 +165,27 @@ fn a_cutover_before_the_copy_is_refused() {
 }
 
 #[test]
+fn rows_that_expire_meanwhile_do_not_stop_or_double_the_copy() {
+    // A part whose TTL is over is merged by itself, which must not happen to the parts that a
+    // publication is about to find again.
+    let ttl = "settings: { merge_with_ttl_timeout: \"0\" }, ttl: \"at + INTERVAL 1 SECOND DELETE WHERE id >= 1000000\", partitionBy:";
+    let project = Project::new(&[("app/tables/items.ts", ITEMS_V00)]);
+    project.must(&["apply"]);
+    project.query(&insert_items(0, 30_000));
+    project.query(&insert_items(1_000_000, 30_000));
+    project.write("app/tables/items_v01.ts", &ITEMS_V01_REWRITTEN.replace("partitionBy:", ttl));
+    project.write("app/views/migrate.ts", MIGRATE_ITEMS);
+    project.killed_at("chunk-attached=1*off->return", &["apply", "--chunk-rows", "10000"]);
+    // Green's merges stay stopped until the publication is ended, expired rows or not.
+    project.query("SELECT sleep(3)");
+    let run = project.teal(&["apply", "--chunk-rows", "10000"]);
+    assert!(!run.stderr.contains("neither in green nor in"), "{}", run.said());
+    let doubled = "SELECT count() FROM (SELECT id FROM items_0_1 GROUP BY id HAVING count() > 1)";
+    assert_eq!(project.query(doubled), "0", "{}", run.said());
+    assert_eq!(project.query("SELECT count() FROM items_0_1 WHERE id < 1000000"), "30000");
+}
+
+#[test]
 fn an_empty_table_is_migrated_too() {
     let project = Project::new(&[
         ("app/tables/items.ts", ITEMS_V00),

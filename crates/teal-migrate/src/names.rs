@@ -3,11 +3,6 @@ use teal_schema::QualifiedName;
 /// The database on the target that holds the journal and everything teal makes for itself.
 pub(crate) const TEAL_DATABASE: &str = "_teal";
 
-/// The storage setting that stops merges of a table when it is 1: no two parts are small enough to
-/// be merged. Unlike `SYSTEM STOP MERGES` it survives a restart (seen on 26.7), so the parts of a
-/// table can be found again by name after a crash.
-pub(crate) const MERGE_LIMIT: &str = "max_bytes_to_merge_at_max_space_in_pool";
-
 /// The hard-link clone of blue that the backfill reads.
 pub(crate) fn snapshot(migration: &str) -> QualifiedName {
     own(migration, "snapshot")

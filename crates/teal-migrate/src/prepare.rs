@@ -1,8 +1,13 @@
 use teal_catalog::{Catalog, active_parts};
+use teal_plan::MERGE_STOPS;
 
-use crate::names::MERGE_LIMIT;
 use crate::state::{Migrating, Started};
 use crate::{Event, MigrateError, Operator, Step, failpoint, names};
+
+/// The settings of a table whose parts nobody merges.
+pub(crate) fn merges_stopped() -> String {
+    MERGE_STOPS.map(|(name, value)| format!("{name} = {value}")).join(", ")
+}
 
 impl Operator<'_> {
     /// Creates green.
@@ -45,8 +50,9 @@ impl Operator<'_> {
         self.drop_table(own)?;
         self.command(&format!("CREATE TABLE {} AS {}", own.sql(), like.sql()))?;
         self.command(&format!(
-            "ALTER TABLE {} MODIFY SETTING {MERGE_LIMIT} = 1, assign_part_uuids = 1",
-            own.sql()
+            "ALTER TABLE {} MODIFY SETTING {}, assign_part_uuids = 1",
+            own.sql(),
+            merges_stopped()
         ))?;
         Ok(())
     }

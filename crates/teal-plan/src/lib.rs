@@ -8,6 +8,6 @@ mod plan;
 mod planner;
 
 pub use history::{History, PastMigration, Standing};
-pub use migration::{CopyColumn, CopyStrategy, Cutover, Migration};
+pub use migration::{CopyColumn, CopyStrategy, Cutover, MERGE_STOPS, Migration};
 pub use plan::{Conflict, Operation, Plan};
 pub use planner::{PlanError, PlanOptions, make_plan};

@@ -1,9 +1,19 @@
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use teal_catalog::{CatalogTable, QueryTree, Shadow};
 use teal_client::ClientError;
 use teal_schema::{QualifiedName, Table, View, create_table, create_view};
+
+/// The storage settings, with their values, that stop the merges of a table. Unlike `SYSTEM STOP
+/// MERGES` they survive a restart, so the parts of a table can be found again after a crash. With
+/// the first alone, no two parts are small enough to be merged, but a part is still merged by
+/// itself when its TTL is over (both seen on 26.7).
+pub const MERGE_STOPS: [(&str, &str); 2] = [
+    ("max_bytes_to_merge_at_max_space_in_pool", "1"),
+    ("max_number_of_merges_with_ttl_in_pool", "0"),
+];
 
 /// A blue/green migration: all that it takes to carry it out, fixed when it is planned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,9 +43,9 @@ pub struct Migration {
     pub green_partition_key: String,
     /// Green's engine folds rows in merges, so that parity is that of the folded rows.
     pub green_folds: bool,
-    /// Green's own `max_bytes_to_merge_at_max_space_in_pool`, where its declaration sets it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub green_merge_limit: Option<String>,
+    /// Those of [`MERGE_STOPS`] that green's declaration sets, with its values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub green_merge_settings: BTreeMap<String, String>,
     pub cutover: Cutover,
     /// Rows and bytes on disk of blue when the plan was made.
     pub rows: u64,
@@ -177,11 +187,12 @@ impl Declared<'_> {
             reason,
             green_partition_key: green.partition_key.clone(),
             green_folds: folds,
-            green_merge_limit: self
-                .green
-                .settings
-                .get("max_bytes_to_merge_at_max_space_in_pool")
-                .cloned(),
+            green_merge_settings: MERGE_STOPS
+                .iter()
+                .filter_map(|(name, _)| {
+                    Some(((*name).to_owned(), self.green.settings.get(*name)?.clone()))
+                })
+                .collect(),
             cutover: self.cutover,
             rows: blue.rows,
             bytes: blue.bytes,

@@ -1,6 +1,6 @@
 //! How a chunk gets from a staging table into green: as a whole, once, whatever crashes.
 //!
-//! 1. Merges on green are stopped, by a setting that survives a crash.
+//! 1. Merges on green are stopped, by settings that survive a crash.
 //! 2. The journal gets the uuids of the staging table's parts (`Publishing`).
 //! 3. `ATTACH PARTITION ALL FROM` the staging table: the parts keep their uuids.
 //! 4. The journal gets `Published`.
@@ -14,12 +14,13 @@
 use std::collections::BTreeSet;
 
 use teal_catalog::active_parts;
+use teal_plan::MERGE_STOPS;
 use teal_schema::quote_string;
 
 use super::Shared;
 use super::chunk::Chunk;
 use super::worker::Worker;
-use crate::names::MERGE_LIMIT;
+use crate::prepare::merges_stopped;
 use crate::state::{Migrating, Phase, Publication};
 use crate::{Event, MigrateError, Operator, Update, failpoint, names};
 
@@ -114,16 +115,19 @@ impl Operator<'_> {
 
     fn stop_merges(&self, migrating: &Migrating) -> Result<(), MigrateError> {
         let green = migrating.migration.green.sql();
-        Ok(self.command(&format!("ALTER TABLE {green} MODIFY SETTING {MERGE_LIMIT} = 1"))?)
+        Ok(self.command(&format!("ALTER TABLE {green} MODIFY SETTING {}", merges_stopped()))?)
     }
 
-    /// Gives green the merge limit back that its declaration says.
+    /// Gives green the merge settings back that its declaration says.
     pub(crate) fn restore_merges(&self, migrating: &Migrating) -> Result<(), MigrateError> {
         let green = migrating.migration.green.sql();
-        let sql = match &migrating.migration.green_merge_limit {
-            Some(limit) => format!("ALTER TABLE {green} MODIFY SETTING {MERGE_LIMIT} = {limit}"),
-            None => format!("ALTER TABLE {green} RESET SETTING {MERGE_LIMIT}"),
-        };
-        Ok(self.command(&sql)?)
+        let declared = &migrating.migration.green_merge_settings;
+        for (name, _) in MERGE_STOPS {
+            self.command(&match declared.get(name) {
+                Some(value) => format!("ALTER TABLE {green} MODIFY SETTING {name} = {value}"),
+                None => format!("ALTER TABLE {green} RESET SETTING {name}"),
+            })?;
+        }
+        Ok(())
     }
 }
