@@ -25,7 +25,7 @@ TEST_THREADS ?= $(shell n=$$(nproc); echo $$((n > 8 ? 8 : n)))
 NEXTEST := $(shell PATH="$(PATH)" command -v cargo-nextest)
 
 .PHONY: help demo test test-rust test-doc test-typescript test-python lint lint-rust \
-	lint-typescript lint-python fmt bench docs setup system release engine typescript python components clean
+	lint-typescript lint-python fmt bench docs setup system release engine typescript python test-servers components clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,7 +51,7 @@ docs: system ## build the crates' documentation
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	@echo "$(CARGO_TARGET_DIR)/doc/teal_migrate/index.html"
 
-setup: system typescript python engine ## install and fetch all that the tests need
+setup: system typescript python test-servers engine ## install and fetch all that the tests need
 
 clean: ## remove what was built; what was fetched stays
 	rm -rf "$(CARGO_TARGET_DIR)" "$(VENV)" $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/dist
@@ -60,6 +60,9 @@ clean: ## remove what was built; what was fetched stays
 
 system:
 	@tools/setup/system
+
+test-servers: system
+	@tools/setup/test-servers "$(CACHE)/test-servers"
 
 components: system
 	@tools/setup/components
@@ -105,6 +108,8 @@ test-python: python
 lint-python: python
 	if grep -q '^\[tool\.ruff' $(PYTHON)/pyproject.toml; then \
 	  $(VENV)/bin/ruff check $(PYTHON) && $(VENV)/bin/ruff format --check $(PYTHON); fi
+	$(VENV)/bin/ruff check --config $(PYTHON)/pyproject.toml tests/servers
+	$(VENV)/bin/ruff format --config $(PYTHON)/pyproject.toml --check tests/servers
 	if grep -q '^\[tool\.mypy' $(PYTHON)/pyproject.toml; then \
 	  cd $(PYTHON) && $(VENV)/bin/python -m mypy; fi
 

@@ -1,4 +1,5 @@
-//! End-to-end tests: the program itself, on the embedded engine, one process per command.
+//! End-to-end tests: the program itself, one process per command, on the embedded engine and against
+//! servers.
 
 // What a test did not expect may end it.
 #![allow(clippy::unwrap_used)]
@@ -6,5 +7,7 @@
 mod bad_input;
 mod examples;
 mod kill;
+mod server;
+mod servers;
 mod story;
 mod support;

@@ -98,7 +98,7 @@ impl Project {
 }
 
 impl Run {
-    fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         use std::os::unix::process::ExitStatusExt as _;
         Self {
             code: output.status.code(),

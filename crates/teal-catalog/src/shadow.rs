@@ -8,8 +8,12 @@ use teal_schema::{
 
 use crate::{Catalog, QueryTree, QueryTreeError};
 
-/// Every shadow database's name starts so.
+/// Every shadow database's name starts so; then come the time of its making, in the server's seconds,
+/// and the process that made it.
 const PREFIX: &str = "_teal_shadow_";
+
+/// No plan takes as long, so that what is older was left by a process that has ended.
+const LONGEST_LIFE_SECONDS: u32 = 3600;
 
 /// The desired tables and views, created empty in scratch databases and read back, so that they
 /// are in the server's own words and the server has checked them. Dropped with the value; what a
@@ -49,9 +53,7 @@ impl Shadow {
         database: &str,
     ) -> Result<Self, ShadowError> {
         let mut session = server.session(&[])?;
-        if server.is_exclusive() {
-            drop_leftovers(session.as_mut())?;
-        }
+        let now = drop_leftovers(server, session.as_mut())?;
         let mut databases = vec![database.to_owned()];
         let named = schema
             .tables
@@ -63,7 +65,7 @@ impl Shadow {
                 databases.push(name.clone());
             }
         }
-        let prefix = format!("{PREFIX}{}_", std::process::id());
+        let prefix = format!("{PREFIX}{now}_{}_", std::process::id());
         let tables = schema.tables.iter().map(|table| table.qualified(database)).collect();
         let mut shadow = Self { session, prefix, database: database.to_owned(), databases, tables };
         for name in shadow.databases.clone() {
@@ -209,16 +211,26 @@ impl Drop for Shadow {
     }
 }
 
-fn drop_leftovers(session: &mut dyn Session) -> Result<(), ClientError> {
+/// Drops what ended processes have left; gives the server's time.
+fn drop_leftovers(server: &dyn Server, session: &mut dyn Session) -> Result<u32, ClientError> {
+    #[derive(serde::Deserialize)]
+    struct Now {
+        seconds: u32,
+    }
     #[derive(serde::Deserialize)]
     struct Row {
         name: String,
     }
+    let now = session.row::<Now>("SELECT toUnixTimestamp(now()) AS seconds")?.seconds;
     let rows = session.rows::<Row>(&format!(
         "SELECT name FROM system.databases WHERE startsWith(name, '{PREFIX}')"
     ))?;
-    for row in rows {
-        session.command(&format!("DROP DATABASE IF EXISTS {} SYNC", quote_ident(&row.name)))?;
+    for Row { name } in rows {
+        let made = name.strip_prefix(PREFIX).and_then(|rest| rest.split('_').next()?.parse().ok());
+        let age = now.saturating_sub(made.unwrap_or(0));
+        if server.is_exclusive() || age > LONGEST_LIFE_SECONDS {
+            session.command(&format!("DROP DATABASE IF EXISTS {} SYNC", quote_ident(&name)))?;
+        }
     }
-    Ok(())
+    Ok(now)
 }

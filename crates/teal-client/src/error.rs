@@ -24,6 +24,33 @@ pub enum ClientError {
 
     #[error("the engine gave no answer and no error for: {statement}")]
     Silence { statement: String },
+
+    #[error("cannot reach {address}: {reason}")]
+    Unreachable {
+        address: String,
+        reason: String,
+        /// Nothing listened: no statement was sent.
+        refused: bool,
+    },
+
+    #[error("what answers at {address} is no ClickHouse (HTTP status {status}); it said: {said}")]
+    NotClickHouse { address: String, status: u16, said: String },
+
+    #[error(
+        "the connection to {address} broke after {received} bytes of the answer to: {statement}\n  {reason}"
+    )]
+    Cut { address: String, statement: String, received: u64, reason: String },
+
+    #[error("{address} was silent for {seconds} s; gave up waiting for the answer to: {statement}")]
+    Silent { address: String, statement: String, seconds: u64 },
+
+    #[error(
+        "{address} is ClickHouse {version}; teal needs {oldest} or newer. This one lacks: {lacks}"
+    )]
+    TooOld { address: String, version: String, oldest: String, lacks: String },
+
+    #[error("{path}: {reason}; a PEM file is expected")]
+    Pem { path: PathBuf, reason: String },
 }
 
 impl ClientError {

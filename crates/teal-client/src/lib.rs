@@ -1,15 +1,17 @@
 //! Talks to ClickHouse. One pair of traits, [`Server`] and [`Session`], stands for every kind of
-//! target; [`EmbeddedEngine`] is ClickHouse as a library in this process.
+//! target: [`EmbeddedEngine`] is ClickHouse as a library in this process, [`HttpServer`] a server.
 
 mod embedded;
 mod error;
 mod gate;
+mod http;
 mod running;
 mod session;
 
 pub use embedded::{EmbeddedEngine, EngineOptions};
 pub use error::ClientError;
 pub use gate::{GateClosing, GateStats, GateTimeout, WriteGate, WritePass};
+pub use http::{Address, AddressError, HttpOptions, HttpServer};
 pub use running::RunningStatement;
 pub use session::{
     Answer, Format, InsertStream, Server, Session, Settings, TEAL_LOG_COMMENT, read_rows,

@@ -19,6 +19,13 @@ pub trait Server: Send + Sync {
     /// When the server cannot be reached or refuses a setting.
     fn session(&self, settings: Settings<'_>) -> Result<Box<dyn Session>, ClientError>;
 
+    /// Opens a session for the users' statements: its writes pass the write gate, and none of its
+    /// settings is teal's.
+    ///
+    /// # Errors
+    /// As [`session`](Self::session).
+    fn user_session(&self, settings: Settings<'_>) -> Result<Box<dyn Session>, ClientError>;
+
     /// The gate that all INSERTs of the users pass, where every statement goes through teal.
     fn write_gate(&self) -> Option<&WriteGate>;
 

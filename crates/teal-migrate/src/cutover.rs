@@ -63,11 +63,11 @@ impl Operator<'_> {
                 self.command(&format!("DROP TABLE IF EXISTS {}", migration.view.sql()))?;
                 failpoint::reached("view-dropped");
             }
-            Ok(self.command(&format!(
+            self.command(&format!(
                 "EXCHANGE TABLES {} AND {}",
                 migration.blue.sql(),
                 migration.green.sql()
-            ))?)
+            ))
         })?;
         failpoint::reached("exchanged");
         self.record_exchange(migrating)?;
@@ -95,7 +95,7 @@ impl Operator<'_> {
                 let create_view = migrating.migration.create_view.clone();
                 // With the gate closed, every INSERT from now on is forwarded as a whole; what was
                 // not forwarded meanwhile is found by the next verification, and copied.
-                self.with_gate_closed(|| Ok(self.command(&create_view)?))?;
+                self.with_gate_closed(|| self.command(&create_view))?;
             }
             self.record(migrating, Event::CutoverUndone)?;
             "had not happened and was taken back"

@@ -100,7 +100,7 @@ impl Operator<'_> {
         self.with_gate_closed(|| {
             self.command(&format!("DROP TABLE IF EXISTS {}", migration.view.sql()))?;
             failpoint::reached("undo-view-dropped");
-            Ok(self.command(&format!("TRUNCATE TABLE {}", migration.green.sql()))?)
+            self.command(&format!("TRUNCATE TABLE {}", migration.green.sql()))
         })?;
         self.drop_table(&names::snapshot(&migrating.id))?;
         failpoint::reached("undo-snapshot-dropped");

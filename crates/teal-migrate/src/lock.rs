@@ -7,8 +7,16 @@
 //! The interleaving to fear: A lists generation 5, released. B takes 6, works, releases it. C takes
 //! 7 and drops 5 and 6. A now creates 6, which works. So A looks again after its `CREATE`: 7 is
 //! higher, A drops its 6 and is told that the lock is held.
+//!
+//! On a server the owner's death cannot be seen, so there a lock is a lease: its owner renews it, and
+//! who finds it run out takes the next generation. An owner that could not renew in time (a
+//! suspended laptop, a cut network) finds that out before its next write, by [`Lock::check`], from
+//! its own clock: it gives up earlier than another may begin.
 
-use std::sync::OnceLock;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -22,25 +30,45 @@ pub enum LockError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(
-        "another teal works on this target: {holder}. Wait for its end, or end it and drop the table {lock}"
+        "another teal works on this target: {holder}. Wait for its end; a lock whose owner was killed is free after a minute ({lock})"
     )]
     Held { holder: String, lock: QualifiedName },
+    #[error(
+        "the lock {lock} could not be renewed for {} s, so another teal may have begun to work here; this one stops. Run the command again",
+        .silent.as_secs()
+    )]
+    Lost { lock: QualifiedName, silent: Duration },
     #[error("cannot write the lock: {0}")]
     Unwritable(#[from] serde_json::Error),
 }
 
 impl LockError {
     pub fn is_held(&self) -> bool {
-        matches!(self, Self::Held { .. })
+        matches!(self, Self::Held { .. } | Self::Lost { .. })
     }
 }
 
+/// After half of a lease without renewal its owner stops. What it had sent just before may still run
+/// for the other half.
+const GIVE_UP: u32 = 2;
+
+/// How often a lease is renewed in its time.
+const RENEWALS: u32 = 12;
+
 /// Leave to work on a target. Released when dropped.
 pub struct Lock {
+    held: Arc<Held>,
+    /// Where the lock is a lease. The thread ends when the sender is dropped.
+    renewing: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+struct Held {
     /// Behind a mutex only so that who holds the lock can be shared between threads.
     session: Mutex<Box<dyn Session>>,
     generation: u64,
     owner: Owner,
+    lease: Duration,
+    renewed: Mutex<Instant>,
 }
 
 /// Who holds a lock; the comment of its table.
@@ -51,26 +79,34 @@ struct Owner {
     /// Tells this process from any other, also from a later one of the same pid.
     process: String,
     released: bool,
+    /// By the server's clock, in milliseconds; nothing where the owner's death can be seen.
+    #[serde(default)]
+    until: Option<u64>,
 }
 
 impl Lock {
+    /// `lease` is the time after which the lock of a server is free, when its owner does not renew it.
+    ///
     /// # Errors
     /// When someone else holds it, or the server refuses.
-    pub fn take(server: &dyn Server) -> Result<Self, LockError> {
+    pub fn take(server: &dyn Server, lease: Duration) -> Result<Self, LockError> {
         let mut session = server.session(&[])?;
         session
             .command(&format!("CREATE DATABASE IF NOT EXISTS {}", quote_ident(TEAL_DATABASE)))?;
+        let now = server_time(session.as_mut())?;
         let before = list(session.as_mut())?;
         let generation = match before.last() {
             Some((generation, owner)) => {
-                if !owner.released && !is_dead(server, owner) {
+                if !owner.released && !is_dead(server, owner, now) {
                     return Err(held(*generation, owner));
                 }
                 generation + 1
             }
             None => 1,
         };
-        let owner = Owner::this_process();
+        let renewed = Instant::now();
+        let is_lease = !server.is_exclusive();
+        let owner = Owner { until: is_lease.then(|| end_of(lease, now)), ..Owner::this_process() };
         let created = session.command(&format!(
             "CREATE TABLE {} (nothing UInt8) ENGINE = Memory COMMENT {}",
             table(generation).sql(),
@@ -92,22 +128,90 @@ impl Lock {
         for (older, _) in after.iter().filter(|(other, _)| *other < generation) {
             session.command(&format!("DROP TABLE IF EXISTS {}", table(*older).sql()))?;
         }
-        Ok(Self { session: Mutex::new(session), generation, owner })
+        let renewed = Mutex::new(renewed);
+        let held =
+            Arc::new(Held { session: Mutex::new(session), generation, owner, lease, renewed });
+        let renewing = is_lease.then(|| {
+            let (stop, stopped) = channel();
+            let held = Arc::clone(&held);
+            let thread = std::thread::spawn(move || {
+                while stopped.recv_timeout(lease / RENEWALS) == Err(RecvTimeoutError::Timeout) {
+                    // One that fails is followed by another; `check` counts the time.
+                    if held.renew().is_ok_and(|is_ours| !is_ours) {
+                        break;
+                    }
+                }
+            });
+            (stop, thread)
+        });
+        Ok(Self { held, renewing })
+    }
+
+    /// Whether the lock is still held. To be asked before every write.
+    ///
+    /// # Errors
+    /// When it could not be renewed for so long that another may take it.
+    pub fn check(&self) -> Result<(), LockError> {
+        let silent = self.held.renewed.lock().elapsed();
+        match self.renewing.is_some() && silent > self.held.lease / GIVE_UP {
+            true => Err(LockError::Lost { lock: table(self.held.generation), silent }),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Held {
+    /// Says whether the lock is still ours.
+    fn renew(&self) -> Result<bool, LockError> {
+        let began = Instant::now();
+        let mut session = self.session.lock();
+        let now = server_time(session.as_mut())?;
+        let highest = list(session.as_mut())?.last().map(|(generation, _)| *generation);
+        if highest != Some(self.generation) {
+            return Ok(false);
+        }
+        let owner = Owner { until: Some(end_of(self.lease, now)), ..self.owner.clone() };
+        mark(session.as_mut(), self.generation, &owner)?;
+        *self.renewed.lock() = began;
+        Ok(true)
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        self.owner.released = true;
-        if let Ok(comment) = serde_json::to_string(&self.owner) {
-            // Should this fail, the next one finds a lock whose owner has ended.
-            let _ = self.session.get_mut().command(&format!(
-                "ALTER TABLE {} MODIFY COMMENT {}",
-                table(self.generation).sql(),
-                quote_string(&comment)
-            ));
+        if let Some((stop, thread)) = self.renewing.take() {
+            drop(stop);
+            // A panic there has been said already.
+            let _ = thread.join();
         }
+        let owner = Owner { released: true, ..self.held.owner.clone() };
+        // Should this fail, the next one finds a lock whose owner has ended.
+        let _ = mark(self.held.session.lock().as_mut(), self.held.generation, &owner);
     }
+}
+
+/// Writes the owner to the lock's table, if it is there.
+fn mark(session: &mut dyn Session, generation: u64, owner: &Owner) -> Result<(), LockError> {
+    session.command(&format!(
+        "ALTER TABLE {} MODIFY COMMENT {}",
+        table(generation).sql(),
+        quote_string(&serde_json::to_string(owner)?)
+    ))?;
+    Ok(())
+}
+
+/// In milliseconds.
+fn server_time(session: &mut dyn Session) -> Result<u64, ClientError> {
+    #[derive(Deserialize)]
+    struct Row {
+        now: u64,
+    }
+    let row: Row = session.row("SELECT toUInt64(toUnixTimestamp64Milli(now64(3))) AS now")?;
+    Ok(row.now)
+}
+
+fn end_of(lease: Duration, now: u64) -> u64 {
+    now.saturating_add(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX))
 }
 
 impl Owner {
@@ -115,13 +219,17 @@ impl Owner {
         static PROCESS: OnceLock<String> = OnceLock::new();
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let process = PROCESS.get_or_init(|| uuid::Uuid::new_v4().to_string()).clone();
-        Self { host, pid: std::process::id(), process, released: false }
+        Self { host, pid: std::process::id(), process, released: false, until: None }
     }
 }
 
 /// Where only one process can have the server's data open, the owner of any other lock has ended.
-fn is_dead(server: &dyn Server, owner: &Owner) -> bool {
-    server.is_exclusive() && owner.process != Owner::this_process().process
+/// Elsewhere it counts as ended when its lease has run out.
+fn is_dead(server: &dyn Server, owner: &Owner, now: u64) -> bool {
+    match owner.until {
+        Some(until) => until < now,
+        None => server.is_exclusive() && owner.process != Owner::this_process().process,
+    }
 }
 
 fn table(generation: u64) -> QualifiedName {

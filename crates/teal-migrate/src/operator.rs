@@ -22,7 +22,7 @@ pub struct Operator<'a> {
     pub(crate) journal: Journal,
     control: Mutex<Box<dyn Session>>,
     has_async_inserts: bool,
-    _lock: Lock,
+    lock: Lock,
 }
 
 #[derive(Debug, Clone)]
@@ -32,6 +32,8 @@ pub struct OperatorOptions {
     pub gate_patience: Duration,
     /// How long cuts are tried before the command gives up.
     pub fence_timeout: Duration,
+    /// On a server: after this time the lock of a teal that was killed is free.
+    pub lease: Duration,
     pub backfill: BackfillOptions,
 }
 
@@ -40,6 +42,7 @@ impl Default for OperatorOptions {
         Self {
             gate_patience: Duration::from_secs(2),
             fence_timeout: Duration::from_secs(60),
+            lease: Duration::from_secs(60),
             backfill: BackfillOptions::default(),
         }
     }
@@ -89,13 +92,13 @@ impl<'a> Operator<'a> {
         observer: &'a dyn Observer,
     ) -> Result<Self, MigrateError> {
         // The lock first: nothing is read that another could be changing.
-        let lock = Lock::take(server)?;
+        let lock = Lock::take(server, options.lease)?;
         let journal = Journal::open(server)?;
         let mut control = server.session(&[])?;
         let has_async_inserts = has_async_inserts(control.as_mut())?;
         let control = Mutex::new(control);
         let operator =
-            Self { server, observer, options, journal, control, has_async_inserts, _lock: lock };
+            Self { server, observer, options, journal, control, has_async_inserts, lock };
         for mut migrating in operator.migrations()? {
             operator.heal(&mut migrating)?;
         }
@@ -201,12 +204,14 @@ impl<'a> Operator<'a> {
         migrating: &mut Migrating,
         event: Event,
     ) -> Result<(), MigrateError> {
+        self.lock.check()?;
         Ok(migrating.record(&self.journal, event)?)
     }
 
-    /// Runs one statement of the control session.
-    pub(crate) fn command(&self, sql: &str) -> Result<(), ClientError> {
-        self.control.lock().command(sql).map(drop)
+    /// Runs one statement of the control session, while the lock is held.
+    pub(crate) fn command(&self, sql: &str) -> Result<(), MigrateError> {
+        self.lock.check()?;
+        Ok(self.control.lock().command(sql).map(drop)?)
     }
 
     pub(crate) fn with_control<T>(&self, work: impl FnOnce(&mut dyn Session) -> T) -> T {
@@ -219,7 +224,7 @@ impl<'a> Operator<'a> {
         Ok(catalog.table(name).is_some())
     }
 
-    pub(crate) fn drop_table(&self, name: &QualifiedName) -> Result<(), ClientError> {
+    pub(crate) fn drop_table(&self, name: &QualifiedName) -> Result<(), MigrateError> {
         self.command(&format!("DROP TABLE IF EXISTS {} SYNC", name.sql()))
     }
 

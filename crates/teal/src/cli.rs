@@ -35,6 +35,11 @@ pub(crate) struct Common {
         default_value = "default"
     )]
     pub(crate) target: String,
+    /// A server, in place of the target in teal.toml: http(s)://user@host:port or
+    /// clickhouse://user@host/database. Rather than in the address, give the password in
+    /// teal.toml as "${NAME}"
+    #[arg(long, global = true, value_name = "URL", env = "TEAL_URL", hide_env_values = true)]
+    pub(crate) url: Option<String>,
     /// The embedded engine's data directory, in place of the target's `path`
     #[arg(long, global = true, value_name = "DIR", env = "TEAL_DATA")]
     pub(crate) data: Option<PathBuf>,

@@ -1,7 +1,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use secrecy::SecretString;
 use serde::Deserialize;
+use teal_client::{Address, HttpOptions};
 use teal_plan::Cutover;
 
 use crate::failure::Failure;
@@ -42,6 +45,27 @@ pub(crate) enum Target {
         #[serde(default)]
         config: Option<PathBuf>,
     },
+    Server(Server),
+}
+
+/// A server reached by HTTP. `${NAME}` in a text is taken from the environment.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Server {
+    url: String,
+    user: Option<String>,
+    password: Option<String>,
+    /// A JWT, in place of user and password.
+    token: Option<String>,
+    database: Option<String>,
+    /// PEM files, relative to the project.
+    ca: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    /// Seconds.
+    connect_timeout: Option<u64>,
+    read_timeout: Option<u64>,
+    compress: Option<bool>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -56,6 +80,70 @@ pub(crate) struct Migrate {
 
 fn default_database() -> String {
     "default".to_owned()
+}
+
+impl Server {
+    pub(crate) fn at(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            user: None,
+            password: None,
+            token: None,
+            database: None,
+            ca: None,
+            certificate: None,
+            key: None,
+            connect_timeout: None,
+            read_timeout: None,
+            compress: None,
+        }
+    }
+
+    /// How to reach it. Secrets are filled in here, and are in no message.
+    pub(crate) fn options(&self, project: &Path) -> Result<HttpOptions, Failure> {
+        let filled = |text: &Option<String>| text.as_deref().map(from_environment).transpose();
+        let mut address = Address::parse(&from_environment(&self.url)?)
+            .map_err(|error| Failure::usage(format!("the target's url: {error}")))?;
+        address.user = filled(&self.user)?.or(address.user);
+        address.password = filled(&self.password)?.map(SecretString::from).or(address.password);
+        address.token = filled(&self.token)?.map(SecretString::from);
+        if let Some(database) = filled(&self.database)? {
+            address.database = database;
+        }
+        let file = |path: &Option<PathBuf>| path.as_ref().map(|path| project.join(path));
+        let defaults = HttpOptions::new(address);
+        let seconds = |value: Option<u64>, default| value.map_or(default, Duration::from_secs);
+        Ok(HttpOptions {
+            ca: file(&self.ca),
+            certificate: file(&self.certificate),
+            key: file(&self.key),
+            connect_timeout: seconds(self.connect_timeout, defaults.connect_timeout),
+            read_timeout: seconds(self.read_timeout, defaults.read_timeout),
+            compress: self.compress,
+            ..defaults
+        })
+    }
+}
+
+/// `text` with every `${NAME}` replaced by the variable of that name.
+fn from_environment(text: &str) -> Result<String, Failure> {
+    let mut filled = String::new();
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once("${") {
+        let Some((name, after)) = behind.split_once('}') else {
+            break;
+        };
+        let value = std::env::var(name).map_err(|_| {
+            Failure::usage(format!(
+                "teal.toml takes ${{{name}}} from the environment, which has no {name}; set it, and run the command again"
+            ))
+        })?;
+        filled.push_str(before);
+        filled.push_str(&value);
+        rest = after;
+    }
+    filled.push_str(rest);
+    Ok(filled)
 }
 
 impl Config {

@@ -1,64 +1,85 @@
 use std::path::Path;
 use std::time::Duration;
 
-use teal_client::{EmbeddedEngine, EngineOptions};
+use teal_client::{EmbeddedEngine, EngineOptions, HttpOptions, HttpServer};
 use teal_migrate::OperatorOptions;
 use teal_models::LoadOptions;
 use teal_plan::{Cutover, PlanOptions};
 
 use crate::cli::{Common, Migrate};
-use crate::config::{Config, Target};
+use crate::config::{Config, Server, Target};
 use crate::failure::Failure;
 
 /// A project and the target that a command is about.
 pub(crate) struct Project {
     pub(crate) config: Config,
-    pub(crate) engine: EngineOptions,
+    target: Opening,
     pub(crate) plan: PlanOptions,
     pub(crate) load: LoadOptions,
+}
+
+/// How the target is opened.
+enum Opening {
+    Embedded(EngineOptions),
+    Server(Box<HttpOptions>),
 }
 
 impl Project {
     /// Reads the configuration; flags come before it.
     pub(crate) fn read(common: &Common) -> Result<Self, Failure> {
-        let config = Config::read(&common.project)?;
-        let Target::Embedded { path, database, config: engine_config } =
-            config.target(&common.target)?;
-        let engine = EngineOptions {
-            library: teal_fetch::engine_library()?,
-            data: common.data.clone().unwrap_or_else(|| common.project.join(path)),
-            config_file: common
-                .engine_config
-                .clone()
-                .or_else(|| engine_config.as_ref().map(|file| common.project.join(file))),
+        let project = &common.project;
+        let config = match common.url {
+            // What is asked of a server by its address needs no project.
+            Some(_) if !project.join(Config::FILE).exists() => Config::default(),
+            _ => Config::read(project)?,
+        };
+        let (database, target) = match (&common.url, config.target(&common.target)) {
+            (Some(url), _) => of_server(&Server::at(url), project)?,
+            (None, Ok(Target::Server(server))) => of_server(server, project)?,
+            (None, Ok(Target::Embedded { path, database, config })) => {
+                let engine = EngineOptions {
+                    library: teal_fetch::engine_library()?,
+                    data: common.data.clone().unwrap_or_else(|| project.join(path)),
+                    config_file: common
+                        .engine_config
+                        .clone()
+                        .or_else(|| config.as_ref().map(|file| project.join(file))),
+                };
+                (database.clone(), Opening::Embedded(engine))
+            }
+            (None, Err(error)) => return Err(error),
         };
         Ok(Self {
-            plan: PlanOptions {
-                database: database.clone(),
-                cutover: config.migrate.cutover.unwrap_or(Cutover::App),
-            },
+            plan: PlanOptions { database, cutover: config.migrate.cutover.unwrap_or(Cutover::App) },
             load: LoadOptions { folder: config.models.folder.clone(), ..LoadOptions::default() },
-            engine,
+            target,
             config,
         })
     }
 
-    pub(crate) fn open(&self) -> Result<EmbeddedEngine, Failure> {
-        Ok(EmbeddedEngine::open(self.engine.clone())?)
+    pub(crate) fn open(&self) -> Result<Box<dyn teal_client::Server>, Failure> {
+        match &self.target {
+            Opening::Embedded(options) => Ok(Box::new(EmbeddedEngine::open(options.clone())?)),
+            Opening::Server(options) => {
+                let server = HttpServer::open((**options).clone())?;
+                end_with_its_statements(&server)?;
+                Ok(Box::new(server))
+            }
+        }
     }
 
-    /// Loads the models and opens the engine, at the same time.
+    /// Loads the models and opens the target, at the same time.
     pub(crate) fn load_and_open(
         &self,
         directory: &Path,
-    ) -> Result<(teal_models::Loaded, EmbeddedEngine), Failure> {
+    ) -> Result<(teal_models::Loaded, Box<dyn teal_client::Server>), Failure> {
         std::thread::scope(|scope| {
             let loading = scope.spawn(|| teal_models::load(directory, &self.load));
-            let engine = self.open();
+            let server = self.open();
             let loaded = loading.join().map_err(|_| {
                 Failure::failed("loading the models ended in a panic, which is a bug")
             })?;
-            Ok((loaded?, engine?))
+            Ok((loaded?, server?))
         })
     }
 
@@ -76,4 +97,24 @@ impl Project {
         }
         options
     }
+}
+
+fn of_server(server: &Server, project: &Path) -> Result<(String, Opening), Failure> {
+    let options = server.options(project)?;
+    Ok((options.address.database.clone(), Opening::Server(Box::new(options))))
+}
+
+/// A statement on a server goes on when its client is gone. One that is interrupted (Ctrl-C, a
+/// service being stopped) takes its statements along.
+fn end_with_its_statements(server: &HttpServer) -> Result<(), Failure> {
+    /// As shells give it for an interrupted program.
+    const INTERRUPTED: i32 = 130;
+    let server = server.clone();
+    ctrlc::set_handler(move || {
+        if let Err(error) = server.cancel_running() {
+            anstream::eprintln!("cannot end what runs on the server: {error}");
+        }
+        std::process::exit(INTERRUPTED);
+    })
+    .map_err(|error| Failure::failed(format!("cannot take over signals: {error}")))
 }

@@ -81,14 +81,6 @@ impl EmbeddedEngine {
         Ok(Self { inner })
     }
 
-    /// Opens a session for the users' statements: its writes pass the write gate.
-    ///
-    /// # Errors
-    /// When the engine refuses a setting.
-    pub fn user_session(&self, settings: Settings<'_>) -> Result<Box<dyn Session>, ClientError> {
-        self.connect(settings, Origin::User)
-    }
-
     /// The version of the library, such as `26.7.3`.
     pub fn library_version(&self) -> String {
         self.inner.library.version()
@@ -130,6 +122,10 @@ impl Server for EmbeddedEngine {
         let mut all = vec![("log_comment", TEAL_LOG_COMMENT), ("async_insert", "0")];
         all.extend_from_slice(settings);
         self.connect(&all, Origin::Teal)
+    }
+
+    fn user_session(&self, settings: Settings<'_>) -> Result<Box<dyn Session>, ClientError> {
+        self.connect(settings, Origin::User)
     }
 
     fn write_gate(&self) -> Option<&WriteGate> {

@@ -31,14 +31,14 @@ pub(crate) struct Migrated {
 
 pub(crate) fn run(common: &Common, args: &Apply) -> Result<(), Failure> {
     let project = Project::read(common)?;
-    let (loaded, engine) = project.load_and_open(&common.project)?;
+    let (loaded, server) = project.load_and_open(&common.project)?;
     let progress = Progress::default();
     // The lock, and with it the healing, comes before the plan: the plan sees a settled target.
     let operator =
-        Operator::open(&engine, project.operator_options(Some(&args.migrate)), &progress)?;
-    let plan = plan_for(&engine, &loaded, &project.plan)?;
+        Operator::open(server.as_ref(), project.operator_options(Some(&args.migrate)), &progress)?;
+    let plan = plan_for(server.as_ref(), &loaded, &project.plan)?;
     refuse_conflicts(&plan)?;
-    let applied = apply_plan(&operator, &engine, &plan)?;
+    let applied = apply_plan(&operator, server.as_ref(), &plan)?;
     if common.json {
         return show::json(&applied);
     }

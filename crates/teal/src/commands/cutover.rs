@@ -19,9 +19,9 @@ struct Report {
 
 pub(crate) fn run(common: &Common, args: &Cutover) -> Result<(), Failure> {
     let project = Project::read(common)?;
-    let engine = project.open()?;
+    let server = project.open()?;
     let progress = Progress::default();
-    let operator = Operator::open(&engine, project.operator_options(None), &progress)?;
+    let operator = Operator::open(server.as_ref(), project.operator_options(None), &progress)?;
     let mut migrating = choose(operator.migrations()?, args.which.table.as_deref())?;
     let how = args.by.map_or(migrating.migration.cutover, Into::into);
     operator.cutover(&mut migrating, how)?;

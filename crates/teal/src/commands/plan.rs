@@ -14,8 +14,8 @@ use crate::target::Project;
 
 pub(crate) fn run(common: &Common, args: &Args) -> Result<ExitCode, Failure> {
     let project = Project::read(common)?;
-    let (loaded, engine) = project.load_and_open(&common.project)?;
-    let plan = plan_for(&engine, &loaded, &project.plan)?;
+    let (loaded, server) = project.load_and_open(&common.project)?;
+    let plan = plan_for(server.as_ref(), &loaded, &project.plan)?;
     let yaml = || plan.to_yaml().map_err(|error| Failure::failed(error.to_string()));
     if let Some(file) = &args.save {
         std::fs::write(file, yaml()?)

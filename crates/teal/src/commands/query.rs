@@ -8,8 +8,8 @@ use crate::target::Project;
 
 pub(crate) fn run(common: &Common, args: &Query) -> Result<(), Failure> {
     let project = Project::read(common)?;
-    let engine = project.open()?;
-    let mut session = engine.user_session(&[])?;
+    let server = project.open()?;
+    let mut session = server.user_session(&[])?;
     let out = std::io::stdout();
     let format = match &args.format {
         // Once in the life of the process.

@@ -28,8 +28,8 @@ struct Row {
 
 pub(crate) fn run(common: &Common) -> Result<(), Failure> {
     let project = Project::read(common)?;
-    let engine = project.open()?;
-    let migrations = Migrating::all(&Journal::peek(&engine)?)?;
+    let server = project.open()?;
+    let migrations = Migrating::all(&Journal::peek(server.as_ref())?)?;
     let rows = migrations.iter().map(row).collect::<Vec<_>>();
     if common.json {
         return show::json(&rows);

@@ -18,9 +18,9 @@ struct Report {
 
 pub(crate) fn run(common: &Common, which: &Which) -> Result<(), Failure> {
     let project = Project::read(common)?;
-    let engine = project.open()?;
+    let server = project.open()?;
     let progress = Progress::default();
-    let operator = Operator::open(&engine, project.operator_options(None), &progress)?;
+    let operator = Operator::open(server.as_ref(), project.operator_options(None), &progress)?;
     let migrating = choose(operator.migrations()?, which.table.as_deref())?;
     let wrong = |wanted| MigrateError::WrongPhase {
         migration: migrating.id.clone(),

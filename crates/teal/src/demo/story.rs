@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use owo_colors::OwoColorize as _;
-use teal_client::{ClientError, EmbeddedEngine, Format, Server as _, Session};
+use teal_client::{ClientError, Format, Server, Session};
 use teal_migrate::{Migrating, Operator, Step};
 use teal_plan::{Cutover, Migration, Operation, Plan};
 use teal_schema::QualifiedName;
@@ -28,6 +28,7 @@ pub(crate) fn run(common: &Common, args: &Demo) -> Result<(), Failure> {
         target: "default".to_owned(),
         data: None,
         engine_config: common.engine_config.clone(),
+        url: None,
         json: common.json,
     };
     let report = play(&common, args, &file)?;
@@ -81,23 +82,24 @@ fn play(common: &Common, args: &Demo, file: &Path) -> Result<Report, Failure> {
     project.plan.cutover = Cutover::Exchange;
     say(&format!("teal demo in {}", common.project.display()));
     let (loaded, engine) = project.load_and_open(&common.project)?;
-    let plan = plan_for(&engine, &loaded, &project.plan)?;
+    let engine = engine.as_ref();
+    let plan = plan_for(engine, &loaded, &project.plan)?;
     let migration = first_migration(&plan)?;
     let blue = migration.blue.clone();
-    create_blue(&engine, &plan, &blue)?;
-    load(&engine, file, &blue, args.rows)?;
-    let before = measure(&engine, &blue)?;
+    create_blue(engine, &plan, &blue)?;
+    load(engine, file, &blue, args.rows)?;
+    let before = measure(engine, &blue)?;
 
     let traffic = Traffic::default();
     let progress = Progress::default();
     let outcome = thread::scope(|scope| {
         let (writers, readers) = (args.writers, args.readers);
         say(&format!("\n{writers} writers and {readers} readers are at work on {blue}"));
-        let threads = traffic.start(scope, &engine, &blue, (writers, readers), args.seed);
+        let threads = traffic.start(scope, engine, &blue, (writers, readers), args.seed);
         thread::sleep(Duration::from_secs_f64(args.seconds_before.max(0.0)));
         let outcome = match args.recipe {
-            Recipe::Teal => follow_teal(common, &project, args, &engine, &progress, &traffic),
-            Recipe::Documented => follow_documentation(args, &engine, &migration),
+            Recipe::Teal => follow_teal(common, &project, args, engine, &progress, &traffic),
+            Recipe::Documented => follow_documentation(args, engine, &migration),
         };
         // Whatever came of it, the traffic must end before the scope can.
         traffic.stop();
@@ -134,7 +136,7 @@ fn play(common: &Common, args: &Demo, file: &Path) -> Result<Report, Failure> {
         gate: Gate::new(engine.write_gate().map(teal_client::WriteGate::stats).unwrap_or_default()),
         rows_per_second: outcome.rows_copied as f64 / outcome.seconds.backfill.max(1e-9),
         seconds: outcome.seconds,
-        query: Query { sql: question(&blue), before, after: measure(&engine, &outcome.table)? },
+        query: Query { sql: question(&blue), before, after: measure(engine, &outcome.table)? },
         errors: Vec::new(),
     };
     report.take_in(traffic.seen());
@@ -156,7 +158,7 @@ fn follow_teal(
     common: &Common,
     project: &Project,
     args: &Demo,
-    engine: &EmbeddedEngine,
+    engine: &dyn Server,
     progress: &Progress,
     traffic: &Traffic,
 ) -> Result<Outcome, Failure> {
@@ -218,7 +220,7 @@ fn follow_teal(
 /// What documentation usually gives: create the new table and the view, then one INSERT … SELECT.
 fn follow_documentation(
     args: &Demo,
-    engine: &EmbeddedEngine,
+    engine: &dyn Server,
     migration: &Migration,
 ) -> Result<Outcome, Failure> {
     let mut session = engine.session(&[])?;
@@ -257,7 +259,7 @@ fn first_migration(plan: &Plan) -> Result<Migration, Failure> {
         .ok_or_else(|| Failure::failed("the demo's models have no migration"))
 }
 
-fn create_blue(engine: &EmbeddedEngine, plan: &Plan, blue: &QualifiedName) -> Result<(), Failure> {
+fn create_blue(engine: &dyn Server, plan: &Plan, blue: &QualifiedName) -> Result<(), Failure> {
     let mut session = engine.session(&[])?;
     for operation in &plan.operations {
         if let Operation::CreateTable { table, sql, .. } = operation
@@ -269,12 +271,7 @@ fn create_blue(engine: &EmbeddedEngine, plan: &Plan, blue: &QualifiedName) -> Re
     Ok(())
 }
 
-fn load(
-    engine: &EmbeddedEngine,
-    file: &Path,
-    blue: &QualifiedName,
-    rows: u64,
-) -> Result<(), Failure> {
+fn load(engine: &dyn Server, file: &Path, blue: &QualifiedName, rows: u64) -> Result<(), Failure> {
     let began = Instant::now();
     let mut session = engine.session(&[])?;
     let bar = ProgressBar::new(rows);
@@ -290,7 +287,7 @@ fn load(
 }
 
 /// The cost of the question that the new sorting key is for.
-fn measure(engine: &EmbeddedEngine, table: &QualifiedName) -> Result<Cost, Failure> {
+fn measure(engine: &dyn Server, table: &QualifiedName) -> Result<Cost, Failure> {
     const TIMES: usize = 5;
     let mut session = engine.user_session(&[])?;
     let mut costs = (0..TIMES)

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde::Deserialize;
-use teal_client::{ClientError, EmbeddedEngine, Format, Session};
+use teal_client::{ClientError, Format, Server, Session};
 use teal_schema::QualifiedName;
 
 use super::ledger::{Batch, Ledger};
@@ -57,7 +57,7 @@ impl Traffic {
     pub(super) fn start<'scope>(
         &'scope self,
         scope: &'scope thread::Scope<'scope, '_>,
-        engine: &'scope EmbeddedEngine,
+        engine: &'scope dyn Server,
         table: &'scope QualifiedName,
         (writers, readers): (usize, usize),
         seed: u64,
@@ -86,7 +86,7 @@ impl Traffic {
 
     fn write(
         &self,
-        engine: &EmbeddedEngine,
+        engine: &dyn Server,
         table: &QualifiedName,
         first_seed: u64,
     ) -> Result<(), ClientError> {
@@ -125,7 +125,7 @@ impl Traffic {
         Ok(())
     }
 
-    fn read(&self, engine: &EmbeddedEngine, table: &QualifiedName) -> Result<(), ClientError> {
+    fn read(&self, engine: &dyn Server, table: &QualifiedName) -> Result<(), ClientError> {
         #[derive(Deserialize)]
         struct Count {
             rows: u64,

@@ -1,0 +1,546 @@
+//! ClickHouse over HTTP.
+
+mod address;
+mod answer;
+mod insert;
+mod repeat;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use backon::BlockingRetryable as _;
+use parking_lot::Mutex;
+use secrecy::ExposeSecret as _;
+use serde::Deserialize;
+use teal_schema::quote_string;
+use ureq::http::{Response, StatusCode};
+use ureq::tls::{Certificate, ClientCert, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Body, SendBody};
+
+pub use self::address::{Address, AddressError};
+use self::answer::BodyError;
+use self::insert::HttpInsert;
+use crate::error::shortened;
+use crate::{
+    Answer, ClientError, Format, InsertStream, Server, Session, Settings, TEAL_LOG_COMMENT,
+    WriteGate,
+};
+
+/// Every query id of teal's statements begins so.
+const QUERY_ID_PREFIX: &str = "teal-";
+
+/// The oldest release that has all that teal needs.
+const OLDEST: (u32, u32) = (23, 8);
+
+/// How to reach a server.
+#[derive(Debug, Clone)]
+pub struct HttpOptions {
+    pub address: Address,
+    /// PEM files. Without `ca` the machine's own authorities count.
+    pub ca: Option<PathBuf>,
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    pub connect_timeout: Duration,
+    /// How long the server may be silent. It sends a sign of life more often than that while a
+    /// statement runs.
+    pub read_timeout: Duration,
+    /// Whether data is compressed on its way; by default it is, unless the server is on this
+    /// machine.
+    pub compress: Option<bool>,
+}
+
+impl HttpOptions {
+    pub fn new(address: Address) -> Self {
+        Self {
+            address,
+            ca: None,
+            certificate: None,
+            key: None,
+            connect_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(300),
+            compress: None,
+        }
+    }
+}
+
+/// A server reached by HTTP.
+#[derive(Clone)]
+pub struct HttpServer {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    agent: Agent,
+    options: HttpOptions,
+    compress: bool,
+    version: String,
+    /// Statements that have been sent and have not ended.
+    running: Mutex<BTreeSet<String>>,
+}
+
+impl HttpServer {
+    /// Connects, and checks that it is a ClickHouse that teal can work with.
+    ///
+    /// # Errors
+    /// When nothing answers, what answers is no ClickHouse, the user is refused, or the release is
+    /// too old.
+    pub fn open(options: HttpOptions) -> Result<Self, ClientError> {
+        let agent = agent(&options)?;
+        let compress = options.compress.unwrap_or_else(|| !options.address.is_loopback());
+        let running = Mutex::default();
+        let mut inner = Inner { agent, options, compress, version: String::new(), running };
+        inner.version = inner.ask_version()?;
+        let server = Self { inner: Arc::new(inner) };
+        server.refuse_if_too_old()?;
+        Ok(server)
+    }
+
+    /// The server's release, such as `26.7.3.1`.
+    pub fn version(&self) -> &str {
+        &self.inner.version
+    }
+
+    /// Ends the statements of this process that are running on the server.
+    ///
+    /// # Errors
+    /// When the server cannot be asked to.
+    pub fn cancel_running(&self) -> Result<(), ClientError> {
+        let running = self.inner.running.lock().clone();
+        running.iter().try_for_each(|query_id| self.inner.kill(query_id))
+    }
+
+    fn open_session(&self, settings: Vec<(String, String)>) -> Result<HttpSession, ClientError> {
+        let mut session = HttpSession { inner: Arc::clone(&self.inner), settings };
+        // A setting that the server does not know is an error here, not in the middle of the work.
+        session.run("SELECT 1", Format::NONE)?;
+        Ok(session)
+    }
+
+    fn refuse_if_too_old(&self) -> Result<(), ClientError> {
+        #[derive(Deserialize)]
+        struct Row {
+            lacking: String,
+        }
+        let mut numbers = self.version().split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+        let release = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        if release >= OLDEST {
+            return Ok(());
+        }
+        let needs = [
+            ("additional_table_filters", "settings", "copies in chunks"),
+            ("log_comment", "settings", "statements that can be told from the users' in the logs"),
+            ("allow_experimental_analyzer", "settings", "EXPLAIN QUERY TREE"),
+            ("assign_part_uuids", "merge_tree_settings", "publications that survive a crash"),
+            ("queryID", "functions", "queryID()"),
+            ("sipHash128", "functions", "128-bit row hashes"),
+            ("formatRow", "functions", "formatRow()"),
+        ];
+        let probes = needs.map(|(name, table, what)| {
+            format!(
+                "SELECT {} AS lacking, count() AS found FROM system.{table} WHERE name = '{name}'",
+                quote_string(what)
+            )
+        });
+        let query = format!("SELECT lacking FROM ({}) WHERE found = 0", probes.join(" UNION ALL "));
+        let session = HttpSession { inner: Arc::clone(&self.inner), settings: Vec::new() };
+        let answer = session.answer(&query, &Format::JSON_EACH_ROW, &[])?;
+        let lacking = crate::read_rows::<Row>(&answer.body, &query)?;
+        Err(ClientError::TooOld {
+            address: self.inner.options.address.to_string(),
+            version: self.version().to_owned(),
+            oldest: format!("{}.{}", OLDEST.0, OLDEST.1),
+            lacks: lacking.into_iter().map(|row| row.lacking).collect::<Vec<_>>().join(", "),
+        })
+    }
+}
+
+impl Server for HttpServer {
+    fn session(&self, settings: Settings<'_>) -> Result<Box<dyn Session>, ClientError> {
+        let teals = [
+            ("log_comment", TEAL_LOG_COMMENT),
+            // Async inserts would leave teal's own rows in a buffer after the statement has ended.
+            ("async_insert", "0"),
+            // A user's profile may limit what runs for them, and the way numbers are written.
+            ("output_format_json_quote_64bit_integers", "0"),
+            // A sign of life every minute, which the read timeout is longer than.
+            ("send_progress_in_http_headers", "1"),
+            ("http_headers_progress_interval_ms", "60000"),
+            // A read whose reader has gone is of no use.
+            ("cancel_http_readonly_queries_on_client_close", "1"),
+        ];
+        let settings =
+            teals.iter().chain(settings).map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        Ok(Box::new(self.open_session(settings.collect())?))
+    }
+
+    fn user_session(&self, settings: Settings<'_>) -> Result<Box<dyn Session>, ClientError> {
+        let settings = settings.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        Ok(Box::new(self.open_session(settings.collect())?))
+    }
+
+    fn write_gate(&self) -> Option<&WriteGate> {
+        None
+    }
+
+    fn describe(&self) -> String {
+        format!("ClickHouse {} at {}", self.version(), self.inner.options.address)
+    }
+
+    fn is_exclusive(&self) -> bool {
+        false
+    }
+}
+
+/// HTTP has no conversation: what makes a session are its settings, sent with each statement.
+#[derive(Clone)]
+struct HttpSession {
+    inner: Arc<Inner>,
+    settings: Vec<(String, String)>,
+}
+
+impl HttpSession {
+    fn compresses(&self) -> bool {
+        self.inner.compress
+    }
+
+    /// Sends a statement and reads the whole answer.
+    fn answer(
+        &self,
+        statement: &str,
+        format: &Format,
+        extra: Settings<'_>,
+    ) -> Result<Answer, ClientError> {
+        let mut body = Vec::new();
+        let mut answer = self.receive(statement, format, extra, &mut || (), &mut |piece| {
+            body.extend_from_slice(piece);
+        })?;
+        answer.body = body;
+        Ok(answer)
+    }
+
+    fn receive(
+        &self,
+        statement: &str,
+        format: &Format,
+        extra: Settings<'_>,
+        started: &mut dyn FnMut(),
+        pass_on: &mut dyn FnMut(&[u8]),
+    ) -> Result<Answer, ClientError> {
+        let mut parameters = self.parameters(extra);
+        parameters.push(("default_format", format.0));
+        let send = |query_id: &str| {
+            let request = self.inner.request(&parameters, query_id);
+            request.send(statement)
+        };
+        self.inner.run(statement, send, started, pass_on)
+    }
+
+    /// Sends an INSERT with its data.
+    fn send_data(
+        &self,
+        statement: &str,
+        body: SendBody<'static>,
+        encoding: Option<&str>,
+    ) -> Result<Answer, ClientError> {
+        let mut parameters = self.parameters(&[]);
+        parameters.push(("query", statement));
+        let mut body = Some(body);
+        let send = |query_id: &str| {
+            let mut request = self.inner.request(&parameters, query_id);
+            if let Some(encoding) = encoding {
+                request = request.header("Content-Encoding", encoding);
+            }
+            request.send(body.take().unwrap_or_else(SendBody::none))
+        };
+        self.inner.run(statement, send, &mut || (), &mut |_| ())
+    }
+
+    fn parameters<'s>(&'s self, extra: Settings<'s>) -> Vec<(&'s str, &'s str)> {
+        let own = self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        own.chain(extra.iter().copied()).collect()
+    }
+
+    fn with_retries<T>(
+        &self,
+        statement: &str,
+        work: impl FnMut() -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        let repeatable = repeat::is_repeatable(statement);
+        work.retry(repeat::backoff()).when(|error| repeat::is_passing(error, repeatable)).call()
+    }
+}
+
+impl Session for HttpSession {
+    fn run(&mut self, statement: &str, format: Format) -> Result<Answer, ClientError> {
+        // The server keeps the result until it is whole: an error comes with its status, and the
+        // summary is that of the end.
+        let whole = [("wait_end_of_query", "1")];
+        self.with_retries(statement, || self.answer(statement, &format, &whole))
+    }
+
+    fn insert<'s>(
+        &'s mut self,
+        statement: &str,
+        format: Format,
+    ) -> Result<Box<dyn InsertStream + 's>, ClientError> {
+        Ok(Box::new(HttpInsert::start(self, statement, &format)))
+    }
+
+    fn stream_from_now(
+        &mut self,
+        statement: &str,
+        format: Format,
+        started: &mut dyn FnMut(),
+        receive: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), ClientError> {
+        // Not to be sent again once a piece was handed on; `Cut` counts what was received.
+        self.with_retries(statement, || {
+            self.receive(statement, &format, &[], started, receive).map(drop)
+        })
+    }
+}
+
+impl Inner {
+    fn request(
+        &self,
+        parameters: &[(&str, &str)],
+        query_id: &str,
+    ) -> ureq::RequestBuilder<ureq::typestate::WithBody> {
+        let HttpOptions { address, .. } = &self.options;
+        let mut request = self
+            .agent
+            .post(address.base().as_str())
+            .query("database", &address.database)
+            .query("query_id", query_id);
+        for (name, value) in &address.settings {
+            request = request.query(name, value);
+        }
+        for (name, value) in parameters {
+            request = request.query(name, value);
+        }
+        if self.compress {
+            request = request.query("enable_http_compression", "1");
+        }
+        if let Some(token) = &address.token {
+            let value = format!("Bearer {}", token.expose_secret());
+            return request.header("Authorization", value);
+        }
+        if let Some(user) = &address.user {
+            request = request.header("X-ClickHouse-User", user);
+        }
+        if let Some(password) = &address.password {
+            request = request.header("X-ClickHouse-Key", password.expose_secret());
+        }
+        request
+    }
+
+    /// Sends one request and reads its answer. Whatever way it fails on this side, the statement
+    /// does not go on running on the other.
+    fn run(
+        &self,
+        statement: &str,
+        mut send: impl FnMut(&str) -> Result<Response<Body>, ureq::Error>,
+        started: &mut dyn FnMut(),
+        pass_on: &mut dyn FnMut(&[u8]),
+    ) -> Result<Answer, ClientError> {
+        let query_id = format!("{QUERY_ID_PREFIX}{}", uuid::Uuid::new_v4());
+        self.running.lock().insert(query_id.clone());
+        let outcome = self.exchange(statement, &mut || send(&query_id), started, pass_on);
+        self.running.lock().remove(&query_id);
+        if let Err(ClientError::Cut { .. } | ClientError::Silent { .. }) = &outcome {
+            // It may well have ended; and if the server cannot be reached, the error says so.
+            let _ = self.kill(&query_id);
+        }
+        outcome
+    }
+
+    fn exchange(
+        &self,
+        statement: &str,
+        send: &mut dyn FnMut() -> Result<Response<Body>, ureq::Error>,
+        started: &mut dyn FnMut(),
+        pass_on: &mut dyn FnMut(&[u8]),
+    ) -> Result<Answer, ClientError> {
+        let began = Instant::now();
+        let response = send().map_err(|error| self.transport_error(error, statement))?;
+        let (head, mut body) = response.into_parts();
+        if head.status != StatusCode::OK {
+            let mut text = Vec::new();
+            // What came of a cut message is all there is to show.
+            let _ = std::io::Read::read_to_end(&mut body.as_reader(), &mut text);
+            let text = String::from_utf8_lossy(&text);
+            return Err(answer::server_error(&text, statement)
+                .unwrap_or_else(|| self.not_clickhouse(head.status.as_u16(), &text)));
+        }
+        started();
+        let mut answer = answer::summary(&head.headers);
+        answer::receive(&head.headers, body.as_reader(), statement, pass_on).map_err(|error| {
+            match error {
+                BodyError::Server(error) => error,
+                BodyError::Cut { received, source } => self.cut(source, received, statement),
+            }
+        })?;
+        if answer.seconds == 0.0 {
+            answer.seconds = began.elapsed().as_secs_f64();
+        }
+        Ok(answer)
+    }
+
+    fn kill(&self, query_id: &str) -> Result<(), ClientError> {
+        let statement = format!("KILL QUERY WHERE query_id = {} ASYNC", quote_string(query_id));
+        let id = format!("{QUERY_ID_PREFIX}kill-{}", uuid::Uuid::new_v4());
+        let mut send = || self.request(&[], &id).send(&statement);
+        self.exchange(&statement, &mut send, &mut || (), &mut |_| ()).map(drop)
+    }
+
+    /// Also the test of whether ClickHouse answers at all, so without any setting.
+    fn ask_version(&self) -> Result<String, ClientError> {
+        let statement = "SELECT version()";
+        let mut body = Vec::new();
+        self.run(
+            statement,
+            |query_id| {
+                self.request(&[("default_format", "TabSeparated")], query_id).send(statement)
+            },
+            &mut || (),
+            &mut |piece| body.extend_from_slice(piece),
+        )?;
+        let text = String::from_utf8_lossy(&body);
+        let version = text.trim();
+        let is_version = version.contains('.')
+            && version.starts_with(|c: char| c.is_ascii_digit())
+            && version.len() < 64;
+        match is_version {
+            true => Ok(version.to_owned()),
+            false => Err(self.not_clickhouse(200, &text)),
+        }
+    }
+
+    fn not_clickhouse(&self, status: u16, said: &str) -> ClientError {
+        ClientError::NotClickHouse {
+            address: self.options.address.to_string(),
+            status,
+            said: shortened(said),
+        }
+    }
+
+    fn transport_error(&self, error: ureq::Error, statement: &str) -> ClientError {
+        let unreachable = |reason: String, refused: bool| ClientError::Unreachable {
+            address: self.options.address.to_string(),
+            reason,
+            refused,
+        };
+        match error {
+            ureq::Error::HostNotFound => {
+                unreachable("there is no host of this name".to_owned(), false)
+            }
+            ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => unreachable(
+                format!("no connection within {} s", self.options.connect_timeout.as_secs()),
+                false,
+            ),
+            ureq::Error::ConnectionFailed => unreachable("no connection".to_owned(), true),
+            ureq::Error::Io(source) if source.kind() == std::io::ErrorKind::ConnectionRefused => {
+                unreachable("nothing listens at this port".to_owned(), true)
+            }
+            ureq::Error::Tls(reason) => unreachable(format!("TLS: {reason}"), false),
+            ureq::Error::Rustls(error) => unreachable(format!("TLS: {error}"), false),
+            ureq::Error::Io(source) => match connecting_reason(&source) {
+                Some(reason) => unreachable(reason, false),
+                None => self.cut(source, 0, statement),
+            },
+            ureq::Error::Timeout(_) => self.silent(statement),
+            other => self.cut(std::io::Error::other(other.to_string()), 0, statement),
+        }
+    }
+
+    fn cut(&self, source: std::io::Error, received: u64, statement: &str) -> ClientError {
+        let timed_out = source
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<ureq::Error>())
+            .is_some_and(|error| matches!(error, ureq::Error::Timeout(_)));
+        if timed_out || source.kind() == std::io::ErrorKind::TimedOut {
+            return self.silent(statement);
+        }
+        ClientError::Cut {
+            address: self.options.address.to_string(),
+            statement: shortened(statement),
+            received,
+            reason: source.to_string(),
+        }
+    }
+
+    fn silent(&self, statement: &str) -> ClientError {
+        ClientError::Silent {
+            address: self.options.address.to_string(),
+            statement: shortened(statement),
+            seconds: self.options.read_timeout.as_secs(),
+        }
+    }
+}
+
+/// Why there was no connection, where it failed before a statement was sent: the name was not
+/// found, or TLS had something against the other side. The library has no kinds for these.
+fn connecting_reason(error: &std::io::Error) -> Option<String> {
+    let text = error.to_string();
+    if text.contains("failed to lookup address") {
+        return Some(text);
+    }
+    let is_tls = error.get_ref()?.is::<rustls::Error>();
+    is_tls.then(|| format!("TLS: {text}"))
+}
+
+fn agent(options: &HttpOptions) -> Result<Agent, ClientError> {
+    let mut tls = TlsConfig::builder().root_certs(match &options.ca {
+        Some(path) => RootCerts::new_with_certs(&certificates(path)?),
+        None => RootCerts::PlatformVerifier,
+    });
+    if let Some(path) = &options.certificate {
+        let key = options.key.as_ref().unwrap_or(path);
+        let private = pem_items(key)?.into_iter().find_map(|item| match item {
+            PemItem::PrivateKey(key) => Some(key),
+            _ => None,
+        });
+        let private = private.ok_or_else(|| bad_pem(key, "it holds no private key"))?;
+        tls = tls.client_cert(Some(ClientCert::new_with_certs(&certificates(path)?, private)));
+    }
+    Ok(Agent::config_builder()
+        .tls_config(tls.build())
+        // ClickHouse says what is wrong in the body of such an answer.
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .timeout_connect(Some(options.connect_timeout))
+        .timeout_resolve(Some(options.connect_timeout))
+        .timeout_per_read(Some(options.read_timeout))
+        .timeout_per_write(Some(options.read_timeout))
+        // The signs of life of two hours.
+        .max_response_header_size(256 << 10)
+        // Shorter than a server keeps an idle connection (3 s in old releases), so that none is
+        // used that the server is just closing.
+        .max_idle_age(Duration::from_secs(2))
+        .user_agent(concat!("teal/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .new_agent())
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, ClientError> {
+    let certificates = pem_items(path)?.into_iter().filter_map(|item| match item {
+        PemItem::Certificate(certificate) => Some(certificate),
+        _ => None,
+    });
+    let certificates = certificates.collect::<Vec<_>>();
+    match certificates.is_empty() {
+        true => Err(bad_pem(path, "it holds no certificate")),
+        false => Ok(certificates),
+    }
+}
+
+fn pem_items(path: &Path) -> Result<Vec<PemItem<'static>>, ClientError> {
+    let text = std::fs::read(path).map_err(|error| bad_pem(path, &error.to_string()))?;
+    parse_pem(&text).collect::<Result<_, _>>().map_err(|error| bad_pem(path, &error.to_string()))
+}
+
+fn bad_pem(path: &Path, reason: &str) -> ClientError {
+    ClientError::Pem { path: path.to_owned(), reason: reason.to_owned() }
+}

@@ -1,0 +1,77 @@
+//! What may be sent again after a failure whose outcome nobody knows.
+
+use std::time::Duration;
+
+use backon::ExponentialBuilder;
+
+use crate::ClientError;
+
+/// About 13 seconds in all: a server's restart.
+pub(super) fn backoff() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_secs(5))
+        .with_max_times(7)
+        .with_jitter()
+}
+
+/// Whether running the statement twice is the same as running it once.
+pub(super) fn is_repeatable(statement: &str) -> bool {
+    let upper = statement.to_ascii_uppercase();
+    let words = upper.split_whitespace().collect::<Vec<_>>();
+    let has =
+        |words_in_a_row: &[&str]| words.windows(words_in_a_row.len()).any(|w| w == words_in_a_row);
+    match words.first().copied() {
+        Some("SELECT" | "SHOW" | "DESCRIBE" | "DESC" | "EXPLAIN" | "EXISTS") => true,
+        // `WITH … INSERT` is an INSERT.
+        Some("WITH") => !words.contains(&"INSERT"),
+        Some("DROP") => has(&["IF", "EXISTS"]),
+        Some("CREATE") => words.get(1) == Some(&"DATABASE") && has(&["IF", "NOT", "EXISTS"]),
+        Some("SYSTEM") => true,
+        _ => false,
+    }
+}
+
+/// Whether another try may end better.
+pub(super) fn is_passing(error: &ClientError, repeatable: bool) -> bool {
+    match error {
+        // Nothing was sent.
+        ClientError::Unreachable { refused, .. } => *refused,
+        ClientError::Cut { received, .. } => repeatable && *received == 0,
+        ClientError::Server { name, .. } => match name.as_str() {
+            // Refused before it began.
+            "TOO_MANY_SIMULTANEOUS_QUERIES" | "SERVER_OVERLOADED" => true,
+            "SOCKET_TIMEOUT"
+            | "NETWORK_ERROR"
+            | "ALL_CONNECTION_TRIES_FAILED"
+            | "KEEPER_EXCEPTION" => repeatable,
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_be_repeated_is() {
+        for (statement, repeatable) in [
+            ("SELECT 1", true),
+            ("  with 1 AS a SELECT a", true),
+            ("WITH 1 AS a INSERT INTO t SELECT a", false),
+            ("INSERT INTO t SELECT 1", false),
+            ("DROP TABLE IF EXISTS t SYNC", true),
+            ("DROP TABLE t", false),
+            ("CREATE DATABASE IF NOT EXISTS d", true),
+            ("CREATE TABLE IF NOT EXISTS t ENGINE = Memory AS SELECT 1", false),
+            ("SYSTEM FLUSH LOGS", true),
+            ("ALTER TABLE t DELETE WHERE 1", false),
+            ("EXCHANGE TABLES a AND b", false),
+            ("", false),
+        ] {
+            assert_eq!(is_repeatable(statement), repeatable, "{statement}");
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! What can go wrong on the way to a server: each against a peer that does just that.
+//! Clippy counts helpers as no tests, hence what is allowed here.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+#[path = "../../../tests/servers/mod.rs"]
+mod servers;
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use teal_client::{Address, ClientError, Format, HttpOptions, HttpServer, Server as _};
+
+/// A peer of which each connection is answered by `answer`, which is given the connection's number
+/// and the request's first line. It lives as long as the test's process.
+struct Peer {
+    port: u16,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Peer {
+    fn start(answer: impl Fn(usize, &str) -> Vec<u8> + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&requests);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let line = read_request(&mut stream);
+                let number = counted.fetch_add(1, Ordering::SeqCst);
+                // The client may have gone.
+                let _ = stream.write_all(&answer(number, &line));
+            }
+        });
+        Self { port, requests }
+    }
+
+    fn options(&self) -> HttpOptions {
+        options(&format!("http://127.0.0.1:{}", self.port))
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+fn options(url: &str) -> HttpOptions {
+    HttpOptions { compress: Some(false), ..HttpOptions::new(Address::parse(url).unwrap()) }
+}
+
+/// Reads a request with its body; gives the first line.
+fn read_request(stream: &mut (impl std::io::Read + ?Sized)) -> String {
+    let mut reader = BufReader::new(stream);
+    let mut first = String::new();
+    reader.read_line(&mut first).unwrap();
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap() == 0 || line == "\r\n" {
+            break;
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    reader.read_exact(&mut vec![0; length]).unwrap();
+    first
+}
+
+fn response(status: &str, body: &str) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// A ClickHouse as far as [`HttpServer::open`] and an opened session look.
+fn greets(number: usize) -> Option<Vec<u8>> {
+    (number < 2).then(|| response("200 OK", "26.1.1\n"))
+}
+
+#[test]
+fn a_user_is_let_in_by_password_or_token_and_refused_without() {
+    let modern = servers::Modern::start();
+    let mut address = modern.address();
+    (address.user, address.password) = (Some("ana".into()), Some(SecretString::from("secret")));
+    assert!(HttpServer::open(HttpOptions::new(address.clone())).is_ok());
+
+    address.password = Some(SecretString::from("hunter2"));
+    let error = HttpServer::open(HttpOptions::new(address.clone())).err().unwrap();
+    assert_eq!(error.server_name(), Some("AUTHENTICATION_FAILED"));
+    assert!(!format!("{error} {error:?}").contains("hunter2"));
+
+    (address.user, address.password) = (None, None);
+    address.token = Some(SecretString::from("token"));
+    assert!(HttpServer::open(HttpOptions::new(address)).is_ok());
+}
+
+#[test]
+fn a_database_that_is_not_there_is_the_servers_error() {
+    let modern = servers::Modern::start();
+    let mut address = modern.address();
+    address.database = "nosuch".to_owned();
+    let error = HttpServer::open(HttpOptions::new(address)).err().unwrap();
+    assert_eq!(error.server_name(), Some("UNKNOWN_DATABASE"));
+}
+
+#[test]
+fn where_nothing_answers_the_address_and_the_reason_are_named() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for (url, reason) in [
+        (format!("http://127.0.0.1:{free}"), "nothing listens"),
+        ("http://nosuch.invalid".to_owned(), "lookup"),
+    ] {
+        let error = HttpServer::open(options(&url)).err().unwrap();
+        assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains(&url) && text.contains(reason), "{text}");
+    }
+}
+
+#[test]
+fn an_answer_that_is_not_clickhouses_is_shown() {
+    for status in ["200 OK", "502 Bad Gateway", "302 Found"] {
+        let peer = Peer::start(move |_, _| response(status, "<html>A proxy speaking</html>"));
+        let error = HttpServer::open(peer.options()).err().unwrap();
+        assert!(matches!(error, ClientError::NotClickHouse { .. }), "{error:?}");
+        assert!(error.to_string().contains("A proxy speaking"), "{error}");
+    }
+}
+
+#[test]
+fn a_peer_that_says_nothing_is_given_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let patience = Duration::from_millis(200);
+    let error = HttpServer::open(HttpOptions { read_timeout: patience, ..options(&url) });
+    assert!(matches!(error.err().unwrap(), ClientError::Silent { .. }));
+}
+
+#[test]
+fn a_result_that_is_cut_is_an_error_and_its_statement_is_killed() {
+    let (sender, killed) = std::sync::mpsc::channel();
+    let peer = Peer::start(move |number, line| {
+        greets(number).unwrap_or_else(|| {
+            if number > 2 {
+                sender.send(line.contains("kill-")).unwrap();
+            }
+            b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n1\n2\n".to_vec()
+        })
+    });
+    let server = HttpServer::open(peer.options()).unwrap();
+    let mut session = server.session(&[]).unwrap();
+    let mut received = Vec::<u8>::new();
+    let error =
+        session.stream("SELECT 1", Format::TSV, &mut |piece| received.extend(piece)).unwrap_err();
+    assert!(matches!(error, ClientError::Cut { received: 4, .. }), "{error:?}");
+    assert!(error.to_string().contains("SELECT 1"), "{error}");
+    assert_eq!(received, b"", "what may be half a row is not handed on");
+    assert!(killed.recv_timeout(Duration::from_secs(10)).unwrap());
+}
+
+#[test]
+fn a_read_is_sent_again_after_a_cut_and_a_write_is_not() {
+    // Cut before the answer, once.
+    let peer = || {
+        Peer::start(|number, line| {
+            let is_kill = line.contains("kill-");
+            greets(number).unwrap_or_else(|| match (number, is_kill) {
+                (2, _) => Vec::new(),
+                _ => response("200 OK", "1\n"),
+            })
+        })
+    };
+    let reading = peer();
+    let mut session = HttpServer::open(reading.options()).unwrap().session(&[]).unwrap();
+    assert_eq!(session.run("SELECT 1", Format::TSV).unwrap().body, b"1\n");
+
+    let writing = peer();
+    let mut session = HttpServer::open(writing.options()).unwrap().session(&[]).unwrap();
+    let error = session.run("INSERT INTO t SELECT 1", Format::NONE).unwrap_err();
+    assert!(matches!(error, ClientError::Cut { .. }), "{error:?}");
+    // Greeting, opening, the INSERT, its KILL.
+    assert_eq!(writing.requests(), 4);
+}
+
+#[test]
+fn a_server_that_is_too_old_is_refused_with_what_it_lacks() {
+    let peer = Peer::start(|number, _| match number {
+        0 => response("200 OK", "22.3.1.1\n"),
+        _ => response("200 OK", "{\"lacking\":\"EXPLAIN QUERY TREE\"}\n"),
+    });
+    let error = HttpServer::open(peer.options()).err().unwrap().to_string();
+    for part in ["22.3.1.1", "23.8 or newer", "EXPLAIN QUERY TREE"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+#[allow(clippy::print_stdout)]
+fn clickhouse_18_is_refused_with_what_it_lacks() {
+    let Some(old) = servers::Old::start() else {
+        println!("skipped: there is no ClickHouse 18.16 here");
+        return;
+    };
+    let error = HttpServer::open(options(&old.url())).err().unwrap().to_string();
+    for part in ["ClickHouse 18.16.1", "EXPLAIN QUERY TREE", "queryID()"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn statements_that_run_can_be_ended() {
+    let modern = servers::Modern::start();
+    let server = modern.open(|_| ());
+    thread::scope(|scope| {
+        let running = scope.spawn(|| {
+            server.session(&[]).unwrap().command(
+                "SELECT sleepEachRow(0.01) FROM numbers(6000) SETTINGS max_block_size = 10, \
+                 function_sleep_max_microseconds_per_block = 0, max_threads = 1",
+            )
+        });
+        let mut watch = server.session(&[]).unwrap();
+        while watch.running("teal").unwrap().is_empty() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        server.cancel_running().unwrap();
+        let error = running.join().unwrap().unwrap_err();
+        assert_eq!(error.server_name(), Some("QUERY_WAS_CANCELLED"), "{error}");
+    });
+}
+
+// --- TLS ---------------------------------------------------------------------------------------
+
+/// A certificate for `localhost`, signed by an authority of its own, as PEM files.
+struct Certificates {
+    directory: tempfile::TempDir,
+    chain: Vec<rustls::pki_types::CertificateDer<'static>>,
+    key: rustls::pki_types::PrivateKeyDer<'static>,
+    roots: rustls::RootCertStore,
+}
+
+impl Certificates {
+    fn make() -> Self {
+        let authority_key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority = parameters.self_signed(&authority_key).unwrap();
+        let issuer = rcgen::Issuer::new(parameters, authority_key);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let leaf = rcgen::CertificateParams::new(vec!["localhost".to_owned()])
+            .unwrap()
+            .signed_by(&key, &issuer)
+            .unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: String| {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        };
+        write("ca.pem", authority.pem());
+        write("leaf.pem", leaf.pem() + &key.serialize_pem());
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(authority.der().clone()).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        Self { directory, chain: vec![leaf.der().clone()], key, roots }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A peer that greets over TLS, and asks for a client certificate where `asks`.
+    fn serve(&self, asks: bool) -> String {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let roots = Arc::new(self.roots.clone());
+        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(roots, provider)
+            .build()
+            .unwrap();
+        let builder = match asks {
+            true => builder.with_client_cert_verifier(verifier),
+            false => builder.with_no_client_auth(),
+        };
+        let config =
+            Arc::new(builder.with_single_cert(self.chain.clone(), self.key.clone_key()).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+                let mut stream = rustls::StreamOwned::new(connection, stream.unwrap());
+                // A handshake that fails is what some of the tests are about.
+                if stream.conn.complete_io(&mut stream.sock).is_ok() {
+                    read_request(&mut stream);
+                    stream.write_all(&response("200 OK", "26.1.1\n")).unwrap();
+                    stream.conn.send_close_notify();
+                    let _ = stream.flush();
+                }
+            }
+        });
+        format!("https://localhost:{port}")
+    }
+}
+
+#[test]
+fn an_authority_of_ones_own_is_trusted_where_it_is_named() {
+    let certificates = Certificates::make();
+    let url = certificates.serve(false);
+    let named = HttpOptions { ca: Some(certificates.path("ca.pem")), ..options(&url) };
+    assert_eq!(HttpServer::open(named).unwrap().version(), "26.1.1");
+
+    let error = HttpServer::open(options(&url)).err().unwrap();
+    assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
+    assert!(error.to_string().contains("TLS: "), "{error}");
+}
+
+#[test]
+fn a_client_certificate_is_shown_where_one_is_asked_for() {
+    let certificates = Certificates::make();
+    let url = certificates.serve(true);
+    let without = HttpOptions { ca: Some(certificates.path("ca.pem")), ..options(&url) };
+    let with = HttpOptions { certificate: Some(certificates.path("leaf.pem")), ..without.clone() };
+    assert_eq!(HttpServer::open(with).unwrap().version(), "26.1.1");
+    assert!(HttpServer::open(without).is_err());
+}
+
+#[test]
+fn a_file_that_is_no_certificate_is_named() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for path in [file.path(), Path::new("/nosuch.pem")] {
+        let ca = HttpOptions { ca: Some(path.to_owned()), ..options("https://localhost:1") };
+        let error = HttpServer::open(ca).err().unwrap().to_string();
+        assert!(error.contains(path.to_str().unwrap()), "{error}");
+    }
+}

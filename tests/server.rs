@@ -1,0 +1,80 @@
+//! teal against a server, where no embedded engine is installed.
+
+use crate::servers::Modern;
+use crate::support::{ITEMS_V00, Project, Run};
+
+/// A project whose target is a server, on a machine without the engine.
+struct OnServer {
+    project: Project,
+    _modern: Modern,
+}
+
+impl OnServer {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let modern = Modern::start();
+        let project = Project::new(files);
+        project.write(
+            "teal.toml",
+            &format!(
+                "[targets.default]\nkind = \"server\"\nurl = \"{}\"\nuser = \"ana\"\npassword = \"${{TEAL_TEST_PASSWORD}}\"\n",
+                modern.url()
+            ),
+        );
+        Self { project, _modern: modern }
+    }
+
+    fn teal(&self, arguments: &[&str]) -> Run {
+        self.teal_with("secret", arguments)
+    }
+
+    fn teal_with(&self, password: &str, arguments: &[&str]) -> Run {
+        let mut command = self.project.command(arguments);
+        command.env("TEAL_LIBCHDB", "/nosuch/libchdb.so").env("TEAL_TEST_PASSWORD", password);
+        Run::of(command.output().unwrap())
+    }
+
+    fn must(&self, arguments: &[&str]) -> String {
+        let run = self.teal(arguments);
+        assert_eq!(run.code, Some(0), "teal {arguments:?}: {}", run.said());
+        run.stdout.trim_end().to_owned()
+    }
+}
+
+#[test]
+fn a_project_is_planned_and_applied_without_the_engine() {
+    let server = OnServer::new(&[("app/tables/items.ts", ITEMS_V00)]);
+    assert_eq!(server.teal(&["plan", "--check"]).code, Some(4));
+    assert_eq!(server.must(&["query", "SHOW TABLES"]), "", "a plan changes nothing");
+    let databases = "SELECT count() FROM system.databases WHERE name LIKE '%teal%'";
+    assert_eq!(server.must(&["query", databases]), "0");
+
+    assert_eq!(server.must(&["apply"]), "created default.items_0_0");
+    assert!(server.must(&["apply"]).contains("Nothing to do"));
+    assert_eq!(server.teal(&["plan", "--check"]).code, Some(0));
+    assert!(server.must(&["status"]).contains("No migration"));
+    server.must(&["query", "INSERT INTO items_0_0 VALUES (1, 'a', '2026-01-01 00:00:00', NULL)"]);
+    assert_eq!(server.must(&["query", "SELECT id, name FROM items_0_0"]), "1\ta");
+}
+
+#[test]
+fn a_wrong_password_is_refused_and_shown_nowhere() {
+    let server = OnServer::new(&[("app/tables/items.ts", ITEMS_V00)]);
+    for command in ["plan", "apply", "status"] {
+        let run = server.teal_with("hunter2", &[command]);
+        run.failed(1, &["AUTHENTICATION_FAILED"]);
+        assert!(!run.said().contains("hunter2"), "{}", run.said());
+    }
+    let mut without = server.project.command(&["plan"]);
+    without.env_remove("TEAL_TEST_PASSWORD");
+    Run::of(without.output().unwrap()).failed(2, &["TEAL_TEST_PASSWORD"]);
+}
+
+#[test]
+fn an_address_on_the_command_line_needs_no_project() {
+    let modern = Modern::start();
+    let empty = Project::new(&[]);
+    empty.remove("teal.toml");
+    let run = empty.teal(&["--url", &modern.url(), "query", "SELECT 1 + 1"]);
+    assert_eq!(run.stdout, "2\n", "{}", run.said());
+    empty.teal(&["--url", "mysql://host", "query", "SELECT 1"]).failed(2, &["mysql://"]);
+}

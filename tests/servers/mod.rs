@@ -1,0 +1,124 @@
+//! The servers that tests run against; each ends with the value that started it. They are shared by
+//! several test binaries, none of which uses all.
+#![allow(dead_code)]
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde::Deserialize;
+use teal_client::{Address, HttpOptions, HttpServer};
+
+/// A modern ClickHouse over HTTP.
+pub(crate) struct Modern {
+    address: Address,
+    process: Option<(Child, tempfile::TempDir)>,
+}
+
+impl Modern {
+    /// The server that `TEAL_TEST_URL` names, or one that the test starts.
+    pub(crate) fn given_or_start() -> Self {
+        match std::env::var("TEAL_TEST_URL") {
+            Ok(url) => Self { address: Address::parse(&url).unwrap(), process: None },
+            Err(_) => Self::start(),
+        }
+    }
+
+    pub(crate) fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let program = Path::new(env!("TEAL_CHECKOUT")).join("tests/servers/modern.py");
+        let mut command = Command::new(python());
+        command.arg(program).args(["--user", "ana:secret", "--user", "jwt:token"]);
+        let (process, port) = start(&mut command, directory.path());
+        let address = Address::parse(&format!("http://127.0.0.1:{port}")).unwrap();
+        Self { address, process: Some((process, directory)) }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.address.to_string()
+    }
+
+    pub(crate) fn address(&self) -> Address {
+        self.address.clone()
+    }
+
+    pub(crate) fn open(&self, change: impl FnOnce(&mut HttpOptions)) -> HttpServer {
+        let mut options = HttpOptions::new(self.address());
+        change(&mut options);
+        HttpServer::open(options).unwrap()
+    }
+}
+
+impl Drop for Modern {
+    fn drop(&mut self) {
+        if let Some((process, _)) = &mut self.process {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+}
+
+/// ClickHouse 18.16, of 2018.
+pub(crate) struct Old {
+    port: u16,
+    process: Child,
+    _directory: tempfile::TempDir,
+}
+
+impl Old {
+    /// `None` where this system's packages do not have it.
+    pub(crate) fn start() -> Option<Self> {
+        let server = test_servers().join("clickhouse-18.16");
+        if !server.exists() {
+            return None;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let program = Path::new(env!("TEAL_CHECKOUT")).join("tests/servers/old.py");
+        let mut command = Command::new(python());
+        command.arg(program).arg("--server").arg(server);
+        let (process, port) = start(&mut command, directory.path());
+        Some(Self { port, process, _directory: directory })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Old {
+    fn drop(&mut self) {
+        // Its own end takes the server along.
+        drop(self.process.stdin.take());
+        self.process.wait().unwrap();
+    }
+}
+
+/// Starts a server, and waits until it says its port.
+fn start(command: &mut Command, directory: &Path) -> (Child, u16) {
+    #[derive(Deserialize)]
+    struct Ready {
+        port: u16,
+    }
+    let mut process = command
+        .arg("--path")
+        .arg(directory)
+        // It ends when the other end of its standard input is gone.
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let Ready { port } = serde_json::from_str(&line).unwrap();
+    (process, port)
+}
+
+/// Where `tools/setup/test-servers` put them.
+fn test_servers() -> PathBuf {
+    teal_fetch::Cache::of_user().unwrap().directory().join("test-servers")
+}
+
+/// The interpreter that has chdb.
+fn python() -> PathBuf {
+    test_servers().join("venv/bin/python")
+}
