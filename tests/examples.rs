@@ -42,6 +42,23 @@ fn events_in_typescript_load_unchanged_and_migrate() {
 }
 
 #[test]
+fn events_in_sql_migrate() {
+    has_events_and_a_live_view(
+        "events-sql",
+        "INSERT INTO events_0_0 VALUES ('1', 'first', '2026-01-01 00:00:00')",
+    );
+}
+
+#[test]
+fn a_project_may_be_named_by_a_relative_path() {
+    let project = example("events-sql");
+    let mut apply = std::process::Command::new(env!("CARGO_BIN_EXE_teal"));
+    apply.args(["-C", project.path().file_name().unwrap().to_str().unwrap(), "apply"]);
+    let output = apply.current_dir(project.path().parent().unwrap()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn a_type_that_is_not_exported_is_a_warning() {
     let run = example("events-ts").must(&["plan"]);
     assert!(run.stderr.contains("EventV1") && run.stderr.contains("export"), "{}", run.said());

@@ -3,11 +3,15 @@
 //! them, is here too.
 
 mod catalog;
+mod declared;
 mod parts;
 mod query_tree;
+mod scratch;
 mod shadow;
 
 pub use catalog::{Catalog, CatalogColumn, CatalogTable};
+pub use declared::Declaration;
 pub use parts::{Part, active_parts};
 pub use query_tree::{QueryTree, QueryTreeError};
+pub use scratch::Scratch;
 pub use shadow::{Shadow, ShadowError};

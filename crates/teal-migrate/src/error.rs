@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use teal_catalog::QueryTreeError;
 use teal_client::ClientError;
-use teal_schema::{QualifiedName, ReferenceError};
+use teal_schema::{QualifiedName, TokenError};
 
 use crate::{JournalError, LockError, Parity};
 
@@ -17,7 +17,7 @@ pub enum MigrateError {
     #[error(transparent)]
     QueryTree(#[from] QueryTreeError),
     #[error("cannot read the migration's SELECT: {0}")]
-    References(#[from] ReferenceError),
+    References(#[from] TokenError),
 
     #[error(
         "{blue} has {mutations} mutation(s) under way ({first}); views do not forward them, so the migration waits for their end: try again then, or `KILL MUTATION`"

@@ -1,7 +1,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use teal_schema::{Location, ReferenceError, SchemaError};
+use teal_client::ClientError;
+use teal_schema::{Location, SchemaError, TokenError};
 
 use crate::document::Failure;
 
@@ -38,7 +39,7 @@ pub enum ModelError {
     #[error("the {language} models gave a document that teal cannot read: {reason}")]
     BadDocument { language: &'static str, reason: String },
     #[error("{location}: cannot read the SELECT of view {view}: {source}")]
-    References { location: Box<Location>, view: String, source: ReferenceError },
+    References { location: Box<Location>, view: String, source: TokenError },
     #[error(
         "{location}: the SELECT of view {view} reads {name}, and its source tables are {versions}\n  instead: write the physical name, such as {first}"
     )]
@@ -51,4 +52,8 @@ pub enum ModelError {
     },
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    #[error("cannot read the SELECT of a view: {0}")]
+    Tokens(#[from] TokenError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }

@@ -1,14 +1,16 @@
 //! Finds the models of a project and loads them into a schema.
 //!
-//! Each language has an extractor, a program of its own that runs the models and writes one JSON
-//! document to a file; the form of the document is `schema/model.schema.json` for all of them.
+//! TypeScript and Python each have an extractor, a program of its own that runs the models and writes one JSON
+//! document to a file; the form of the document is `schema/model.schema.json` for both. SQL
+//! is read by ClickHouse itself.
 
 mod document;
 mod error;
 mod extractor;
 mod load;
 mod sdk;
+mod sql;
 
 pub use document::Warning;
 pub use error::ModelError;
-pub use load::{LoadOptions, Loaded, load};
+pub use load::{LoadOptions, Loaded, Loading};

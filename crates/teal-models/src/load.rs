@@ -1,9 +1,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use teal_client::Server;
 use teal_schema::{QualifiedName, Schema, TableRef, View, quote_ident, rewrite_table_references};
 
 use crate::extractor::{Extractor, Language};
+use crate::sql::SqlModels;
 use crate::{ModelError, Warning};
 
 #[derive(Debug, Clone)]
@@ -27,71 +29,124 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
 }
 
-/// Runs the models of `project` and reads what they declare.
-///
-/// # Errors
-/// When there are none, one of them is wrong or does not end, or they do not fit together.
-pub fn load(project: &Path, options: &LoadOptions) -> Result<Loaded, ModelError> {
-    let project =
-        project.canonicalize().map_err(|source| ModelError::Io { path: project.into(), source })?;
-    let folder = project.join(&options.folder);
-    let languages = languages(&folder)?;
-    if languages.is_empty() {
-        return Err(ModelError::NoModels { folder });
-    }
-    // All languages at once.
-    let extractors = languages
-        .into_iter()
-        .map(|language| Extractor::start(language, &project, &options.folder))
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut loaded = Loaded { schema: Schema::default(), warnings: Vec::new() };
-    for extractor in extractors {
-        let document = extractor.finish(options.time_limit)?;
-        if let Some(failure) = document.error {
-            return Err(ModelError::Model(Box::new(failure)));
-        }
-        loaded.schema.tables.extend(document.tables);
-        loaded.schema.views.extend(document.views);
-        loaded.warnings.extend(document.warnings);
-    }
-    for view in &mut loaded.schema.views {
-        view.select = with_physical_names(view)?;
-    }
-    loaded.schema.check()?;
-    Ok(loaded)
+/// Models being loaded: those of TypeScript and Python run as programs of their own meanwhile.
+pub struct Loading {
+    project: PathBuf,
+    extractors: Vec<Extractor>,
+    /// Files relative to the project.
+    sql: Vec<String>,
+    time_limit: Duration,
 }
 
-/// The languages that have a model below `folder`.
-fn languages(folder: &Path) -> Result<Vec<Language>, ModelError> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let entries = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(source) => return Err(ModelError::Io { path: folder, source }),
+impl Loading {
+    /// Starts to run the models of `project`.
+    ///
+    /// # Errors
+    /// When there are none, or their language cannot be run.
+    pub fn start(project: &Path, options: &LoadOptions) -> Result<Self, ModelError> {
+        let project = project
+            .canonicalize()
+            .map_err(|source| ModelError::Io { path: project.into(), source })?;
+        let folder = project.join(&options.folder);
+        let found = Found::below(&folder, &project)?;
+        if found.languages.is_empty() && found.sql.is_empty() {
+            return Err(ModelError::NoModels { folder });
+        }
+        // All languages at once.
+        let extractors = found
+            .languages
+            .into_iter()
+            .map(|language| Extractor::start(language, &project, &options.folder))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { project, extractors, sql: found.sql, time_limit: options.time_limit })
+    }
+
+    /// Waits for what the models declare. `server` reads those in SQL.
+    ///
+    /// # Errors
+    /// When a model is wrong or does not end, or they do not fit together.
+    pub fn finish(self, server: &dyn Server) -> Result<Loaded, ModelError> {
+        let mut schema = Schema::default();
+        let mut warnings = Vec::new();
+        let sql = match self.sql.is_empty() {
+            true => SqlModels::default(),
+            false => crate::sql::load(&self.project, &self.sql, server)?,
         };
-        for entry in entries.flatten() {
-            let path = entry.path();
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with('.') || ["node_modules", "__pycache__"].contains(&name.as_str()) {
-                continue;
+        for extractor in self.extractors {
+            let document = extractor.finish(self.time_limit)?;
+            if let Some(failure) = document.error {
+                return Err(ModelError::Model(Box::new(failure)));
             }
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let language = match path.extension().and_then(|extension| extension.to_str()) {
-                Some("ts" | "tsx" | "mts" | "cts") if !name.contains(".d.") => Language::TypeScript,
-                Some("py") if name != "__init__.py" => Language::Python,
-                _ => continue,
+            schema.tables.extend(document.tables);
+            schema.views.extend(document.views);
+            warnings.extend(document.warnings);
+        }
+        schema.tables.extend(sql.tables);
+        for view in sql.views {
+            schema.views.push(view.resolved(&schema.tables)?);
+        }
+        for view in &mut schema.views {
+            view.select = with_physical_names(view)?;
+        }
+        schema.sort_views()?;
+        schema.check()?;
+        Ok(Loaded { schema, warnings })
+    }
+}
+
+/// The models below a folder.
+#[derive(Default)]
+struct Found {
+    languages: Vec<Language>,
+    sql: Vec<String>,
+}
+
+impl Found {
+    fn below(folder: &Path, project: &Path) -> Result<Self, ModelError> {
+        let mut found = Self::default();
+        found.search(folder, project)?;
+        found.sql.sort();
+        Ok(found)
+    }
+
+    fn search(&mut self, folder: &Path, project: &Path) -> Result<(), ModelError> {
+        let mut folders = vec![folder.to_owned()];
+        while let Some(folder) = folders.pop() {
+            let entries = match std::fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(source) => return Err(ModelError::Io { path: folder, source }),
             };
-            if !found.contains(&language) {
-                found.push(language);
+            for entry in entries.flatten() {
+                let path = entry.path();
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if name.starts_with('.') || ["node_modules", "__pycache__"].contains(&name.as_str())
+                {
+                    continue;
+                }
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                if path.extension().is_some_and(|extension| extension == "sql") {
+                    let relative = path.strip_prefix(project).unwrap_or(&path);
+                    self.sql.push(relative.to_string_lossy().into_owned());
+                    continue;
+                }
+                let language = match path.extension().and_then(|extension| extension.to_str()) {
+                    Some("ts" | "tsx" | "mts" | "cts") if !name.contains(".d.") => {
+                        Language::TypeScript
+                    }
+                    Some("py") if name != "__init__.py" => Language::Python,
+                    _ => continue,
+                };
+                if !self.languages.contains(&language) {
+                    self.languages.push(language);
+                }
             }
         }
+        Ok(())
     }
-    Ok(found)
 }
 
 /// The view's SELECT, where a bare reference to one of its source tables means that version of it:

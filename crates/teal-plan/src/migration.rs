@@ -175,7 +175,7 @@ impl Declared<'_> {
             from_version: version(self.blue),
             to_version: version(self.green),
             create_green: create_table(self.green, &green_name, &[]),
-            create_view: create_view(&view_name, &green_name, &self.select),
+            create_view: create_view(&view_name, Some(&green_name), &self.select),
             blue: blue_name,
             green: green_name,
             view: view_name,

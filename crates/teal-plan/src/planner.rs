@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use teal_catalog::{Catalog, CatalogTable, Shadow, ShadowError};
 use teal_client::{ClientError, Server};
 use teal_schema::{
-    Location, QualifiedName, ReferenceError, Schema, Table, View, create_table, create_view,
+    Location, QualifiedName, Schema, Table, TokenError, View, create_table, create_view,
     rewrite_table_references,
 };
 
@@ -27,7 +27,7 @@ pub enum PlanError {
     #[error(transparent)]
     Shadow(#[from] ShadowError),
     #[error("{location}: cannot read the SELECT of view {view}: {source}")]
-    References { location: Box<Location>, view: String, source: ReferenceError },
+    References { location: Box<Location>, view: String, source: TokenError },
     /// A migration that could not be made exact.
     #[error("{location}: the migration by view {view} is refused: {reason}\n  instead: {instead}")]
     Unsafe { location: Box<Location>, view: String, reason: String, instead: &'static str },
@@ -91,7 +91,7 @@ impl Planner<'_> {
             .views
             .iter()
             .filter(|view| self.is_migration(view))
-            .filter_map(|view| self.schema.table(&view.target))
+            .filter_map(|view| self.schema.target(view))
             .map(|table| table.qualified(&self.options.database))
             .collect::<BTreeSet<_>>();
         for table in &self.schema.tables {
@@ -197,8 +197,7 @@ impl Planner<'_> {
             reason,
             instead,
         };
-        let (Some(blue), Some(green)) =
-            (source(self.schema, view), self.schema.table(&view.target))
+        let (Some(blue), Some(green)) = (source(self.schema, view), self.schema.target(view))
         else {
             return Err(refused(Unsafe {
                 reason: "one of its tables is declared in no model".to_owned(),
@@ -228,17 +227,14 @@ impl Planner<'_> {
     }
 
     fn plan_plain_view(&mut self, view: &View, name: QualifiedName, select: &str) {
-        let Some(target) = self.schema.table(&view.target) else {
-            return;
-        };
-        let target = target.qualified(&self.options.database);
+        let target = self.schema.target(view).map(|table| table.qualified(&self.options.database));
         match self.current.table(&name) {
             Some(current) => {
                 let differences = self.view_differences(&name, current);
                 self.conflict(name, &view.location, differences);
             }
             None => self.plan.operations.push(Operation::CreateView {
-                sql: create_view(&name, &target, select),
+                sql: create_view(&name, target.as_ref(), select),
                 view: name,
                 declared_at: view.location.clone(),
             }),
@@ -247,8 +243,11 @@ impl Planner<'_> {
 
     /// A view from an older version of a table to a newer one.
     fn is_migration(&self, view: &View) -> bool {
+        let Some(target) = &view.target else {
+            return false;
+        };
         source(self.schema, view)
-            .is_some_and(|blue| blue.name == view.target.name && blue.version < view.target.version)
+            .is_some_and(|blue| blue.name == target.name && blue.version < target.version)
     }
 
     /// The view's SELECT, every table by its full name.

@@ -1,6 +1,6 @@
 use std::fmt::Write as _;
 
-use crate::{Column, QualifiedName, Table, quote_ident, quote_string};
+use crate::{Column, ConstraintKind, QualifiedName, Table, quote_ident, quote_string};
 
 /// The statement that creates `table` as `name`. `name` is given apart from the table because the
 /// same layout is also built under other names: in a shadow database, as a staging table.
@@ -24,7 +24,19 @@ pub fn create_table(
     let projections = table.projections.iter().map(|projection| {
         format!("PROJECTION {} ({})", quote_ident(&projection.name), projection.body)
     });
-    let body = columns.chain(indexes).chain(projections).collect::<Vec<_>>().join(",\n    ");
+    let constraints = table.constraints.iter().map(|constraint| {
+        let kind = match constraint.kind {
+            ConstraintKind::Check => "CHECK",
+            ConstraintKind::Assume => "ASSUME",
+        };
+        format!("CONSTRAINT {} {kind} {}", quote_ident(&constraint.name), constraint.expression)
+    });
+    let body = columns
+        .chain(indexes)
+        .chain(projections)
+        .chain(constraints)
+        .collect::<Vec<_>>()
+        .join(",\n    ");
 
     let mut sql =
         format!("CREATE TABLE {}\n(\n    {body}\n)\nENGINE = {}", name.sql(), table.engine);
@@ -54,9 +66,15 @@ pub fn create_table(
     sql
 }
 
-/// The statement that creates a materialized view which forwards `select` to `target`.
-pub fn create_view(name: &QualifiedName, target: &QualifiedName, select: &str) -> String {
-    format!("CREATE MATERIALIZED VIEW {} TO {} AS\n{select}", name.sql(), target.sql())
+/// The statement that creates a view: a materialized one, which forwards `select` to `target`, or a
+/// plain one where there is no target.
+pub fn create_view(name: &QualifiedName, target: Option<&QualifiedName>, select: &str) -> String {
+    match target {
+        Some(target) => {
+            format!("CREATE MATERIALIZED VIEW {} TO {} AS\n{select}", name.sql(), target.sql())
+        }
+        None => format!("CREATE VIEW {} AS\n{select}", name.sql()),
+    }
 }
 
 fn column_ddl(column: &Column) -> String {

@@ -4,10 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use sqlparser::dialect::ClickHouseDialect;
-use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Word};
+use sqlparser::tokenizer::Token;
 
 use crate::quote_ident;
+use crate::tokens::{Significant, TokenError, is_keyword, keyword, name, tokens};
 
 /// A table named in a SELECT.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,10 +17,6 @@ pub struct TableReference {
     /// It stands behind `IN`, where a column, an alias or a parameter may be meant as well.
     pub after_in: bool,
 }
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ReferenceError(String);
 
 /// Gives `sql` with every table for which `replace` returns a text named by that text.
 ///
@@ -39,7 +35,7 @@ pub struct ReferenceError(String);
 pub fn rewrite_table_references(
     sql: &str,
     mut replace: impl FnMut(&TableReference) -> Option<String>,
-) -> Result<String, ReferenceError> {
+) -> Result<String, TokenError> {
     let tokens = tokens(sql)?;
     let mut out = String::with_capacity(sql.len());
     let mut copied = 0;
@@ -60,52 +56,6 @@ pub fn rewrite_table_references(
     }
     out.push_str(&sql[copied..]);
     Ok(out)
-}
-
-/// A token that is neither space nor comment, with its place in bytes.
-struct Significant {
-    token: Token,
-    start: usize,
-    end: usize,
-}
-
-fn tokens(sql: &str) -> Result<Vec<Significant>, ReferenceError> {
-    // Unescaped values would not tell where a token ends; the spans do.
-    let tokens = Tokenizer::new(&ClickHouseDialect {}, sql)
-        .with_unescape(false)
-        .tokenize_with_location()
-        .map_err(|error| ReferenceError(error.to_string()))?;
-    let offsets = Offsets::new(sql);
-    Ok(tokens
-        .into_iter()
-        .filter(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF))
-        .map(|TokenWithSpan { token, span }| Significant {
-            token,
-            start: offsets.byte(span.start),
-            end: offsets.byte(span.end),
-        })
-        .collect())
-}
-
-/// From lines and columns, counted in characters from 1, to bytes.
-struct Offsets<'s> {
-    sql: &'s str,
-    lines: Vec<usize>,
-}
-
-impl<'s> Offsets<'s> {
-    fn new(sql: &'s str) -> Self {
-        let starts = sql.match_indices('\n').map(|(at, _)| at + 1);
-        Self { sql, lines: std::iter::once(0).chain(starts).collect() }
-    }
-
-    fn byte(&self, location: Location) -> usize {
-        let line = usize::try_from(location.line).unwrap_or(1).saturating_sub(1);
-        let column = usize::try_from(location.column).unwrap_or(1).saturating_sub(1);
-        let start = self.lines.get(line).copied().unwrap_or(self.sql.len());
-        let rest = &self.sql[start..];
-        start + rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at)
-    }
 }
 
 /// A table reference found, as the range of its tokens.
@@ -286,42 +236,6 @@ fn is_distinct_from(tokens: &[Significant], at: usize) -> bool {
     at >= 2
         && is_keyword(tokens, at - 1, "DISTINCT")
         && (is_keyword(tokens, at - 2, "IS") || is_keyword(tokens, at - 2, "NOT"))
-}
-
-fn is_keyword(tokens: &[Significant], at: usize, word: &str) -> bool {
-    tokens.get(at).is_some_and(|token| keyword(&token.token) == word)
-}
-
-/// The word in capitals; empty for what is no bare word.
-fn keyword(token: &Token) -> String {
-    match token {
-        Token::Word(Word { value, quote_style: None, .. }) => value.to_uppercase(),
-        _ => String::new(),
-    }
-}
-
-/// The identifier at `at`, without its quotes.
-fn name(tokens: &[Significant], at: usize) -> Option<String> {
-    match &tokens.get(at)?.token {
-        Token::Word(Word { value, quote_style: None, .. }) => Some(value.clone()),
-        Token::Word(Word { value, quote_style: Some(quote), .. }) => {
-            let mut out = String::new();
-            let mut chars = value.chars().peekable();
-            while let Some(c) = chars.next() {
-                match c {
-                    '\\' => out.extend(chars.next()),
-                    // A doubled quote stands for one.
-                    c if c == *quote => {
-                        chars.next_if_eq(&c);
-                        out.push(c);
-                    }
-                    c => out.push(c),
-                }
-            }
-            Some(out)
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]

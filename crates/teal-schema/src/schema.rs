@@ -1,8 +1,8 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Location, Table, TableRef, View};
+use crate::{Location, Table, TableRef, TokenError, View, rewrite_table_references};
 
 /// All that the models of one project declare.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +39,38 @@ impl Schema {
         self.tables
             .iter()
             .find(|table| table.name == reference.name && table.version == reference.version)
+    }
+
+    /// The target of a materialized view.
+    pub fn target(&self, view: &View) -> Option<&Table> {
+        self.table(view.target.as_ref()?)
+    }
+
+    /// Puts every view behind the views that it reads; otherwise the order stays.
+    ///
+    /// # Errors
+    /// When a SELECT cannot be read as tokens.
+    pub fn sort_views(&mut self) -> Result<(), TokenError> {
+        let mut waiting = Vec::new();
+        for view in std::mem::take(&mut self.views) {
+            let mut reads = BTreeSet::new();
+            rewrite_table_references(&view.select, |table| {
+                reads.insert(table.name.clone());
+                None
+            })?;
+            waiting.push((view, reads));
+        }
+        while !waiting.is_empty() {
+            let is_ready = |(view, reads): &(View, BTreeSet<String>)| {
+                waiting
+                    .iter()
+                    .all(|(other, _)| other.name == view.name || !reads.contains(&other.name))
+            };
+            // In a circle the first one goes; the server will say what is wrong with it.
+            let next = waiting.iter().position(is_ready).unwrap_or(0);
+            self.views.push(waiting.remove(next).0);
+        }
+        Ok(())
     }
 
     /// Checks what no single declaration can: names that collide, references that lead nowhere.
@@ -107,9 +139,9 @@ impl Schema {
         if let Some(table) = view.select_tables.iter().find(|table| self.table(table).is_none()) {
             return Err(unknown("source table", table));
         }
-        match self.table(&view.target) {
-            Some(_) => Ok(()),
-            None => Err(unknown("target table", &view.target)),
+        match &view.target {
+            Some(target) if self.table(target).is_none() => Err(unknown("target table", target)),
+            _ => Ok(()),
         }
     }
 }
@@ -173,10 +205,10 @@ mod tests {
             database: None,
             select: "SELECT 1".to_owned(),
             select_tables: vec![schema.tables[0].reference()],
-            target: TableRef {
+            target: Some(TableRef {
                 name: "events".to_owned(),
                 version: Some(Version::parse("0.1").unwrap()),
-            },
+            }),
             life_cycle: Default::default(),
             location: schema.tables[0].location.clone(),
         });

@@ -2,8 +2,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{LifeCycle, Location, QualifiedName, TableRef};
 
-/// A materialized view as declared in a model: it forwards what is inserted into the tables it
-/// reads to its target.
+/// A view as declared in a model. A materialized view forwards what is inserted into the tables it
+/// reads to its target; one without a target is a plain view.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct View {
@@ -14,7 +14,8 @@ pub struct View {
     pub select: String,
     /// The tables that the SELECT reads, as the model lists them.
     pub select_tables: Vec<TableRef>,
-    pub target: TableRef,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<TableRef>,
     #[serde(default)]
     pub life_cycle: LifeCycle,
     pub location: Location,

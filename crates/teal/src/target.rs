@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use teal_client::{EmbeddedEngine, EngineOptions, HttpOptions, HttpServer};
 use teal_migrate::OperatorOptions;
-use teal_models::LoadOptions;
+use teal_models::{LoadOptions, Loading};
 use teal_plan::{Cutover, PlanOptions};
 
 use crate::cli::{Common, Migrate};
@@ -73,14 +73,9 @@ impl Project {
         &self,
         directory: &Path,
     ) -> Result<(teal_models::Loaded, Box<dyn teal_client::Server>), Failure> {
-        std::thread::scope(|scope| {
-            let loading = scope.spawn(|| teal_models::load(directory, &self.load));
-            let server = self.open();
-            let loaded = loading.join().map_err(|_| {
-                Failure::failed("loading the models ended in a panic, which is a bug")
-            })?;
-            Ok((loaded?, server?))
-        })
+        let loading = Loading::start(directory, &self.load)?;
+        let server = self.open()?;
+        Ok((loading.finish(server.as_ref())?, server))
     }
 
     pub(crate) fn operator_options(&self, flags: Option<&Migrate>) -> OperatorOptions {

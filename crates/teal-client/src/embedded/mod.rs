@@ -47,7 +47,11 @@ impl EmbeddedEngine {
     ///
     /// # Errors
     /// When the library cannot be loaded, or the directory is in use, corrupt or not writable.
-    pub fn open(options: EngineOptions) -> Result<Self, ClientError> {
+    pub fn open(mut options: EngineOptions) -> Result<Self, ClientError> {
+        // An INSERT into a table takes a relative path twice (26.7).
+        if let Ok(absolute) = std::path::absolute(&options.data) {
+            options.data = absolute;
+        }
         let failed = |reason: String| ClientError::Open { path: options.data.clone(), reason };
         // The engine would start without it, and say nothing.
         if let Some(file) = options.config_file.as_ref().filter(|file| !file.is_file()) {

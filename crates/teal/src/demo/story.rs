@@ -6,6 +6,7 @@ use indicatif::ProgressBar;
 use owo_colors::OwoColorize as _;
 use teal_client::{ClientError, Format, Server, Session};
 use teal_migrate::{Migrating, Operator, Step};
+use teal_models::Loading;
 use teal_plan::{Cutover, Migration, Operation, Plan};
 use teal_schema::QualifiedName;
 
@@ -164,7 +165,7 @@ fn follow_teal(
 ) -> Result<Outcome, Failure> {
     let began = Instant::now();
     // Loaded once more: the models are a part of what `teal apply` takes.
-    let loaded = teal_models::load(&common.project, &project.load)?;
+    let loaded = Loading::start(&common.project, &project.load)?.finish(engine)?;
     let models = began.elapsed();
     let operator = Operator::open(engine, project.operator_options(None), progress)?;
     let plan = plan_for(engine, &loaded, &project.plan)?;

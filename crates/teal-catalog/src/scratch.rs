@@ -1,0 +1,109 @@
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde::Deserialize;
+use teal_client::{ClientError, Server, Session, Settings};
+use teal_schema::{QualifiedName, quote_ident};
+
+use crate::Catalog;
+
+/// Every scratch database's name starts so; then come the time of its making, in the server's
+/// seconds, the process that made it, and a number.
+const PREFIX: &str = "_teal_shadow_";
+
+/// No plan takes as long, so that what is older was left by a process that has ended.
+const LONGEST_LIFE_SECONDS: u32 = 3600;
+
+/// Databases on a server to try things in, each standing for a real one. Dropped with the value; what
+/// a crash left behind is dropped by a later one.
+pub struct Scratch {
+    pub session: Box<dyn Session>,
+    prefix: String,
+    databases: Vec<String>,
+}
+
+impl Scratch {
+    /// Makes a scratch database for each of `databases`.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn create(
+        server: &dyn Server,
+        settings: Settings<'_>,
+        databases: &[String],
+    ) -> Result<Self, ClientError> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let mut session = server.session(settings)?;
+        let now = drop_leftovers(server, session.as_mut())?;
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let prefix = format!("{PREFIX}{now}_{}_{number}_", std::process::id());
+        let mut scratch = Self { session, prefix, databases: databases.to_vec() };
+        for name in databases {
+            let name = quote_ident(&scratch.scratched(name));
+            scratch.session.command(&format!("CREATE DATABASE {name}"))?;
+        }
+        Ok(scratch)
+    }
+
+    /// Where the table or view `name` stands in the scratch databases.
+    pub fn name(&self, name: &QualifiedName) -> QualifiedName {
+        QualifiedName::new(self.scratched(&name.database), &name.name)
+    }
+
+    /// A text of the server's about them, said of the real databases.
+    pub fn unscratched(&self, text: &str) -> String {
+        text.replace(&self.prefix, "")
+    }
+
+    /// What is in them, by scratch names.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub fn catalog(&mut self) -> Result<Catalog, ClientError> {
+        let names = self.databases.iter().map(|name| self.scratched(name)).collect::<Vec<_>>();
+        let names = names.iter().map(String::as_str).collect::<Vec<_>>();
+        Catalog::read(self.session.as_mut(), &names)
+    }
+
+    fn scratched(&self, database: &str) -> String {
+        format!("{}{database}", self.prefix)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        for name in &self.databases {
+            let sql =
+                format!("DROP DATABASE IF EXISTS {} SYNC", quote_ident(&self.scratched(name)));
+            // What cannot be dropped now is dropped by a later one.
+            let _ = self.session.command(&sql);
+        }
+    }
+}
+
+/// Drops what ended processes have left; gives the server's time. Where only one process can be at
+/// work, that is all but its own.
+fn drop_leftovers(server: &dyn Server, session: &mut dyn Session) -> Result<u32, ClientError> {
+    #[derive(Deserialize)]
+    struct Now {
+        seconds: u32,
+    }
+    #[derive(Deserialize)]
+    struct Row {
+        name: String,
+    }
+    let now = session.row::<Now>("SELECT toUnixTimestamp(now()) AS seconds")?.seconds;
+    let rows = session.rows::<Row>(&format!(
+        "SELECT name FROM system.databases WHERE startsWith(name, '{PREFIX}')"
+    ))?;
+    let pid = std::process::id().to_string();
+    for Row { name } in rows {
+        let mut parts = name.strip_prefix(PREFIX).unwrap_or_default().split('_');
+        let made = parts.next().and_then(|seconds| seconds.parse().ok()).unwrap_or(0);
+        let is_anothers = parts.next() != Some(&pid);
+        let is_old = now.saturating_sub(made) > LONGEST_LIFE_SECONDS;
+        if is_old || (server.is_exclusive() && is_anothers) {
+            session.command(&format!("DROP DATABASE IF EXISTS {} SYNC", quote_ident(&name)))?;
+        }
+    }
+    Ok(now)
+}

@@ -1,0 +1,332 @@
+//! SQL models: files of plain `CREATE` statements. ClickHouse reads them: each table is created in a
+//! scratch database and read back, so that what a file declares is what the server understood.
+
+use std::path::Path;
+
+use teal_catalog::{Declaration, Scratch};
+use teal_client::{ClientError, Server};
+use teal_schema::{
+    Create, CreateKind, LifeCycle, Location, QualifiedName, Statement, Table, TableRef, Version,
+    View, read_create, rewrite_table_references, statements,
+};
+
+use crate::ModelError;
+use crate::document::Failure;
+
+/// The database that stands for the target's default one.
+const DATABASE: &str = "models";
+
+/// What the files declare. The views' tables are given as the statements name them, since they may be
+/// declared in another language: see [`SqlView::resolved`].
+#[derive(Debug, Default)]
+pub(crate) struct SqlModels {
+    pub(crate) tables: Vec<Table>,
+    pub(crate) views: Vec<SqlView>,
+}
+
+#[derive(Debug)]
+pub(crate) struct SqlView {
+    name: String,
+    database: Option<String>,
+    select: String,
+    target: Option<String>,
+    life_cycle: LifeCycle,
+    location: Location,
+}
+
+/// Reads the SQL models of a project, `files` relative to it.
+pub(crate) fn load(
+    project: &Path,
+    files: &[String],
+    server: &dyn Server,
+) -> Result<SqlModels, ModelError> {
+    // A nested column stays one, as the statement has it.
+    let settings = [("flatten_nested", "0"), ("allow_suspicious_low_cardinality_types", "1")];
+    let mut scratch = Scratch::create(server, &settings, &[DATABASE.to_owned()])?;
+    let mut models = SqlModels::default();
+    let mut made = Vec::new();
+    for file in files {
+        let path = project.join(file);
+        let text = std::fs::read_to_string(&path)
+            .map_err(|source| ModelError::Io { path: path.clone(), source })?;
+        let at = |line, column| Location { file: file.clone(), line, column, declaration: None };
+        let found = statements(&text).map_err(|error| {
+            failure(at(1, None), error.to_string(), "close the string or comment")
+        })?;
+        for statement in found {
+            let location = at(statement.line, Some(statement.column));
+            let create = read_create(statement.sql)
+                .map_err(|error| failure(location.clone(), error.to_string(), "see docs/models-sql.md"))?
+                .ok_or_else(|| {
+                    failure(
+                        location.clone(),
+                        format!("this statement declares nothing: {}", first_words(statement.sql)),
+                        "a model has CREATE TABLE, CREATE MATERIALIZED VIEW … TO and CREATE VIEW; run other statements with `teal query`",
+                    )
+                })?;
+            let location = Location { declaration: Some(create.name.clone()), ..location };
+            let directive = Directive::read(&statement, &create, &location)?;
+            match create.kind {
+                CreateKind::Table => {
+                    let name = QualifiedName::new(DATABASE, format!("{}", made.len()));
+                    create_in(&mut scratch, &name, &statement, &create, &location)?;
+                    made.push((name, directive.declaration(&create, location)));
+                }
+                CreateKind::MaterializedView | CreateKind::View => {
+                    models.views.push(SqlView::read(create, directive, location)?);
+                }
+            }
+        }
+    }
+    let catalog = scratch.catalog()?;
+    for (name, declaration) in made {
+        let location = declaration.location.clone();
+        let unread = |reason: String| failure(location.clone(), reason, "see docs/models-sql.md");
+        let table = catalog
+            .table(&scratch.name(&name))
+            .ok_or_else(|| unread("the server made the table and does not list it".to_owned()))?;
+        let table = table.declared(declaration).map_err(|error| unread(error.to_string()))?;
+        models.tables.push(table);
+    }
+    Ok(models)
+}
+
+fn create_in(
+    scratch: &mut Scratch,
+    name: &QualifiedName,
+    statement: &Statement<'_>,
+    create: &Create<'_>,
+    location: &Location,
+) -> Result<(), ModelError> {
+    let head = statement.sql.get(..create.name_range.start).unwrap_or_default();
+    let rest = statement.sql.get(create.name_range.end..).unwrap_or_default();
+    let sql = format!("{head}{}{rest}", scratch.name(name).sql());
+    match scratch.session.command(&sql) {
+        Ok(_) => Ok(()),
+        Err(ClientError::Server { message, name, .. }) => {
+            let message = scratch.unscratched(&message);
+            Err(failure(
+                at_position(location, &message),
+                format!("ClickHouse does not accept table {}: {message} ({name})", create.name),
+                "correct the statement; `teal query` runs it by itself",
+            ))
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// The place that a syntax error names, `… (line 2, col 5)`, as one in the file.
+fn at_position(location: &Location, message: &str) -> Location {
+    let numbers = message.split_once("(line ").and_then(|(_, rest)| {
+        let (line, rest) = rest.split_once(", col ")?;
+        let (column, _) = rest.split_once(')')?;
+        Some((line.parse::<u32>().ok()?, column.parse::<u32>().ok()?))
+    });
+    match numbers {
+        // On the first line the table's other name has moved what follows it.
+        Some((line, column)) if line > 1 => {
+            Location { line: location.line + line - 1, column: Some(column), ..location.clone() }
+        }
+        _ => location.clone(),
+    }
+}
+
+/// `-- teal: table events version 0.1 lifecycle deletion_protected`, in front of a statement.
+#[derive(Debug, Default)]
+struct Directive {
+    table: Option<String>,
+    version: Option<Version>,
+    life_cycle: LifeCycle,
+}
+
+impl Directive {
+    fn read(
+        statement: &Statement<'_>,
+        create: &Create<'_>,
+        location: &Location,
+    ) -> Result<Self, ModelError> {
+        let mut directive = Self::default();
+        for comment in &statement.comments {
+            let Some(text) = comment.text.strip_prefix("teal:") else {
+                continue;
+            };
+            let wrong = |message: String| {
+                let location = Location { line: comment.line, column: None, ..location.clone() };
+                failure(location, message, "write such as `-- teal: table events version 0.1`")
+            };
+            let mut words = text.split_whitespace();
+            while let Some(word) = words.next() {
+                let Some(value) = words.next() else {
+                    return Err(wrong(format!("the directive ends behind {word}")));
+                };
+                match word {
+                    "table" => directive.table = Some(value.to_owned()),
+                    "version" => {
+                        let version = Version::parse(value);
+                        directive.version =
+                            Some(version.map_err(|error| wrong(error.to_string()))?);
+                    }
+                    "lifecycle" => {
+                        directive.life_cycle = match value.to_lowercase().as_str() {
+                            "fully_managed" => LifeCycle::FullyManaged,
+                            "deletion_protected" => LifeCycle::DeletionProtected,
+                            "externally_managed" => LifeCycle::ExternallyManaged,
+                            _ => {
+                                return Err(wrong(format!(
+                                    "there is no life cycle {value}; there are fully_managed, deletion_protected and externally_managed"
+                                )));
+                            }
+                        };
+                    }
+                    _ => {
+                        return Err(wrong(format!(
+                            "a directive has no {word}; it has table, version and lifecycle"
+                        )));
+                    }
+                }
+            }
+        }
+        directive.check(create, location)?;
+        Ok(directive)
+    }
+
+    /// The statement's own name must be one that the table has.
+    fn check(&self, create: &Create<'_>, location: &Location) -> Result<(), ModelError> {
+        if create.kind != CreateKind::Table && (self.table.is_some() || self.version.is_some()) {
+            return Err(failure(
+                location.clone(),
+                format!("{} is a view, and views have no version", create.name),
+                "leave `table` and `version` out of the directive",
+            ));
+        }
+        let logical = self.table.as_ref().unwrap_or(&create.name);
+        let physical = teal_schema::physical_name(logical, self.version.as_ref());
+        match create.name == *logical || create.name == physical {
+            true => Ok(()),
+            false => Err(failure(
+                location.clone(),
+                format!(
+                    "the statement creates {}, and its directive says that this is {physical}",
+                    create.name
+                ),
+                "give both one name",
+            )),
+        }
+    }
+
+    fn declaration(self, create: &Create<'_>, location: Location) -> Declaration {
+        Declaration {
+            name: self.table.unwrap_or_else(|| create.name.clone()),
+            version: self.version,
+            database: create.database.clone(),
+            life_cycle: self.life_cycle,
+            cluster: create.cluster.clone(),
+            location,
+        }
+    }
+}
+
+impl SqlView {
+    fn read(
+        create: Create<'_>,
+        directive: Directive,
+        location: Location,
+    ) -> Result<Self, ModelError> {
+        let Some(select) = create.select.filter(|select| !select.is_empty()) else {
+            return Err(failure(
+                location,
+                format!("view {} has no SELECT", create.name),
+                "add AS SELECT …",
+            ));
+        };
+        if create.kind == CreateKind::MaterializedView && create.target.is_none() {
+            return Err(failure(
+                location,
+                format!("the materialized view {} has a table of its own inside", create.name),
+                "declare its target as a table, and write CREATE MATERIALIZED VIEW … TO that table",
+            ));
+        }
+        Ok(Self {
+            name: create.name,
+            database: create.database,
+            select: select.to_owned(),
+            target: create.target.map(|(_, name)| name),
+            life_cycle: directive.life_cycle,
+            location,
+        })
+    }
+
+    /// The view, with the tables that it means among `tables`.
+    pub(crate) fn resolved(self, tables: &[Table]) -> Result<View, ModelError> {
+        let target = match &self.target {
+            Some(name) => Some(self.meant(name, tables)?.ok_or_else(|| {
+                failure(
+                    self.location.clone(),
+                    format!("the target {name} of view {} is declared in no model", self.name),
+                    "declare it with CREATE TABLE",
+                )
+            })?),
+            None => None,
+        };
+        let mut names = Vec::new();
+        rewrite_table_references(&self.select, |table| {
+            names.push(table.name.clone());
+            None
+        })
+        .map_err(|source| ModelError::References {
+            location: Box::new(self.location.clone()),
+            view: self.name.clone(),
+            source,
+        })?;
+        let mut select_tables = Vec::new();
+        for name in names {
+            if let Some(table) = self.meant(&name, tables)?
+                && !select_tables.contains(&table)
+            {
+                select_tables.push(table);
+            }
+        }
+        Ok(View {
+            name: self.name,
+            database: self.database,
+            select: self.select,
+            select_tables,
+            target,
+            life_cycle: self.life_cycle,
+            location: self.location,
+        })
+    }
+
+    /// The table of this physical name; else that of this logical name, if it has one version.
+    fn meant(&self, name: &str, tables: &[Table]) -> Result<Option<TableRef>, ModelError> {
+        if let Some(table) = tables.iter().find(|table| table.physical_name() == name) {
+            return Ok(Some(table.reference()));
+        }
+        let named = tables.iter().filter(|table| table.name == name).collect::<Vec<_>>();
+        match named.as_slice() {
+            [] => Ok(None),
+            [table] => Ok(Some(table.reference())),
+            several => {
+                let names = several.iter().map(|table| table.physical_name()).collect::<Vec<_>>();
+                Err(failure(
+                    self.location.clone(),
+                    format!("view {} names {name}, which has several versions", self.name),
+                    &format!("name one of them: {}", names.join(", ")),
+                ))
+            }
+        }
+    }
+}
+
+fn failure(location: Location, message: String, hint: &str) -> ModelError {
+    ModelError::Model(Box::new(Failure {
+        message,
+        hint: Some(hint.to_owned()),
+        location: Some(location),
+        trace: None,
+    }))
+}
+
+fn first_words(sql: &str) -> String {
+    sql.split_whitespace().take(4).collect::<Vec<_>>().join(" ")
+}

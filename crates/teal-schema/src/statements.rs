@@ -1,0 +1,223 @@
+//! The statements of a file: where each begins, what it creates, under which name.
+
+use std::ops::Range;
+
+use sqlparser::tokenizer::{Token, Whitespace};
+
+use crate::tokens::{Significant, TokenError, all_tokens, is_keyword, name, outermost, tokens};
+
+/// One statement of a file, without its semicolon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement<'s> {
+    pub sql: &'s str,
+    /// Where it begins; both counted from 1.
+    pub line: u32,
+    pub column: u32,
+    /// The comments in front of it, since the statement before.
+    pub comments: Vec<Comment>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Comment {
+    pub line: u32,
+    /// Without `--` or `/* */`.
+    pub text: String,
+}
+
+/// Splits a file into its statements.
+///
+/// # Errors
+/// When the text cannot be read as tokens, such as one with a string that does not end.
+pub fn statements(text: &str) -> Result<Vec<Statement<'_>>, TokenError> {
+    let tokens = all_tokens(text)?;
+    let mut statements = Vec::new();
+    let mut comments = Vec::new();
+    let mut range: Option<Range<usize>> = None;
+    let mut finish = |range: &mut Option<Range<usize>>, comments: &mut Vec<Comment>| {
+        if let Some(range) = range.take() {
+            let (line, column) = place(text, range.start);
+            let comments = std::mem::take(comments);
+            statements.push(Statement { sql: &text[range], line, column, comments });
+        }
+    };
+    for token in &tokens {
+        match &token.token {
+            Token::SemiColon => finish(&mut range, &mut comments),
+            Token::Whitespace(
+                Whitespace::SingleLineComment { comment, .. }
+                | Whitespace::MultiLineComment(comment),
+            ) if range.is_none() => {
+                let line = place(text, token.start).0;
+                comments.push(Comment { line, text: comment.trim().to_owned() });
+            }
+            Token::Whitespace(_) => (),
+            _ => {
+                let start = range.as_ref().map_or(token.start, |range| range.start);
+                range = Some(start..token.end);
+            }
+        }
+    }
+    finish(&mut range, &mut comments);
+    Ok(statements)
+}
+
+/// Line and column of a byte, counted from 1.
+fn place(text: &str, byte: usize) -> (u32, u32) {
+    let before = &text[..byte];
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    (u32::try_from(line).unwrap_or(u32::MAX), u32::try_from(column).unwrap_or(u32::MAX))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CreateKind {
+    Table,
+    MaterializedView,
+    View,
+}
+
+/// A `CREATE` statement, as far as tokens tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Create<'s> {
+    pub kind: CreateKind,
+    pub database: Option<String>,
+    pub name: String,
+    /// Where the name stands, with its database and with `ON CLUSTER`, in bytes.
+    pub name_range: Range<usize>,
+    pub cluster: Option<String>,
+    /// What stands in the parentheses behind the name: columns, indexes and so on.
+    pub definitions: Option<&'s str>,
+    /// The table behind `TO`: database and name.
+    pub target: Option<(Option<String>, String)>,
+    /// The SELECT behind `AS`.
+    pub select: Option<&'s str>,
+}
+
+/// Reads the head of a `CREATE TABLE`, `CREATE MATERIALIZED VIEW` or `CREATE VIEW`; `None` for any
+/// other statement.
+///
+/// # Errors
+/// When the text cannot be read as tokens.
+pub fn read_create(sql: &str) -> Result<Option<Create<'_>>, TokenError> {
+    let tokens = tokens(sql)?;
+    let mut at = 0;
+    let mut skip = |words: &[&str]| {
+        let stands = words.iter().enumerate().all(|(i, word)| is_keyword(&tokens, at + i, word));
+        if stands {
+            at += words.len();
+        }
+        stands
+    };
+    if !skip(&["CREATE"]) {
+        return Ok(None);
+    }
+    let kind = match () {
+        () if skip(&["TABLE"]) => CreateKind::Table,
+        () if skip(&["MATERIALIZED", "VIEW"]) => CreateKind::MaterializedView,
+        () if skip(&["VIEW"]) => CreateKind::View,
+        () => return Ok(None),
+    };
+    skip(&["IF", "NOT", "EXISTS"]);
+    let Some((database, name, end)) = table_name(&tokens, at) else {
+        return Ok(None);
+    };
+    let start = tokens[at].start;
+    let mut last = end - 1;
+    let mut cluster = None;
+    if is_keyword(&tokens, end, "ON") && is_keyword(&tokens, end + 1, "CLUSTER") {
+        cluster = cluster_name(&tokens, end + 2);
+        last = end + 2;
+    }
+    let name_end = tokens.get(last).map_or(sql.len(), |token| token.end);
+    let rest = &tokens[(last + 1).min(tokens.len())..];
+    let outer = outermost(rest).collect::<Vec<_>>();
+    let keyword_at =
+        |word: &str| outer.iter().position(|token| crate::tokens::keyword(&token.token) == word);
+    let target = keyword_at("TO").filter(|_| kind == CreateKind::MaterializedView).and_then(|to| {
+        let behind = rest.iter().position(|token| token.start == outer[to].start)? + 1;
+        let (database, name, _) = table_name(rest, behind)?;
+        Some((database, name))
+    });
+    let select = keyword_at("AS")
+        .filter(|_| kind != CreateKind::Table)
+        .map(|at| sql[outer[at].end..].trim());
+    let definitions = match rest.first() {
+        Some(Significant { token: Token::LParen, start, .. }) => {
+            let close = outer.get(1).map_or(sql.len(), |token| token.start);
+            sql.get(start + 1..close)
+        }
+        _ => None,
+    };
+    Ok(Some(Create {
+        kind,
+        database,
+        name,
+        name_range: start..name_end,
+        cluster,
+        definitions,
+        target,
+        select,
+    }))
+}
+
+/// The database, the name, and the index behind them.
+fn table_name(tokens: &[Significant], at: usize) -> Option<(Option<String>, String, usize)> {
+    let first = name(tokens, at)?;
+    match tokens.get(at + 1).map(|token| &token.token) {
+        Some(Token::Period) => Some((Some(first), name(tokens, at + 2)?, at + 3)),
+        _ => Some((None, first, at + 1)),
+    }
+}
+
+/// A cluster is named by an identifier or a string.
+fn cluster_name(tokens: &[Significant], at: usize) -> Option<String> {
+    match &tokens.get(at)?.token {
+        Token::SingleQuotedString(text) => Some(text.clone()),
+        _ => name(tokens, at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_split_at_its_semicolons_and_not_within_strings_or_comments() {
+        let text = "-- teal: version 0.1\n/* two */\nCREATE TABLE a (x String DEFAULT ';');\n\n  SELECT 1 -- no;\n, 2;;";
+        let found = statements(text).unwrap();
+        assert_eq!(
+            found.iter().map(|s| (s.sql, s.line, s.column)).collect::<Vec<_>>(),
+            [("CREATE TABLE a (x String DEFAULT ';')", 3, 1), ("SELECT 1 -- no;\n, 2", 5, 3)]
+        );
+        let comments = found[0].comments.iter().map(|c| (c.line, c.text.as_str()));
+        assert_eq!(comments.collect::<Vec<_>>(), [(1, "teal: version 0.1"), (2, "two")]);
+        assert!(found[1].comments.is_empty());
+    }
+
+    #[test]
+    fn the_head_of_a_create_statement_is_read() {
+        let sql = "CREATE TABLE IF NOT EXISTS `d`.t ON CLUSTER '{cluster}' (a UInt8, b String DEFAULT f(1)) ENGINE = MergeTree";
+        let create = read_create(sql).unwrap().unwrap();
+        assert_eq!((create.kind, create.name.as_str()), (CreateKind::Table, "t"));
+        assert_eq!(create.database.as_deref(), Some("d"));
+        assert_eq!(create.cluster.as_deref(), Some("{cluster}"));
+        assert_eq!(create.definitions, Some("a UInt8, b String DEFAULT f(1)"));
+        assert_eq!(&sql[create.name_range], "`d`.t ON CLUSTER '{cluster}'");
+
+        let sql = "create materialized view mv to d.`the t` (a UInt8) as select a as b from x";
+        let create = read_create(sql).unwrap().unwrap();
+        assert_eq!(create.kind, CreateKind::MaterializedView);
+        assert_eq!(create.target, Some((Some("d".to_owned()), "the t".to_owned())));
+        assert_eq!(create.select, Some("select a as b from x"));
+
+        let create = read_create("CREATE VIEW v AS SELECT 1").unwrap().unwrap();
+        assert_eq!((create.kind, create.select), (CreateKind::View, Some("SELECT 1")));
+    }
+
+    #[test]
+    fn another_statement_is_none() {
+        for sql in ["SELECT 1", "CREATE DATABASE d", "INSERT INTO t VALUES (1)", "CREATE"] {
+            assert_eq!(read_create(sql).unwrap(), None, "{sql}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! SQL as tokens, with their places. Nothing here understands statements; whatever is made of tokens
+//! is given to the server, which does.
+
+use sqlparser::dialect::ClickHouseDialect;
+use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Word};
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct TokenError(String);
+
+/// A token with its place in bytes.
+pub(crate) struct Significant {
+    pub(crate) token: Token,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+pub(crate) fn tokens(sql: &str) -> Result<Vec<Significant>, TokenError> {
+    let mut tokens = all_tokens(sql)?;
+    tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
+    Ok(tokens)
+}
+
+/// With spaces and comments.
+pub(crate) fn all_tokens(sql: &str) -> Result<Vec<Significant>, TokenError> {
+    // Unescaped values would not tell where a token ends; the spans do.
+    let tokens = Tokenizer::new(&ClickHouseDialect {}, sql)
+        .with_unescape(false)
+        .tokenize_with_location()
+        .map_err(|error| TokenError(error.to_string()))?;
+    let offsets = Offsets::new(sql);
+    Ok(tokens
+        .into_iter()
+        .filter(|token| token.token != Token::EOF)
+        .map(|TokenWithSpan { token, span }| Significant {
+            token,
+            start: offsets.byte(span.start),
+            end: offsets.byte(span.end),
+        })
+        .collect())
+}
+
+/// From lines and columns, counted in characters from 1, to bytes.
+struct Offsets<'s> {
+    sql: &'s str,
+    lines: Vec<usize>,
+}
+
+impl<'s> Offsets<'s> {
+    fn new(sql: &'s str) -> Self {
+        let starts = sql.match_indices('\n').map(|(at, _)| at + 1);
+        Self { sql, lines: std::iter::once(0).chain(starts).collect() }
+    }
+
+    fn byte(&self, location: Location) -> usize {
+        let line = usize::try_from(location.line).unwrap_or(1).saturating_sub(1);
+        let column = usize::try_from(location.column).unwrap_or(1).saturating_sub(1);
+        let start = self.lines.get(line).copied().unwrap_or(self.sql.len());
+        let rest = &self.sql[start..];
+        start + rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at)
+    }
+}
+
+pub(crate) fn is_keyword(tokens: &[Significant], at: usize, word: &str) -> bool {
+    tokens.get(at).is_some_and(|token| keyword(&token.token) == word)
+}
+
+/// The word in capitals; empty for what is no bare word.
+pub(crate) fn keyword(token: &Token) -> String {
+    match token {
+        Token::Word(Word { value, quote_style: None, .. }) => value.to_uppercase(),
+        _ => String::new(),
+    }
+}
+
+/// The identifier at `at`, without its quotes.
+pub(crate) fn name(tokens: &[Significant], at: usize) -> Option<String> {
+    match &tokens.get(at)?.token {
+        Token::Word(Word { value, quote_style: None, .. }) => Some(value.clone()),
+        Token::Word(Word { value, quote_style: Some(quote), .. }) => {
+            let mut out = String::new();
+            let mut chars = value.chars().peekable();
+            while let Some(c) = chars.next() {
+                match c {
+                    '\\' => out.extend(chars.next()),
+                    // A doubled quote stands for one.
+                    c if c == *quote => {
+                        chars.next_if_eq(&c);
+                        out.push(c);
+                    }
+                    c => out.push(c),
+                }
+            }
+            Some(out)
+        }
+        _ => None,
+    }
+}
+
+/// The items of a list: what stands between the commas that are in no parentheses.
+///
+/// ```
+/// assert_eq!(teal_schema::split_list("a, f(b, c), 'd,e'").unwrap(), ["a", "f(b, c)", "'d,e'"]);
+/// ```
+///
+/// # Errors
+/// When `text` cannot be read as tokens.
+pub fn split_list(text: &str) -> Result<Vec<&str>, TokenError> {
+    let mut items = Vec::new();
+    let mut start = 0;
+    for token in outermost(&tokens(text)?) {
+        if token.token == Token::Comma {
+            items.push(text[start..token.start].trim());
+            start = token.end;
+        }
+    }
+    let last = text[start..].trim();
+    if !last.is_empty() {
+        items.push(last);
+    }
+    Ok(items)
+}
+
+/// What stands behind `keyword`, up to the next of `keywords`, all outside of parentheses.
+///
+/// ```
+/// let keywords = [&["ORDER", "BY"][..], &["TTL"], &["SETTINGS"]];
+/// let engine = "MergeTree ORDER BY a TTL b + toIntervalDay(1) SETTINGS c = 1";
+/// let ttl = teal_schema::clause(engine, &["TTL"], &keywords).unwrap();
+/// assert_eq!(ttl, Some("b + toIntervalDay(1)"));
+/// ```
+///
+/// # Errors
+/// When `text` cannot be read as tokens.
+pub fn clause<'t>(
+    text: &'t str,
+    keyword: &[&str],
+    keywords: &[&[&str]],
+) -> Result<Option<&'t str>, TokenError> {
+    let tokens = tokens(text)?;
+    let outermost = outermost(&tokens).collect::<Vec<_>>();
+    let Some(at) = (0..outermost.len()).find(|at| stands_at(&outermost, keyword, *at)) else {
+        return Ok(None);
+    };
+    let behind = at + keyword.len();
+    let start = outermost.get(behind - 1).map_or(text.len(), |token| token.end);
+    let end = (behind..outermost.len())
+        .find(|at| keywords.iter().any(|words| stands_at(&outermost, words, *at)))
+        .and_then(|at| Some(outermost.get(at)?.start))
+        .unwrap_or(text.len());
+    Ok(Some(text[start..end].trim()))
+}
+
+/// What stands before the first of `keywords` that is outside of parentheses.
+///
+/// # Errors
+/// When `text` cannot be read as tokens.
+pub fn head<'t>(text: &'t str, keywords: &[&[&str]]) -> Result<&'t str, TokenError> {
+    let tokens = tokens(text)?;
+    let outermost = outermost(&tokens).collect::<Vec<_>>();
+    let end = (0..outermost.len())
+        .find(|at| keywords.iter().any(|words| stands_at(&outermost, words, *at)))
+        .and_then(|at| Some(outermost.get(at)?.start))
+        .unwrap_or(text.len());
+    Ok(text[..end].trim())
+}
+
+fn stands_at(tokens: &[&Significant], words: &[&str], at: usize) -> bool {
+    words
+        .iter()
+        .enumerate()
+        .all(|(i, word)| tokens.get(at + i).is_some_and(|token| keyword(&token.token) == *word))
+}
+
+/// What stands before the first parentheses, and what stands in them.
+///
+/// ```
+/// let parts = teal_schema::call("Decimal(10, 2)").unwrap();
+/// assert_eq!(parts, ("Decimal", Some("10, 2")));
+/// assert_eq!(teal_schema::call("String").unwrap(), ("String", None));
+/// ```
+///
+/// # Errors
+/// When `text` cannot be read as tokens.
+pub fn call(text: &str) -> Result<(&str, Option<&str>), TokenError> {
+    let tokens = tokens(text)?;
+    let Some(open) = tokens.iter().position(|token| token.token == Token::LParen) else {
+        return Ok((text.trim(), None));
+    };
+    let mut depth = 0_usize;
+    for token in tokens.iter().skip(open) {
+        match token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth -= 1,
+            _ => (),
+        }
+        if depth == 0 {
+            let inside = text[..token.start].get(tokens[open].end..).map(str::trim);
+            return Ok((text[..tokens[open].start].trim(), inside));
+        }
+    }
+    Err(TokenError(format!("a parenthesis is not closed in: {text}")))
+}
+
+/// The tokens that stand in no parentheses or brackets; of those, the opening and closing marks.
+pub(crate) fn outermost(tokens: &[Significant]) -> impl Iterator<Item = &Significant> {
+    let mut depth = 0_usize;
+    tokens.iter().filter(move |token| match token.token {
+        Token::LParen | Token::LBracket | Token::LBrace => {
+            depth += 1;
+            depth == 1
+        }
+        Token::RParen | Token::RBracket | Token::RBrace => {
+            depth = depth.saturating_sub(1);
+            depth == 0
+        }
+        _ => depth == 0,
+    })
+}
