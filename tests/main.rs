@@ -5,8 +5,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod every;
 mod examples;
 mod kill;
+mod pull;
 mod server;
 mod servers;
 mod story;

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use teal_schema::{
-    Column, ColumnDefault, Constraint, ConstraintKind, DefaultKind, Engine, Index, LifeCycle,
-    Location, Projection, Table, TokenError, Version, call, clause, head, quote_ident, read_create,
-    split_list,
+    Column, ColumnDefault, Constraint, ConstraintKind, CreateKind, DefaultKind, Engine, Index,
+    LifeCycle, Location, Projection, Schema, Table, TableRef, TokenError, Version, View, call,
+    clause, head, quote_ident, read_create, rewrite_table_references, split_list,
 };
 
-use crate::{CatalogColumn, CatalogTable};
+use crate::{Catalog, CatalogColumn, CatalogTable};
 
 /// The clauses of an engine, as ClickHouse orders them.
 const ENGINE_CLAUSES: [&[&str]; 6] = [
@@ -37,6 +37,94 @@ pub struct Declaration {
     pub location: Location,
 }
 
+/// What a database holds, as models would declare it.
+#[derive(Debug, Clone, Default)]
+pub struct Pulled {
+    pub schema: Schema,
+    /// What models cannot declare, one sentence each.
+    pub left: Vec<String>,
+}
+
+impl Catalog {
+    /// The tables and views of `database` as models would declare them: without a version, each by
+    /// the name that it has.
+    ///
+    /// # Errors
+    /// When the server's texts cannot be read as tokens.
+    pub fn pull(&self, database: &str) -> Result<Pulled, TokenError> {
+        let mut pulled = Pulled::default();
+        let own =
+            |table: &&CatalogTable| table.database == database && !table.name.starts_with(".inner");
+        for table in self.tables().filter(own) {
+            let name = &table.name;
+            if table.create_table_query.contains("[HIDDEN]") {
+                pulled.left.push(format!(
+                    "{name}: its definition holds a secret, which the server does not show; declare it by hand, with the life cycle EXTERNALLY_MANAGED"
+                ));
+            } else if table.columns.iter().any(|column| column.data_type.starts_with("Nested(")) {
+                pulled.left.push(format!(
+                    "{name}: it has a Nested column that is not flattened, and teal creates them flattened"
+                ));
+            } else if !table.is_view() {
+                pulled.schema.tables.push(table.declared(Declaration {
+                    name: name.clone(),
+                    version: None,
+                    database: None,
+                    life_cycle: LifeCycle::FullyManaged,
+                    cluster: None,
+                    location: nowhere(),
+                })?);
+            }
+        }
+        for view in self.tables().filter(own).filter(|table| table.is_view()) {
+            let create = read_create(&view.create_table_query)?;
+            let target = match create.map(|create| (create.kind, create.target)) {
+                Some((CreateKind::View, _)) => None,
+                Some((CreateKind::MaterializedView, Some((of, target))))
+                    if of.as_deref().is_none_or(|of| of == database)
+                        && pulled.schema.tables.iter().any(|table| table.name == target) =>
+                {
+                    Some(TableRef { name: target, version: None })
+                }
+                _ => {
+                    pulled.left.push(format!(
+                        "{}: teal declares plain views, and materialized views that write TO a table of the same database",
+                        view.name
+                    ));
+                    continue;
+                }
+            };
+            let mut select_tables = Vec::new();
+            let select = rewrite_table_references(&view.as_select, |table| {
+                if table.database.as_deref().is_some_and(|of| of != database) {
+                    return None;
+                }
+                let reference = TableRef { name: table.name.clone(), version: None };
+                let is_known = pulled.schema.table(&reference).is_some();
+                if is_known && !select_tables.contains(&reference) {
+                    select_tables.push(reference);
+                }
+                table.database.as_ref().map(|_| quote_ident(&table.name))
+            })?;
+            pulled.schema.views.push(View {
+                name: view.name.clone(),
+                database: None,
+                select,
+                select_tables,
+                target,
+                life_cycle: LifeCycle::FullyManaged,
+                location: nowhere(),
+            });
+        }
+        Ok(pulled)
+    }
+}
+
+/// What is on a server has no place in the user's code yet.
+fn nowhere() -> Location {
+    Location { file: String::new(), line: 0, column: None, declaration: None }
+}
+
 impl CatalogTable {
     /// The table as a model would declare it.
     ///
@@ -49,14 +137,11 @@ impl CatalogTable {
             .iter()
             .map(|column| column.declared(&definitions))
             .collect::<Result<Vec<_>, _>>()?;
-        let is_column = |item: &str| self.columns.iter().any(|column| column.name == item);
-        // Columns quoted, as the other languages give them.
-        let item = |item: &str| match is_column(item) {
-            true => quote_ident(item),
-            false => item.to_owned(),
+        let item = |item: &str| self.with_quotes(item);
+        // Not from `sorting_key`: VersionedCollapsingMergeTree adds its version there.
+        let of_engine = |keyword: &[&str]| {
+            clause(&self.engine_full, keyword, &ENGINE_CLAUSES).map(|text| text.map(str::to_owned))
         };
-        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let primary_key = given(&self.primary_key).filter(|key| *key != self.sorting_key);
         let Declaration { name, version, database, life_cycle, cluster, location } = declaration;
         Ok(Table {
             name,
@@ -64,19 +149,19 @@ impl CatalogTable {
             database,
             columns,
             engine: self.declared_engine()?,
-            order_by: split_list(&self.sorting_key)?.into_iter().map(item).collect(),
-            primary_key: primary_key.map(|key| match key.contains(',') {
-                true => format!("({key})"),
-                false => key,
-            }),
-            partition_by: given(&self.partition_key),
-            sample_by: given(&self.sampling_key),
-            ttl: clause(&self.engine_full, &["TTL"], &ENGINE_CLAUSES)?.map(str::to_owned),
+            order_by: key_items(&of_engine(&["ORDER", "BY"])?.unwrap_or_default())?
+                .into_iter()
+                .map(item)
+                .collect(),
+            primary_key: of_engine(&["PRIMARY", "KEY"])?,
+            partition_by: of_engine(&["PARTITION", "BY"])?,
+            sample_by: of_engine(&["SAMPLE", "BY"])?,
+            ttl: of_engine(&["TTL"])?,
             settings: self.declared_settings()?,
             indexes: indexes(&definitions)?,
             projections: projections(&definitions)?,
             constraints: constraints(&definitions)?,
-            comment: given(&self.comment),
+            comment: (!self.comment.is_empty()).then(|| self.comment.clone()),
             life_cycle,
             cluster,
             location,
@@ -97,13 +182,22 @@ impl CatalogTable {
             }
             _ => Vec::new(),
         };
-        let arguments = arguments.into_iter().map(|argument| {
-            match self.columns.iter().any(|column| column.name == argument) {
-                true => quote_ident(argument),
-                false => argument.to_owned(),
-            }
-        });
-        Ok(Engine { name: self.engine.clone(), arguments: arguments.collect() })
+        let arguments = arguments.into_iter().map(|argument| self.with_quotes(argument)).collect();
+        Ok(Engine { name: self.engine.clone(), arguments })
+    }
+
+    /// A column quoted, as the other languages give it, also in a list; anything else as it is.
+    fn with_quotes(&self, expression: &str) -> String {
+        if let Some(list) = expression.strip_prefix('(').and_then(|e| e.strip_suffix(')'))
+            && let Ok(items) = split_list(list)
+        {
+            let items = items.into_iter().map(|item| self.with_quotes(item)).collect::<Vec<_>>();
+            return format!("({})", items.join(", "));
+        }
+        match self.columns.iter().any(|column| column.name == expression) {
+            true => quote_ident(expression),
+            false => expression.to_owned(),
+        }
     }
 
     fn declared_settings(&self) -> Result<BTreeMap<String, String>, TokenError> {
@@ -153,6 +247,16 @@ impl CatalogColumn {
             ttl: ttl.map(str::to_owned),
             comment: (!self.comment.is_empty()).then(|| self.comment.clone()),
         })
+    }
+}
+
+/// The items of `a`, `(a, b)` or `tuple()`.
+fn key_items(key: &str) -> Result<Vec<&str>, TokenError> {
+    match call(key)? {
+        ("tuple", Some(items)) => split_list(items),
+        // The parentheses of the whole, not those of `(a + b) * c`.
+        ("", Some(items)) if items.len() + 2 == key.len() => split_list(items),
+        _ => split_list(key),
     }
 }
 

@@ -10,7 +10,7 @@ mod scratch;
 mod shadow;
 
 pub use catalog::{Catalog, CatalogColumn, CatalogTable};
-pub use declared::Declaration;
+pub use declared::{Declaration, Pulled};
 pub use parts::{Part, active_parts};
 pub use query_tree::{QueryTree, QueryTreeError};
 pub use scratch::Scratch;

@@ -11,6 +11,11 @@ pub fn create_table(
     name: &QualifiedName,
     extra_settings: &[(&str, &str)],
 ) -> String {
+    create_table_as(table, &name.sql(), extra_settings)
+}
+
+/// As [`create_table`], with the name as it shall stand in the statement.
+pub fn create_table_as(table: &Table, name: &str, extra_settings: &[(&str, &str)]) -> String {
     let columns = table.columns.iter().map(column_ddl);
     let indexes = table.indexes.iter().map(|index| {
         format!(
@@ -38,8 +43,7 @@ pub fn create_table(
         .collect::<Vec<_>>()
         .join(",\n    ");
 
-    let mut sql =
-        format!("CREATE TABLE {}\n(\n    {body}\n)\nENGINE = {}", name.sql(), table.engine);
+    let mut sql = format!("CREATE TABLE {name}\n(\n    {body}\n)\nENGINE = {}", table.engine);
     let mut clause = |keyword: &str, text: &Option<String>| {
         if let Some(text) = text {
             let _ = write!(sql, "\n{keyword} {text}");

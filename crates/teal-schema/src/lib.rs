@@ -18,7 +18,7 @@ mod version;
 mod view;
 
 pub use column::{Column, ColumnDefault, DefaultKind};
-pub use ddl::{create_table, create_view};
+pub use ddl::{create_table, create_table_as, create_view};
 pub use engine::Engine;
 pub use ident::{QualifiedName, quote_ident, quote_string};
 pub use location::Location;

@@ -215,6 +215,16 @@ mod tests {
     }
 
     #[test]
+    fn a_quoted_name_may_hold_its_quote() {
+        for sql in ["CREATE TABLE `a\\`b` (x UInt8)", "CREATE TABLE `a``b` (x UInt8)"] {
+            let create = read_create(sql).unwrap().unwrap();
+            assert_eq!((create.name.as_str(), create.definitions), ("a`b", Some("x UInt8")));
+        }
+        let sql = "CREATE TABLE t /* it's `one */ (x UInt8) -- and 'that\n COMMENT 'a\\'`'";
+        assert_eq!(read_create(sql).unwrap().unwrap().definitions, Some("x UInt8"));
+    }
+
+    #[test]
     fn another_statement_is_none() {
         for sql in ["SELECT 1", "CREATE DATABASE d", "INSERT INTO t VALUES (1)", "CREATE"] {
             assert_eq!(read_create(sql).unwrap(), None, "{sql}");

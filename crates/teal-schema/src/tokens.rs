@@ -24,7 +24,8 @@ pub(crate) fn tokens(sql: &str) -> Result<Vec<Significant>, TokenError> {
 /// With spaces and comments.
 pub(crate) fn all_tokens(sql: &str) -> Result<Vec<Significant>, TokenError> {
     // Unescaped values would not tell where a token ends; the spans do.
-    let tokens = Tokenizer::new(&ClickHouseDialect {}, sql)
+    let doubled = with_doubled_quotes(sql);
+    let tokens = Tokenizer::new(&ClickHouseDialect {}, &doubled)
         .with_unescape(false)
         .tokenize_with_location()
         .map_err(|error| TokenError(error.to_string()))?;
@@ -38,6 +39,38 @@ pub(crate) fn all_tokens(sql: &str) -> Result<Vec<Significant>, TokenError> {
             end: offsets.byte(span.end),
         })
         .collect())
+}
+
+/// ``a\`b`` in an identifier as ``a``b``, which means the same, has the same length, and is what the
+/// tokenizer understands.
+fn with_doubled_quotes(sql: &str) -> String {
+    let mut out = String::with_capacity(sql.len());
+    let mut chars = sql.chars().peekable();
+    // What encloses the place: a quote, or the first character of a comment's mark.
+    let mut within = None;
+    while let Some(c) = chars.next() {
+        out.push(c);
+        let next = chars.peek().copied();
+        match (within, c) {
+            (Some('`' | '"'), '\\') if next == within => {
+                out.pop();
+                out.extend(within);
+                out.extend(chars.next());
+            }
+            (Some('`' | '"' | '\''), '\\') => out.extend(chars.next()),
+            (Some(quote @ ('`' | '"' | '\'')), c) if c == quote => within = None,
+            (Some('-'), '\n') => within = None,
+            (Some('*'), '*') if next == Some('/') => within = None,
+            (None, '`' | '"' | '\'') => within = Some(c),
+            (None, '-') if next == Some('-') => within = Some('-'),
+            (None, '/') if next == Some('*') => {
+                out.extend(chars.next());
+                within = Some('*');
+            }
+            _ => (),
+        }
+    }
+    out
 }
 
 /// From lines and columns, counted in characters from 1, to bytes.

@@ -53,8 +53,10 @@ pub(crate) struct Common {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make a project: teal.toml and a first model
+    /// Make a project: teal.toml and a first model, or models of what a server has
     Init(Init),
+    /// Write models of the tables and views that the target has and the models do not
+    Pull(Pull),
     /// Show what `apply` would do; changes nothing
     Plan(Plan),
     /// Do what the plan says: create, and migrate up to a verified copy
@@ -87,6 +89,22 @@ pub(crate) struct Init {
     /// The language of the models
     #[arg(long, value_enum, default_value_t = Language::Ts)]
     pub(crate) lang: Language,
+    /// Begin with models of what this server has: its URL, or the embedded engine's data directory
+    #[arg(long, value_name = "URL|DIR")]
+    pub(crate) from: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pull {
+    /// The language of the models
+    #[arg(long, value_enum, default_value_t = Language::Ts)]
+    pub(crate) lang: Language,
+    /// Only tables and views of these names; `*` stands for any text
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Show the models, and write no file
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -95,6 +113,8 @@ pub(crate) enum Language {
     Ts,
     /// Python
     Py,
+    /// SQL
+    Sql,
 }
 
 #[derive(Debug, Args)]
@@ -105,6 +125,9 @@ pub(crate) struct Plan {
     /// Write the plan as YAML to a file as well
     #[arg(long, value_name = "FILE")]
     pub(crate) save: Option<PathBuf>,
+    /// Plan for an empty target: checks the models by themselves, on an embedded engine of their own
+    #[arg(long)]
+    pub(crate) no_target: bool,
     /// Exit with 4 when there is anything to do
     #[arg(long)]
     pub(crate) check: bool,

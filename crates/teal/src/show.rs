@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use comfy_table::{Table, presets};
+use owo_colors::OwoColorize as _;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -31,6 +32,10 @@ pub(crate) fn duration(duration: Duration) -> String {
         seconds if seconds < 100.0 => format!("{seconds:.2} s"),
         _ => indicatif::HumanDuration(duration).to_string(),
     }
+}
+
+pub(crate) fn warning(text: &dyn std::fmt::Display) {
+    anstream::eprintln!("{} {text}", "warning:".yellow().bold());
 }
 
 /// A table without lines, for people and for `grep`.

@@ -14,6 +14,8 @@ use crate::failure::Failure;
 pub(crate) struct Project {
     pub(crate) config: Config,
     target: Opening,
+    /// Where there is no target: the directory of an engine of its own.
+    _scratch: Option<tempfile::TempDir>,
     pub(crate) plan: PlanOptions,
     pub(crate) load: LoadOptions,
 }
@@ -53,6 +55,28 @@ impl Project {
             plan: PlanOptions { database, cutover: config.migrate.cutover.unwrap_or(Cutover::App) },
             load: LoadOptions { folder: config.models.folder.clone(), ..LoadOptions::default() },
             target,
+            _scratch: None,
+            config,
+        })
+    }
+
+    /// Reads the configuration, and stands for an empty target: an embedded engine that goes again.
+    pub(crate) fn without_target(common: &Common) -> Result<Self, Failure> {
+        let config = Config::read(&common.project)?;
+        let scratch = tempfile::Builder::new().prefix("teal-plan-").tempdir()?;
+        let engine = EngineOptions {
+            library: teal_fetch::engine_library()?,
+            data: scratch.path().join("data"),
+            config_file: common.engine_config.clone(),
+        };
+        Ok(Self {
+            plan: PlanOptions {
+                database: "default".to_owned(),
+                cutover: config.migrate.cutover.unwrap_or(Cutover::App),
+            },
+            load: LoadOptions { folder: config.models.folder.clone(), ..LoadOptions::default() },
+            target: Opening::Embedded(engine),
+            _scratch: Some(scratch),
             config,
         })
     }

@@ -24,7 +24,8 @@ export enum ClickHouseEngines {
 
 /** The engine and its parameters, as they stand flat in a table's configuration. */
 export interface EngineConfig {
-  engine?: ClickHouseEngines | `${ClickHouseEngines}`;
+  /** By name, with the parameters below; or as it stands in SQL, name and arguments. */
+  engine?: ClickHouseEngines | `${ClickHouseEngines}` | Engine;
   /** The version column of a Replacing or VersionedCollapsing engine. */
   ver?: string;
   /** Replacing: the column that marks a row as deleted; needs `ver`. */
@@ -42,16 +43,43 @@ export interface EngineConfig {
   targetTable?: string;
   shardingKey?: string;
   policyName?: string;
+  /** S3 and IcebergS3: */
+  path?: string;
+  /** S3Queue: */
+  s3Path?: string;
+  /** S3, S3Queue, IcebergS3, Kafka: the format of the data. */
+  format?: string;
+  compression?: string;
+  awsAccessKeyId?: string;
+  awsSecretAccessKey?: string;
+  noSign?: boolean;
+  /** Kafka: */
+  brokerList?: string;
+  topicList?: string;
+  groupName?: string;
+  /** Merge: */
+  sourceDatabase?: string;
+  tablesRegexp?: string;
+  /** Buffer: */
+  numLayers?: number;
+  minTime?: number;
+  maxTime?: number;
+  minRows?: number;
+  maxRows?: number;
+  minBytes?: number;
+  maxBytes?: number;
+  flushTime?: number;
+  flushRows?: number;
+  flushBytes?: number;
 }
+
+const bufferLimits = ["numLayers", "minTime", "maxTime", "minRows", "maxRows", "minBytes", "maxBytes"] as const;
 
 /** An engine as the document has it. */
 export interface Engine {
   name: string;
   arguments?: string[];
 }
-
-/** Engines without an ORDER BY or PARTITION BY of their own. */
-const unsorted = new Set(["S3Queue", "Buffer", "Distributed", "Kafka", "IcebergS3", "Merge"]);
 
 /** What of a configuration belongs to the engine. */
 export const engineOptions = [
@@ -67,14 +95,51 @@ export const engineOptions = [
   "targetTable",
   "shardingKey",
   "policyName",
+  "path",
+  "s3Path",
+  "format",
+  "compression",
+  "awsAccessKeyId",
+  "awsSecretAccessKey",
+  "noSign",
+  "brokerList",
+  "topicList",
+  "groupName",
+  "sourceDatabase",
+  "tablesRegexp",
+  ...bufferLimits,
+  "flushTime",
+  "flushRows",
+  "flushBytes",
 ] as const;
 
 export function isSorted(engine: string): boolean {
-  return !unsorted.has(engine);
+  return engine.endsWith("MergeTree") || engine === "S3";
+}
+
+/** An engine that is given as it stands in SQL. */
+function sqlEngine(engine: Engine): Engine {
+  const isRight =
+    typeof engine.name === "string" && /^\w+$/.test(engine.name) && (engine.arguments ?? []).every((argument) => typeof argument === "string");
+  if (!isRight) throw new Error('an engine as it stands in SQL has a name and texts as arguments: { name: "Memory", arguments: [] }');
+  return engine.arguments?.length ? { name: engine.name, arguments: engine.arguments } : { name: engine.name };
+}
+
+/** Where the data is, and who may read it. */
+function s3(config: EngineConfig, path: string): string[] {
+  if (config.noSign) return [quoteString(path), "NOSIGN"];
+  if (config.awsAccessKeyId === undefined) return [quoteString(path)];
+  return [path, config.awsAccessKeyId, config.awsSecretAccessKey ?? ""].map(quoteString);
+}
+
+/** Columns as one argument: in parentheses, unless it is a single one. */
+function list(columns: string[]): string {
+  return columns.length === 1 ? columns.join() : `(${columns.join(", ")})`;
 }
 
 /** Reads the engine from a configuration; throws with what is wrong. */
 export function readEngine(config: EngineConfig): Engine {
+  if (typeof config.engine === "object") return sqlEngine(config.engine);
   const name: string = config.engine ?? "MergeTree";
   if (!(Object.values(ClickHouseEngines) as string[]).includes(name)) {
     throw new Error(`unknown engine ${JSON.stringify(name)}; the engines are ${Object.values(ClickHouseEngines).join(", ")}`);
@@ -92,9 +157,9 @@ export function readEngine(config: EngineConfig): Engine {
   } else if (given("keeperPath")) {
     throw new Error(`${name} takes no keeperPath: it is not replicated`);
   }
-  const needs = (option: "sign" | "ver" | "targetDatabase" | "targetTable" | "cluster"): string => {
+  const needs = <O extends keyof EngineConfig>(option: O): NonNullable<EngineConfig[O]> => {
     const value = config[option];
-    if (value === undefined) throw new Error(`${name} needs ${option}`);
+    if (value === undefined || value === null) throw new Error(`${name} needs ${option}`);
     return value;
   };
   switch (name.replace(/^Replicated/, "")) {
@@ -104,7 +169,7 @@ export function readEngine(config: EngineConfig): Engine {
       if (given("isDeleted")) args.push(quoteIdent(config.isDeleted!));
       break;
     case "SummingMergeTree":
-      if (config.columns?.length) args.push(`(${config.columns.map(quoteIdent).join(", ")})`);
+      if (config.columns?.length) args.push(list(config.columns.map(quoteIdent)));
       break;
     case "CollapsingMergeTree":
       args.push(quoteIdent(needs("sign")));
@@ -120,8 +185,30 @@ export function readEngine(config: EngineConfig): Engine {
     case "MergeTree":
     case "AggregatingMergeTree":
       break;
-    default:
-      throw new Error(`the engine ${name} cannot be declared in TypeScript yet; create it by hand, and teal leaves it alone`);
+    case "S3":
+      args.push(...s3(config, needs("path")), quoteString(needs("format")));
+      if (given("compression")) args.push(quoteString(config.compression!));
+      break;
+    case "S3Queue":
+      args.push(...s3(config, needs("s3Path")), quoteString(needs("format")));
+      if (given("compression")) args.push(quoteString(config.compression!));
+      break;
+    case "IcebergS3":
+      args.push(...s3(config, needs("path")), quoteString(needs("format")));
+      break;
+    case "Kafka":
+      for (const option of ["brokerList", "topicList", "groupName", "format"] as const) args.push(quoteString(needs(option)));
+      break;
+    case "Merge":
+      args.push(quoteString(needs("sourceDatabase")), quoteString(needs("tablesRegexp")));
+      break;
+    case "Buffer": {
+      args.push(quoteString(needs("targetDatabase")), quoteString(needs("targetTable")));
+      for (const option of bufferLimits) args.push(String(needs(option)));
+      const flushes = (["flushTime", "flushRows", "flushBytes"] as const).filter(given);
+      args.push(...flushes.map((option) => String(config[option])));
+      break;
+    }
   }
   return args.length ? { name, arguments: args } : { name };
 }

@@ -19,7 +19,7 @@ export interface ColumnDocument {
   name: string;
   type: string;
   key?: boolean;
-  default?: { kind: "default" | "materialized" | "alias"; expression: string };
+  default?: { kind: "default" | "materialized" | "alias" | "ephemeral"; expression: string };
   codec?: string;
   ttl?: string;
   comment?: string;

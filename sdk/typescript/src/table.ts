@@ -19,6 +19,13 @@ export interface TableProjection {
   body: string;
 }
 
+export interface TableConstraint {
+  name: string;
+  /** `check`, the default: an INSERT must satisfy it. `assume`: it is taken as true. */
+  kind?: "check" | "assume";
+  expression: string;
+}
+
 /** The configuration of a table, beside its engine's. */
 export interface OlapConfig<T = unknown> extends EngineConfig {
   /** Numbers with dots between them. A new version is a new table beside the old one. */
@@ -36,6 +43,8 @@ export interface OlapConfig<T = unknown> extends EngineConfig {
   ttl?: string;
   indexes?: TableIndex[];
   projections?: TableProjection[];
+  constraints?: TableConstraint[];
+  comment?: string;
 }
 
 const options = new Set<string>([
@@ -52,6 +61,8 @@ const options = new Set<string>([
   "ttl",
   "indexes",
   "projections",
+  "constraints",
+  "comment",
 ]);
 
 /** A table, with rows of type T. */
@@ -128,6 +139,8 @@ export class OlapTable<T = unknown> implements SqlReference {
           granularity: index.granularity ?? 1,
         })),
         projections: config.projections,
+        constraints: config.constraints?.map(({ name, kind, expression }) => ({ name, kind: kind ?? "check", expression })),
+        comment: config.comment,
         lifeCycle: config.lifeCycle,
         // A Distributed table names its cluster in the engine.
         cluster: engine.name === ClickHouseEngines.Distributed ? undefined : config.cluster,

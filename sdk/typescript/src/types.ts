@@ -46,10 +46,18 @@ export type WithDefault<T, E extends string> = T & Tag<"default", E>;
 export type ClickHouseMaterialized<E extends string> = Tag<"materialized", E>;
 /** `ALIAS expression`. */
 export type ClickHouseAlias<E extends string> = Tag<"alias", E>;
+/** `EPHEMERAL expression`. */
+export type ClickHouseEphemeral<E extends string> = Tag<"ephemeral", E>;
 /** `TTL expression`. */
 export type ClickHouseTTL<E extends string> = Tag<"ttl", E>;
 /** `CODEC(codec)`. */
 export type ClickHouseCodec<E extends string> = Tag<"codec", E>;
+
+/** `COMMENT text`, for a text that cannot stand in a comment of the code. */
+export type ClickHouseComment<E extends string> = Tag<"comment", E>;
+
+/** Any type of ClickHouse's, as it writes it: `ClickHouseType<"DateTime64(3, 'UTC')">`. */
+export type ClickHouseType<T extends string> = Tag<"raw", T>;
 
 /** `AggregateFunction(F, …)`, as in `number & Aggregated<"avg", [number]>`. */
 export type Aggregated<F extends string, Arguments extends unknown[] = []> = Tag<"aggregate", [F, Arguments]>;

@@ -31,20 +31,14 @@ export class MaterializedView<T = unknown> implements SqlReference {
     if (!this.name) fail("it has no materializedViewName");
     this.targetTable = target(config, declaration, fail);
     if (this.targetTable.name === this.name) fail("it has the name of its target table", "give the view another name");
-    const select = config.selectStatement;
-    if (select instanceof Sql && select.parameters.length) {
-      fail(
-        `its selectStatement has the value ${JSON.stringify(select.parameters[0])}, and a view cannot have parameters`,
-        "write the value into the SQL, or use sql.raw(…)",
-      );
-    }
+    const select = selectText(this.name, config.selectStatement, declaration);
     const tables = config.selectTables;
     if (!Array.isArray(tables) || tables.some((table) => !(table instanceof OlapTable) && !(table instanceof View))) {
       fail("selectTables must list the OlapTables that the SELECT reads");
     }
     registry().views.push({
       name: this.name,
-      select: typeof select === "string" ? select : select.toSql(),
+      select,
       selectTables: tables.filter((table) => table instanceof OlapTable).map(reference),
       target: reference(this.targetTable),
       location,
@@ -77,22 +71,37 @@ function target<T>(
   );
 }
 
+/** The SELECT of a view, which has no place for parameters. */
+function selectText(view: string, select: Sql | string, { location }: Declaration): string {
+  if (typeof select === "string") return select;
+  if (select.parameters.length) {
+    throw new ModelError(
+      `view ${view}: its selectStatement has the value ${JSON.stringify(select.parameters[0])}, and a view cannot have parameters`,
+      location,
+      "write the value into the SQL, or use sql.raw(…)",
+    );
+  }
+  return select.toSql();
+}
+
 function reference(table: OlapTable): { name: string; version?: string } {
   return defined({ name: table.name, version: table.config.version || undefined });
 }
 
-/** A plain view. teal does not manage it yet; it can be named in `sql`. */
+/** A plain view: a SELECT with a name. */
 export class View implements SqlReference {
   constructor(
     readonly name: string,
     select: Sql | string,
-    _baseTables: unknown[] = [],
+    /** The tables that the SELECT reads. */
+    baseTables: (OlapTable<any> | View)[] = [],
     declaration: Declaration = nowhere,
   ) {
-    void select;
-    registry().warnings.push({
-      message: `plain view ${name} is not managed by teal yet: it is left as it is on the server`,
-      location: declaration.location.file ? declaration.location : undefined,
+    registry().views.push({
+      name,
+      select: selectText(name, select, declaration),
+      selectTables: baseTables.filter((table) => table instanceof OlapTable).map(reference),
+      location: declaration.location,
     });
   }
 

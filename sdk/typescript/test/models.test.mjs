@@ -35,7 +35,7 @@ test("engines and options reach the document", async () => {
   assert.deepEqual(t.indexes, [{ name: "i", expression: "n", type: "set(100)", granularity: 1 }]);
   assert.equal(t.database, "db");
   assert.equal(t.location.declaration, "t");
-  assert.deepEqual(s.engine, { name: "SummingMergeTree", arguments: ["(`n`)"] });
+  assert.deepEqual(s.engine, { name: "SummingMergeTree", arguments: ["`n`"] });
   assert.equal(s.columns.length, 2);
 });
 

@@ -1,6 +1,8 @@
 use std::path::Path;
 
-use crate::cli::{Init, Language};
+use teal_client::Address;
+
+use crate::cli::{Common, Init, Language, Pull};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::show;
@@ -44,6 +46,16 @@ const TSCONFIG: &str = r#"{
 }
 "#;
 
+const PACKAGE: &str = r#"{
+  "name": "models",
+  "private": true,
+  "devDependencies": {
+    "teal-sdk": "*",
+    "typescript": ">=5"
+  }
+}
+"#;
+
 const PYTHON: &str = r#"from datetime import datetime
 
 from pydantic import BaseModel
@@ -68,7 +80,21 @@ requires-python = ">=3.10"
 dependencies = ["pydantic>=2", "teal-sdk"]
 "#;
 
-pub(crate) fn run(args: &Init) -> Result<(), Failure> {
+const SQL: &str = r#"-- To change the sorting key, create the table again as events_0_1, with its directive, and a
+-- materialized view that selects from this one TO that one; `teal plan` shows what happens then.
+
+-- teal: table events version 0.0
+CREATE TABLE events_0_0
+(
+    id String,
+    name String,
+    created_at DateTime
+)
+ENGINE = MergeTree
+ORDER BY id;
+"#;
+
+pub(crate) fn run(common: &Common, args: &Init) -> Result<(), Failure> {
     let at = &args.directory;
     if at.join(Config::FILE).exists() {
         return Err(Failure::refused(format!(
@@ -76,19 +102,73 @@ pub(crate) fn run(args: &Init) -> Result<(), Failure> {
             at.join(Config::FILE).display()
         )));
     }
-    let language: &[(&str, &str)] = match args.lang {
-        Language::Ts => &[("app/tables/events.ts", TYPESCRIPT), ("tsconfig.json", TSCONFIG)],
-        Language::Py => &[("app/tables/events.py", PYTHON), ("pyproject.toml", PYPROJECT)],
+    let (model, editor): (_, &[(&str, &str)]) = match args.lang {
+        Language::Ts => (
+            ("app/tables/events.ts", TYPESCRIPT),
+            &[("tsconfig.json", TSCONFIG), ("package.json", PACKAGE)],
+        ),
+        Language::Py => (("app/tables/events.py", PYTHON), &[("pyproject.toml", PYPROJECT)]),
+        Language::Sql => (("app/tables/events.sql", SQL), &[]),
     };
-    let common: &[(&str, &str)] = &[(Config::FILE, CONFIG), (".gitignore", ".teal/\n")];
-    for (file, text) in common.iter().chain(language) {
+    let config = match &args.from {
+        Some(from) => config_for(from)?,
+        None => CONFIG.to_owned(),
+    };
+    write(&at.join(Config::FILE), &config)?;
+    write(&at.join(".gitignore"), ".teal/\nnode_modules/\n__pycache__/\n")?;
+    for (file, text) in editor {
         write(&at.join(file), text)?;
     }
+    if let Some(from) = &args.from {
+        // The address as it was given may have the password, which teal.toml does not get.
+        let is_url = from.contains("://");
+        let there = Common {
+            project: at.clone(),
+            target: "default".to_owned(),
+            url: is_url.then(|| from.clone()),
+            data: None,
+            engine_config: common.engine_config.clone(),
+            json: common.json,
+        };
+        let what = Pull { lang: args.lang, names: Vec::new(), dry_run: false };
+        return super::pull::run(&there, &what);
+    }
+    write(&at.join(model.0), model.1)?;
     show::data(&format!("a project in {}; next: `teal plan`, then `teal apply`", at.display()))
 }
 
+/// A configuration whose target is `from`, without its password.
+fn config_for(from: &str) -> Result<String, Failure> {
+    let target = match from.contains("://") {
+        true => {
+            let address =
+                Address::parse(from).map_err(|error| Failure::usage(format!("--from: {error}")))?;
+            let mut target = format!("kind = \"server\"\nurl = {}\n", text(&address.to_string()));
+            if let Some(user) = &address.user {
+                target.push_str(&format!("user = {}\n", text(user)));
+            }
+            if address.password.is_some() {
+                target.push_str("password = \"${CLICKHOUSE_PASSWORD}\"\n");
+            }
+            target + &format!("database = {}\n", text(&address.database))
+        }
+        false => {
+            let path = std::path::absolute(from)?;
+            format!("kind = \"embedded\"\npath = {}\n", text(&path.to_string_lossy()))
+        }
+    };
+    Ok(format!(
+        "# What teal reads and where it works. All of it: docs/config.md.\n\n[models]\nfolder = \"app\"\n\n[targets.default]\n{target}"
+    ))
+}
+
+/// A text of TOML.
+fn text(value: &str) -> String {
+    toml::Value::from(value).to_string()
+}
+
 /// Writes a file unless it is there: what the user has is the user's.
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::failed(format!("{}: {error}", path.display()));
     if path.exists() {
         anstream::eprintln!("{} is there already and stays as it is", path.display());

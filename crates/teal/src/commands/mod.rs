@@ -4,6 +4,7 @@ mod cutover;
 mod engine;
 mod init;
 mod plan;
+mod pull;
 mod query;
 mod repair;
 mod status;
@@ -25,7 +26,8 @@ pub(crate) use plan::plan_for;
 pub(crate) fn run(cli: &Cli) -> Result<ExitCode, Failure> {
     let common = &cli.common;
     match &cli.command {
-        Command::Init(args) => init::run(args)?,
+        Command::Init(args) => init::run(common, args)?,
+        Command::Pull(args) => pull::run(common, args)?,
         Command::Plan(args) => return plan::run(common, args),
         Command::Apply(args) => apply::run(common, args)?,
         Command::Status => status::run(common)?,

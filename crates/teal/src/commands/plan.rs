@@ -13,9 +13,15 @@ use crate::show;
 use crate::target::Project;
 
 pub(crate) fn run(common: &Common, args: &Args) -> Result<ExitCode, Failure> {
-    let project = Project::read(common)?;
+    let project = match args.no_target {
+        true => Project::without_target(common)?,
+        false => Project::read(common)?,
+    };
     let (loaded, server) = project.load_and_open(&common.project)?;
-    let plan = plan_for(server.as_ref(), &loaded, &project.plan)?;
+    let mut plan = plan_for(server.as_ref(), &loaded, &project.plan)?;
+    if args.no_target {
+        plan.target = "an empty target".to_owned();
+    }
     let yaml = || plan.to_yaml().map_err(|error| Failure::failed(error.to_string()));
     if let Some(file) = &args.save {
         std::fs::write(file, yaml()?)
@@ -39,7 +45,7 @@ pub(crate) fn plan_for(
     options: &PlanOptions,
 ) -> Result<Plan, Failure> {
     for warning in &loaded.warnings {
-        anstream::eprintln!("{} {warning}", "warning:".yellow().bold());
+        show::warning(warning);
     }
     let migrations = Migrating::all(&Journal::peek(server)?)?;
     Ok(make_plan(server, &loaded.schema, &history(&migrations), options)?)

@@ -73,6 +73,7 @@ class _Reader:
                 ("default", t.ClickHouseDefault),
                 ("materialized", t.ClickHouseMaterialized),
                 ("alias", t.ClickHouseAlias),
+                ("ephemeral", t.ClickHouseEphemeral),
             )
             for mark in marks
             if isinstance(mark, of)
@@ -105,6 +106,8 @@ class _Reader:
 
     def _type(self, annotation: Any, marks: list[Any]) -> str:
         for mark in marks:
+            if isinstance(mark, t.ClickHouseType):
+                return mark.text
             if isinstance(mark, t.AggregateFunction):
                 parts = [mark.agg_func, *(self._inner(of) for of in mark.param_types)]
                 return f"AggregateFunction({', '.join(parts)})"

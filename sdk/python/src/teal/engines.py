@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
 
@@ -87,7 +87,8 @@ class SummingMergeTreeEngine(Engine):
     def arguments(self) -> list[str]:
         if not self.columns:
             return []
-        return [f"({', '.join(quote_ident(name) for name in self.columns)})"]
+        names = [quote_ident(name) for name in self.columns]
+        return names if len(names) == 1 else [f"({', '.join(names)})"]
 
 
 @dataclass
@@ -160,6 +161,136 @@ class DistributedEngine(Engine):
 
     def is_sorted(self) -> bool:
         return False
+
+
+@dataclass
+class SqlEngine(Engine):
+    """Any engine, as it stands in SQL: its name and its arguments."""
+
+    name: str
+    sql_arguments: list[str] = field(default_factory=list)
+
+    @property
+    def engine_name(self) -> str:
+        return self.name
+
+    def arguments(self) -> list[str]:
+        return self.sql_arguments
+
+    def is_sorted(self) -> bool:
+        return self.name.endswith("MergeTree")
+
+
+@dataclass
+class _Unsorted(Engine):
+    def is_sorted(self) -> bool:
+        return False
+
+
+def _s3(
+    path: str, access_key_id: str | None, secret_access_key: str | None, no_sign: bool
+) -> list[str]:
+    """Where the data is, and who may read it."""
+    if no_sign:
+        return [quote_string(path), "NOSIGN"]
+    if access_key_id is None:
+        return [quote_string(path)]
+    return [quote_string(text) for text in (path, access_key_id, secret_access_key or "")]
+
+
+@dataclass
+class S3Engine(Engine):
+    path: str
+    format: str
+    aws_access_key_id: str | None = None
+    aws_secret_access_key: str | None = None
+    compression: str | None = None
+    no_sign: bool = False
+
+    def arguments(self) -> list[str]:
+        keys = (self.aws_access_key_id, self.aws_secret_access_key)
+        rest = [self.format] if self.compression is None else [self.format, self.compression]
+        return _s3(self.path, *keys, self.no_sign) + [quote_string(text) for text in rest]
+
+
+@dataclass
+class S3QueueEngine(_Unsorted):
+    s3_path: str
+    format: str
+    aws_access_key_id: str | None = None
+    aws_secret_access_key: str | None = None
+    compression: str | None = None
+    no_sign: bool = False
+
+    def arguments(self) -> list[str]:
+        keys = (self.aws_access_key_id, self.aws_secret_access_key)
+        rest = [self.format] if self.compression is None else [self.format, self.compression]
+        return _s3(self.s3_path, *keys, self.no_sign) + [quote_string(text) for text in rest]
+
+
+@dataclass
+class IcebergS3Engine(_Unsorted):
+    path: str
+    format: str
+    aws_access_key_id: str | None = None
+    aws_secret_access_key: str | None = None
+    no_sign: bool = False
+
+    def arguments(self) -> list[str]:
+        keys = (self.aws_access_key_id, self.aws_secret_access_key)
+        return [*_s3(self.path, *keys, self.no_sign), quote_string(self.format)]
+
+
+@dataclass
+class KafkaEngine(_Unsorted):
+    broker_list: str
+    topic_list: str
+    group_name: str
+    format: str
+
+    def arguments(self) -> list[str]:
+        texts = (self.broker_list, self.topic_list, self.group_name, self.format)
+        return [quote_string(text) for text in texts]
+
+
+@dataclass
+class MergeEngine(_Unsorted):
+    source_database: str
+    tables_regexp: str
+
+    def arguments(self) -> list[str]:
+        return [quote_string(self.source_database), quote_string(self.tables_regexp)]
+
+
+@dataclass
+class BufferEngine(_Unsorted):
+    target_database: str
+    target_table: str
+    num_layers: int = 16
+    min_time: int = 10
+    max_time: int = 100
+    min_rows: int = 10_000
+    max_rows: int = 1_000_000
+    min_bytes: int = 10_000_000
+    max_bytes: int = 100_000_000
+    flush_time: int | None = None
+    flush_rows: int | None = None
+    flush_bytes: int | None = None
+
+    def arguments(self) -> list[str]:
+        limits = (
+            self.num_layers,
+            self.min_time,
+            self.max_time,
+            self.min_rows,
+            self.max_rows,
+            self.min_bytes,
+            self.max_bytes,
+        )
+        flushes = (self.flush_time, self.flush_rows, self.flush_bytes)
+        numbers = [*limits, *(flush for flush in flushes if flush is not None)]
+        target = [quote_string(self.target_database), quote_string(self.target_table)]
+        return target + [str(number) for number in numbers]
 
 
 _BY_NAME: dict[str, type[Engine]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
@@ -40,6 +40,14 @@ class TableProjection(Options):
     body: str
 
 
+class TableConstraint(Options):
+    """``check``: an INSERT must satisfy it; ``assume``: it is taken as true."""
+
+    name: str
+    kind: Literal["check", "assume"] = "check"
+    expression: str
+
+
 class OlapConfig(Options):
     """The configuration of a table."""
 
@@ -58,6 +66,8 @@ class OlapConfig(Options):
     ttl: str | None = None
     indexes: list[TableIndex] = Field(default_factory=list)
     projections: list[TableProjection] = Field(default_factory=list)
+    constraints: list[TableConstraint] = Field(default_factory=list)
+    comment: str | None = None
 
 
 # Projects write `OlapConfig.TableIndex(…)` as well.
@@ -167,6 +177,8 @@ class OlapTable(Generic[Row]):
             "settings": config.settings,
             "indexes": [_index(index) for index in config.indexes] or None,
             "projections": [projection.model_dump() for projection in config.projections] or None,
+            "constraints": [constraint.model_dump() for constraint in config.constraints] or None,
+            "comment": config.comment,
             "lifeCycle": config.life_cycle.value if config.life_cycle else None,
             "cluster": config.cluster,
             "location": location,

@@ -71,6 +71,18 @@ class ClickHouseAlias:
 
 
 @dataclass(frozen=True)
+class ClickHouseEphemeral:
+    expression: str
+
+
+@dataclass(frozen=True)
+class ClickHouseType:
+    """Any type of ClickHouse's, as it writes it: ``ClickHouseType("DateTime64(3, 'UTC')")``."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class ClickHouseTTL:
     expression: str
 

@@ -89,16 +89,23 @@ class MaterializedView(Generic[Row]):
 
 
 class View:
-    """A plain view. teal does not manage it yet."""
+    """A plain view: a SELECT with a name."""
 
     def __init__(self, name: str, select_statement: str, base_tables: list[Any]) -> None:
+        location = here()
         self.name = name
         self.select_statement = select_statement
         self.base_tables = base_tables
-        warn(
-            f"plain view {name} is not managed by teal yet: it is left as it is on the server",
-            location=here(),
+        tables = [table.reference() for table in base_tables if isinstance(table, OlapTable)]
+        REGISTRY.views.append(
+            {
+                "name": name,
+                "select": select_statement,
+                "selectTables": tables,
+                "location": location,
+            }
         )
+        REGISTRY.declared.append((self, location))
 
 
 class SqlResource:

@@ -70,7 +70,7 @@ export class Columns {
     this.path.push(property.name);
     const bare = this.bare(this.typeOf(property), property);
     const { tags } = bare;
-    const kinds = (["default", "materialized", "alias"] as const).filter((kind) => tags.has(kind));
+    const kinds = (["default", "materialized", "alias", "ephemeral"] as const).filter((kind) => tags.has(kind));
     if (kinds.length > 1) this.fail(`${kinds.join(" and ")} exclude each other`, "keep one of them");
     let type = this.scalar(bare);
     // A column with a default is not nullable: a row that leaves it out gets the default.
@@ -81,7 +81,9 @@ export class Columns {
     if (kind) column.default = { kind, expression: this.text(tags, kind) };
     if (tags.has("codec")) column.codec = this.text(tags, "codec");
     if (tags.has("ttl")) column.ttl = this.text(tags, "ttl");
-    const comment = ts.displayPartsToString(property.getDocumentationComment(this.checker)).trim();
+    const comment = tags.has("comment")
+      ? this.text(tags, "comment")
+      : ts.displayPartsToString(property.getDocumentationComment(this.checker)).trim();
     if (comment) column.comment = comment;
     this.path.pop();
     return column;
@@ -111,6 +113,8 @@ export class Columns {
   /** The part of an intersection that is no tag; the tags are put into `tags`. */
   private untagged(type: ts.Type, tags: Tags): ts.Type {
     if (!type.isIntersection()) {
+      // ClickHouseType may stand alone.
+      this.takeTags(type, tags);
       return type;
     }
     const rest = type.types.filter((part) => !this.takeTags(part, tags));
@@ -144,6 +148,7 @@ export class Columns {
   private scalar({ type, tags }: Bare): string {
     const { checker } = this;
     const lowCardinality = (inner: string): string => (tags.has("lowCardinality") ? `LowCardinality(${inner})` : inner);
+    if (tags.has("raw")) return this.text(tags, "raw");
     if (tags.has("aggregate")) return this.aggregate(tags);
     if (tags.has("simpleAggregate")) return this.simpleAggregate(tags, type);
     if (tags.has("decimal")) {

@@ -1,0 +1,60 @@
+//! What a server has, as a model would declare it, and created again: nothing may change on the way.
+//! Clippy counts helpers as no tests, hence what is allowed here.
+#![allow(clippy::unwrap_used)]
+
+use teal_catalog::{Catalog, Declaration};
+use teal_client::{EmbeddedEngine, EngineOptions, Server as _};
+use teal_schema::{LifeCycle, Location, QualifiedName, create_table};
+
+#[path = "../../../tests/every.rs"]
+mod every;
+
+#[test]
+fn what_is_created_again_from_its_declaration_is_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = EmbeddedEngine::open(EngineOptions {
+        library: teal_fetch::fetch_engine_library(&mut |_| ()).unwrap(),
+        data: directory.path().to_owned(),
+        config_file: None,
+    })
+    .unwrap();
+    let mut session = engine.session(every::SETTINGS).unwrap();
+    for database in ["one", "other"] {
+        session.command(&format!("CREATE DATABASE {database}")).unwrap();
+    }
+    let all = every::tables();
+    for (i, rest) in all.iter().enumerate() {
+        let made = session.command(&format!("CREATE TABLE one.t{i} {rest}"));
+        assert!(made.is_ok(), "{rest}: {}", made.unwrap_err());
+    }
+    let one = Catalog::read(session.as_mut(), &["one"]).unwrap();
+    for (i, rest) in all.iter().enumerate() {
+        let name = format!("t{i}");
+        let table = one.table(&QualifiedName::new("one", &name)).unwrap();
+        let declared = table
+            .declared(Declaration {
+                name: name.clone(),
+                version: None,
+                database: None,
+                life_cycle: LifeCycle::FullyManaged,
+                cluster: None,
+                location: Location {
+                    file: String::new(),
+                    line: 1,
+                    column: None,
+                    declaration: None,
+                },
+            })
+            .unwrap();
+        let sql = create_table(&declared, &QualifiedName::new("other", &name), &[]);
+        let made = session.command(&sql);
+        assert!(made.is_ok(), "{rest}\n{sql}\n{}", made.unwrap_err());
+    }
+    let other = Catalog::read(session.as_mut(), &["other"]).unwrap();
+    for (i, rest) in all.iter().enumerate() {
+        let name = format!("t{i}");
+        let before = &one.table(&QualifiedName::new("one", &name)).unwrap().create_table_query;
+        let after = &other.table(&QualifiedName::new("other", &name)).unwrap().create_table_query;
+        assert_eq!(before.replace("one.t", "t"), after.replace("other.t", "t"), "{rest}");
+    }
+}

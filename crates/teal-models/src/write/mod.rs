@@ -1,0 +1,90 @@
+//! Writes models: the way back from a schema to a user's files.
+
+mod names;
+mod python;
+mod sql;
+mod typescript;
+
+use teal_schema::{Schema, Table, TokenError, View};
+
+/// A language that models are written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelLanguage {
+    TypeScript,
+    Python,
+    Sql,
+}
+
+/// A file of models.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelFile {
+    /// Relative to the models' folder.
+    pub path: String,
+    pub text: String,
+}
+
+/// The models that declare `schema`, a file for each table and view. `folder` is the models' folder,
+/// as modules are imported from it.
+///
+/// # Errors
+/// When a type or expression cannot be read as tokens.
+pub fn write_models(
+    schema: &Schema,
+    language: ModelLanguage,
+    folder: &str,
+) -> Result<Vec<ModelFile>, TokenError> {
+    let mut files = Vec::new();
+    for table in &schema.tables {
+        files.push(match language {
+            ModelLanguage::TypeScript => typescript::table(table)?,
+            ModelLanguage::Python => python::table(table)?,
+            ModelLanguage::Sql => sql::table(table),
+        });
+    }
+    for view in &schema.views {
+        files.push(match language {
+            ModelLanguage::TypeScript => typescript::view(view, schema),
+            ModelLanguage::Python => python::view(view, schema, folder),
+            ModelLanguage::Sql => sql::view(view),
+        });
+    }
+    if language == ModelLanguage::Python {
+        // Packages, so that views can import tables.
+        let folders = ["tables", "views"].into_iter();
+        let used = folders.filter(|folder| files.iter().any(|f| f.path.starts_with(folder)));
+        let packages = used
+            .map(|folder| ModelFile { path: format!("{folder}/__init__.py"), text: String::new() })
+            .collect::<Vec<_>>();
+        files.extend(packages);
+    }
+    Ok(files)
+}
+
+/// The columns of a sorting key that is made of nothing else.
+fn plain_columns(table: &Table) -> Option<Vec<&str>> {
+    let plain = |item: &String| {
+        let is_it = |name: &str| teal_schema::quote_ident(name) == *item;
+        table.columns.iter().map(|column| column.name.as_str()).find(|name| is_it(name))
+    };
+    table.order_by.iter().map(plain).collect()
+}
+
+/// The sorting key as one expression.
+fn key_expression(table: &Table) -> String {
+    match table.order_by.as_slice() {
+        [] => "tuple()".to_owned(),
+        [item] => item.clone(),
+        items => format!("({})", items.join(", ")),
+    }
+}
+
+/// A text as a literal of TypeScript or Python.
+fn literal(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// The tables of the schema that a view reads, and its target.
+fn tables_of<'s>(view: &View, schema: &'s Schema) -> (Vec<&'s Table>, Option<&'s Table>) {
+    let sources = view.select_tables.iter().filter_map(|table| schema.table(table)).collect();
+    (sources, schema.target(view))
+}

@@ -1,0 +1,144 @@
+use serde::Serialize;
+use teal_catalog::{Catalog, Pulled};
+use teal_client::{Format, Server};
+use teal_models::{Loading, ModelError, ModelFile, ModelLanguage, write_models};
+use teal_schema::{Schema, quote_string};
+
+use crate::cli::{Common, Language, Pull};
+use crate::failure::Failure;
+use crate::show;
+use crate::target::Project;
+
+/// What `pull` did, for `--json`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    written: Vec<String>,
+    /// What models cannot declare.
+    left: Vec<String>,
+}
+
+pub(crate) fn run(common: &Common, args: &Pull) -> Result<(), Failure> {
+    let project = Project::read(common)?;
+    let loading = match Loading::start(&common.project, &project.load) {
+        Ok(loading) => Some(loading),
+        Err(ModelError::NoModels { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let server = project.open()?;
+    let declared = match loading {
+        Some(loading) => loading.finish(server.as_ref())?.schema,
+        None => Schema::default(),
+    };
+    let (files, left) = models(server.as_ref(), &project, &declared, args)?;
+    if args.dry_run {
+        for ModelFile { path, text } in &files {
+            show::data(&format!("-- {path}\n{text}"))?;
+        }
+        return Ok(());
+    }
+    let folder = common.project.join(&project.load.folder);
+    let mut written = Vec::new();
+    for ModelFile { path, text } in &files {
+        let path = folder.join(path);
+        super::init::write(&path, text)?;
+        written.push(path.display().to_string());
+    }
+    for reason in &left {
+        show::warning(reason);
+    }
+    match common.json {
+        true => show::json(&Report { written, left }),
+        false if written.is_empty() => show::data("The models declare all that the target has."),
+        false => show::data(&written.join("\n")),
+    }
+}
+
+/// The files to write, and what they cannot hold.
+fn models(
+    server: &dyn Server,
+    project: &Project,
+    declared: &Schema,
+    args: &Pull,
+) -> Result<(Vec<ModelFile>, Vec<String>), Failure> {
+    let database = &project.plan.database;
+    let mut session = server.session(&[])?;
+    let catalog = Catalog::read(session.as_mut(), &[database])?;
+    let unreadable = |error: teal_schema::TokenError| {
+        Failure::failed(format!("cannot read what the server says of its tables: {error}"))
+    };
+    let Pulled { mut schema, mut left } = catalog.pull(database).map_err(unreadable)?;
+    let is_wanted = |name: &str| {
+        args.names.is_empty() || args.names.iter().any(|pattern| matches(pattern, name))
+    };
+    let is_new = |name: &str| {
+        let tables = declared.tables.iter().map(|table| table.physical_name());
+        let views = declared.views.iter().map(|view| view.name.clone());
+        !tables.chain(views).any(|known| known == name)
+    };
+    schema.views.retain(|view| is_wanted(&view.name) && is_new(&view.name));
+    if args.lang != Language::Sql {
+        // A view imports its tables, and where those are that the models declare is for a person.
+        schema.views.retain(|view| {
+            let declared = view.select_tables.iter().chain(&view.target).find(|t| !is_new(&t.name));
+            left.extend(declared.map(|table| {
+                format!(
+                    "{}: the models declare its table {}; declare the view beside it",
+                    view.name, table.name
+                )
+            }));
+            declared.is_none()
+        });
+    }
+    // A view needs the tables that it reads and writes.
+    let needed = schema.views.iter().flat_map(|view| view.select_tables.iter().chain(&view.target));
+    let needed = needed.map(|table| table.name.clone()).collect::<Vec<_>>();
+    schema.tables.retain(|table| {
+        (is_wanted(&table.name) || needed.contains(&table.name)) && is_new(&table.name)
+    });
+    for view in &mut schema.views {
+        let query = format!("SELECT formatQuery({})", quote_string(&view.select));
+        let formatted = session.run(&query, Format("TSVRaw"))?.body;
+        view.select = String::from_utf8_lossy(&formatted).trim_end().to_owned();
+    }
+    let left = left.into_iter().filter(|reason| {
+        reason.split_once(':').is_none_or(|(name, _)| is_wanted(name) && is_new(name))
+    });
+    let language = match args.lang {
+        Language::Ts => ModelLanguage::TypeScript,
+        Language::Py => ModelLanguage::Python,
+        Language::Sql => ModelLanguage::Sql,
+    };
+    let folder = project.load.folder.to_string_lossy();
+    let files = write_models(&schema, language, &folder).map_err(unreadable)?;
+    Ok((files, left.collect()))
+}
+
+/// `*` stands for any text.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((before, after)) => name.strip_prefix(before).is_some_and(|rest| {
+            (0..=rest.len()).filter_map(|at| rest.get(at..)).any(|rest| matches(after, rest))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, name, expected) in [
+            ("events", "events", true),
+            ("events", "events_0_0", false),
+            ("events*", "events_0_0", true),
+            ("*", "", true),
+            ("*_0_*", "events_0_1", true),
+            ("*_0", "events_0_1", false),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+}

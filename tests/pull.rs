@@ -1,0 +1,94 @@
+//! What a server has, as models in every language: a plan of them is empty.
+
+use crate::every;
+use crate::support::Project;
+
+/// What takes a setting to be created, which a plan does not give.
+const NEED_SETTINGS: &[&str] = &["Time", "Time64(3)"];
+
+fn every_table() -> String {
+    let needs_setting =
+        |table: &String| NEED_SETTINGS.iter().any(|name| table.contains(&format!("value {name})")));
+    let tables = every::tables();
+    let tables = tables.iter().filter(|table| !needs_setting(table)).enumerate();
+    let mut sql =
+        tables.map(|(i, rest)| format!("CREATE TABLE t{i} {rest};\n")).collect::<String>();
+    sql.push_str(
+        "CREATE TABLE `odd ``name` (a UInt8) ENGINE = MergeTree ORDER BY a;\n\
+         CREATE VIEW plain AS SELECT id, 'it''s\n``${x}\\\\' AS text FROM t0;\n\
+         CREATE VIEW of_plain AS SELECT id FROM plain;\n\
+         CREATE MATERIALIZED VIEW forwards TO t1 AS SELECT id, toInt16(value) AS value FROM t0;\n",
+    );
+    sql
+}
+
+#[test]
+fn what_is_pulled_in_any_language_plans_nothing() {
+    let project = Project::new(&[("app/all.sql", &every_table())]);
+    project.must(&["apply"]);
+    assert_eq!(project.teal(&["plan", "--check"]).code, Some(0), "a second plan is empty");
+    let nothing = project.must(&["pull"]);
+    assert!(nothing.stdout.contains("declare all"), "{}", nothing.said());
+    project.remove("app/all.sql");
+    for language in ["sql", "ts", "py"] {
+        let pulled = project.must(&["pull", "--lang", language]);
+        assert!(!pulled.stderr.contains("warning"), "{language}: {}", pulled.said());
+        let objects = every_table().matches("CREATE ").count();
+        let files = pulled.stdout.lines().filter(|file| !file.ends_with("__init__.py")).count();
+        assert_eq!(files, objects, "{}", pulled.said());
+        let plan = project.teal(&["plan", "--check"]);
+        assert_eq!(plan.code, Some(0), "{language}: {}", plan.said());
+        std::fs::remove_dir_all(project.path().join("app")).unwrap();
+    }
+}
+
+#[test]
+fn what_models_cannot_declare_is_said() {
+    let project = Project::new(&[("app/t.sql", "CREATE TABLE t (a UInt8) ENGINE = Memory;")]);
+    project.must(&["apply"]);
+    project.query("CREATE MATERIALIZED VIEW own ENGINE = Memory AS SELECT a FROM t");
+    project.query("CREATE TABLE other (a UInt8) ENGINE = Memory");
+    let pulled = project.must(&["pull"]);
+    assert!(pulled.stdout.trim_end().ends_with("app/tables/other.ts"), "{}", pulled.said());
+    assert!(pulled.stderr.contains("warning: own: "), "{}", pulled.said());
+    assert!(project.must(&["plan"]).stdout.contains("Nothing to do"));
+}
+
+#[test]
+fn a_name_chooses_and_a_dry_run_writes_nothing() {
+    let project = Project::new(&[]);
+    for name in ["a_one", "a_two", "b"] {
+        project.query(&format!("CREATE TABLE {name} (a UInt8) ENGINE = Memory"));
+    }
+    let shown = project.must(&["pull", "--lang", "sql", "--dry-run", "a_*"]);
+    assert!(shown.stdout.contains("CREATE TABLE `a_two`") && !shown.stdout.contains("`b`"));
+    assert!(!project.path().join("app").exists());
+}
+
+#[test]
+fn init_makes_a_project_in_each_language_that_plans_at_once() {
+    for language in ["ts", "py", "sql"] {
+        let project = Project::new(&[]);
+        project.remove("teal.toml");
+        let place = project.path().to_str().unwrap().to_owned();
+        project.must(&["init", "--lang", language, &place]);
+        let plan = project.must(&["plan"]);
+        assert!(plan.stdout.contains("1. create table default.events_0_0"), "{}", plan.said());
+        let alone = project.must(&["plan", "--no-target"]);
+        assert!(alone.stdout.contains("Plan for an empty target"), "{}", alone.said());
+        project.teal(&["init", &place]).failed(3, &["teal.toml"]);
+    }
+}
+
+#[test]
+fn init_from_a_server_declares_what_it_has() {
+    let there = Project::new(&[]);
+    there.query("CREATE TABLE users (id UInt64) ENGINE = MergeTree ORDER BY id");
+    let new = Project::new(&[]);
+    new.remove("teal.toml");
+    let place = new.path().to_str().unwrap().to_owned();
+    let data = there.data();
+    new.must(&["init", "--lang", "py", "--from", data.to_str().unwrap(), &place]);
+    assert!(new.path().join("app/tables/users.py").exists());
+    assert!(new.must(&["plan"]).stdout.contains("Nothing to do"));
+}
