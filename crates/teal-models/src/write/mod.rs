@@ -69,6 +69,22 @@ fn plain_columns(table: &Table) -> Option<Vec<&str>> {
     table.order_by.iter().map(plain).collect()
 }
 
+/// The columns that a SummingMergeTree names, as a list of texts in TypeScript or Python.
+fn summed_columns(table: &Table) -> Option<String> {
+    let argument = match table.engine.arguments.as_slice() {
+        [argument] if table.engine.name == "SummingMergeTree" => argument,
+        _ => return None,
+    };
+    let list = argument.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+    let items = teal_schema::split_list(list.unwrap_or(argument)).ok()?;
+    let column = |item: &&str| {
+        let named = table.columns.iter().find(|c| teal_schema::quote_ident(&c.name) == **item);
+        named.map(|column| literal(&column.name))
+    };
+    let columns = items.iter().map(column).collect::<Option<Vec<_>>>()?;
+    Some(format!("[{}]", columns.join(", ")))
+}
+
 /// The sorting key as one expression.
 fn key_expression(table: &Table) -> String {
     match table.order_by.as_slice() {

@@ -8,7 +8,9 @@ use teal_schema::{
 
 use super::names::{pascal, snake};
 use super::typescript::nullable;
-use super::{ModelFile, key_expression, literal, plain_columns, tables_of};
+use super::{ModelFile, key_expression, literal, plain_columns, summed_columns, tables_of};
+
+const LONGEST_LINE: usize = 88;
 
 /// Names by the module that they come from.
 #[derive(Default)]
@@ -24,7 +26,12 @@ impl Imports {
         let lines = |modules: &[&str]| {
             let of_module = modules.iter().filter_map(|module| {
                 let names = self.0.get(module)?.iter().map(String::as_str).collect::<Vec<_>>();
-                Some(format!("from {module} import {}\n", names.join(", ")))
+                let line = format!("from {module} import {}\n", names.join(", "));
+                // As ruff and black write it.
+                Some(match line.len() <= LONGEST_LINE {
+                    true => line,
+                    false => format!("from {module} import (\n    {},\n)\n", names.join(",\n    ")),
+                })
             });
             of_module.collect::<String>()
         };
@@ -100,7 +107,10 @@ pub(super) fn view(view: &View, schema: &Schema, folder: &str) -> ModelFile {
     let names = sources.iter().map(|table| snake(&table.physical_name())).collect::<Vec<_>>();
     let names = names.join(", ");
     let name = literal(&view.name);
-    let select = literal(&view.select);
+    let select = match view.select.contains(['\\', '"']) {
+        true => literal(&view.select),
+        false => format!("\"\"\"\n{}\n\"\"\"", view.select),
+    };
     let variable = snake(&view.name);
     match target {
         Some(target) => {
@@ -182,6 +192,21 @@ fn plain(data_type: &str, imports: &mut Imports) -> Result<Option<String>, Token
         ("JSON", None) => with("typing", "Any", "dict[str, Any]".to_owned()),
         (number, None) if NUMBERS.contains(&number) => with("teal", number, number.to_owned()),
         ("DateTime", None) => with("datetime", "datetime", "datetime".to_owned()),
+        ("DateTime64", Some(digits)) if digits.bytes().all(|b| b.is_ascii_digit()) => {
+            with("teal", "clickhouse_datetime64", format!("clickhouse_datetime64({digits})"))
+        }
+        ("Decimal", Some(size)) => {
+            with("teal", "clickhouse_decimal", format!("clickhouse_decimal({size})"))
+        }
+        ("FixedString", Some(size)) => {
+            with("teal", "FixedString", String::new());
+            with("typing", "Annotated", format!("Annotated[str, FixedString({size})]"))
+        }
+        ("Date", None) => {
+            with("datetime", "date", String::new());
+            with("teal", "ClickhouseSize", String::new());
+            with("typing", "Annotated", "Annotated[date, ClickhouseSize(2)]".to_owned())
+        }
         ("Date32", None) => with("datetime", "date", "date".to_owned()),
         ("UUID", None) => with("uuid", "UUID", "UUID".to_owned()),
         ("IPv4", None) => with("ipaddress", "IPv4Address", "IPv4Address".to_owned()),
@@ -303,6 +328,10 @@ fn engine(table: &Table, imports: &mut Imports) -> Option<String> {
         "VersionedCollapsingMergeTree" => Some(&["sign", "ver"]),
         _ => None,
     };
+    if let Some(columns) = summed_columns(table) {
+        imports.add("teal", "SummingMergeTreeEngine");
+        return Some(format!("SummingMergeTreeEngine(columns={columns})"));
+    }
     Some(match (names, arguments) {
         (Some(names), Some(arguments)) if arguments.len() <= names.len() => {
             let class = format!("{}Engine", table.engine.name);

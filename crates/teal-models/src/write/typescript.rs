@@ -7,7 +7,7 @@ use teal_schema::{
 };
 
 use super::names::{camel, pascal, snake};
-use super::{ModelFile, key_expression, literal, plain_columns, tables_of};
+use super::{ModelFile, key_expression, literal, plain_columns, summed_columns, tables_of};
 
 pub(super) fn table(table: &Table) -> Result<ModelFile, TokenError> {
     let physical = table.physical_name();
@@ -167,6 +167,10 @@ fn plain(data_type: &str, imports: &mut BTreeSet<String>) -> Result<Option<Strin
         ("IPv4", None) => with("tags", "string & tags.Format<\"ipv4\">".to_owned()),
         ("IPv6", None) => with("tags", "string & tags.Format<\"ipv6\">".to_owned()),
         ("Date32", None) => with("tags", "string & tags.Format<\"date\">".to_owned()),
+        ("Date", None) => {
+            with("ClickHouseByteSize", String::new());
+            with("tags", "string & tags.Format<\"date\"> & ClickHouseByteSize<2>".to_owned())
+        }
         ("Decimal", Some(size)) => with("Decimal", format!("Decimal<{size}>")),
         ("FixedString", Some(size)) => with("FixedString", format!("string & FixedString<{size}>")),
         ("LowCardinality", Some("String")) => {
@@ -291,6 +295,12 @@ fn engine(
         _ => None,
     };
     if table.engine == teal_schema::Engine::merge_tree() {
+        return;
+    }
+    if let Some(columns) = summed_columns(table) {
+        imports.insert("ClickHouseEngines".to_owned());
+        options.push(("engine", "ClickHouseEngines.SummingMergeTree".to_owned()));
+        options.push(("columns", columns));
         return;
     }
     match (names, arguments) {
