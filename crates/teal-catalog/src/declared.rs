@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use teal_schema::{
     Column, ColumnDefault, Constraint, ConstraintKind, CreateKind, DefaultKind, Engine, Index,
     LifeCycle, Location, Projection, Schema, Table, TableRef, TokenError, Version, View, call,
-    clause, head, quote_ident, read_create, rewrite_table_references, split_list,
+    clause, head, quote_ident, read_create, rewrite_table_references, sorting_key, split_list,
 };
 
 use crate::{Catalog, CatalogColumn, CatalogTable};
@@ -137,11 +137,12 @@ impl CatalogTable {
             .iter()
             .map(|column| column.declared(&definitions))
             .collect::<Result<Vec<_>, _>>()?;
-        let item = |item: &str| self.with_quotes(item);
         // Not from `sorting_key`: VersionedCollapsingMergeTree adds its version there.
         let of_engine = |keyword: &[&str]| {
             clause(&self.engine_full, keyword, &ENGINE_CLAUSES).map(|text| text.map(str::to_owned))
         };
+        let key = of_engine(&["ORDER", "BY"])?.unwrap_or_default();
+        let order_by = sorting_key(&key, |name| self.has_column(name))?;
         let Declaration { name, version, database, life_cycle, cluster, location } = declaration;
         Ok(Table {
             name,
@@ -149,10 +150,7 @@ impl CatalogTable {
             database,
             columns,
             engine: self.declared_engine()?,
-            order_by: key_items(&of_engine(&["ORDER", "BY"])?.unwrap_or_default())?
-                .into_iter()
-                .map(item)
-                .collect(),
+            order_by,
             primary_key: of_engine(&["PRIMARY", "KEY"])?,
             partition_by: of_engine(&["PARTITION", "BY"])?,
             sample_by: of_engine(&["SAMPLE", "BY"])?,
@@ -194,10 +192,14 @@ impl CatalogTable {
             let items = items.into_iter().map(|item| self.with_quotes(item)).collect::<Vec<_>>();
             return format!("({})", items.join(", "));
         }
-        match self.columns.iter().any(|column| column.name == expression) {
+        match self.has_column(expression) {
             true => quote_ident(expression),
             false => expression.to_owned(),
         }
+    }
+
+    fn has_column(&self, name: &str) -> bool {
+        self.columns.iter().any(|column| column.name == name)
     }
 
     fn declared_settings(&self) -> Result<BTreeMap<String, String>, TokenError> {
@@ -247,16 +249,6 @@ impl CatalogColumn {
             ttl: ttl.map(str::to_owned),
             comment: (!self.comment.is_empty()).then(|| self.comment.clone()),
         })
-    }
-}
-
-/// The items of `a`, `(a, b)` or `tuple()`.
-fn key_items(key: &str) -> Result<Vec<&str>, TokenError> {
-    match call(key)? {
-        ("tuple", Some(items)) => split_list(items),
-        // The parentheses of the whole, not those of `(a + b) * c`.
-        ("", Some(items)) if items.len() + 2 == key.len() => split_list(items),
-        _ => split_list(key),
     }
 }
 

@@ -2,7 +2,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use teal_client::Server;
-use teal_schema::{QualifiedName, Schema, TableRef, View, quote_ident, rewrite_table_references};
+use teal_schema::{
+    QualifiedName, Schema, Table, TableRef, View, quote_ident, rewrite_table_references,
+    sorting_key,
+};
 
 use crate::extractor::{Extractor, Language};
 use crate::sql::SqlModels;
@@ -81,6 +84,9 @@ impl Loading {
             schema.views.extend(document.views);
             warnings.extend(document.warnings);
         }
+        for table in &mut schema.tables {
+            normalise(table)?;
+        }
         schema.tables.extend(sql.tables);
         for view in sql.views {
             schema.views.push(view.resolved(&schema.tables)?);
@@ -92,6 +98,20 @@ impl Loading {
         schema.check()?;
         Ok(Loaded { schema, warnings })
     }
+}
+
+/// Brings what a language says in several ways into one form.
+fn normalise(table: &mut Table) -> Result<(), ModelError> {
+    // A sorting key that was given as one expression.
+    if let [key] = table.order_by.as_slice() {
+        let names = table.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>();
+        table.order_by = sorting_key(key, |item| names.contains(&item))?;
+    }
+    // What `Key` said is in the sorting key.
+    for column in &mut table.columns {
+        column.key = false;
+    }
+    Ok(())
 }
 
 /// The models below a folder.

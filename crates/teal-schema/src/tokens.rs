@@ -235,6 +235,36 @@ pub fn call(text: &str) -> Result<(&str, Option<&str>), TokenError> {
     Err(TokenError(format!("a parenthesis is not closed in: {text}")))
 }
 
+/// The items of a sorting key such as `a`, `(a, f(b))` or `tuple()`, its columns quoted.
+///
+/// ```
+/// let items = teal_schema::sorting_key("(a, f(b))", |name| name == "a" || name == "b").unwrap();
+/// assert_eq!(items, ["`a`", "f(b)"]);
+/// ```
+///
+/// # Errors
+/// When `key` cannot be read as tokens.
+pub fn sorting_key(key: &str, is_column: impl Fn(&str) -> bool) -> Result<Vec<String>, TokenError> {
+    let key = key.trim();
+    let items = match call(key)? {
+        ("tuple", Some(items)) => split_list(items)?,
+        // The parentheses of the whole, not those of `(a + b) * c`.
+        ("", Some(items)) if is_whole(key, items) => split_list(items)?,
+        _ => split_list(key)?,
+    };
+    let quoted = |item: &str| match is_column(item) {
+        true => crate::quote_ident(item),
+        false => item.to_owned(),
+    };
+    Ok(items.into_iter().map(quoted).collect())
+}
+
+/// Whether `key` is `inside` in parentheses, and nothing behind them.
+fn is_whole(key: &str, inside: &str) -> bool {
+    let bare = key.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+    bare.is_some_and(|bare| bare.trim() == inside)
+}
+
 /// The tokens that stand in no parentheses or brackets; of those, the opening and closing marks.
 pub(crate) fn outermost(tokens: &[Significant]) -> impl Iterator<Item = &Significant> {
     let mut depth = 0_usize;
