@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use teal_client::{ClientError, Server};
 use teal_schema::{
-    Location, QualifiedName, Schema, Table, TokenError, View, create_table, create_view,
+    Diagnostic, Location, QualifiedName, Schema, Table, View, create_table, create_view,
     rewrite_table_references,
 };
 
@@ -22,10 +22,8 @@ pub struct Shadow {
 #[derive(Debug, thiserror::Error)]
 pub enum ShadowError {
     /// The server refuses a declaration.
-    #[error("{location}: ClickHouse does not accept {object}\n  {source}")]
-    Refused { location: Box<Location>, object: String, source: Box<ClientError> },
-    #[error("{location}: cannot read the SELECT of view {view}: {source}")]
-    References { location: Box<Location>, view: String, source: TokenError },
+    #[error("{0}")]
+    Refused(Box<Diagnostic>),
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
@@ -154,25 +152,19 @@ impl Shadow {
                 false => (!table.after_in).then(|| real.sql()),
             }
         })
-        .map_err(|source| ShadowError::References {
-            location: Box::new(view.location.clone()),
-            view: view.name.clone(),
-            source,
+        .map_err(|error| {
+            let message = format!("cannot read the SELECT of view {}: {error}", view.name);
+            ShadowError::Refused(Box::new(Diagnostic::at(&view.location, message)))
         })
     }
 
     fn refused(&self, error: ClientError, object: String, location: &Location) -> ShadowError {
         match error {
-            ClientError::Server { code, name, message, statement } => ShadowError::Refused {
-                location: Box::new(location.clone()),
-                object,
-                source: Box::new(ClientError::Server {
-                    code,
-                    name,
-                    message: self.unshadowed(&message),
-                    statement: self.unshadowed(&statement),
-                }),
-            },
+            ClientError::Server { name, message, .. } => {
+                let message = self.unshadowed(&message);
+                let said = format!("ClickHouse does not accept {object}: {message} ({name})");
+                ShadowError::Refused(Box::new(Diagnostic::at(location, said)))
+            }
             other => other.into(),
         }
     }

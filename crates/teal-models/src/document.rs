@@ -1,8 +1,7 @@
-use std::fmt;
 use std::sync::OnceLock;
 
 use serde::Deserialize;
-use teal_schema::{Location, Table, View};
+use teal_schema::{Diagnostic, Table, View};
 
 /// The one JSON Schema of the document.
 const SCHEMA: &str = include_str!("../schema/model.schema.json");
@@ -13,32 +12,9 @@ const SCHEMA: &str = include_str!("../schema/model.schema.json");
 pub(crate) struct Document {
     pub(crate) tables: Vec<Table>,
     pub(crate) views: Vec<View>,
-    pub(crate) warnings: Vec<Warning>,
+    pub(crate) warnings: Vec<Diagnostic>,
     #[serde(default)]
-    pub(crate) error: Option<Failure>,
-}
-
-/// Something in the models that works and should be changed.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Warning {
-    pub message: String,
-    #[serde(default)]
-    pub hint: Option<String>,
-    #[serde(default)]
-    pub location: Option<Location>,
-}
-
-/// Why the models could not be loaded.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Failure {
-    pub message: String,
-    #[serde(default)]
-    pub hint: Option<String>,
-    #[serde(default)]
-    pub location: Option<Location>,
-    /// The user's part of a traceback.
-    #[serde(default)]
-    pub trace: Option<String>,
+    pub(crate) error: Option<Diagnostic>,
 }
 
 impl Document {
@@ -61,38 +37,6 @@ fn validator() -> Option<&'static jsonschema::Validator> {
         jsonschema::validator_for(&schema).ok()
     };
     VALIDATOR.get_or_init(make).as_ref()
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_message(f, self.location.as_ref(), &self.message, self.hint.as_deref())
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_message(f, self.location.as_ref(), &self.message, self.hint.as_deref())?;
-        match &self.trace {
-            Some(trace) => write!(f, "\n  {}", trace.replace('\n', "\n  ")),
-            None => Ok(()),
-        }
-    }
-}
-
-fn write_message(
-    f: &mut fmt::Formatter<'_>,
-    location: Option<&Location>,
-    message: &str,
-    hint: Option<&str>,
-) -> fmt::Result {
-    if let Some(location) = location {
-        write!(f, "{location}: ")?;
-    }
-    f.write_str(message)?;
-    match hint {
-        Some(hint) => write!(f, "\n  instead: {hint}"),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -2,9 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use teal_client::ClientError;
-use teal_schema::{Location, SchemaError, TokenError};
-
-use crate::document::Failure;
+use teal_schema::{Diagnostic, SchemaError, TokenError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
@@ -28,7 +26,7 @@ pub enum ModelError {
     NoSdk { language: &'static str, path: PathBuf, instead: &'static str },
     /// The models themselves are wrong.
     #[error("{0}")]
-    Model(Box<Failure>),
+    Model(Box<Diagnostic>),
     #[error(
         "the {language} models did not end within {} s: a model declares, and waits for nothing (--model-timeout allows more)",
         .limit.as_secs()
@@ -38,22 +36,20 @@ pub enum ModelError {
     NoDocument { language: &'static str, status: String, said: String },
     #[error("the {language} models gave a document that teal cannot read: {reason}")]
     BadDocument { language: &'static str, reason: String },
-    #[error("{location}: cannot read the SELECT of view {view}: {source}")]
-    References { location: Box<Location>, view: String, source: TokenError },
-    #[error(
-        "{location}: the SELECT of view {view} reads {name}, and its source tables are {versions}\n  instead: write the physical name, such as {first}"
-    )]
-    Ambiguous {
-        location: Box<Location>,
-        view: String,
-        name: String,
-        versions: String,
-        first: String,
-    },
-    #[error(transparent)]
-    Schema(#[from] SchemaError),
     #[error("cannot read the SELECT of a view: {0}")]
     Tokens(#[from] TokenError),
     #[error(transparent)]
     Client(#[from] ClientError),
+}
+
+impl From<Diagnostic> for ModelError {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Self::Model(Box::new(diagnostic))
+    }
+}
+
+impl From<SchemaError> for ModelError {
+    fn from(error: SchemaError) -> Self {
+        error.diagnostic().into()
+    }
 }

@@ -12,7 +12,6 @@ mod sdk;
 mod sql;
 mod write;
 
-pub use document::Warning;
 pub use error::ModelError;
 pub use load::{LoadOptions, Loaded, Loading};
 pub use write::{ModelFile, ModelLanguage, write_models};

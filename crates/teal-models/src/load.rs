@@ -3,13 +3,13 @@ use std::time::Duration;
 
 use teal_client::Server;
 use teal_schema::{
-    QualifiedName, Schema, Table, TableRef, View, quote_ident, rewrite_table_references,
+    Diagnostic, QualifiedName, Schema, Table, View, quote_ident, rewrite_table_references,
     sorting_key,
 };
 
+use crate::ModelError;
 use crate::extractor::{Extractor, Language};
 use crate::sql::SqlModels;
-use crate::{ModelError, Warning};
 
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
@@ -29,7 +29,7 @@ impl Default for LoadOptions {
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub schema: Schema,
-    pub warnings: Vec<Warning>,
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// Models being loaded: those of TypeScript and Python run as programs of their own meanwhile.
@@ -78,7 +78,7 @@ impl Loading {
         for extractor in self.extractors {
             let document = extractor.finish(self.time_limit)?;
             if let Some(failure) = document.error {
-                return Err(ModelError::Model(Box::new(failure)));
+                return Err(failure.into());
             }
             schema.tables.extend(document.tables);
             schema.views.extend(document.views);
@@ -102,6 +102,12 @@ impl Loading {
 
 /// Brings what a language says in several ways into one form.
 fn normalise(table: &mut Table) -> Result<(), ModelError> {
+    if table.engine.is_merge_tree() && table.order_by.is_empty() {
+        let message = format!("table {} has no sorting key", table.name);
+        return Err(Diagnostic::at(&table.location, message)
+            .instead("name its columns (orderByFields, order_by_fields) or mark them as Key; where none is meant, say so with the expression tuple()")
+            .into());
+    }
     // A sorting key that was given as one expression.
     if let [key] = table.order_by.as_slice() {
         let names = table.columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>();
@@ -172,7 +178,6 @@ impl Found {
 /// The view's SELECT, where a bare reference to one of its source tables means that version of it:
 /// `FROM events` reads `events_0_0` when `events` 0.0 is what the view lists.
 fn with_physical_names(view: &View) -> Result<String, ModelError> {
-    let location = || Box::new(view.location.clone());
     let mut ambiguous = None;
     let select = rewrite_table_references(&view.select, |table| {
         // A physical name is as it should be, also where another table has it as its logical one.
@@ -190,29 +195,29 @@ fn with_physical_names(view: &View) -> Result<String, ModelError> {
                 Some(database) => QualifiedName::new(database, source.physical_name()).sql(),
                 None => quote_ident(&source.physical_name()),
             }),
-            several => {
-                ambiguous = Some(ModelError::Ambiguous {
-                    location: location(),
-                    view: view.name.clone(),
-                    name: table.name.clone(),
-                    versions: several
-                        .iter()
-                        .map(|source| source.physical_name())
-                        .collect::<Vec<_>>()
-                        .join(", "),
-                    first: several.first().map(|s| TableRef::physical_name(s)).unwrap_or_default(),
-                });
+            [first, ..] => {
+                let names = sources.iter().map(|source| source.physical_name()).collect::<Vec<_>>();
+                let said = format!(
+                    "the SELECT of view {} reads {}, and its source tables are {}",
+                    view.name,
+                    table.name,
+                    names.join(", ")
+                );
+                let instead = format!("write the physical name, such as {}", first.physical_name());
+                ambiguous = Some(Diagnostic::at(&view.location, said).instead(instead));
                 None
             }
         }
     })
-    .map_err(|source| ModelError::References {
-        location: location(),
-        view: view.name.clone(),
-        source,
+    .map_err(|error| {
+        Diagnostic::at(
+            &view.location,
+            format!("cannot read the SELECT of view {}: {error}", view.name),
+        )
+        .instead("close the string or comment")
     })?;
     match ambiguous {
-        Some(error) => Err(error),
+        Some(error) => Err(error.into()),
         None => Ok(select),
     }
 }

@@ -6,12 +6,11 @@ use std::path::Path;
 use teal_catalog::{Declaration, Scratch};
 use teal_client::{ClientError, Server};
 use teal_schema::{
-    Create, CreateKind, LifeCycle, Location, QualifiedName, Statement, Table, TableRef, Version,
-    View, read_create, rewrite_table_references, statements,
+    Create, CreateKind, Diagnostic, LifeCycle, Location, QualifiedName, Statement, Table, TableRef,
+    Version, View, clause, read_create, rewrite_table_references, statements,
 };
 
 use crate::ModelError;
-use crate::document::Failure;
 
 /// The database that stands for the target's default one.
 const DATABASE: &str = "models";
@@ -70,7 +69,8 @@ pub(crate) fn load(
                 CreateKind::Table => {
                     let name = QualifiedName::new(DATABASE, format!("{}", made.len()));
                     create_in(&mut scratch, &name, &statement, &create, &location)?;
-                    made.push((name, directive.declaration(&create, location)));
+                    let has_key = names_key(statement.sql)?;
+                    made.push((name, directive.declaration(&create, location), has_key));
                 }
                 CreateKind::MaterializedView | CreateKind::View => {
                     models.views.push(SqlView::read(create, directive, location)?);
@@ -79,13 +79,21 @@ pub(crate) fn load(
         }
     }
     let catalog = scratch.catalog()?;
-    for (name, declaration) in made {
+    for (name, declaration, has_key) in made {
         let location = declaration.location.clone();
         let unread = |reason: String| failure(location.clone(), reason, "see docs/models-sql.md");
         let table = catalog
             .table(&scratch.name(&name))
             .ok_or_else(|| unread("the server made the table and does not list it".to_owned()))?;
         let table = table.declared(declaration).map_err(|error| unread(error.to_string()))?;
+        // Newer releases take the empty key then.
+        if table.engine.is_merge_tree() && !has_key {
+            return Err(failure(
+                location,
+                format!("table {} has no sorting key", table.name),
+                "write ORDER BY with the columns of the key, or ORDER BY tuple() where none is meant",
+            ));
+        }
         models.tables.push(table);
     }
     Ok(models)
@@ -113,6 +121,12 @@ fn create_in(
         }
         Err(other) => Err(other.into()),
     }
+}
+
+/// Whether a statement says anything of a key.
+fn names_key(sql: &str) -> Result<bool, ModelError> {
+    let has = |keyword: &[&str]| clause(sql, keyword, &[]).map(|key| key.is_some());
+    Ok(has(&["ORDER", "BY"])? || has(&["PRIMARY", "KEY"])?)
 }
 
 /// The place that a syntax error names, `… (line 2, col 5)`, as one in the file.
@@ -273,10 +287,9 @@ impl SqlView {
             names.push(table.name.clone());
             None
         })
-        .map_err(|source| ModelError::References {
-            location: Box::new(self.location.clone()),
-            view: self.name.clone(),
-            source,
+        .map_err(|error| {
+            let message = format!("cannot read the SELECT of view {}: {error}", self.name);
+            failure(self.location.clone(), message, "close the string or comment")
         })?;
         let mut select_tables = Vec::new();
         for name in names {
@@ -319,12 +332,7 @@ impl SqlView {
 }
 
 fn failure(location: Location, message: String, hint: &str) -> ModelError {
-    ModelError::Model(Box::new(Failure {
-        message,
-        hint: Some(hint.to_owned()),
-        location: Some(location),
-        trace: None,
-    }))
+    Diagnostic::at(&location, message).instead(hint).into()
 }
 
 fn first_words(sql: &str) -> String {

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use teal_catalog::{Catalog, CatalogTable, Shadow, ShadowError};
 use teal_client::{ClientError, Server};
 use teal_schema::{
-    Location, QualifiedName, Schema, Table, TokenError, View, create_table, create_view,
+    Diagnostic, Location, QualifiedName, Schema, Table, View, create_table, create_view,
     rewrite_table_references,
 };
 
@@ -26,11 +26,11 @@ pub enum PlanError {
     Client(#[from] ClientError),
     #[error(transparent)]
     Shadow(#[from] ShadowError),
-    #[error("{location}: cannot read the SELECT of view {view}: {source}")]
-    References { location: Box<Location>, view: String, source: TokenError },
+    #[error("{0}")]
+    References(Box<Diagnostic>),
     /// A migration that could not be made exact.
-    #[error("{location}: the migration by view {view} is refused: {reason}\n  instead: {instead}")]
-    Unsafe { location: Box<Location>, view: String, reason: String, instead: &'static str },
+    #[error("{0}")]
+    Unsafe(Box<Diagnostic>),
 }
 
 /// Makes the plan that brings the server to `schema`. Nothing is changed but for the shadow
@@ -191,11 +191,9 @@ impl Planner<'_> {
     }
 
     fn migration(&mut self, view: &View, select: String) -> Result<Migration, PlanError> {
-        let refused = |Unsafe { reason, instead }| PlanError::Unsafe {
-            location: Box::new(view.location.clone()),
-            view: view.name.clone(),
-            reason,
-            instead,
+        let refused = |Unsafe { reason, instead }| {
+            let message = format!("the migration by view {} is refused: {reason}", view.name);
+            PlanError::Unsafe(Box::new(Diagnostic::at(&view.location, message).instead(instead)))
         };
         let (Some(blue), Some(green)) = (source(self.schema, view), self.schema.target(view))
         else {
@@ -261,10 +259,9 @@ impl Planner<'_> {
             // Behind IN a column or an alias may be meant.
             (!table.after_in || declared(&name)).then(|| name.sql())
         })
-        .map_err(|source| PlanError::References {
-            location: Box::new(view.location.clone()),
-            view: view.name.clone(),
-            source,
+        .map_err(|error| {
+            let message = format!("cannot read the SELECT of view {}: {error}", view.name);
+            PlanError::References(Box::new(Diagnostic::at(&view.location, message)))
         })
     }
 

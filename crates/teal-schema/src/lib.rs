@@ -6,6 +6,7 @@
 
 mod column;
 mod ddl;
+mod diagnostic;
 mod engine;
 mod ident;
 mod location;
@@ -19,6 +20,7 @@ mod view;
 
 pub use column::{Column, ColumnDefault, DefaultKind};
 pub use ddl::{create_table, create_table_as, create_view};
+pub use diagnostic::Diagnostic;
 pub use engine::Engine;
 pub use ident::{QualifiedName, quote_ident, quote_string};
 pub use location::Location;

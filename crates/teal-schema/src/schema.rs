@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Location, Table, TableRef, TokenError, View, rewrite_table_references};
+use crate::{Diagnostic, Location, Table, TableRef, TokenError, View, rewrite_table_references};
 
 /// All that the models of one project declare.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,33 @@ pub enum SchemaError {
     },
     #[error("view {view} at {location}: its {role} {table} is declared in no model")]
     UnknownTable { view: String, role: &'static str, table: String, location: Box<Location> },
+}
+
+impl SchemaError {
+    /// With the places apart from the words.
+    pub fn diagnostic(&self) -> Diagnostic {
+        match self {
+            Self::Duplicate { name, version, first, second } => Diagnostic::at(
+                second,
+                format!("OlapTable with name {name} and version {version} already exists"),
+            )
+            .also(first, "it is declared here first")
+            .instead("give one of them another version"),
+            Self::Collision { physical, first_table, second_table, first, second } => {
+                Diagnostic::at(
+                    second,
+                    format!("{first_table} and {second_table} have one physical name: {physical}"),
+                )
+                .also(first, format!("{first_table} is declared here"))
+                .instead("give one of them another name or version")
+            }
+            Self::UnknownTable { view, role, table, location } => Diagnostic::at(
+                location,
+                format!("view {view}: its {role} {table} is declared in no model"),
+            )
+            .instead("declare it"),
+        }
+    }
 }
 
 impl Schema {

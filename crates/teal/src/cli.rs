@@ -46,6 +46,9 @@ pub(crate) struct Common {
     /// A ClickHouse configuration file for the embedded engine, in place of the target's `config`
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) engine_config: Option<PathBuf>,
+    /// Seconds that the models may run
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) model_timeout: u64,
     /// Data as JSON on the standard output
     #[arg(long, global = true)]
     pub(crate) json: bool,

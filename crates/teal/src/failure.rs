@@ -1,5 +1,7 @@
+use std::path::Path;
 use std::process::ExitCode;
 
+use annotate_snippets::Level;
 use owo_colors::OwoColorize as _;
 use teal_catalog::ShadowError;
 use teal_client::ClientError;
@@ -7,12 +9,22 @@ use teal_fetch::FetchError;
 use teal_migrate::{JournalError, MigrateError};
 use teal_models::ModelError;
 use teal_plan::PlanError;
+use teal_schema::Diagnostic;
+
+use crate::diagnose;
 
 /// Why a command did not do what it was asked for, and the exit code that says so.
 #[derive(Debug)]
 pub(crate) struct Failure {
     kind: Kind,
-    message: String,
+    said: Said,
+}
+
+#[derive(Debug)]
+enum Said {
+    Text(String),
+    /// About a place in the user's code, which is shown with it.
+    Code(Box<Diagnostic>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,15 +42,15 @@ pub(crate) const PLAN_NOT_EMPTY: u8 = 4;
 
 impl Failure {
     pub(crate) fn failed(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Failed, message: message.into() }
+        Self { kind: Kind::Failed, said: Said::Text(message.into()) }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Usage, message: message.into() }
+        Self { kind: Kind::Usage, said: Said::Text(message.into()) }
     }
 
     pub(crate) fn refused(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Refused, message: message.into() }
+        Self { kind: Kind::Refused, said: Said::Text(message.into()) }
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {
@@ -49,12 +61,22 @@ impl Failure {
         })
     }
 
-    pub(crate) fn render(&self) -> String {
+    /// As it is shown. Places in the code are relative to `project`.
+    pub(crate) fn render(&self, project: &Path) -> String {
         let word = match self.kind {
-            Kind::Failed | Kind::Usage => "error:",
-            Kind::Refused => "refused:",
+            Kind::Failed | Kind::Usage => "error",
+            Kind::Refused => "refused",
         };
-        format!("{} {}", word.red().bold(), self.message)
+        match &self.said {
+            Said::Text(text) => format!("{} {text}", format!("{word}:").red().bold()),
+            Said::Code(diagnostic) => {
+                diagnose::render(Level::ERROR.with_name(word), diagnostic, project)
+            }
+        }
+    }
+
+    fn about_code(kind: Kind, diagnostic: Diagnostic) -> Self {
+        Self { kind, said: Said::Code(Box::new(diagnostic)) }
     }
 }
 
@@ -70,7 +92,11 @@ impl From<ClientError> for Failure {
 impl From<PlanError> for Failure {
     fn from(error: PlanError) -> Self {
         match error {
-            PlanError::Unsafe { .. } => Self::refused(error.to_string()),
+            PlanError::Unsafe(diagnostic) => Self::about_code(Kind::Refused, *diagnostic),
+            PlanError::References(diagnostic)
+            | PlanError::Shadow(ShadowError::Refused(diagnostic)) => {
+                Self::about_code(Kind::Failed, *diagnostic)
+            }
             PlanError::Client(error) | PlanError::Shadow(ShadowError::Client(error)) => {
                 error.into()
             }
@@ -96,7 +122,10 @@ impl From<JournalError> for Failure {
 
 impl From<ModelError> for Failure {
     fn from(error: ModelError) -> Self {
-        Self::failed(error.to_string())
+        match error {
+            ModelError::Model(diagnostic) => Self::about_code(Kind::Failed, *diagnostic),
+            other => Self::failed(other.to_string()),
+        }
     }
 }
 

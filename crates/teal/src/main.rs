@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod config;
 mod demo;
+mod diagnose;
 mod failure;
 mod progress;
 mod show;
@@ -21,7 +22,7 @@ fn main() -> ExitCode {
     match commands::run(&cli) {
         Ok(code) => code,
         Err(failure) => {
-            anstream::eprintln!("{}", failure.render());
+            anstream::eprintln!("{}", failure.render(&cli.common.project));
             failure.exit_code()
         }
     }

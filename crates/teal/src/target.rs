@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use teal_client::{EmbeddedEngine, EngineOptions, HttpOptions, HttpServer};
@@ -12,6 +12,7 @@ use crate::failure::Failure;
 
 /// A project and the target that a command is about.
 pub(crate) struct Project {
+    pub(crate) directory: PathBuf,
     pub(crate) config: Config,
     target: Opening,
     /// Where there is no target: the directory of an engine of its own.
@@ -52,8 +53,9 @@ impl Project {
             (None, Err(error)) => return Err(error),
         };
         Ok(Self {
+            directory: project.clone(),
             plan: PlanOptions { database, cutover: config.migrate.cutover.unwrap_or(Cutover::App) },
-            load: LoadOptions { folder: config.models.folder.clone(), ..LoadOptions::default() },
+            load: load_options(&config, common),
             target,
             _scratch: None,
             config,
@@ -70,11 +72,12 @@ impl Project {
             config_file: common.engine_config.clone(),
         };
         Ok(Self {
+            directory: common.project.clone(),
             plan: PlanOptions {
                 database: "default".to_owned(),
                 cutover: config.migrate.cutover.unwrap_or(Cutover::App),
             },
-            load: LoadOptions { folder: config.models.folder.clone(), ..LoadOptions::default() },
+            load: load_options(&config, common),
             target: Opening::Embedded(engine),
             _scratch: Some(scratch),
             config,
@@ -115,6 +118,13 @@ impl Project {
             options.fence_timeout = Duration::from_secs(seconds);
         }
         options
+    }
+}
+
+fn load_options(config: &Config, common: &Common) -> LoadOptions {
+    LoadOptions {
+        folder: config.models.folder.clone(),
+        time_limit: Duration::from_secs(common.model_timeout),
     }
 }
 

@@ -176,7 +176,9 @@ function sortingKey(config: OlapConfig, columns: ColumnDocument[], engine: strin
     if (fields?.length || expression || config.partitionBy) throw new Error(`the engine ${engine} takes no ORDER BY and no PARTITION BY`);
     return [];
   }
-  if (expression !== undefined) return expression === "tuple()" || expression === "" ? [] : [unwrapped(expression)];
+  // "tuple()" says that no key is meant; an empty list, that there is none.
+  if (expression !== undefined) return [expression.trim() === "" ? "tuple()" : unwrapped(expression)];
+  if (fields?.length === 0) return ["tuple()"];
   const chosen = fields ?? columns.filter((column) => column.key).map((column) => column.name);
   for (const field of chosen) {
     if (columns.length && !columns.some((column) => column.name === field)) {

@@ -36,7 +36,7 @@ pub(crate) fn run(common: &Common, args: &Apply) -> Result<(), Failure> {
     // The lock, and with it the healing, comes before the plan: the plan sees a settled target.
     let operator =
         Operator::open(server.as_ref(), project.operator_options(Some(&args.migrate)), &progress)?;
-    let plan = plan_for(server.as_ref(), &loaded, &project.plan)?;
+    let plan = plan_for(server.as_ref(), &loaded, &project)?;
     refuse_conflicts(&plan)?;
     let applied = apply_plan(&operator, server.as_ref(), &plan)?;
     if common.json {

@@ -128,6 +128,7 @@ pub(crate) fn run(common: &Common, args: &Init) -> Result<(), Failure> {
             url: is_url.then(|| from.clone()),
             data: None,
             engine_config: common.engine_config.clone(),
+            model_timeout: common.model_timeout,
             json: common.json,
         };
         let what = Pull { lang: args.lang, names: Vec::new(), dry_run: false };

@@ -1,13 +1,15 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use annotate_snippets::Level;
 use owo_colors::OwoColorize as _;
 use teal_client::Server;
 use teal_migrate::{Journal, Migrating, history};
 use teal_models::Loaded;
-use teal_plan::{Migration, Operation, Plan, PlanOptions, make_plan};
+use teal_plan::{Migration, Operation, Plan, make_plan};
 
 use crate::cli::{Common, Plan as Args};
+use crate::diagnose;
 use crate::failure::{Failure, PLAN_NOT_EMPTY};
 use crate::show;
 use crate::target::Project;
@@ -18,7 +20,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> Result<ExitCode, Failure> {
         false => Project::read(common)?,
     };
     let (loaded, server) = project.load_and_open(&common.project)?;
-    let mut plan = plan_for(server.as_ref(), &loaded, &project.plan)?;
+    let mut plan = plan_for(server.as_ref(), &loaded, &project)?;
     if args.no_target {
         plan.target = "an empty target".to_owned();
     }
@@ -42,13 +44,13 @@ pub(crate) fn run(common: &Common, args: &Args) -> Result<ExitCode, Failure> {
 pub(crate) fn plan_for(
     server: &dyn Server,
     loaded: &Loaded,
-    options: &PlanOptions,
+    project: &Project,
 ) -> Result<Plan, Failure> {
     for warning in &loaded.warnings {
-        show::warning(warning);
+        anstream::eprintln!("{}", diagnose::render(Level::WARNING, warning, &project.directory));
     }
     let migrations = Migrating::all(&Journal::peek(server)?)?;
-    Ok(make_plan(server, &loaded.schema, &history(&migrations), options)?)
+    Ok(make_plan(server, &loaded.schema, &history(&migrations), &project.plan)?)
 }
 
 /// The plan as a person reads it.

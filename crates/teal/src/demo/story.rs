@@ -30,6 +30,7 @@ pub(crate) fn run(common: &Common, args: &Demo) -> Result<(), Failure> {
         data: None,
         engine_config: common.engine_config.clone(),
         url: None,
+        model_timeout: common.model_timeout,
         json: common.json,
     };
     let report = play(&common, args, &file)?;
@@ -84,7 +85,7 @@ fn play(common: &Common, args: &Demo, file: &Path) -> Result<Report, Failure> {
     say(&format!("teal demo in {}", common.project.display()));
     let (loaded, engine) = project.load_and_open(&common.project)?;
     let engine = engine.as_ref();
-    let plan = plan_for(engine, &loaded, &project.plan)?;
+    let plan = plan_for(engine, &loaded, &project)?;
     let migration = first_migration(&plan)?;
     let blue = migration.blue.clone();
     create_blue(engine, &plan, &blue)?;
@@ -168,7 +169,7 @@ fn follow_teal(
     let loaded = Loading::start(&common.project, &project.load)?.finish(engine)?;
     let models = began.elapsed();
     let operator = Operator::open(engine, project.operator_options(None), progress)?;
-    let plan = plan_for(engine, &loaded, &project.plan)?;
+    let plan = plan_for(engine, &loaded, project)?;
     let planned = began.elapsed() - models;
     say(&format!("\nteal apply, after {} rows written", show::count(traffic.ledger.rows())));
     say(&format!(

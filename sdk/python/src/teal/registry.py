@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -43,11 +45,21 @@ def here() -> dict[str, Any]:
         file = frame.f_code.co_filename
         inside = not REGISTRY.project or file.startswith(REGISTRY.project + os.sep)
         if inside and not file.startswith(_HERE) and os.path.isabs(file):
-            return {"file": relative(file), "line": frame.f_lineno}
+            return {"file": relative(file), "line": frame.f_lineno} | _column(frame)
         if frame.f_back is None:
             break
         frame = frame.f_back
     return {"file": "", "line": 0}
+
+
+def _column(frame: FrameType) -> dict[str, int]:
+    """Where the expression that is being run begins, from Python 3.11 on."""
+    positions = getattr(frame.f_code, "co_positions", None)
+    if positions is None:
+        return {}
+    # One instruction is two bytes.
+    _, _, column, _ = next(itertools.islice(positions(), frame.f_lasti // 2, None))
+    return {} if column is None else {"column": column + 1}
 
 
 def relative(file: str) -> str:

@@ -203,10 +203,13 @@ class OlapTable(Generic[Row]):
                 )
             return []
         if expression is not None:
-            if expression in ("", "tuple()"):
-                return []
+            # "tuple()" says that no key is meant; an empty list, that there is none.
+            if not expression.strip():
+                return ["tuple()"]
             inner = re.fullmatch(r"\s*\(([^()]*)\)\s*", expression)
             return [inner.group(1) if inner else expression]
+        if fields == []:
+            return ["tuple()"]
         names = [column["name"] for column in known]
         if fields is None:
             fields = [column["name"] for column in known if column.get("key")]

@@ -171,6 +171,7 @@ export class Columns {
       return known;
     }
     if (tags.has("json")) return this.json(tags, type);
+    if (isUnresolved(type)) return this.fail("its type is not known", "import or declare it; see the table of types in docs/models-typescript.md");
     if (type.flags & ts.TypeFlags.Any) return "JSON";
     if (type.flags & ts.TypeFlags.Unknown) return this.fail("it has the type unknown", "give it a type, or any for JSON");
     const enumeration = this.enumeration(type);
@@ -216,7 +217,7 @@ export class Columns {
       if (properties.length) {
         return this.fail("an object with both named properties and an index signature", "use Record<string, V> alone, or name every property");
       }
-      if (index.type.flags & ts.TypeFlags.Any) return "JSON";
+      if (index.type.flags & ts.TypeFlags.Any && !isUnresolved(index.type)) return "JSON";
       const keyType = index.keyType.flags & ts.TypeFlags.Number ? "Float64" : "String";
       return `Map(${keyType}, ${this.nested(index.type)})`;
     }
@@ -312,6 +313,11 @@ function nullable(type: string): string {
 
 function field(name: string): string {
   return /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) ? name : quoteIdent(name);
+}
+
+/** Whether the checker could not find the type; it goes on with an `any` of its own then. */
+function isUnresolved(type: ts.Type): boolean {
+  return (type.flags & ts.TypeFlags.Any) !== 0 && (type as { intrinsicName?: string }).intrinsicName === "error";
 }
 
 function isBoolean(type: ts.Type): boolean {

@@ -1,0 +1,210 @@
+//! What is wrong in a model: each case in each language, with the file, the line, the declaration, what
+//! is wrong and what to write instead.
+
+use std::time::{Duration, Instant};
+
+use crate::support::Project;
+
+/// One mistake.
+struct Case {
+    what: &'static str,
+    /// The declarations in each language, behind what all of them import; empty where the language
+    /// cannot express it.
+    typescript: &'static str,
+    python: &'static str,
+    sql: &'static str,
+    /// Words of every language's message, and of the hint.
+    says: &'static [&'static str],
+}
+
+const TYPESCRIPT: &str = "import { ClickHouseEngines, Key, MaterializedView, OlapTable, UInt64, sql } from \"teal-sdk\";\ninterface Row { id: string; at: Date; n: UInt64 }\n";
+const PYTHON: &str = "from datetime import datetime\nfrom pydantic import BaseModel\nfrom teal import *\nclass Row(BaseModel):\n    id: str\n    at: datetime\n    n: UInt64\n";
+
+const CASES: &[Case] = &[
+    Case {
+        what: "an unknown type",
+        typescript: "interface Odd { id: string; odd: Map<string, string> }\nexport const t = new OlapTable<Odd>(\"t\", { orderByFields: [\"id\"] });",
+        python: "class Odd(BaseModel):\n    id: str\n    odd: complex\n    model_config = {\"arbitrary_types_allowed\": True}\nt = OlapTable[Odd](\"t\", config=OlapConfig(order_by_fields=[\"id\"]))",
+        sql: "CREATE TABLE t (id String, odd Strange) ENGINE = MergeTree ORDER BY id;",
+        says: &["odd|Strange"],
+    },
+    Case {
+        what: "a missing sorting key",
+        typescript: "export const t = new OlapTable<Row>(\"t\");",
+        python: "t = OlapTable[Row](\"t\")",
+        sql: "CREATE TABLE t (id String) ENGINE = MergeTree;",
+        says: &["sorting key|ORDER BY", "tuple()|ORDER BY"],
+    },
+    Case {
+        what: "a sorting key of a column that is not there",
+        typescript: "export const t = new OlapTable<Row>(\"t\", { orderByFields: [\"nosuch\"] });",
+        python: "t = OlapTable[Row](\"t\", config=OlapConfig(order_by_fields=[\"nosuch\"]))",
+        sql: "CREATE TABLE t (id String) ENGINE = MergeTree ORDER BY nosuch;",
+        says: &["nosuch"],
+    },
+    Case {
+        what: "a primary key that is no prefix of the sorting key",
+        typescript: "export const t = new OlapTable<Row>(\"t\", { orderByFields: [\"id\", \"n\"], primaryKeyExpression: \"n\" });",
+        python: "t = OlapTable[Row](\"t\", config=OlapConfig(order_by_fields=[\"id\", \"n\"], primary_key_expression=\"n\"))",
+        sql: "CREATE TABLE t (id String, n UInt64) ENGINE = MergeTree PRIMARY KEY n ORDER BY (id, n);",
+        says: &["prefix"],
+    },
+    Case {
+        what: "a version column of a wrong type",
+        typescript: "export const t = new OlapTable<Row>(\"t\", { orderByFields: [\"n\"], engine: ClickHouseEngines.ReplacingMergeTree, ver: \"id\" });",
+        python: "t = OlapTable[Row](\"t\", config=OlapConfig(order_by_fields=[\"n\"], engine=ReplacingMergeTreeEngine(ver=\"id\")))",
+        sql: "CREATE TABLE t (id String, n UInt64) ENGINE = ReplacingMergeTree(id) ORDER BY n;",
+        says: &["version column|Version column|ver", "id"],
+    },
+    Case {
+        what: "two tables with one physical name",
+        typescript: "export const a = new OlapTable<Row>(\"t\", { version: \"1.0\", orderByFields: [\"id\"] });\nexport const b = new OlapTable<Row>(\"t_1\", { version: \"0\", orderByFields: [\"id\"] });",
+        python: "a = OlapTable[Row](\"t\", config=OlapConfig(version=\"1.0\", order_by_fields=[\"id\"]))\nb = OlapTable[Row](\"t_1\", config=OlapConfig(version=\"0\", order_by_fields=[\"id\"]))",
+        sql: "-- teal: table t version 1.0\nCREATE TABLE t (id String) ENGINE = MergeTree ORDER BY id;\n-- teal: table t_1 version 0\nCREATE TABLE t_1 (id String) ENGINE = MergeTree ORDER BY id;",
+        says: &["one physical name", "t_1_0", "is declared here", "another name or version"],
+    },
+    Case {
+        what: "the same table twice",
+        typescript: "export const a = new OlapTable<Row>(\"t\", { orderByFields: [\"id\"] });\nexport const b = new OlapTable<Row>(\"t\", { orderByFields: [\"id\"] });",
+        python: "a = OlapTable[Row](\"t\", config=OlapConfig(order_by_fields=[\"id\"]))\nb = OlapTable[Row](\"t\", config=OlapConfig(order_by_fields=[\"id\"]))",
+        sql: "CREATE TABLE t (id String) ENGINE = MergeTree ORDER BY id;\nCREATE TABLE t (id String) ENGINE = MergeTree ORDER BY id;",
+        says: &["already exists"],
+    },
+    Case {
+        what: "an option that is not there",
+        typescript: "export const t = new OlapTable<Row>(\"t\", { orderByField: [\"id\"] } as never);",
+        python: "t = OlapTable[Row](\"t\", config=OlapConfig(order_by_field=[\"id\"]))",
+        sql: "-- teal: table t vers 1\nCREATE TABLE t (id String) ENGINE = MergeTree ORDER BY id;",
+        says: &["orderByField|order_by_field|vers", "orderByFields|order_by_fields|version"],
+    },
+    Case {
+        what: "a value in the SELECT of a view",
+        typescript: "export const t = new OlapTable<Row>(\"t\", { orderByFields: [\"id\"] });\nexport const u = new OlapTable<Row>(\"u\", { orderByFields: [\"id\"] });\nexport const v = new MaterializedView<Row>({ materializedViewName: \"v\", selectTables: [t], targetTable: u,\n  selectStatement: sql`SELECT * FROM ${t} WHERE n > ${7}` });",
+        python: "",
+        sql: "",
+        says: &["view v", "7", "sql.raw"],
+    },
+    Case {
+        what: "an import that fails",
+        typescript: "import { nothing } from \"./nosuch\";\nvoid nothing;",
+        python: "from app import nosuch",
+        sql: "",
+        says: &["nosuch"],
+    },
+    Case {
+        what: "an error in the user's own code",
+        typescript: "function luck(): never { throw new Error(\"no luck\"); }\nluck();",
+        python: "def luck():\n    raise ValueError(\"no luck\")\nluck()",
+        sql: "",
+        says: &["no luck", "luck"],
+    },
+    Case {
+        what: "a model that ends the process",
+        typescript: "process.exit(7);",
+        python: "import sys\nsys.exit(7)",
+        sql: "",
+        says: &["exit", "7"],
+    },
+    Case {
+        what: "a syntax error",
+        typescript: "const a = = 1;",
+        python: "a = = 1",
+        sql: "CREATE TABLE t (\n  id String,,\n) ENGINE = MergeTree ORDER BY id;",
+        says: &["yntax error"],
+    },
+    Case {
+        what: "a statement that declares nothing",
+        typescript: "",
+        python: "",
+        sql: "DROP TABLE t;",
+        says: &["declares nothing: DROP TABLE t", "teal query"],
+    },
+];
+
+/// Asserts that each word, or one of its alternatives, was said.
+fn assert_says(case: &Case, file: &str, text: &str) {
+    for word in case.says {
+        let said = word.split('|').any(|alternative| text.contains(alternative));
+        assert!(said, "{} in {file}: {word:?} is not in:\n{text}", case.what);
+    }
+}
+
+#[test]
+fn every_mistake_is_shown_with_its_place_and_what_to_do() {
+    for case in CASES {
+        let languages = [
+            ("models.ts", TYPESCRIPT, case.typescript),
+            ("models.py", PYTHON, case.python),
+            ("models.sql", "", case.sql),
+        ];
+        for (file, head, text) in languages.into_iter().filter(|(.., text)| !text.is_empty()) {
+            let path = format!("app/{file}");
+            let project = Project::new(&[(&path, &format!("{head}{text}\n"))]);
+            let run = project.teal(&["plan"]);
+            run.failed(1, &[&format!("--> {path}:")]);
+            assert_says(case, file, &run.stderr);
+            // The line itself stands there, and no frame of the extractor's own does.
+            assert!(run.stderr.contains(" | "), "{} in {file}: {}", case.what, run.stderr);
+            for own in ["teal/extract.py", "extract.cjs", "dist/cjs", "_teal_shadow"] {
+                assert!(!run.stderr.contains(own), "{} in {file}: {}", case.what, run.stderr);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_place_is_named_with_its_column_and_its_declaration() {
+    for (file, text, place) in [
+        (
+            "app/models.ts",
+            format!("{TYPESCRIPT}export const t = new OlapTable<Row>(\"t\");\n"),
+            "app/models.ts:3:18",
+        ),
+        ("app/models.py", format!("{PYTHON}t = OlapTable[Row](\"t\")\n"), "app/models.py:8:5"),
+        (
+            "app/models.sql",
+            "\n  CREATE TABLE t (id Strange) ENGINE = Memory;\n".to_owned(),
+            "app/models.sql:2:3",
+        ),
+    ] {
+        let run = Project::new(&[(file, &text)]).teal(&["plan"]);
+        run.failed(1, &[place]);
+        assert!(run.stderr.contains("^ t\n"), "{}", run.said());
+    }
+}
+
+#[test]
+fn what_a_model_prints_is_not_in_the_way() {
+    for (file, text) in [
+        (
+            "app/models.ts",
+            format!(
+                "{TYPESCRIPT}console.log(\"{{\");\nexport const t = new OlapTable<Row>(\"t\", {{ orderByFields: [\"id\"] }});\n"
+            ),
+        ),
+        (
+            "app/models.py",
+            format!(
+                "{PYTHON}print(\"{{\")\nt = OlapTable[Row](\"t\", config=OlapConfig(order_by_fields=[\"id\"]))\n"
+            ),
+        ),
+    ] {
+        let project = Project::new(&[(file, &text)]);
+        let plan: serde_json::Value = project.json(&["plan"]);
+        assert_eq!(plan["operations"].as_array().map(Vec::len), Some(1), "{plan}");
+    }
+}
+
+#[test]
+fn a_model_that_never_ends_is_ended() {
+    for (file, text) in [
+        ("app/models.ts", "setInterval(() => 0, 1000);\nwhile (true);\n"),
+        ("app/models.py", "while True: pass\n"),
+    ] {
+        let project = Project::new(&[(file, text)]);
+        let began = Instant::now();
+        let run = project.teal(&["plan", "--model-timeout", "1"]);
+        run.failed(1, &["did not end within 1 s", "--model-timeout"]);
+        assert!(began.elapsed() < Duration::from_secs(30));
+    }
+}
