@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
-import { join } from "node:path";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { extract, extractProject, root } from "./extract.mjs";
 
@@ -108,6 +110,93 @@ test("paths of the tsconfig, .tsx files and imports that end in .js work", async
   });
   assert.equal(error, undefined, JSON.stringify(error));
   assert.deepEqual(tables.map((table) => [table.name, table.version, table.columns.length]), [["a", "2.0", 1], ["b", "2.0", 1]]);
+});
+
+test("ES modules, CommonJS, barrels, default exports and loops declare tables", async () => {
+  const { tables, error } = await extract({
+    "package.json": '{ "type": "commonjs" }',
+    "app/row.ts": "export interface Row { id: string }",
+    "app/index.ts": 'export * from "./row";',
+    "app/version.cjs": 'exports.version = "1.0";',
+    "app/a.ts": 'import { OlapTable } from "teal-sdk"; import { Row } from "."; const { version } = require("./version.cjs"); export default new OlapTable<Row>("a", { version, orderByFields: ["id"] });',
+    "app/b.mts": 'import { OlapTable } from "teal-sdk"; for (const name of ["b", "c"]) new OlapTable<{ id: string }>(name + (import.meta.url ? "" : "?"), { orderByFields: ["id"] });',
+  });
+  assert.equal(error, undefined, JSON.stringify(error));
+  assert.deepEqual(tables.map((table) => [table.name, table.version]), [["a", "1.0"], ["b", undefined], ["c", undefined]]);
+});
+
+test("types and values of a package in a hoisted node_modules are found", async () => {
+  const project = mkdtempSync(join(tmpdir(), "teal-ts-monorepo-"));
+  try {
+    const files = {
+      "node_modules/shared/package.json": '{ "name": "shared", "main": "index.js", "types": "index.d.ts" }',
+      "node_modules/shared/index.js": 'exports.version = "3.0";',
+      "node_modules/shared/index.d.ts": "export interface Row { id: string; n: number }\nexport const version: string;",
+      "packages/models/app/t.ts": 'import { OlapTable } from "teal-sdk"; import { Row, version } from "shared"; export const t = new OlapTable<Row>("t", { version });',
+    };
+    for (const [file, text] of Object.entries(files)) {
+      mkdirSync(dirname(join(project, file)), { recursive: true });
+      writeFileSync(join(project, file), text);
+    }
+    const { tables, error } = await extractProject(join(project, "packages/models"));
+    assert.equal(error, undefined, JSON.stringify(error));
+    assert.deepEqual([tables[0].version, tables[0].columns.length], ["3.0", 2]);
+  } finally {
+    rmSync(project, { recursive: true });
+  }
+});
+
+test("the real package of the compatibility name is not loaded where it is installed", async () => {
+  const { tables, error } = await extract({
+    "node_modules/@514labs/moose-lib/package.json": '{ "name": "@514labs/moose-lib", "main": "index.js" }',
+    "node_modules/@514labs/moose-lib/index.js": 'throw new Error("the real one");',
+    "app/t.ts": 'import { Key, OlapTable } from "@514labs/moose-lib"; export const t = new OlapTable<{ id: Key<string> }>("t");',
+  });
+  assert.equal(error, undefined, JSON.stringify(error));
+  assert.equal(tables.length, 1);
+});
+
+test("a row type may be a class, an intersection or a mapped type", async () => {
+  const { tables, error } = await extract(
+    `import { Key, LowCardinality, OlapTable } from "teal-sdk";
+    class Row { id!: string; n?: number; method(): void {} }
+    export const a = new OlapTable<Row>("a");
+    const enum Level { Low = 1, High = 2 }
+    interface Base<T> { id: Key<T> }
+    type Both = Base<string & LowCardinality> & { readonly level: Level; inner?: { x: number }[]; text: \`x\${string}\` };
+    export const b = new OlapTable<Both>("b");
+    type Nulls<T> = { [K in keyof T]: T[K] | null };
+    interface Two { id: string; n?: number }
+    export const c = new OlapTable<Nulls<Two>>("c");`,
+  );
+  assert.equal(error, undefined, JSON.stringify(error));
+  const types = tables.map((table) => table.columns.map((column) => `${column.name} ${column.type}`).join(", "));
+  assert.deepEqual(types.slice(0, 2), [
+    "id String, n Nullable(Float64)",
+    "id LowCardinality(String), level Enum8('Low' = 1, 'High' = 2), inner Array(Nested(x Float64)), text String",
+  ]);
+  assert.match(types[2], /^id Nullable\(String\), n Nullable\(Float64\)/);
+});
+
+for (const [what, text, said] of [
+  ["top-level await", 'import { OlapTable } from "teal-sdk"; const v = await Promise.resolve("1"); export const t = new OlapTable<{ id: string }>("t", { version: v });', /awaits/],
+  ["a type parameter", 'import { OlapTable } from "teal-sdk"; export const make = <T extends { id: string }>(n: string) => new OlapTable<T>(n);', /type parameter/],
+  ["a type that is not known", 'import { OlapTable } from "teal-sdk"; export const t = new OlapTable<{ id: Strng }>("t");', /column id: its type is not known/],
+  ["never", 'import { OlapTable } from "teal-sdk"; export const t = new OlapTable<{ id: never }>("t");', /never has no ClickHouse type/],
+]) {
+  test(`${what} is an error with what to write instead`, async () => {
+    const { error } = await extract({ "package.json": '{ "type": "module" }', "app/models.ts": text });
+    assert.match(error.message, said);
+    assert.equal(error.location.file, "app/models.ts");
+    assert.ok(error.hint);
+  });
+}
+
+test("an error of a column has the place of the column", async () => {
+  const { error } = await extract(
+    'import { OlapTable } from "teal-sdk";\ninterface Row {\n  id: string;\n  odd: string | number;\n}\nexport const t = new OlapTable<Row>("t");',
+  );
+  assert.deepEqual(error.location, { file: "app/models.ts", line: 4, column: 3, declaration: "t" });
 });
 
 test("a target given by name is a table without a version, with a warning", async () => {

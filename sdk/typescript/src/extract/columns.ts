@@ -39,12 +39,16 @@ export class Columns {
   private readonly open: ts.Type[] = [];
   /** The property that is being read, from the row down. */
   private readonly path: string[] = [];
+  /** The column that is being read. */
+  private at: ts.Symbol | undefined;
+  private readonly place: (node: ts.Node) => Location;
 
   constructor(
     program: Program,
     private readonly declared: Location,
   ) {
     this.checker = program.checker;
+    this.place = (node) => program.location(node);
   }
 
   of(type: ts.Type): ColumnDocument[] {
@@ -52,7 +56,8 @@ export class Columns {
     if (type.flags & ts.TypeFlags.TypeParameter) {
       return this.fail(`the row type ${row} is a type parameter`, "declare the table with the row's own type");
     }
-    const properties = this.checker.getPropertiesOfType(type);
+    // The methods of a class are no columns.
+    const properties = this.checker.getPropertiesOfType(type).filter((property) => !(property.flags & ts.SymbolFlags.Method));
     if (!(type.flags & (ts.TypeFlags.Object | ts.TypeFlags.Intersection)) || this.checker.isArrayType(type)) {
       return this.fail(`${row} is no row type`, "give an interface whose properties are the columns");
     }
@@ -68,6 +73,7 @@ export class Columns {
 
   private column(property: ts.Symbol): ColumnDocument {
     this.path.push(property.name);
+    this.at = property;
     const bare = this.bare(this.typeOf(property), property);
     const { tags } = bare;
     const kinds = (["default", "materialized", "alias", "ephemeral"] as const).filter((kind) => tags.has(kind));
@@ -86,6 +92,7 @@ export class Columns {
       : ts.displayPartsToString(property.getDocumentationComment(this.checker)).trim();
     if (comment) column.comment = comment;
     this.path.pop();
+    this.at = undefined;
     return column;
   }
 
@@ -300,7 +307,11 @@ export class Columns {
 
   private fail(message: string, hint: string): never {
     const at = this.path.length ? `column ${this.path.join(".")}: ` : "";
-    throw new ModelError(at + message, this.declared, hint);
+    // Where the column is written, if that is in the project.
+    const node = this.at?.valueDeclaration;
+    const place = node && this.place(node);
+    const location = place && !place.file.startsWith("..") && !place.file.includes("node_modules/") ? place : undefined;
+    throw new ModelError(at + message, { ...this.declared, ...location }, hint);
   }
 }
 

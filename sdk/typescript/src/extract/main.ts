@@ -61,6 +61,9 @@ function failure(error: unknown, file: string): Failure {
     const location = error.location.file ? error.location : userFrame(error) ?? { file, line: 1 };
     return { message: error.message, hint: error.hint, location };
   }
+  if ((error as { code?: string } | undefined)?.code === "ERR_REQUIRE_ASYNC_MODULE") {
+    return { message: "the model awaits something at its top level", hint: "a model declares, and waits for nothing", location: { file, line: 1 } };
+  }
   if (!(error instanceof Error)) return { message: `the model threw ${String(error)}`, location: { file, line: 1 } };
   const frames = (error.stack ?? "").split("\n").filter((line) => /^\s+at /.test(line) && line.includes(project) && !line.includes(__dirname));
   return {

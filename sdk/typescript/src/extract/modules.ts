@@ -78,6 +78,7 @@ export class Modules {
     return (context) => (source) => {
       const { factory } = context;
       const visit = (node: ts.Node): ts.Node => {
+        if (ts.isMetaProperty(node) && node.keywordToken === ts.SyntaxKind.ImportKeyword) return importMeta(factory);
         const visited = ts.visitEachChild(node, visit, context);
         const at = ts.isNewExpression(node) || ts.isCallExpression(node) ? found.get(node.getStart(source)) : undefined;
         if (!at || !(ts.isNewExpression(visited) || ts.isCallExpression(visited))) return visited;
@@ -95,6 +96,20 @@ export class Modules {
       return ts.visitNode(source, visit) as ts.SourceFile;
     };
   }
+}
+
+/** `import.meta` of a module that runs as CommonJS. */
+function importMeta(factory: ts.NodeFactory): ts.Expression {
+  const name = (text: string): ts.Identifier => factory.createIdentifier(text);
+  const call = (callee: ts.Expression, ...args: ts.Expression[]): ts.Expression => factory.createCallExpression(callee, undefined, args);
+  const url = factory.createPropertyAccessExpression(call(name("require"), factory.createStringLiteral("node:url")), "pathToFileURL");
+  return factory.createParenthesizedExpression(
+    factory.createObjectLiteralExpression([
+      factory.createPropertyAssignment("url", factory.createPropertyAccessExpression(call(url, name("__filename")), "href")),
+      factory.createPropertyAssignment("filename", name("__filename")),
+      factory.createPropertyAssignment("dirname", name("__dirname")),
+    ]),
+  );
 }
 
 function isSource(file: string): boolean {
