@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import Module from "node:module";
-import { extname } from "node:path";
+import { basename, extname } from "node:path";
 import ts from "typescript";
 import type { Found } from "./declarations.js";
 import { mooseName, type Program, sdkNames } from "./program.js";
@@ -57,20 +57,22 @@ export class Modules {
   }
 
   private transpile(file: string): string {
-    const { outputText } = ts.transpileModule(readFileSync(file, "utf8"), {
-      fileName: file,
+    const { outputText, sourceMapText } = ts.transpileModule(readFileSync(file, "utf8"), {
+      // By its own name an `.mts` would become an ES module.
+      fileName: file.replace(/\.[mc]ts$/, ".ts"),
       compilerOptions: {
         target: ts.ScriptTarget.ES2022,
         module: ts.ModuleKind.CommonJS,
         esModuleInterop: true,
         experimentalDecorators: true,
         jsx: ts.JsxEmit.React,
-        inlineSourceMap: true,
-        inlineSources: false,
+        sourceMap: true,
       },
       transformers: { before: [this.inject(this.found.get(file) ?? new Map<number, Found>())] },
     });
-    return outputText;
+    const map: Record<string, unknown> = JSON.parse(sourceMapText ?? "{}");
+    const encoded = Buffer.from(JSON.stringify({ ...map, sources: [basename(file)] })).toString("base64");
+    return outputText.replace(/\/\/# sourceMappingURL=.*$/, `//# sourceMappingURL=data:application/json;base64,${encoded}`);
   }
 
   /** Gives each declaration its location and columns as one more argument. */
