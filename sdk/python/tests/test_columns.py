@@ -19,6 +19,12 @@ class Color(Enum):
 class Level(IntEnum):
     LOW = 1
     HIGH = 1000
+class Mixed(Enum):
+    A = 1
+    B = "b"
+T = TypeVar("T")
+class Box(BaseModel, Generic[T]):
+    inside: T
 class Point2(BaseModel):
     x: float
     y: float
@@ -64,6 +70,9 @@ TYPES = [
     ('aggregated(float, "avg", [float])', "AggregateFunction(avg, Float64)"),
     ("Annotated[Any, ClickHouseJson(max_dynamic_paths=8)]", "JSON(max_dynamic_paths=8)"),
     ("Key[str]", "String"),
+    ("Box[int]", "Nested(inside Int64)"),
+    ("list[Point2]", "Array(Nested(x Float64, y Float64))"),
+    ("int = 3", "Int64"),
 ]
 
 
@@ -111,6 +120,10 @@ table = OlapTable[Row]("t")
         ("complex", "complex has no ClickHouse type"),
         ("int | str", "union of several types"),
         ("Literal[1, 2]", "Literal of other values"),
+        ("Mixed", "several types"),
+        ("tuple[int, str]", "no ClickHouse type"),
+        ("set[str]", "no ClickHouse type"),
+        ("Box[T]", "no ClickHouse type"),
         (
             'Annotated[int, clickhouse_default("1"), ClickHouseAlias("2")]',
             "exclude each other",
@@ -128,6 +141,30 @@ def test_a_type_without_a_clickhouse_type_is_named_with_its_column(
     assert said in error["message"] and "Row.odd" in error["message"]
     assert error["location"]["file"] == "app/models.py"
     assert error["hint"]
+
+
+def test_docstrings_aliases_and_inherited_fields_become_columns(extract: Extract) -> None:
+    document = extract(
+        f"""{HEAD}
+from typing import ClassVar
+from pydantic import ConfigDict, PrivateAttr
+from pydantic.alias_generators import to_camel
+class Base(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True, alias_generator=to_camel)
+    made_at: datetime
+    \"\"\"When it was made.\"\"\"
+class Row(Base):
+    id: Key[str]
+    LIMIT: ClassVar[int] = 3
+    _private: int = PrivateAttr(1)
+table = OlapTable[Row]("t")
+"""
+    )
+    assert "error" not in document, document
+    assert document["tables"][0]["columns"] == [
+        {"name": "madeAt", "type": "DateTime", "comment": "When it was made."},
+        {"name": "id", "type": "String", "key": True},
+    ]
 
 
 def test_a_model_within_itself_is_an_error(extract: Extract) -> None:

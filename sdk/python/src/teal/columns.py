@@ -193,6 +193,11 @@ class _Reader:
         return ", ".join(parts)
 
     def _enum(self, enum: type[Enum]) -> str:
+        if len({isinstance(item.value, int) for item in enum}) > 1:
+            self._fail(
+                f"the values of {enum.__name__} are of several types",
+                "use only numbers, or only texts",
+            )
         values = [
             (item.name, item.value) if isinstance(item.value, int) else (str(item.value), i)
             for i, item in enumerate(enum, start=1)
