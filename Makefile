@@ -43,7 +43,7 @@ fmt: components ## format the sources
 	if grep -qs '^\[tool\.ruff' $(PYTHON)/pyproject.toml; then \
 	  $(MAKE) python && $(VENV)/bin/ruff format $(PYTHON); fi
 
-bench: release typescript ## measure teal against the documented recipe (ARGS=...)
+bench: release typescript python ## measure teal beside what it is compared with (ARGS="copy --pairs 3")
 	@$(RELEASE) engine install
 	bench/run $(ARGS)
 
@@ -114,7 +114,7 @@ lint-python: python
 	  cd $(PYTHON) && $(VENV)/bin/python -m mypy; fi
 
 # Python models are loaded by the interpreter that has pydantic.
-test-rust: export TEAL_PYTHON ?= $(VENV)/bin/python
+test-rust bench: export TEAL_PYTHON ?= $(VENV)/bin/python
 else
 python test-python lint-python:
 	@echo "skipped $@: there is no $(PYTHON)"

@@ -1,99 +1,40 @@
-//! teal's copy against the plain `INSERT … SELECT`, on the same engine, in the same run, pair by
-//! pair. Absolute times belong to the machine; the ratios are what is promised.
+//! What teal promises of speed, measured beside what it is compared with, in the same run. Absolute
+//! times belong to the machine; the ratios are what is promised.
 
+mod copy;
 mod measure;
+mod models;
 mod scene;
 
 use std::error::Error;
 
-use clap::Parser;
-use comfy_table::{Table, presets};
-use measure::{Sample, median, ratio};
-use scene::{Layout, Scene};
+use clap::{Parser, Subcommand};
 
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Without a part's name: every part, with its defaults.
 #[derive(Debug, Parser)]
-#[command(about = "teal's copy against the plain INSERT … SELECT")]
+#[command(about = "teal's speed beside what it is compared with")]
 struct Options {
-    /// Rows of the rewritten table
-    #[arg(long, default_value_t = 20_000_000)]
-    rows: u64,
-    /// Rows of the smaller table whose engine is changed
-    #[arg(long, default_value_t = 3_000_000)]
-    clone_rows: u64,
-    /// Pairs of runs
-    #[arg(long, default_value_t = 5)]
-    pairs: usize,
+    #[command(subcommand)]
+    part: Option<Part>,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let options = Options::parse();
-    let directory = tempfile::Builder::new().prefix("teal-bench-").tempdir()?;
-    let scene = Scene::open(directory.path())?;
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// The copy of a table against the plain INSERT … SELECT
+    Copy(copy::Options),
+    /// Loading models against the bare start of their languages
+    Models(models::Options),
+}
 
-    anstream::eprintln!("loading {} rows", options.rows);
-    scene.load(options.rows)?;
-    let mut rewrite = Vec::new();
-    for pair in 1..=options.pairs {
-        let plain = scene.plain(Layout::ByRoute)?;
-        let teal = scene.migrate(Layout::ByRoute)?;
-        anstream::eprintln!(
-            "rewrite {pair} of {}: plain {:.2} s, {} parts; teal {:.2} s, {} parts",
-            options.pairs,
-            plain.seconds,
-            plain.parts,
-            teal.seconds,
-            teal.parts
-        );
-        rewrite.push((plain, teal));
+fn main() -> Outcome<()> {
+    match Options::parse().part {
+        Some(Part::Copy(options)) => copy::run(&options),
+        Some(Part::Models(options)) => models::run(&options),
+        None => {
+            models::run(&models::Options::default())?;
+            copy::run(&copy::Options::default())
+        }
     }
-    let mut clones = Vec::new();
-    for pair in 1..=options.pairs {
-        let plain = scene.plain(Layout::Replacing)?;
-        let teal = scene.migrate(Layout::Replacing)?;
-        anstream::eprintln!(
-            "engine change {pair} of {}: plain {:.2} s, teal {:.3} s",
-            options.pairs,
-            plain.seconds,
-            teal.seconds
-        );
-        clones.push((plain, teal));
-    }
-    scene.load(options.clone_rows)?;
-    let mut small_clones = Vec::new();
-    for _ in 0..options.pairs {
-        small_clones.push((scene.plain(Layout::Replacing)?, scene.migrate(Layout::Replacing)?));
-    }
-
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN).set_header([
-        "what",
-        "rows",
-        "plain INSERT … SELECT",
-        "parts",
-        "teal",
-        "parts",
-        "ratio (median of pairs)",
-        "must be",
-    ]);
-    let mut line = |what: &str, rows: u64, pairs: &[(Sample, Sample)], bound: &str| {
-        table.add_row([
-            what.to_owned(),
-            rows.to_string(),
-            format!("{:.2} s", median(pairs.iter().map(|(plain, _)| plain.seconds))),
-            format!("{:.0}", median(pairs.iter().map(|(plain, _)| plain.parts as f64))),
-            format!("{:.3} s", median(pairs.iter().map(|(_, teal)| teal.seconds))),
-            format!("{:.0}", median(pairs.iter().map(|(_, teal)| teal.parts as f64))),
-            format!("{:.3}", ratio(pairs)),
-            bound.to_owned(),
-        ]);
-    };
-    line("new sorting key (rewrite)", options.rows, &rewrite, "at most 0.85");
-    line("new engine (clone)", options.rows, &clones, "under 0.5 s");
-    line("new engine (clone)", options.clone_rows, &small_clones, "under 0.5 s");
-    anstream::println!("{table}");
-    anstream::println!(
-        "\nteal's time is that of fence and copy, from an existing green to a complete one. Medians of {} pairs.",
-        options.pairs
-    );
-    Ok(())
 }

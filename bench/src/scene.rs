@@ -1,4 +1,4 @@
-use std::error::Error;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -10,9 +10,8 @@ use teal_migrate::{Goal, Observer, Operator, OperatorOptions, Step, Update};
 use teal_plan::{Cutover, History, Migration, Operation, PlanOptions, make_plan};
 use teal_schema::{Schema, quote_string};
 
+use crate::Outcome;
 use crate::measure::Sample;
-
-type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// The engine with a table of flights ordered by date.
 pub(crate) struct Scene {
@@ -92,7 +91,8 @@ impl Scene {
 
     fn migration(&self, layout: Layout) -> Outcome<Migration> {
         let options = PlanOptions { database: "default".to_owned(), cutover: Cutover::App };
-        let plan = make_plan(&self.engine, &schema(layout)?, &History::default(), &options)?;
+        let (schema, none) = (schema(layout)?, BTreeSet::new());
+        let plan = make_plan(&self.engine, &schema, &none, &History::default(), &options)?;
         let migration = plan.operations.into_iter().find_map(|operation| match operation {
             Operation::Migrate { migration, .. } => Some(*migration),
             _ => None,

@@ -215,7 +215,8 @@ impl CatalogTable {
     }
 }
 
-const GRANULARITY: (&str, &str) = ("index_granularity", "8192");
+/// What the server writes to every table of the MergeTree family.
+pub(crate) const GRANULARITY: (&str, &str) = ("index_granularity", "8192");
 
 impl CatalogColumn {
     fn declared(&self, definitions: &[&str]) -> Result<Column, TokenError> {

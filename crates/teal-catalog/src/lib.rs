@@ -2,6 +2,7 @@
 //! shadow database, where the desired tables are created so that the server itself normalises
 //! them, is here too.
 
+mod alike;
 mod catalog;
 mod declared;
 mod parts;
@@ -9,6 +10,7 @@ mod query_tree;
 mod scratch;
 mod shadow;
 
+pub use alike::made_alike;
 pub use catalog::{Catalog, CatalogColumn, CatalogTable};
 pub use declared::{Declaration, Pulled};
 pub use parts::{Part, active_parts};

@@ -1,4 +1,5 @@
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Deserialize;
 use teal_client::{ClientError, Server, Session, Settings};
@@ -17,9 +18,18 @@ const LONGEST_LIFE_SECONDS: u32 = 3600;
 /// a crash left behind is dropped by a later one.
 pub struct Scratch {
     pub session: Box<dyn Session>,
+    /// More of them, to create tables at the same time.
+    others: Vec<Box<dyn Session>>,
     prefix: String,
     databases: Vec<String>,
 }
+
+/// Creating a table is work for the server's processor on an embedded engine, and a way there and
+/// back on a server far away.
+const SESSIONS: usize = 4;
+
+/// What is in a scratch database need not outlive a power cut.
+const SETTINGS: Settings<'_> = &[("fsync_metadata", "0")];
 
 impl Scratch {
     /// Makes a scratch database for each of `databases`.
@@ -32,11 +42,14 @@ impl Scratch {
         databases: &[String],
     ) -> Result<Self, ClientError> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let mut session = server.session(settings)?;
+        let settings = [settings, SETTINGS].concat();
+        let mut session = server.session(&settings)?;
         let now = drop_leftovers(server, session.as_mut())?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("{PREFIX}{now}_{}_{number}_", std::process::id());
-        let mut scratch = Self { session, prefix, databases: databases.to_vec() };
+        let others =
+            (1..SESSIONS).map(|_| server.session(&settings)).collect::<Result<Vec<_>, _>>()?;
+        let mut scratch = Self { session, others, prefix, databases: databases.to_vec() };
         for name in databases {
             let name = quote_ident(&scratch.scratched(name));
             scratch.session.command(&format!("CREATE DATABASE {name}"))?;
@@ -47,6 +60,28 @@ impl Scratch {
     /// Where the table or view `name` stands in the scratch databases.
     pub fn name(&self, name: &QualifiedName) -> QualifiedName {
         QualifiedName::new(self.scratched(&name.database), &name.name)
+    }
+
+    /// Runs statements that do not depend on each other, several at a time. The results are in the
+    /// statements' order.
+    pub fn run_all(&mut self, statements: &[String]) -> Vec<Result<(), ClientError>> {
+        let next = AtomicUsize::new(0);
+        let results = Mutex::new(Vec::with_capacity(statements.len()));
+        let work = |session: &mut dyn Session| {
+            while let Some((i, sql)) = take(&next, statements) {
+                let result = session.command(sql).map(drop);
+                results.lock().unwrap_or_else(PoisonError::into_inner).push((i, result));
+            }
+        };
+        std::thread::scope(|scope| {
+            for session in &mut self.others {
+                scope.spawn(|| work(session.as_mut()));
+            }
+            work(self.session.as_mut());
+        });
+        let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        results.sort_by_key(|(i, _)| *i);
+        results.into_iter().map(|(_, result)| result).collect()
     }
 
     /// A text of the server's about them, said of the real databases.
@@ -78,6 +113,11 @@ impl Drop for Scratch {
             let _ = self.session.command(&sql);
         }
     }
+}
+
+fn take<'s>(next: &AtomicUsize, statements: &'s [String]) -> Option<(usize, &'s String)> {
+    let i = next.fetch_add(1, Ordering::Relaxed);
+    statements.get(i).map(|sql| (i, sql))
 }
 
 /// Drops what ended processes have left; gives the server's time. Where only one process can be at

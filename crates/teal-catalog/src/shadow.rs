@@ -2,8 +2,8 @@ use std::collections::BTreeSet;
 
 use teal_client::{ClientError, Server};
 use teal_schema::{
-    Diagnostic, Location, QualifiedName, Schema, Table, View, create_table, create_view,
-    rewrite_table_references,
+    Diagnostic, Location, QualifiedName, Schema, Table, TableRef, TokenError, View, create_table,
+    create_view, rewrite_table_references,
 };
 
 use crate::{Catalog, QueryTree, QueryTreeError, Scratch};
@@ -15,8 +15,8 @@ pub struct Shadow {
     scratch: Scratch,
     /// The target's default database.
     database: String,
-    /// The tables and views that have a shadow.
-    declared: BTreeSet<QualifiedName>,
+    /// What has a shadow.
+    made: BTreeSet<QualifiedName>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +31,8 @@ pub enum ShadowError {
 }
 
 impl Shadow {
-    /// Creates all tables and views of `schema`.
+    /// Creates the tables and views of `schema`. A table of `without` gets no shadow, unless a view
+    /// needs it.
     ///
     /// # Errors
     /// The server's refusal, with the place of the declaration that it is about.
@@ -39,26 +40,29 @@ impl Shadow {
         server: &dyn Server,
         schema: &Schema,
         database: &str,
+        without: &BTreeSet<TableRef>,
     ) -> Result<Self, ShadowError> {
-        let mut databases = vec![database.to_owned()];
-        let named = schema
-            .tables
-            .iter()
-            .filter_map(|table| table.database.as_ref())
-            .chain(schema.views.iter().filter_map(|view| view.database.as_ref()));
-        for name in named {
-            if !databases.contains(name) {
-                databases.push(name.clone());
-            }
-        }
-        let scratch = Scratch::create(server, &[], &databases)?;
-        let tables = schema.tables.iter().map(|table| table.qualified(database));
+        let of_views = tables_of_views(&schema.views, schema, database, true)?;
+        let is_needed = |table: &&Table| {
+            !without.contains(&table.reference()) || of_views.contains(&table.qualified(database))
+        };
+        let tables = schema.tables.iter().filter(is_needed).collect::<Vec<_>>();
         let views = schema.views.iter().map(|view| view.qualified(database));
-        let declared = tables.chain(views).collect();
-        let mut shadow = Self { scratch, database: database.to_owned(), declared };
-        for table in &schema.tables {
-            shadow.create_table(table)?;
-        }
+        let mut made =
+            tables.iter().map(|table| table.qualified(database)).collect::<BTreeSet<_>>();
+        made.extend(views);
+        let materialized = schema.views.iter().filter(|view| view.target.is_some());
+        // Behind IN a column or an alias may be meant.
+        let mut stand_ins = tables_of_views(materialized, schema, database, false)?;
+        stand_ins.retain(|name| !made.contains(name));
+        made.extend(stand_ins.iter().cloned());
+
+        let databases = made.iter().map(|name| name.database.as_str()).chain([database]);
+        let databases = databases.map(str::to_owned).collect::<BTreeSet<_>>();
+        let scratch = Scratch::create(server, &[], &databases.into_iter().collect::<Vec<_>>())?;
+        let mut shadow = Self { scratch, database: database.to_owned(), made };
+        shadow.create_tables(&tables)?;
+        shadow.create_stand_ins(&stand_ins)?;
         for view in &schema.views {
             shadow.create_view(schema, view)?;
         }
@@ -122,12 +126,30 @@ impl Shadow {
         }
     }
 
-    fn create_table(&mut self, table: &Table) -> Result<(), ShadowError> {
-        let name = self.name(&table.qualified(&self.database));
-        let sql = create_table(table, &name, &[]);
-        self.scratch.session.command(&sql).map(drop).map_err(|error| {
-            self.refused(error, format!("table {}", table.physical_name()), &table.location)
-        })
+    fn create_tables(&mut self, tables: &[&Table]) -> Result<(), ShadowError> {
+        let statement =
+            |table: &&Table| create_table(table, &self.name(&table.qualified(&self.database)), &[]);
+        let statements = tables.iter().map(statement).collect::<Vec<_>>();
+        for (result, table) in self.scratch.run_all(&statements).into_iter().zip(tables) {
+            let object = || format!("table {}", table.physical_name());
+            result.map_err(|error| self.refused(error, object(), &table.location))?;
+        }
+        Ok(())
+    }
+
+    /// A materialized view in the shadow must read no real table: it would get the users' INSERTs,
+    /// and one of them would fail when the shadow is dropped. So a table that no model declares has
+    /// its columns copied. Where there is no such table, the server says so of the view.
+    fn create_stand_ins(&mut self, names: &BTreeSet<QualifiedName>) -> Result<(), ClientError> {
+        for name in names {
+            let shadow = self.name(name).sql();
+            let sql = format!("CREATE TABLE {shadow} AS {} ENGINE = Null", name.sql());
+            match self.scratch.session.command(&sql) {
+                Err(error) if error.server_name() != Some("UNKNOWN_TABLE") => return Err(error),
+                _ => (),
+            }
+        }
+        Ok(())
     }
 
     fn create_view(&mut self, schema: &Schema, view: &View) -> Result<(), ShadowError> {
@@ -140,22 +162,19 @@ impl Shadow {
         })
     }
 
-    /// The view's SELECT, reading the shadows of the tables that the models declare, and every
-    /// other table by its full name.
+    /// The view's SELECT, reading the shadow of every table that has one, and any other by its full
+    /// name.
     fn shadow_select(&self, view: &View) -> Result<String, ShadowError> {
         rewrite_table_references(&view.select, |table| {
             let database = table.database.as_ref().unwrap_or(&self.database);
             let real = QualifiedName::new(database, &table.name);
-            match self.declared.contains(&real) {
+            match self.made.contains(&real) {
                 true => Some(self.name(&real).sql()),
                 // Behind IN a column or an alias may be meant.
                 false => (!table.after_in).then(|| real.sql()),
             }
         })
-        .map_err(|error| {
-            let message = format!("cannot read the SELECT of view {}: {error}", view.name);
-            ShadowError::Refused(Box::new(Diagnostic::at(&view.location, message)))
-        })
+        .map_err(|error| unreadable(view, &error))
     }
 
     fn refused(&self, error: ClientError, object: String, location: &Location) -> ShadowError {
@@ -168,4 +187,31 @@ impl Shadow {
             other => other.into(),
         }
     }
+}
+
+/// The tables that `views` read or write.
+fn tables_of_views<'v>(
+    views: impl IntoIterator<Item = &'v View>,
+    schema: &Schema,
+    database: &str,
+    with_those_after_in: bool,
+) -> Result<BTreeSet<QualifiedName>, ShadowError> {
+    let mut tables = BTreeSet::new();
+    for view in views {
+        tables.extend(schema.target(view).map(|table| table.qualified(database)));
+        rewrite_table_references(&view.select, |table| {
+            let of = table.database.as_deref().unwrap_or(database);
+            if with_those_after_in || !table.after_in {
+                tables.insert(QualifiedName::new(of, &table.name));
+            }
+            None
+        })
+        .map_err(|error| unreadable(view, &error))?;
+    }
+    Ok(tables)
+}
+
+fn unreadable(view: &View, error: &TokenError) -> ShadowError {
+    let message = format!("cannot read the SELECT of view {}: {error}", view.name);
+    ShadowError::Refused(Box::new(Diagnostic::at(&view.location, message)))
 }

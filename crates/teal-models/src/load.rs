@@ -1,10 +1,11 @@
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use teal_client::Server;
 use teal_schema::{
-    Diagnostic, QualifiedName, Schema, Table, View, quote_ident, rewrite_table_references,
-    sorting_key,
+    Diagnostic, QualifiedName, Schema, Table, TableRef, View, quote_ident,
+    rewrite_table_references, sorting_key,
 };
 
 use crate::ModelError;
@@ -29,6 +30,8 @@ impl Default for LoadOptions {
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub schema: Schema,
+    /// Tables that the server has created once already, in a scratch database, as teal would.
+    pub accepted: BTreeSet<TableRef>,
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -96,7 +99,7 @@ impl Loading {
         }
         schema.sort_views()?;
         schema.check()?;
-        Ok(Loaded { schema, warnings })
+        Ok(Loaded { schema, accepted: sql.accepted, warnings })
     }
 }
 

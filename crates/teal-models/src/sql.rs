@@ -1,9 +1,10 @@
 //! SQL models: files of plain `CREATE` statements. ClickHouse reads them: each table is created in a
 //! scratch database and read back, so that what a file declares is what the server understood.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use teal_catalog::{Declaration, Scratch};
+use teal_catalog::{Declaration, Scratch, made_alike};
 use teal_client::{ClientError, Server};
 use teal_schema::{
     Create, CreateKind, Diagnostic, LifeCycle, Location, QualifiedName, Statement, Table, TableRef,
@@ -21,6 +22,8 @@ const DATABASE: &str = "models";
 pub(crate) struct SqlModels {
     pub(crate) tables: Vec<Table>,
     pub(crate) views: Vec<SqlView>,
+    /// The tables that the server has created from the very statement that teal would write.
+    pub(crate) accepted: BTreeSet<TableRef>,
 }
 
 #[derive(Debug)]
@@ -40,10 +43,11 @@ pub(crate) fn load(
     server: &dyn Server,
 ) -> Result<SqlModels, ModelError> {
     // A nested column stays one, as the statement has it.
-    let settings = [("flatten_nested", "0"), ("allow_suspicious_low_cardinality_types", "1")];
+    let settings = [("flatten_nested", "0")];
     let mut scratch = Scratch::create(server, &settings, &[DATABASE.to_owned()])?;
     let mut models = SqlModels::default();
     let mut made = Vec::new();
+    let mut creating = Vec::new();
     for file in files {
         let path = project.join(file);
         let text = std::fs::read_to_string(&path)
@@ -68,7 +72,9 @@ pub(crate) fn load(
             match create.kind {
                 CreateKind::Table => {
                     let name = QualifiedName::new(DATABASE, format!("{}", made.len()));
-                    create_in(&mut scratch, &name, &statement, &create, &location)?;
+                    let head = statement.sql.get(..create.name_range.start).unwrap_or_default();
+                    let rest = statement.sql.get(create.name_range.end..).unwrap_or_default();
+                    creating.push(format!("{head}{}{rest}", scratch.name(&name).sql()));
                     let has_key = names_key(statement.sql)?;
                     made.push((name, directive.declaration(&create, location), has_key));
                 }
@@ -78,14 +84,18 @@ pub(crate) fn load(
             }
         }
     }
+    for (result, (_, declaration, _)) in scratch.run_all(&creating).into_iter().zip(&made) {
+        result.map_err(|error| refused(error, &scratch, &declaration.location))?;
+    }
     let catalog = scratch.catalog()?;
+    let mut there = Vec::new();
     for (name, declaration, has_key) in made {
         let location = declaration.location.clone();
         let unread = |reason: String| failure(location.clone(), reason, "see docs/models-sql.md");
-        let table = catalog
+        let made = catalog
             .table(&scratch.name(&name))
             .ok_or_else(|| unread("the server made the table and does not list it".to_owned()))?;
-        let table = table.declared(declaration).map_err(|error| unread(error.to_string()))?;
+        let table = made.declared(declaration).map_err(|error| unread(error.to_string()))?;
         // Newer releases take the empty key then.
         if table.engine.is_merge_tree() && !has_key {
             return Err(failure(
@@ -95,32 +105,32 @@ pub(crate) fn load(
             ));
         }
         models.tables.push(table);
+        there.push(made);
     }
+    let pairs = models.tables.iter().zip(there).filter(|(table, _)| !is_nested(table));
+    let pairs = pairs.collect::<Vec<_>>();
+    let alike = made_alike(scratch.session.as_mut(), &pairs)?.into_iter().zip(&pairs);
+    models.accepted =
+        alike.filter(|(alike, _)| *alike).map(|(_, (table, _))| table.reference()).collect();
     Ok(models)
 }
 
-fn create_in(
-    scratch: &mut Scratch,
-    name: &QualifiedName,
-    statement: &Statement<'_>,
-    create: &Create<'_>,
-    location: &Location,
-) -> Result<(), ModelError> {
-    let head = statement.sql.get(..create.name_range.start).unwrap_or_default();
-    let rest = statement.sql.get(create.name_range.end..).unwrap_or_default();
-    let sql = format!("{head}{}{rest}", scratch.name(name).sql());
-    match scratch.session.command(&sql) {
-        Ok(_) => Ok(()),
-        Err(ClientError::Server { message, name, .. }) => {
-            let message = scratch.unscratched(&message);
-            Err(failure(
-                at_position(location, &message),
-                format!("ClickHouse does not accept table {}: {message} ({name})", create.name),
-                "correct the statement; `teal query` runs it by itself",
-            ))
-        }
-        Err(other) => Err(other.into()),
-    }
+/// teal creates nested columns flattened, unlike the scratch database.
+fn is_nested(table: &Table) -> bool {
+    table.columns.iter().any(|column| column.data_type.starts_with("Nested("))
+}
+
+fn refused(error: ClientError, scratch: &Scratch, location: &Location) -> ModelError {
+    let ClientError::Server { message, name, .. } = error else {
+        return error.into();
+    };
+    let message = scratch.unscratched(&message);
+    let table = location.declaration.as_deref().unwrap_or_default();
+    failure(
+        at_position(location, &message),
+        format!("ClickHouse does not accept table {table}: {message} ({name})"),
+        "correct the statement; `teal query` runs it by itself",
+    )
 }
 
 /// Whether a statement says anything of a key.

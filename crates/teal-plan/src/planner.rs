@@ -1,9 +1,9 @@
 use std::collections::BTreeSet;
 
-use teal_catalog::{Catalog, CatalogTable, Shadow, ShadowError};
+use teal_catalog::{Catalog, CatalogTable, Shadow, ShadowError, made_alike};
 use teal_client::{ClientError, Server};
 use teal_schema::{
-    Diagnostic, Location, QualifiedName, Schema, Table, View, create_table, create_view,
+    Diagnostic, Location, QualifiedName, Schema, Table, TableRef, View, create_table, create_view,
     rewrite_table_references,
 };
 
@@ -34,7 +34,8 @@ pub enum PlanError {
 }
 
 /// Makes the plan that brings the server to `schema`. Nothing is changed but for the shadow
-/// database, which comes and goes.
+/// database, which comes and goes. The tables of `accepted` are known to be such that this server
+/// would create them.
 ///
 /// # Errors
 /// When the server does not accept a declaration or cannot be asked, and when a migration would
@@ -42,11 +43,10 @@ pub enum PlanError {
 pub fn make_plan(
     server: &dyn Server,
     schema: &Schema,
+    accepted: &BTreeSet<TableRef>,
     history: &History,
     options: &PlanOptions,
 ) -> Result<Plan, PlanError> {
-    let mut shadow = Shadow::create(server, schema, &options.database)?;
-    let desired = shadow.catalog()?;
     let databases = schema
         .tables
         .iter()
@@ -57,6 +57,23 @@ pub fn make_plan(
         .collect::<BTreeSet<_>>();
     let mut session = server.session(&[])?;
     let current = Catalog::read(session.as_mut(), &databases.into_iter().collect::<Vec<_>>())?;
+    // What need not be tried: a table that is there as it is declared, and a new one that the server
+    // has accepted.
+    let mut settled = BTreeSet::new();
+    let mut there = Vec::new();
+    for table in &schema.tables {
+        match current.table(&table.qualified(&options.database)) {
+            Some(now) => there.push((table, now)),
+            None if accepted.contains(&table.reference()) => {
+                settled.insert(table.reference());
+            }
+            None => (),
+        }
+    }
+    let alike = made_alike(session.as_mut(), &there)?.into_iter().zip(&there);
+    settled.extend(alike.filter(|(alike, _)| *alike).map(|(_, (table, _))| table.reference()));
+    let mut shadow = Shadow::create(server, schema, &options.database, &settled)?;
+    let desired = shadow.catalog()?;
     let plan = Plan {
         format_version: Plan::FORMAT_VERSION,
         target: server.describe(),
@@ -266,6 +283,7 @@ impl Planner<'_> {
     }
 
     fn table_differences(&self, name: &QualifiedName, current: &CatalogTable) -> Vec<String> {
+        // A table without a shadow is as it is declared.
         let Some(desired) = self.desired.table(&self.shadow.name(name)) else {
             return Vec::new();
         };

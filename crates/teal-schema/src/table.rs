@@ -63,7 +63,7 @@ impl Table {
 }
 
 /// A table meant by a view: by logical name and version.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TableRef {
     pub name: String,

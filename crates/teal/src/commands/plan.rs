@@ -50,7 +50,8 @@ pub(crate) fn plan_for(
         anstream::eprintln!("{}", diagnose::render(Level::WARNING, warning, &project.directory));
     }
     let migrations = Migrating::all(&Journal::peek(server)?)?;
-    Ok(make_plan(server, &loaded.schema, &history(&migrations), &project.plan)?)
+    let history = history(&migrations);
+    Ok(make_plan(server, &loaded.schema, &loaded.accepted, &history, &project.plan)?)
 }
 
 /// The plan as a person reads it.

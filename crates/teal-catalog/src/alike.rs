@@ -1,0 +1,64 @@
+use serde::Deserialize;
+use teal_client::{ClientError, Session};
+use teal_schema::{Table, create_table, quote_string};
+
+use crate::CatalogTable;
+use crate::declared::GRANULARITY;
+
+/// A query may have 256 KiB (`max_query_size`), with every text quoted.
+const QUERY_BYTES: usize = 100_000;
+
+/// `UNKNOWN_FUNCTION`: a server older than 23.10 has no `formatQuerySingleLine`.
+const NO_SUCH_FUNCTION: i32 = 46;
+
+/// Of each declaration, whether to ClickHouse's own parser it is the statement that the table has
+/// come from. Of a pair that is not alike it is not known whether the tables differ: the server may
+/// write a type or a default in other words than the declaration.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub fn made_alike(
+    session: &mut dyn Session,
+    pairs: &[(&Table, &CatalogTable)],
+) -> Result<Vec<bool>, ClientError> {
+    #[derive(Deserialize)]
+    struct Row {
+        /// Nothing where the parser refuses the text.
+        sql: Option<String>,
+    }
+    let ours = pairs.iter().map(|(table, theirs)| statement(table, theirs)).collect::<Vec<_>>();
+    let mut formatted = Vec::with_capacity(ours.len());
+    let mut rest = ours.as_slice();
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = |sql: &&String| {
+            bytes += sql.len();
+            bytes < QUERY_BYTES
+        };
+        let (now, later) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+        rest = later;
+        let texts = now.iter().map(|sql| quote_string(sql)).collect::<Vec<_>>().join(", ");
+        let query = format!("SELECT formatQuerySingleLineOrNull(arrayJoin([{texts}])) AS sql");
+        match session.rows::<Row>(&query) {
+            Ok(rows) => formatted.extend(rows.into_iter().map(|row| row.sql)),
+            Err(ClientError::Server { code: NO_SUCH_FUNCTION, .. }) => {
+                return Ok(vec![false; pairs.len()]);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let alike = |(sql, (_, theirs)): (Option<String>, &(&Table, &CatalogTable))| {
+        sql.is_some_and(|sql| sql == theirs.create_table_query)
+    };
+    Ok(formatted.into_iter().zip(pairs).map(alike).collect())
+}
+
+/// The statement that would create `table` where `theirs` is, with what a server adds to it.
+fn statement(table: &Table, theirs: &CatalogTable) -> String {
+    let has_granularity = table.settings.contains_key(GRANULARITY.0);
+    let added = match table.engine.is_merge_tree() && !has_granularity {
+        true => &[GRANULARITY][..],
+        false => &[],
+    };
+    create_table(table, &theirs.qualified(), added)
+}
