@@ -52,6 +52,28 @@ fn what_models_cannot_declare_is_said() {
     assert!(pulled.stdout.trim_end().ends_with("app/tables/other.ts"), "{}", pulled.said());
     assert!(pulled.stderr.contains("warning: own: "), "{}", pulled.said());
     assert!(project.must(&["plan"]).stdout.contains("Nothing to do"));
+    project.query("CREATE TABLE Other (a UInt8) ENGINE = Memory");
+    let pulled = project.must(&["pull"]);
+    assert!(pulled.stderr.contains("is there already"), "{}", pulled.said());
+    project.remove("app/tables/other.ts");
+    let pulled = project.must(&["pull"]);
+    assert!(pulled.stderr.contains("its file would be that of"), "{}", pulled.said());
+}
+
+#[test]
+fn a_table_made_under_a_setting_is_pulled_and_not_made_anew() {
+    let project = Project::new(&[("app/t.sql", "CREATE TABLE t (a UInt8) ENGINE = Memory;")]);
+    project.query(
+        "CREATE TABLE unusual (a LowCardinality(UInt8), b Time) ENGINE = MergeTree ORDER BY a \
+         SETTINGS allow_suspicious_low_cardinality_types = 1, enable_time_time64_type = 1",
+    );
+    project.must(&["pull", "--lang", "sql", "unusual"]);
+    project.remove("app/t.sql");
+    assert!(project.must(&["plan"]).stdout.contains("Nothing to do"));
+    project.query("DROP TABLE unusual");
+    let plan = project.teal(&["plan"]);
+    assert_eq!(plan.code, Some(1), "{}", plan.said());
+    assert!(plan.stderr.contains("allow_suspicious_low_cardinality_types"), "{}", plan.said());
 }
 
 #[test]

@@ -37,6 +37,12 @@ pub struct Declaration {
     pub location: Location,
 }
 
+impl Declaration {
+    pub fn reference(&self) -> TableRef {
+        TableRef { name: self.name.clone(), version: self.version.clone() }
+    }
+}
+
 /// What a database holds, as models would declare it.
 #[derive(Debug, Clone, Default)]
 pub struct Pulled {

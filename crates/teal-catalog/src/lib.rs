@@ -15,5 +15,5 @@ pub use catalog::{Catalog, CatalogColumn, CatalogTable};
 pub use declared::{Declaration, Pulled};
 pub use parts::{Part, active_parts};
 pub use query_tree::{QueryTree, QueryTreeError};
-pub use scratch::Scratch;
+pub use scratch::{Scratch, permissive_session};
 pub use shadow::{Shadow, ShadowError};

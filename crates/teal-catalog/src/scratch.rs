@@ -115,6 +115,28 @@ impl Drop for Scratch {
     }
 }
 
+/// A session that creates what a server creates only for those who ask for it by a setting: types and
+/// codecs that are unusual or experimental. A table that has them was made so once.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub fn permissive_session(
+    server: &dyn Server,
+    settings: Settings<'_>,
+) -> Result<Box<dyn Session>, ClientError> {
+    #[derive(Deserialize)]
+    struct Row {
+        name: String,
+    }
+    let rows = server.session(&[])?.rows::<Row>(
+        "SELECT name FROM system.settings WHERE type = 'Bool' AND readonly = 0 AND ( \
+             name LIKE 'allow_suspicious_%' OR name LIKE 'allow_experimental_%' \
+             OR name LIKE 'enable_%_type')",
+    )?;
+    let permits = rows.iter().map(|row| (row.name.as_str(), "1"));
+    server.session(&settings.iter().copied().chain(permits).collect::<Vec<_>>())
+}
+
 fn take<'s>(next: &AtomicUsize, statements: &'s [String]) -> Option<(usize, &'s String)> {
     let i = next.fetch_add(1, Ordering::Relaxed);
     statements.get(i).map(|sql| (i, sql))

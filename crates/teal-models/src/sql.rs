@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use teal_catalog::{Declaration, Scratch, made_alike};
+use teal_catalog::{Declaration, Scratch, made_alike, permissive_session};
 use teal_client::{ClientError, Server};
 use teal_schema::{
     Create, CreateKind, Diagnostic, LifeCycle, Location, QualifiedName, Statement, Table, TableRef,
@@ -84,8 +84,17 @@ pub(crate) fn load(
             }
         }
     }
-    for (result, (_, declaration, _)) in scratch.run_all(&creating).into_iter().zip(&made) {
-        result.map_err(|error| refused(error, &scratch, &declaration.location))?;
+    let mut on_request = BTreeSet::new();
+    let results = scratch.run_all(&creating).into_iter().zip(&creating).zip(&made);
+    for ((result, sql), (_, declaration, _)) in results {
+        let Err(error) = result else {
+            continue;
+        };
+        // It may be on the target nevertheless, and whether it may be made anew shows the plan.
+        match permissive_session(server, &settings)?.command(sql) {
+            Ok(_) => on_request.insert(declaration.reference()),
+            Err(_) => return Err(refused(error, &scratch, &declaration.location)),
+        };
     }
     let catalog = scratch.catalog()?;
     let mut there = Vec::new();
@@ -107,7 +116,9 @@ pub(crate) fn load(
         models.tables.push(table);
         there.push(made);
     }
-    let pairs = models.tables.iter().zip(there).filter(|(table, _)| !is_nested(table));
+    let as_teal_would =
+        |table: &Table| !is_nested(table) && !on_request.contains(&table.reference());
+    let pairs = models.tables.iter().zip(there).filter(|(table, _)| as_teal_would(table));
     let pairs = pairs.collect::<Vec<_>>();
     let alike = made_alike(scratch.session.as_mut(), &pairs)?.into_iter().zip(&pairs);
     models.accepted =

@@ -20,6 +20,8 @@ pub enum ModelLanguage {
 pub struct ModelFile {
     /// Relative to the models' folder.
     pub path: String,
+    /// The table or view that it declares; empty for a file that declares nothing.
+    pub of: String,
     pub text: String,
 }
 
@@ -53,7 +55,8 @@ pub fn write_models(
         let folders = ["tables", "views"].into_iter();
         let used = folders.filter(|folder| files.iter().any(|f| f.path.starts_with(folder)));
         let packages = used
-            .map(|folder| ModelFile { path: format!("{folder}/__init__.py"), text: String::new() })
+            .map(|folder| format!("{folder}/__init__.py"))
+            .map(|path| ModelFile { path, of: String::new(), text: String::new() })
             .collect::<Vec<_>>();
         files.extend(packages);
     }

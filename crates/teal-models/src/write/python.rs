@@ -80,7 +80,7 @@ pub(super) fn table(table: &Table) -> Result<ModelFile, TokenError> {
     }
     text.push_str("    ),\n)\n");
     let path = format!("tables/{variable}.py");
-    Ok(ModelFile { path, text: format!("{}{text}", imports.text()) })
+    Ok(ModelFile { path, of: physical, text: format!("{}{text}", imports.text()) })
 }
 
 pub(super) fn view(view: &View, schema: &Schema, folder: &str) -> ModelFile {
@@ -128,7 +128,7 @@ pub(super) fn view(view: &View, schema: &Schema, folder: &str) -> ModelFile {
             let _ = write!(text, "\n{variable} = View({name}, {select}, [{names}])\n");
         }
     }
-    ModelFile { path: format!("views/{variable}.py"), text }
+    ModelFile { path: format!("views/{variable}.py"), of: view.name.clone(), text }
 }
 
 fn annotation(column: &Column, imports: &mut Imports) -> Result<String, TokenError> {

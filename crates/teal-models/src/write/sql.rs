@@ -35,7 +35,7 @@ fn file(folder: &str, name: &str, words: &[String], statement: &str) -> ModelFil
         false => format!("-- teal: {}\n", words.join(" ")),
     };
     let path = format!("{folder}/{}.sql", super::names::snake(name));
-    ModelFile { path, text: format!("{directive}{statement};\n") }
+    ModelFile { path, of: name.to_owned(), text: format!("{directive}{statement};\n") }
 }
 
 fn life_cycle(life_cycle: LifeCycle) -> Option<String> {

@@ -34,7 +34,7 @@ pub(super) fn table(table: &Table) -> Result<ModelFile, TokenError> {
     }
     text.push_str("});\n");
     let path = format!("tables/{}.ts", snake(&physical));
-    Ok(ModelFile { path, text: format!("{}{text}", import(&imports)) })
+    Ok(ModelFile { path, of: physical, text: format!("{}{text}", import(&imports)) })
 }
 
 pub(super) fn view(view: &View, schema: &Schema) -> ModelFile {
@@ -85,7 +85,7 @@ pub(super) fn view(view: &View, schema: &Schema) -> ModelFile {
             );
         }
     }
-    ModelFile { path: format!("views/{}.ts", snake(&view.name)), text }
+    ModelFile { path: format!("views/{}.ts", snake(&view.name)), of: view.name.clone(), text }
 }
 
 fn import(names: &BTreeSet<String>) -> String {

@@ -168,15 +168,16 @@ fn text(value: &str) -> String {
     toml::Value::from(value).to_string()
 }
 
-/// Writes a file unless it is there: what the user has is the user's.
-pub(crate) fn write(path: &Path, text: &str) -> Result<(), Failure> {
+/// Writes a file unless it is there: what the user has is the user's. Gives whether it did.
+pub(crate) fn write(path: &Path, text: &str) -> Result<bool, Failure> {
     let failed = |error: std::io::Error| Failure::failed(format!("{}: {error}", path.display()));
     if path.exists() {
         anstream::eprintln!("{} is there already and stays as it is", path.display());
-        return Ok(());
+        return Ok(false);
     }
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(failed)?;
     }
-    std::fs::write(path, text).map_err(failed)
+    std::fs::write(path, text).map_err(failed)?;
+    Ok(true)
 }

@@ -32,17 +32,18 @@ pub(crate) fn run(common: &Common, args: &Pull) -> Result<(), Failure> {
     };
     let (files, left) = models(server.as_ref(), &project, &declared, args)?;
     if args.dry_run {
-        for ModelFile { path, text } in &files {
+        for ModelFile { path, text, .. } in &files {
             show::data(&format!("-- {path}\n{text}"))?;
         }
         return Ok(());
     }
     let folder = common.project.join(&project.load.folder);
     let mut written = Vec::new();
-    for ModelFile { path, text } in &files {
+    for ModelFile { path, text, .. } in &files {
         let path = folder.join(path);
-        super::init::write(&path, text)?;
-        written.push(path.display().to_string());
+        if super::init::write(&path, text)? {
+            written.push(path.display().to_string());
+        }
     }
     for reason in &left {
         show::warning(reason);
@@ -110,8 +111,18 @@ fn models(
         Language::Sql => ModelLanguage::Sql,
     };
     let folder = project.load.folder.to_string_lossy();
-    let files = write_models(&schema, language, &folder).map_err(unreadable)?;
-    Ok((files, left.collect()))
+    let mut left = left.collect::<Vec<_>>();
+    let mut files: Vec<ModelFile> = Vec::new();
+    for file in write_models(&schema, language, &folder).map_err(unreadable)? {
+        match files.iter().find(|other| other.path == file.path) {
+            Some(other) => left.push(format!(
+                "{}: its file would be that of {}, {}; declare it by hand",
+                file.of, other.of, file.path
+            )),
+            None => files.push(file),
+        }
+    }
+    Ok((files, left))
 }
 
 /// `*` stands for any text.
