@@ -143,7 +143,7 @@ fn a_select_that_could_not_be_copied_exactly_is_refused_with_the_reason() {
             ("app/tables/items_v01.ts", ITEMS_V01_REWRITTEN),
             ("app/views/migrate.ts", &MIGRATE_ITEMS.replace("SELECT * FROM ${items}", select)),
         ]);
-        project.teal(&["plan"]).failed(3, &["app/views/migrate.ts:5", reason, "instead:"]);
+        project.teal(&["plan"]).failed(3, &["app/views/migrate.ts:5", reason, "help:"]);
     }
 }
 

@@ -208,3 +208,28 @@ fn a_model_that_never_ends_is_ended() {
         assert!(began.elapsed() < Duration::from_secs(30));
     }
 }
+
+#[test]
+fn a_version_that_a_view_does_not_list_is_warned_of() {
+    let models = "import { MaterializedView, OlapTable, sql } from \"teal-sdk\";\n\
+         interface Event { id: string }\n\
+         interface Count { n: number }\n\
+         export const a = new OlapTable<Event>(\"events\", { version: \"0.0\", orderByFields: [\"id\"] });\n\
+         export const b = new OlapTable<Event>(\"events\", { version: \"0.1\", orderByFields: [\"id\"] });\n\
+         export const counts = new OlapTable<Count>(\"counts\", { orderByFields: [\"n\"] });\n\
+         export const v = new MaterializedView<Count>({ materializedViewName: \"mv\", selectTables: [],\n  \
+         selectStatement: sql`SELECT toFloat64(count()) AS n FROM events`, targetTable: counts });\n";
+    let project = Project::new(&[("app/models.ts", models)]);
+    // A table of just that name, so that the server finds nothing wrong.
+    project.query("CREATE TABLE events (id String) ENGINE = MergeTree ORDER BY id");
+    let plan = project.must(&["plan"]);
+    for words in ["app/models.ts:7", "no version of the table events", "events_0_0, events_0_1"] {
+        assert!(plan.stderr.contains(words), "{words}: {}", plan.said());
+    }
+    // What it lists and does not read.
+    project
+        .write("app/models.ts", &models.replace("selectTables: []", "selectTables: [a, counts]"));
+    let plan = project.must(&["plan"]);
+    assert!(!plan.stderr.contains("no version"), "{}", plan.said());
+    assert!(plan.stdout.contains("does not read it"), "{}", plan.said());
+}

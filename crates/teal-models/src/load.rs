@@ -99,6 +99,9 @@ impl Loading {
         }
         schema.sort_views()?;
         schema.check()?;
+        for view in &schema.views {
+            warnings.extend(without_version(view, &schema.tables)?);
+        }
         Ok(Loaded { schema, accepted: sql.accepted, warnings })
     }
 }
@@ -223,6 +226,30 @@ fn with_physical_names(view: &View) -> Result<String, ModelError> {
         Some(error) => Err(error.into()),
         None => Ok(select),
     }
+}
+
+/// A table that the view names by its logical name alone, and does not list: which version is meant,
+/// nobody knows, and there may be a table of just that name.
+fn without_version(view: &View, tables: &[Table]) -> Result<Option<Diagnostic>, ModelError> {
+    let mut warning = None;
+    rewrite_table_references(&view.select, |table| {
+        let of_name = |declared: &&Table| table.database.is_none() && declared.name == table.name;
+        let versions = tables.iter().filter(of_name).map(Table::physical_name).collect::<Vec<_>>();
+        let is_declared = tables.iter().any(|declared| declared.physical_name() == table.name);
+        if !versions.is_empty() && !is_declared {
+            let message = format!(
+                "the SELECT of view {} reads {}, which is no version of the table {}",
+                view.name, table.name, table.name
+            );
+            let instead = format!(
+                "list the version among the view's source tables (selectTables, select_tables), or write its physical name: {}",
+                versions.join(", ")
+            );
+            warning = Some(Diagnostic::at(&view.location, message).instead(instead));
+        }
+        None
+    })?;
+    Ok(warning)
 }
 
 #[cfg(test)]

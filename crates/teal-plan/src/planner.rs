@@ -3,8 +3,8 @@ use std::collections::BTreeSet;
 use teal_catalog::{Catalog, CatalogTable, Shadow, ShadowError, made_alike};
 use teal_client::{ClientError, Server};
 use teal_schema::{
-    Diagnostic, Location, QualifiedName, Schema, Table, TableRef, View, create_table, create_view,
-    rewrite_table_references,
+    Diagnostic, Location, QualifiedName, Schema, Table, TableRef, TokenError, View, create_table,
+    create_view, rewrite_table_references,
 };
 
 use crate::migration::{Declared, Unsafe};
@@ -147,6 +147,7 @@ impl Planner<'_> {
         for view in &schema.views {
             let name = view.qualified(&self.options.database);
             let select = self.real_select(view)?;
+            self.check_references(view)?;
             match (self.is_migration(view), self.history.of_view(&name)) {
                 (true, None) => self.plan_migration(view, name, select)?,
                 (true, Some(past)) if past.standing == Standing::UnderWay => {
@@ -276,10 +277,42 @@ impl Planner<'_> {
             // Behind IN a column or an alias may be meant.
             (!table.after_in || declared(&name)).then(|| name.sql())
         })
-        .map_err(|error| {
-            let message = format!("cannot read the SELECT of view {}: {error}", view.name);
-            PlanError::References(Box::new(Diagnostic::at(&view.location, message)))
+        .map_err(|error| unreadable(view, &error))
+    }
+
+    /// Asks the server whether the SELECT reads the tables that it should: versions are put in by
+    /// tokens, and what a name means is the server's to say.
+    fn check_references(&mut self, view: &View) -> Result<(), PlanError> {
+        /// What a SELECT without FROM reads.
+        const ONE: &str = "system.one";
+        let database = &self.options.database;
+        let mut named = BTreeSet::from([ONE.to_owned()]);
+        rewrite_table_references(&view.select, |table| {
+            let of = table.database.as_ref().unwrap_or(database);
+            named.insert(QualifiedName::new(of, &table.name).to_string());
+            None
         })
+        .map_err(|error| unreadable(view, &error))?;
+        let tree = self.shadow.explain(view)?;
+        if let Some(other) = tree.tables.iter().find(|table| !named.contains(*table)) {
+            let message = format!(
+                "the SELECT of view {} reads {other}, which teal does not find in its text",
+                view.name
+            );
+            let instead = "write the table with its database, as in `FROM database.table`";
+            let diagnostic = Diagnostic::at(&view.location, message).instead(instead);
+            return Err(PlanError::References(Box::new(diagnostic)));
+        }
+        for table in view.select_tables.iter().filter_map(|table| self.schema.table(table)) {
+            let name = table.qualified(database);
+            if !tree.tables.contains(&name.to_string()) {
+                self.plan.notes.push(format!(
+                    "view {} lists {name} among the tables that it reads, and its SELECT does not read it",
+                    view.name
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn table_differences(&self, name: &QualifiedName, current: &CatalogTable) -> Vec<String> {
@@ -341,6 +374,11 @@ impl Planner<'_> {
             });
         }
     }
+}
+
+fn unreadable(view: &View, error: &TokenError) -> PlanError {
+    let message = format!("cannot read the SELECT of view {}: {error}", view.name);
+    PlanError::References(Box::new(Diagnostic::at(&view.location, message)))
 }
 
 /// The table that a view reads, where it reads one.

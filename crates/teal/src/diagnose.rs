@@ -30,7 +30,7 @@ pub(crate) fn render(level: Level<'_>, diagnostic: &Diagnostic, project: &Path) 
         group = group.element(Level::NOTE.message(trace.as_str()));
     }
     if let Some(hint) = &diagnostic.hint {
-        group = group.element(Level::HELP.message(format!("instead: {hint}")));
+        group = group.element(Level::HELP.message(hint.clone()));
     }
     Renderer::styled().render(&[group])
 }

@@ -250,4 +250,6 @@ def _nullable(data_type: str) -> str:
 
 
 def _said(annotation: Any) -> str:
+    if typing.get_origin(annotation) is not None:
+        return str(annotation).replace("typing.", "")
     return getattr(annotation, "__name__", None) or str(annotation)
