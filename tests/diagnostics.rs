@@ -233,3 +233,24 @@ fn a_version_that_a_view_does_not_list_is_warned_of() {
     assert!(!plan.stderr.contains("no version"), "{}", plan.said());
     assert!(plan.stdout.contains("does not read it"), "{}", plan.said());
 }
+
+#[test]
+fn what_is_managed_elsewhere_is_left_alone() {
+    let project = Project::new(&[(
+        "app/t.sql",
+        "-- teal: lifecycle externally_managed\n\
+         CREATE TABLE theirs (id UInt8, more String) ENGINE = MergeTree ORDER BY id;\n\
+         -- teal: table v version 0.1 lifecycle externally_managed\n\
+         CREATE TABLE v (id UInt8) ENGINE = MergeTree ORDER BY id;\n\
+         -- teal: table v version 0.2\n\
+         CREATE TABLE v_0_2 (id UInt8) ENGINE = MergeTree ORDER BY (id, id % 2);\n",
+    )]);
+    project.query("CREATE TABLE theirs (id UInt64) ENGINE = Memory");
+    let plan = project.must(&["plan"]);
+    assert!(!plan.stdout.contains("conflict"), "{}", plan.said());
+    assert!(plan.stdout.contains("v_0_1 is managed elsewhere"), "{}", plan.said());
+    assert!(!plan.stdout.contains("create table default.v_0_1"), "{}", plan.said());
+    let view = "CREATE MATERIALIZED VIEW forward TO v_0_2 AS SELECT id FROM v_0_1;";
+    project.write("app/view.sql", view);
+    project.teal(&["plan"]).failed(3, &["app/view.sql:1", "managed elsewhere"]);
+}

@@ -1,6 +1,6 @@
 use serde::Deserialize;
 use teal_client::{ClientError, Session};
-use teal_schema::{Table, create_table, quote_string};
+use teal_schema::{QualifiedName, Table, create_table, quote_string};
 
 use crate::CatalogTable;
 use crate::declared::GRANULARITY;
@@ -21,14 +21,25 @@ pub fn made_alike(
     session: &mut dyn Session,
     pairs: &[(&Table, &CatalogTable)],
 ) -> Result<Vec<bool>, ClientError> {
+    let ours =
+        pairs.iter().map(|(table, theirs)| as_made(table, &theirs.qualified())).collect::<Vec<_>>();
+    let alike = |(sql, (_, theirs)): (Option<String>, &(&Table, &CatalogTable))| {
+        sql.is_some_and(|sql| sql == theirs.create_table_query)
+    };
+    Ok(formatted(session, &ours)?.into_iter().zip(pairs).map(alike).collect())
+}
+
+/// Each statement as ClickHouse's parser writes it, on one line; nothing where it refuses the text.
+pub(crate) fn formatted(
+    session: &mut dyn Session,
+    statements: &[String],
+) -> Result<Vec<Option<String>>, ClientError> {
     #[derive(Deserialize)]
     struct Row {
-        /// Nothing where the parser refuses the text.
         sql: Option<String>,
     }
-    let ours = pairs.iter().map(|(table, theirs)| statement(table, theirs)).collect::<Vec<_>>();
-    let mut formatted = Vec::with_capacity(ours.len());
-    let mut rest = ours.as_slice();
+    let mut formatted = Vec::with_capacity(statements.len());
+    let mut rest = statements;
     while !rest.is_empty() {
         let mut bytes = 0;
         let fits = |sql: &&String| {
@@ -42,23 +53,20 @@ pub fn made_alike(
         match session.rows::<Row>(&query) {
             Ok(rows) => formatted.extend(rows.into_iter().map(|row| row.sql)),
             Err(ClientError::Server { code: NO_SUCH_FUNCTION, .. }) => {
-                return Ok(vec![false; pairs.len()]);
+                return Ok(vec![None; statements.len()]);
             }
             Err(error) => return Err(error),
         }
     }
-    let alike = |(sql, (_, theirs)): (Option<String>, &(&Table, &CatalogTable))| {
-        sql.is_some_and(|sql| sql == theirs.create_table_query)
-    };
-    Ok(formatted.into_iter().zip(pairs).map(alike).collect())
+    Ok(formatted)
 }
 
-/// The statement that would create `table` where `theirs` is, with what a server adds to it.
-fn statement(table: &Table, theirs: &CatalogTable) -> String {
+/// The statement that creates `table`, with what a server adds to it.
+pub(crate) fn as_made(table: &Table, name: &QualifiedName) -> String {
     let has_granularity = table.settings.contains_key(GRANULARITY.0);
     let added = match table.engine.is_merge_tree() && !has_granularity {
         true => &[GRANULARITY][..],
         false => &[],
     };
-    create_table(table, &theirs.qualified(), added)
+    create_table(table, name, added)
 }

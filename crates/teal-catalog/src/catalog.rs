@@ -150,6 +150,10 @@ impl Catalog {
         self.tables.values()
     }
 
+    pub(crate) fn table_mut(&mut self, name: &QualifiedName) -> Option<&mut CatalogTable> {
+        self.entry(name.database.clone(), name.name.clone())
+    }
+
     fn entry(&mut self, database: String, table: String) -> Option<&mut CatalogTable> {
         self.tables.get_mut(&(database, table))
     }

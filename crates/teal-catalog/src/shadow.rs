@@ -1,11 +1,12 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use teal_client::{ClientError, Server};
 use teal_schema::{
-    Diagnostic, Location, QualifiedName, Schema, Table, TableRef, TokenError, View, create_table,
-    create_view, rewrite_table_references,
+    Diagnostic, Engine, Location, QualifiedName, Schema, Table, TableRef, TokenError, View,
+    create_table, create_view, rewrite_table_references,
 };
 
+use crate::alike::{as_made, formatted};
 use crate::{Catalog, QueryTree, QueryTreeError, Scratch};
 
 /// The desired tables and views, created empty in scratch databases and read back, so that they
@@ -17,6 +18,8 @@ pub struct Shadow {
     database: String,
     /// What has a shadow.
     made: BTreeSet<QualifiedName>,
+    /// The declared engine, and its clause, of those shadows that have another one.
+    engines: BTreeMap<QualifiedName, (String, String)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +63,8 @@ impl Shadow {
         let databases = made.iter().map(|name| name.database.as_str()).chain([database]);
         let databases = databases.map(str::to_owned).collect::<BTreeSet<_>>();
         let scratch = Scratch::create(server, &[], &databases.into_iter().collect::<Vec<_>>())?;
-        let mut shadow = Self { scratch, database: database.to_owned(), made };
+        let mut shadow =
+            Self { scratch, database: database.to_owned(), made, engines: BTreeMap::new() };
         shadow.create_tables(&tables)?;
         shadow.create_stand_ins(&stand_ins)?;
         for view in &schema.views {
@@ -75,7 +79,14 @@ impl Shadow {
     /// # Errors
     /// When the server cannot be asked.
     pub fn catalog(&mut self) -> Result<Catalog, ClientError> {
-        self.scratch.catalog()
+        let mut catalog = self.scratch.catalog()?;
+        for (name, (engine, clause)) in &self.engines {
+            if let Some(table) = catalog.table_mut(name) {
+                table.engine.clone_from(engine);
+                table.engine_full.clone_from(clause);
+            }
+        }
+        Ok(catalog)
     }
 
     /// Where the table or view `name` stands in the shadow.
@@ -127,9 +138,27 @@ impl Shadow {
     }
 
     fn create_tables(&mut self, tables: &[&Table]) -> Result<(), ShadowError> {
-        let statement =
-            |table: &&Table| create_table(table, &self.name(&table.qualified(&self.database)), &[]);
-        let statements = tables.iter().map(statement).collect::<Vec<_>>();
+        let mut statements = Vec::new();
+        let mut others = Vec::new();
+        let mut as_declared = Vec::new();
+        for table in tables {
+            let name = self.name(&table.qualified(&self.database));
+            match without_effects(table) {
+                None => statements.push(create_table(table, &name, &[])),
+                Some(other) => {
+                    statements.push(create_table(&other, &name, &[]));
+                    let bare = Table { comment: None, ..(*table).clone() };
+                    as_declared.push(as_made(&bare, &name));
+                    others.push((name, *table));
+                }
+            }
+        }
+        let formatted = formatted(self.scratch.session.as_mut(), &as_declared)?;
+        for ((name, table), sql) in others.into_iter().zip(formatted) {
+            let clause = sql.as_deref().and_then(|sql| sql.split_once(" ENGINE = "));
+            let clause = clause.map_or_else(|| table.engine.to_string(), |(_, c)| c.to_owned());
+            self.engines.insert(name, (table.engine.name.clone(), clause));
+        }
         for (result, table) in self.scratch.run_all(&statements).into_iter().zip(tables) {
             let object = || format!("table {}", table.physical_name());
             result.map_err(|error| self.refused(error, object(), &table.location))?;
@@ -186,6 +215,60 @@ impl Shadow {
             }
             other => other.into(),
         }
+    }
+}
+
+/// Engines whose tables keep to themselves. A table of any other engine may act on the world as soon
+/// as it is there: consume a queue, join the replicas of a table, make files.
+const KEEP_TO_THEMSELVES: &[&str] = &[
+    "Buffer",
+    "Distributed",
+    "Join",
+    "Log",
+    "Memory",
+    "Merge",
+    "Null",
+    "Set",
+    "StripeLog",
+    "TinyLog",
+];
+
+/// What is made in the shadow in place of a table that might act on the world; nothing where the
+/// table itself does no harm. Of a replicated table that is the same one without replicas, of any
+/// other the columns.
+fn without_effects(table: &Table) -> Option<Table> {
+    let engine = &table.engine;
+    if let Some(name) = engine.name.strip_prefix("Replicated").filter(|_| engine.is_merge_tree()) {
+        let arguments = engine.arguments.get(replica_arguments(engine)..).unwrap_or_default();
+        let engine = Engine { name: name.to_owned(), arguments: arguments.to_vec() };
+        return Some(Table { engine, ..table.clone() });
+    }
+    if engine.is_merge_tree() || KEEP_TO_THEMSELVES.contains(&engine.name.as_str()) {
+        return None;
+    }
+    let mut columns = table.columns.clone();
+    columns.iter_mut().for_each(|column| column.ttl = None);
+    Some(Table {
+        columns,
+        engine: Engine { name: "Null".to_owned(), arguments: Vec::new() },
+        order_by: Vec::new(),
+        primary_key: None,
+        partition_by: None,
+        sample_by: None,
+        ttl: None,
+        settings: BTreeMap::new(),
+        indexes: Vec::new(),
+        projections: Vec::new(),
+        constraints: Vec::new(),
+        ..table.clone()
+    })
+}
+
+/// How many arguments say where the replicas meet: the path and the replica's name, or none.
+fn replica_arguments(engine: &Engine) -> usize {
+    match engine.arguments.first() {
+        Some(path) if path.starts_with('\'') => 2,
+        _ => 0,
     }
 }
 

@@ -105,3 +105,53 @@ fn a_table_that_needs_none_has_no_shadow() {
     let names = catalog.tables().map(|table| table.name.as_str()).collect::<Vec<_>>();
     assert_eq!(names, ["b", "c", "v"]);
 }
+
+#[test]
+fn a_queue_has_no_shadow_that_could_consume_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = engine(&directory);
+    let kafka = serde_json::json!({
+        "name": "queue",
+        "columns": [{ "name": "id", "type": "BIGINT" }],
+        "engine": { "name": "Kafka", "arguments": [
+            "'127.0.0.1:1'", "'topic'", "'group'", "'JSONEachRow'",
+        ] },
+        "settings": { "kafka_num_consumers": "1" },
+        "comment": "ENGINE = none",
+        "location": { "file": "app/t.ts", "line": 1 },
+    });
+    let mut replicated = table("replicated", "UInt64", "id");
+    replicated["engine"] = serde_json::json!({ "name": "ReplicatedReplacingMergeTree", "arguments": [
+        "'/tables/{shard}/replicated'", "'{replica}'", "made",
+    ] });
+    let schema = schema(serde_json::json!({ "tables": [kafka, replicated] }));
+    let mut shadow = Shadow::create(&engine, &schema, "default", &BTreeSet::new()).unwrap();
+    let queue = shadow.name(&QualifiedName::new("default", "queue"));
+    #[derive(serde::Deserialize)]
+    struct Row {
+        engine: String,
+    }
+    let made = |name: &str| {
+        let sql = format!(
+            "SELECT engine FROM system.tables WHERE database = {} AND name = '{name}'",
+            teal_schema::quote_string(&queue.database)
+        );
+        engine.session(&[]).unwrap().row::<Row>(&sql).unwrap().engine
+    };
+    assert_eq!(made("queue"), "Null");
+    assert_eq!(made("replicated"), "ReplacingMergeTree");
+    // What it says of them is what was declared.
+    let catalog = shadow.catalog().unwrap();
+    let said = catalog.table(&queue).unwrap();
+    assert_eq!(said.columns[0].data_type, "Int64");
+    assert_eq!(
+        said.engine_full,
+        "Kafka('127.0.0.1:1', 'topic', 'group', 'JSONEachRow') SETTINGS kafka_num_consumers = 1"
+    );
+    let replicated = shadow.name(&QualifiedName::new("default", "replicated"));
+    assert_eq!(
+        catalog.table(&replicated).unwrap().engine_full,
+        "ReplicatedReplacingMergeTree('/tables/{shard}/replicated', '{replica}', made) ORDER BY id \
+         SETTINGS index_granularity = 8192"
+    );
+}

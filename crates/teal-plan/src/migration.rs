@@ -4,7 +4,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use teal_catalog::{CatalogTable, QueryTree, Shadow};
 use teal_client::ClientError;
-use teal_schema::{QualifiedName, Table, View, create_table, create_view};
+use teal_schema::{LifeCycle, QualifiedName, Table, View, create_table, create_view};
 
 /// The storage settings, with their values, that stop the merges of a table. Unlike `SYSTEM STOP
 /// MERGES` they survive a restart, so the parts of a table can be found again after a crash. With
@@ -132,6 +132,14 @@ impl Declared<'_> {
     ) -> Result<Result<Migration, Unsafe>, ClientError> {
         let blue_name = self.blue.qualified(self.database);
         let green_name = self.green.qualified(self.database);
+        for (table, name) in [(self.blue, &blue_name), (self.green, &green_name)] {
+            if table.life_cycle == LifeCycle::ExternallyManaged {
+                return Ok(Err(Unsafe {
+                    reason: format!("{name} is managed elsewhere (EXTERNALLY_MANAGED)"),
+                    instead: "let the one who manages it change it, or give teal the table",
+                }));
+            }
+        }
         if let Some(refusal) = refusal(tree, &blue_name, blue, green) {
             return Ok(Err(refusal));
         }

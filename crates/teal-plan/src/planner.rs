@@ -3,8 +3,8 @@ use std::collections::BTreeSet;
 use teal_catalog::{Catalog, CatalogTable, Shadow, ShadowError, made_alike};
 use teal_client::{ClientError, Server};
 use teal_schema::{
-    Diagnostic, Location, QualifiedName, Schema, Table, TableRef, TokenError, View, create_table,
-    create_view, rewrite_table_references,
+    Diagnostic, LifeCycle, Location, QualifiedName, Schema, Table, TableRef, TokenError, View,
+    create_table, create_view, rewrite_table_references,
 };
 
 use crate::migration::{Declared, Unsafe};
@@ -113,6 +113,13 @@ impl Planner<'_> {
             .collect::<BTreeSet<_>>();
         for table in &self.schema.tables {
             let name = table.qualified(&self.options.database);
+            if table.life_cycle == LifeCycle::ExternallyManaged {
+                if self.current.table(&name).is_none() {
+                    let note = "is managed elsewhere (EXTERNALLY_MANAGED), and is not there";
+                    self.plan.notes.push(format!("{name} {note}"));
+                }
+                continue;
+            }
             match (self.history.of(&name), self.current.table(&name)) {
                 (Some(past), _) => {
                     let note = match past.standing {
