@@ -206,19 +206,6 @@ fn a_corrupt_journal_is_refused_with_its_entry_and_nothing_is_touched() {
 }
 
 #[test]
-fn a_change_in_place_is_a_conflict_that_names_the_difference() {
-    let project = Project::new(&[("app/tables/items.ts", ITEMS_V00)]);
-    project.must(&["apply"]);
-    project.write(
-        "app/tables/items.ts",
-        &ITEMS_V00.replace("name: string", "name: string; more: Date"),
-    );
-    let run = project.teal(&["apply"]);
-    run.failed(3, &["default.items_0_0", "column more is not there", "app/tables/items.ts:4"]);
-    assert_eq!(project.teal(&["plan", "--check"]).code, Some(4));
-}
-
-#[test]
 fn a_green_table_with_rows_of_its_own_is_not_touched() {
     let project = filled_items(ITEMS_V01_REWRITTEN);
     project.query("CREATE TABLE items_0_1 AS items_0_0");

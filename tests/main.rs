@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod change;
 mod diagnostics;
 mod every;
 mod examples;

@@ -90,7 +90,11 @@ impl Scene {
     }
 
     fn migration(&self, layout: Layout) -> Outcome<Migration> {
-        let options = PlanOptions { database: "default".to_owned(), cutover: Cutover::App };
+        let options = PlanOptions {
+            database: "default".to_owned(),
+            cutover: Cutover::App,
+            allow_drop: Vec::new(),
+        };
         let (schema, none) = (schema(layout)?, BTreeSet::new());
         let plan = make_plan(&self.engine, &schema, &none, &History::default(), &options)?;
         let migration = plan.operations.into_iter().find_map(|operation| match operation {

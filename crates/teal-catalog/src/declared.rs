@@ -38,6 +38,18 @@ pub struct Declaration {
 }
 
 impl Declaration {
+    /// What the model of a table says of it beside its definition.
+    pub fn of(table: &Table) -> Self {
+        Self {
+            name: table.name.clone(),
+            version: table.version.clone(),
+            database: table.database.clone(),
+            life_cycle: table.life_cycle,
+            cluster: table.cluster.clone(),
+            location: table.location.clone(),
+        }
+    }
+
     pub fn reference(&self) -> TableRef {
         TableRef { name: self.name.clone(), version: self.version.clone() }
     }
@@ -255,6 +267,7 @@ impl CatalogColumn {
             codec,
             ttl: ttl.map(str::to_owned),
             comment: (!self.comment.is_empty()).then(|| self.comment.clone()),
+            renamed_from: None,
         })
     }
 }

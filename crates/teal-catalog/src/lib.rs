@@ -5,6 +5,7 @@
 mod alike;
 mod catalog;
 mod declared;
+mod grants;
 mod parts;
 mod query_tree;
 mod scratch;
@@ -13,6 +14,7 @@ mod shadow;
 pub use alike::made_alike;
 pub use catalog::{Catalog, CatalogColumn, CatalogTable};
 pub use declared::{Declaration, Pulled};
+pub use grants::{Grant, has, missing_on_tables};
 pub use parts::{Part, active_parts};
 pub use query_tree::{QueryTree, QueryTreeError};
 pub use scratch::{Scratch, permissive_session};

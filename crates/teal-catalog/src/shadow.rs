@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use teal_client::{ClientError, Server};
 use teal_schema::{
     Diagnostic, Engine, Location, QualifiedName, Schema, Table, TableRef, TokenError, View,
-    create_table, create_view, rewrite_table_references,
+    create_table, create_view, quote_string, rewrite_table_references,
 };
 
 use crate::alike::{as_made, formatted};
@@ -97,6 +97,93 @@ impl Shadow {
     /// A text of the server's about a shadow, said of the real databases.
     pub fn unshadowed(&self, text: &str) -> String {
         self.scratch.unscratched(text)
+    }
+
+    /// Makes the shadow of `name` anew, as `table` says.
+    ///
+    /// # Errors
+    /// The server's refusal, of which the name is that of the shadow database.
+    pub fn put(&mut self, name: &QualifiedName, table: &Table) -> Result<(), ClientError> {
+        let shadow = self.name(name);
+        self.scratch.session.command(&format!("DROP TABLE IF EXISTS {} SYNC", shadow.sql()))?;
+        let table = without_effects(table).unwrap_or_else(|| table.clone());
+        self.scratch.session.command(&create_table(&table, &shadow, &[]))?;
+        self.made.insert(name.clone());
+        Ok(())
+    }
+
+    /// Whether the shadow of `table` would be the table itself, so that a change tried on it is the
+    /// change of the table.
+    pub fn is_faithful(table: &Table) -> bool {
+        without_effects(table).is_none_or(|shadow| shadow.engine.is_merge_tree())
+    }
+
+    /// Tries statements on the shadows; each is given the shadow database's prefix by `name`. Gives
+    /// the server's reason where it refuses one.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub fn attempt(&mut self, statements: &[String]) -> Result<Result<(), String>, ClientError> {
+        for sql in statements {
+            match self.scratch.session.command(sql) {
+                Ok(_) => (),
+                Err(ClientError::Server { message, .. }) => {
+                    return Ok(Err(self.unshadowed(&message)));
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// How many mutations there have been of the shadow of `name`. A statement that makes one
+    /// rewrites parts; one that makes none changes metadata only.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub fn mutations(&mut self, name: &QualifiedName) -> Result<u64, ClientError> {
+        #[derive(serde::Deserialize)]
+        struct Row {
+            mutations: u64,
+        }
+        let shadow = self.name(name);
+        let sql = format!(
+            "SELECT count() AS mutations FROM system.mutations WHERE database = {} AND table = {}",
+            quote_string(&shadow.database),
+            quote_string(&shadow.name)
+        );
+        Ok(self.scratch.session.row::<Row>(&sql)?.mutations)
+    }
+
+    /// Whether every value of the first type is one of the second: by the server's rules, their
+    /// common type is the second one.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub fn widens(&mut self, from: &str, to: &str) -> Result<bool, ClientError> {
+        #[derive(serde::Deserialize)]
+        struct Row {
+            widens: u8,
+        }
+        // How a value is stored is not part of what it is.
+        let plain = |text: &str| match text.strip_prefix("LowCardinality(") {
+            Some(rest) => rest.strip_suffix(')').unwrap_or(rest).to_owned(),
+            None => text.to_owned(),
+        };
+        let (from, to) = (plain(from), plain(to));
+        let value = |text: &str| format!("defaultValueOfTypeName({})", quote_string(text));
+        let sql = format!(
+            "SELECT toTypeName([{}, {}]) = toTypeName([{}]) AS widens",
+            value(&from),
+            value(&to),
+            value(&to)
+        );
+        match self.scratch.session.row::<Row>(&sql) {
+            Ok(row) => Ok(row.widens == 1),
+            // They have no common type.
+            Err(ClientError::Server { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// How the server reads the SELECT of `view`.

@@ -56,6 +56,8 @@ impl Operator<'_> {
             Cutover::App => &migration.blue,
             Cutover::Exchange => &migration.green,
         };
+        // Code may know green's name, unless teal chose it.
+        let keeps_alias = cutover == Cutover::Exchange && !migration.in_place;
         let retired = names::retired(&migrating.id);
         let is_there = self.exists_as_table(leaving)?;
         // With the gate closed no INSERT is on its way through the view into what is dropped.
@@ -66,7 +68,7 @@ impl Operator<'_> {
                 self.command(&format!("RENAME TABLE {} TO {}", leaving.sql(), retired.sql()))?;
             }
             failpoint::reached("cleanup-blue-renamed");
-            if cutover == Cutover::Exchange {
+            if keeps_alias {
                 self.command(&format!(
                     "CREATE TABLE IF NOT EXISTS {} ENGINE = Alias({})",
                     leaving.sql(),
@@ -82,10 +84,10 @@ impl Operator<'_> {
         self.record(migrating, Event::Cleaned)?;
         failpoint::reached("cleaned");
         Ok(match cutover {
-            Cutover::App => format!("{leaving} dropped; {}", cut.held),
-            Cutover::Exchange => {
+            Cutover::Exchange if keeps_alias => {
                 format!("blue dropped, {leaving} is an alias of {kept}; {}", cut.held)
             }
+            _ => format!("{leaving} dropped; {}", cut.held),
         })
     }
 

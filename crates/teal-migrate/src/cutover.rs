@@ -34,6 +34,9 @@ impl Operator<'_> {
                 });
             }
         }
+        if migrating.migration.in_place && how == Cutover::App {
+            return Err(MigrateError::NoSuchCutover { table: migrating.migration.blue.clone() });
+        }
         // The view has run since the last proof; a new one costs a read of both tables.
         self.verify_or_repair(migrating)?;
         self.step(migrating, Step::Cutover, |migrating| {

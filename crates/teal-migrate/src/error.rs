@@ -57,6 +57,19 @@ pub enum MigrateError {
     StillUsed { blue: QualifiedName, green: QualifiedName, rows: u64 },
     #[error("migration {migration} is {phase}; {wanted}")]
     WrongPhase { migration: String, phase: &'static str, wanted: &'static str },
+    #[error(
+        "the models of {green} have changed since its migration began
+  began with: {began}
+  now: {now}
+  instead: bring the models back to what they were, let the migration end, and declare the change as a further version"
+    )]
+    ModelsChanged { green: QualifiedName, began: String, now: String },
+    #[error("migration {id} is not in the journal any more")]
+    NoMigration { id: String },
+    #[error(
+        "the new layout of {table} gets the table's own name, so it can only be exchanged: `teal cutover --by exchange`"
+    )]
+    NoSuchCutover { table: QualifiedName },
 }
 
 impl MigrateError {
@@ -72,7 +85,9 @@ impl MigrateError {
             | Self::ViewExists { .. }
             | Self::NoParity { .. }
             | Self::StillUsed { .. }
-            | Self::WrongPhase { .. } => true,
+            | Self::WrongPhase { .. }
+            | Self::ModelsChanged { .. }
+            | Self::NoSuchCutover { .. } => true,
             Self::Client(ClientError::DirectoryInUse { .. }) => true,
             _ => false,
         }

@@ -6,6 +6,7 @@
 //! with an entry in the [`Journal`], written after its effect, and is safe to repeat. The state of a
 //! migration is the fold of its journal, so any process can go on where another one ended.
 
+mod apply;
 mod backfill;
 mod cleanup;
 mod cutover;
@@ -23,6 +24,7 @@ mod repair;
 mod state;
 mod verify;
 
+pub use apply::{Applied, Migrated};
 pub use backfill::BackfillOptions;
 pub use error::MigrateError;
 pub use journal::{Entry, Event, Journal, JournalError};

@@ -208,6 +208,10 @@ impl<'a> Operator<'a> {
         Ok(migrating.record(&self.journal, event)?)
     }
 
+    pub(crate) fn check_lock(&self) -> Result<(), MigrateError> {
+        Ok(self.lock.check()?)
+    }
+
     /// Runs one statement of the control session, while the lock is held.
     pub(crate) fn command(&self, sql: &str) -> Result<(), MigrateError> {
         self.lock.check()?;

@@ -255,6 +255,7 @@ pub fn history(migrations: &[Migrating]) -> History {
             blue: migrating.migration.blue.clone(),
             green: migrating.migration.green.clone(),
             view: migrating.migration.view.clone(),
+            in_place: migrating.migration.in_place,
             standing: match &migrating.phase {
                 Phase::Verified(_) => Standing::Verified,
                 Phase::CutOver(state) => Standing::CutOver(state.cutover),

@@ -128,6 +128,8 @@ impl Operator<'_> {
         let query = sums_query(&sides(migrating, blue, green)?, &partition_expression(migrating));
         let mut session = self.server.session(&[])?;
         let mut body = Vec::new();
+        // Loads what the start of the query needs (the parts' indexes) while nobody waits for it.
+        session.command(&format!("EXPLAIN {query}"))?;
         let mut closed = Some(self.close_gate()?);
         let mut held = String::new();
         // One query reads both tables, so that it has taken hold of both when it has started. With

@@ -26,6 +26,15 @@ pub(crate) struct SqlModels {
     pub(crate) accepted: BTreeSet<TableRef>,
 }
 
+/// A table on its way through the scratch database.
+struct New {
+    name: QualifiedName,
+    declaration: Declaration,
+    /// The statement says anything of a key.
+    has_key: bool,
+    renamed: Vec<Renamed>,
+}
+
 #[derive(Debug)]
 pub(crate) struct SqlView {
     name: String,
@@ -68,7 +77,7 @@ pub(crate) fn load(
                     )
                 })?;
             let location = Location { declaration: Some(create.name.clone()), ..location };
-            let directive = Directive::read(&statement, &create, &location)?;
+            let mut directive = Directive::read(&statement, &create, &location)?;
             match create.kind {
                 CreateKind::Table => {
                     let name = QualifiedName::new(DATABASE, format!("{}", made.len()));
@@ -76,7 +85,9 @@ pub(crate) fn load(
                     let rest = statement.sql.get(create.name_range.end..).unwrap_or_default();
                     creating.push(format!("{head}{}{rest}", scratch.name(&name).sql()));
                     let has_key = names_key(statement.sql)?;
-                    made.push((name, directive.declaration(&create, location), has_key));
+                    let renamed = std::mem::take(&mut directive.renamed);
+                    let declaration = directive.declaration(&create, location);
+                    made.push(New { name, declaration, has_key, renamed });
                 }
                 CreateKind::MaterializedView | CreateKind::View => {
                     models.views.push(SqlView::read(create, directive, location)?);
@@ -86,7 +97,7 @@ pub(crate) fn load(
     }
     let mut on_request = BTreeSet::new();
     let results = scratch.run_all(&creating).into_iter().zip(&creating).zip(&made);
-    for ((result, sql), (_, declaration, _)) in results {
+    for ((result, sql), New { declaration, .. }) in results {
         let Err(error) = result else {
             continue;
         };
@@ -98,13 +109,24 @@ pub(crate) fn load(
     }
     let catalog = scratch.catalog()?;
     let mut there = Vec::new();
-    for (name, declaration, has_key) in made {
+    for New { name, declaration, has_key, renamed } in made {
         let location = declaration.location.clone();
         let unread = |reason: String| failure(location.clone(), reason, "see docs/models-sql.md");
         let made = catalog
             .table(&scratch.name(&name))
             .ok_or_else(|| unread("the server made the table and does not list it".to_owned()))?;
-        let table = made.declared(declaration).map_err(|error| unread(error.to_string()))?;
+        let mut table = made.declared(declaration).map_err(|error| unread(error.to_string()))?;
+        for Renamed { column, from } in renamed {
+            let named = table.columns.iter_mut().find(|other| other.name == column);
+            let named = named.ok_or_else(|| {
+                let message = format!(
+                    "the directive names a column {column}, which {name} has not",
+                    name = table.name
+                );
+                failure(location.clone(), message, "give it the column's new name")
+            })?;
+            named.renamed_from = Some(from);
+        }
         // Newer releases take the empty key then.
         if table.engine.is_merge_tree() && !has_key {
             return Err(failure(
@@ -172,6 +194,14 @@ struct Directive {
     table: Option<String>,
     version: Option<Version>,
     life_cycle: LifeCycle,
+    renamed: Vec<Renamed>,
+}
+
+/// `-- teal: column city renamed_from town`.
+#[derive(Debug)]
+struct Renamed {
+    column: String,
+    from: String,
 }
 
 impl Directive {
@@ -189,6 +219,7 @@ impl Directive {
                 let location = Location { line: comment.line, column: None, ..location.clone() };
                 failure(location, message, "write such as `-- teal: table events version 0.1`")
             };
+            let mut column = None;
             let mut words = text.split_whitespace();
             while let Some(word) = words.next() {
                 let Some(value) = words.next() else {
@@ -213,9 +244,16 @@ impl Directive {
                             }
                         };
                     }
+                    "column" => column = Some(value.to_owned()),
+                    "renamed_from" => {
+                        let column = column.take().ok_or_else(|| {
+                            wrong("renamed_from stands behind the column's new name, as in `column city renamed_from town`".to_owned())
+                        })?;
+                        directive.renamed.push(Renamed { column, from: value.to_owned() });
+                    }
                     _ => {
                         return Err(wrong(format!(
-                            "a directive has no {word}; it has table, version and lifecycle"
+                            "a directive has no {word}; it has table, version, lifecycle, and column with renamed_from"
                         )));
                     }
                 }

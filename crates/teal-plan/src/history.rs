@@ -14,6 +14,8 @@ pub struct PastMigration {
     pub blue: QualifiedName,
     pub green: QualifiedName,
     pub view: QualifiedName,
+    /// Of a model that was changed without a new version.
+    pub in_place: bool,
     pub standing: Standing,
 }
 

@@ -2,12 +2,18 @@
 //! plan. Planning only reads; the desired tables are created in a shadow database, which is
 //! dropped again.
 
+mod alter;
+mod change;
+mod diff;
 mod history;
 mod migration;
 mod plan;
 mod planner;
+mod preflight;
 
+pub use diff::{Change, Field, compare};
 pub use history::{History, PastMigration, Standing};
 pub use migration::{CopyColumn, CopyStrategy, Cutover, MERGE_STOPS, Migration};
-pub use plan::{Conflict, Operation, Plan};
+pub use plan::{AlterCost, Conflict, Finding, Operation, Plan};
 pub use planner::{PlanError, PlanOptions, make_plan};
+pub use preflight::MIGRATION_RIGHTS;

@@ -6,6 +6,8 @@ use teal_catalog::{CatalogTable, QueryTree, Shadow};
 use teal_client::ClientError;
 use teal_schema::{LifeCycle, QualifiedName, Table, View, create_table, create_view};
 
+use crate::Change;
+
 /// The storage settings, with their values, that stop the merges of a table. Unlike `SYSTEM STOP
 /// MERGES` they survive a restart, so the parts of a table can be found again after a crash. With
 /// the first alone, no two parts are small enough to be merged, but a part is still merged by
@@ -47,6 +49,16 @@ pub struct Migration {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub green_merge_settings: BTreeMap<String, String>,
     pub cutover: Cutover,
+    /// The model of the table was changed without a new version: the new layout gets the table's
+    /// name, and green's name is only there for a while.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_place: bool,
+    /// What differs, where the model was changed in place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
+    /// Why `ALTER` cannot do it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// Rows and bytes on disk of blue when the plan was made.
     pub rows: u64,
     pub bytes: u64,
@@ -202,6 +214,9 @@ impl Declared<'_> {
                 })
                 .collect(),
             cutover: self.cutover,
+            in_place: false,
+            changes: Vec::new(),
+            why: None,
             rows: blue.rows,
             bytes: blue.bytes,
         }))

@@ -1,11 +1,11 @@
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use teal_catalog::CatalogTable;
 use teal_schema::{Location, QualifiedName};
 
-use crate::Migration;
+use crate::{Change, Migration};
 
 /// What has to be done so that the target has what the models declare. It serialises to the plan
 /// file.
@@ -23,6 +23,9 @@ pub struct Plan {
     /// What stands in the way of the models and is not teal's to change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conflicts: Vec<Conflict>,
+    /// What the target would have to say to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
     /// What a reader of the plan may want to know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -41,6 +44,32 @@ pub enum Operation {
         sql: String,
         declared_at: Location,
     },
+    /// A table that `ALTER` changes in place.
+    AlterTable {
+        table: QualifiedName,
+        /// In this order; each can be repeated by a new plan.
+        statements: Vec<String>,
+        changes: Vec<Change>,
+        cost: AlterCost,
+        /// Rows and bytes on disk of the table when the plan was made.
+        rows: u64,
+        bytes: u64,
+        declared_at: Location,
+    },
+    /// A view whose SELECT is another one now.
+    ChangeView {
+        view: QualifiedName,
+        sql: String,
+        changes: Vec<Change>,
+        declared_at: Location,
+    },
+    /// What no model declares, where `--allow-drop` names it.
+    Drop {
+        object: QualifiedName,
+        sql: String,
+        rows: u64,
+        bytes: u64,
+    },
     /// A blue/green migration. `resumes` names the one that is already under way.
     Migrate {
         #[serde(flatten)]
@@ -51,15 +80,45 @@ pub enum Operation {
     },
 }
 
+/// What an `ALTER` costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AlterCost {
+    /// Nothing that is stored is touched.
+    Metadata,
+    /// Parts are rewritten, as far as the changed columns go.
+    Mutation,
+}
+
+impl fmt::Display for AlterCost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Metadata => "metadata only",
+            Self::Mutation => "mutation",
+        })
+    }
+}
+
 /// A table or view that is there, and differs from its declaration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Conflict {
     pub object: QualifiedName,
     pub declared_at: Location,
-    /// What differs, one sentence each.
+    /// What differs, a sentence each.
     pub differences: Vec<String>,
     pub instead: String,
+}
+
+/// What was seen on the target that an operation would meet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Finding {
+    pub about: QualifiedName,
+    /// The plan is not carried out as long as it is so.
+    pub blocks: bool,
+    pub says: String,
+    pub fix: String,
 }
 
 impl Plan {
@@ -68,6 +127,11 @@ impl Plan {
     /// Whether the target has all that the models declare.
     pub fn is_empty(&self) -> bool {
         self.operations.is_empty() && self.conflicts.is_empty()
+    }
+
+    /// Whether there is something for which the plan must not be carried out.
+    pub fn is_blocked(&self) -> bool {
+        !self.conflicts.is_empty() || self.findings.iter().any(|finding| finding.blocks)
     }
 
     /// # Errors

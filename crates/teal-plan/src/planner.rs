@@ -1,10 +1,10 @@
 use std::collections::BTreeSet;
 
 use teal_catalog::{Catalog, CatalogTable, Shadow, ShadowError, made_alike};
-use teal_client::{ClientError, Server};
+use teal_client::{ClientError, Server, Session};
 use teal_schema::{
     Diagnostic, LifeCycle, Location, QualifiedName, Schema, Table, TableRef, TokenError, View,
-    create_table, create_view, rewrite_table_references,
+    create_table, rewrite_table_references,
 };
 
 use crate::migration::{Declared, Unsafe};
@@ -18,6 +18,9 @@ pub struct PlanOptions {
     pub database: String,
     /// How readers and writers will move.
     pub cutover: Cutover,
+    /// What may be dropped though it is in no model: names of tables and views, and `table.column`,
+    /// with `*` for any text.
+    pub allow_drop: Vec<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -81,27 +84,49 @@ pub fn make_plan(
         fingerprint: fingerprint(current.tables()),
         operations: Vec::new(),
         conflicts: Vec::new(),
+        findings: Vec::new(),
         notes: Vec::new(),
     };
-    let mut planner = Planner { schema, history, options, shadow, desired, current, plan };
-    planner.plan_tables();
+    let migrating = Vec::new();
+    let is_exclusive = server.is_exclusive();
+    let mut planner = Planner {
+        schema,
+        history,
+        options,
+        session,
+        is_exclusive,
+        shadow,
+        desired,
+        current,
+        migrating,
+        plan,
+    };
+    planner.plan_tables()?;
     planner.plan_views()?;
+    planner.plan_drops();
+    planner.preflight()?;
     Ok(planner.plan)
 }
 
-struct Planner<'a> {
-    schema: &'a Schema,
-    history: &'a History,
-    options: &'a PlanOptions,
-    shadow: Shadow,
+pub(crate) struct Planner<'a> {
+    pub(crate) schema: &'a Schema,
+    pub(crate) history: &'a History,
+    pub(crate) options: &'a PlanOptions,
+    /// Of the target itself.
+    pub(crate) session: Box<dyn Session>,
+    /// Nobody else has the target open.
+    pub(crate) is_exclusive: bool,
+    pub(crate) shadow: Shadow,
     /// What the server makes of the declarations, by shadow names.
-    desired: Catalog,
-    current: Catalog,
-    plan: Plan,
+    pub(crate) desired: Catalog,
+    pub(crate) current: Catalog,
+    /// Tables whose layout will be another one after a cutover.
+    pub(crate) migrating: Vec<QualifiedName>,
+    pub(crate) plan: Plan,
 }
 
 impl Planner<'_> {
-    fn plan_tables(&mut self) {
+    fn plan_tables(&mut self) -> Result<(), PlanError> {
         // The greens are created by their migrations.
         let greens = self
             .schema
@@ -120,33 +145,58 @@ impl Planner<'_> {
                 }
                 continue;
             }
-            match (self.history.of(&name), self.current.table(&name)) {
-                (Some(past), _) => {
-                    let note = match past.standing {
-                        Standing::Cleaned(Cutover::Exchange) if past.blue == name => format!(
-                            "{name} has had the layout of {} since its migration {}",
-                            past.green.name, past.id
-                        ),
-                        Standing::Cleaned(Cutover::App) if past.blue == name => format!(
-                            "{name} was dropped at the end of the migration {}; its model can go",
-                            past.id
-                        ),
-                        _ => continue,
-                    };
-                    self.plan.notes.push(note);
-                }
-                (None, Some(current)) => {
-                    let differences = self.table_differences(&name, current);
-                    self.conflict(name, &table.location, differences);
-                }
-                (None, None) if greens.contains(&name) => (),
-                (None, None) => self.plan.operations.push(Operation::CreateTable {
+            if self.is_for_its_migration(table, &name)? {
+                continue;
+            }
+            match self.current.table(&name) {
+                Some(_) => self.plan_change(table, &name)?,
+                None if greens.contains(&name) => (),
+                None => self.plan.operations.push(Operation::CreateTable {
                     sql: create_table(table, &name, &[]),
                     table: name,
                     declared_at: table.location.clone(),
                 }),
             }
         }
+        Ok(())
+    }
+
+    /// Whether a migration of the table is what says how it goes on.
+    fn is_for_its_migration(
+        &mut self,
+        table: &Table,
+        name: &QualifiedName,
+    ) -> Result<bool, PlanError> {
+        let Some(past) = self.history.of(name).cloned() else {
+            return Ok(false);
+        };
+        let (id, is_blue) = (&past.id, past.blue == *name);
+        let note = match past.standing {
+            Standing::UnderWay if past.in_place && is_blue => {
+                self.resume_change(table, name, id, &past.green)?;
+                return Ok(true);
+            }
+            Standing::Verified if past.in_place && is_blue => {
+                self.migrating.push(name.clone());
+                format!("the new layout of {name} is verified; next: `teal cutover`")
+            }
+            Standing::CutOver(_) if past.in_place && is_blue => {
+                format!("{name} has its new layout; next: `teal cleanup`")
+            }
+            Standing::UnderWay | Standing::Verified | Standing::CutOver(_) => return Ok(true),
+            Standing::Cleaned(_) if past.in_place => return Ok(false),
+            Standing::Cleaned(Cutover::Exchange) if is_blue => {
+                format!("{name} has had the layout of {} since its migration {id}", past.green.name)
+            }
+            // It is an alias now.
+            Standing::Cleaned(Cutover::Exchange) => return Ok(true),
+            Standing::Cleaned(Cutover::App) if is_blue => {
+                format!("{name} was dropped at the end of the migration {id}; its model can go")
+            }
+            Standing::Cleaned(Cutover::App) => return Ok(false),
+        };
+        self.plan.notes.push(note);
+        Ok(true)
     }
 
     fn plan_views(&mut self) -> Result<(), PlanError> {
@@ -167,7 +217,7 @@ impl Planner<'_> {
                     });
                 }
                 (true, Some(_)) => (),
-                (false, _) => self.plan_plain_view(view, name, &select),
+                (false, _) => self.plan_plain_view(view, name, &select)?,
             }
         }
         Ok(())
@@ -190,6 +240,15 @@ impl Planner<'_> {
                 differences: vec!["a view of this name is there already".to_owned()],
                 instead,
             });
+            return Ok(());
+        }
+        let tables = source(self.schema, view).into_iter().chain(self.schema.target(view));
+        let names = tables.map(|table| table.qualified(&self.options.database));
+        if let Some(table) = names.into_iter().find(|name| self.migrating.contains(name)) {
+            let note = format!(
+                "the migration by view {name} waits for the cutover of {table}, which gets another layout first"
+            );
+            self.plan.notes.push(note);
             return Ok(());
         }
         let migration = self.migration(view, select)?;
@@ -216,9 +275,9 @@ impl Planner<'_> {
     }
 
     fn migration(&mut self, view: &View, select: String) -> Result<Migration, PlanError> {
-        let refused = |Unsafe { reason, instead }| {
-            let message = format!("the migration by view {} is refused: {reason}", view.name);
-            PlanError::Unsafe(Box::new(Diagnostic::at(&view.location, message).instead(instead)))
+        let refused = |refused| {
+            let what = format!("the migration by view {} is refused", view.name);
+            PlanError::refused(&what, refused, &view.location)
         };
         let (Some(blue), Some(green)) = (source(self.schema, view), self.schema.target(view))
         else {
@@ -249,21 +308,6 @@ impl Planner<'_> {
         declared.plan(&mut self.shadow, &tree, &desired_blue, &desired_green)?.map_err(refused)
     }
 
-    fn plan_plain_view(&mut self, view: &View, name: QualifiedName, select: &str) {
-        let target = self.schema.target(view).map(|table| table.qualified(&self.options.database));
-        match self.current.table(&name) {
-            Some(current) => {
-                let differences = self.view_differences(&name, current);
-                self.conflict(name, &view.location, differences);
-            }
-            None => self.plan.operations.push(Operation::CreateView {
-                sql: create_view(&name, target.as_ref(), select),
-                view: name,
-                declared_at: view.location.clone(),
-            }),
-        }
-    }
-
     /// A view from an older version of a table to a newer one.
     fn is_migration(&self, view: &View) -> bool {
         let Some(target) = &view.target else {
@@ -284,7 +328,7 @@ impl Planner<'_> {
             // Behind IN a column or an alias may be meant.
             (!table.after_in || declared(&name)).then(|| name.sql())
         })
-        .map_err(|error| unreadable(view, &error))
+        .map_err(|error| PlanError::unreadable(view, &error))
     }
 
     /// Asks the server whether the SELECT reads the tables that it should: versions are put in by
@@ -299,7 +343,7 @@ impl Planner<'_> {
             named.insert(QualifiedName::new(of, &table.name).to_string());
             None
         })
-        .map_err(|error| unreadable(view, &error))?;
+        .map_err(|error| PlanError::unreadable(view, &error))?;
         let tree = self.shadow.explain(view)?;
         if let Some(other) = tree.tables.iter().find(|table| !named.contains(*table)) {
             let message = format!(
@@ -321,71 +365,24 @@ impl Planner<'_> {
         }
         Ok(())
     }
-
-    fn table_differences(&self, name: &QualifiedName, current: &CatalogTable) -> Vec<String> {
-        // A table without a shadow is as it is declared.
-        let Some(desired) = self.desired.table(&self.shadow.name(name)) else {
-            return Vec::new();
-        };
-        let mut differences = Vec::new();
-        for column in &desired.columns {
-            match current.columns.iter().find(|other| other.name == column.name) {
-                None => differences.push(format!("column {} is not there", column.name)),
-                Some(other) if other != column => differences.push(format!(
-                    "column {} is declared as {}, and is {}",
-                    column.name,
-                    said(column),
-                    said(other)
-                )),
-                Some(_) => (),
-            }
-        }
-        for column in &current.columns {
-            if !desired.columns.iter().any(|other| other.name == column.name) {
-                differences.push(format!("column {} is not declared", column.name));
-            }
-        }
-        let engine = self.shadow.unshadowed(&desired.engine_full);
-        let texts = [
-            ("engine clause", &engine, &current.engine_full),
-            ("comment", &desired.comment, &current.comment),
-            ("indexes", &desired.indexes.join(", "), &current.indexes.join(", ")),
-            ("projections", &desired.projections.join(", "), &current.projections.join(", ")),
-        ];
-        for (what, declared, is) in texts {
-            if declared != is {
-                differences.push(format!("{what}: declared `{declared}`, is `{is}`"));
-            }
-        }
-        differences
-    }
-
-    fn view_differences(&self, name: &QualifiedName, current: &CatalogTable) -> Vec<String> {
-        let Some(desired) = self.desired.table(&self.shadow.name(name)) else {
-            return Vec::new();
-        };
-        let declared = self.shadow.unshadowed(&desired.create_table_query);
-        match declared == current.create_table_query {
-            true => Vec::new(),
-            false => vec![format!("declared `{declared}`, is `{}`", current.create_table_query)],
-        }
-    }
-
-    fn conflict(&mut self, object: QualifiedName, at: &Location, differences: Vec<String>) {
-        if !differences.is_empty() {
-            self.plan.conflicts.push(Conflict {
-                object,
-                declared_at: at.clone(),
-                differences,
-                instead: "leave the model as the table is, and declare the change as a new version with a migration view".to_owned(),
-            });
-        }
-    }
 }
 
-fn unreadable(view: &View, error: &TokenError) -> PlanError {
-    let message = format!("cannot read the SELECT of view {}: {error}", view.name);
-    PlanError::References(Box::new(Diagnostic::at(&view.location, message)))
+impl PlanError {
+    pub(crate) fn unreadable(view: &View, error: &TokenError) -> Self {
+        let message = format!("cannot read the SELECT of view {}: {error}", view.name);
+        Self::References(Box::new(Diagnostic::at(&view.location, message)))
+    }
+
+    pub(crate) fn unreadable_table(table: &Table, error: &TokenError) -> Self {
+        let name = table.physical_name();
+        let message = format!("cannot read what the server says of table {name}: {error}");
+        Self::References(Box::new(Diagnostic::at(&table.location, message)))
+    }
+
+    pub(crate) fn refused(what: &str, refused: Unsafe, at: &Location) -> Self {
+        let message = format!("{what}: {}", refused.reason);
+        Self::Unsafe(Box::new(Diagnostic::at(at, message).instead(refused.instead)))
+    }
 }
 
 /// The table that a view reads, where it reads one.
@@ -394,19 +391,4 @@ fn source<'s>(schema: &'s Schema, view: &View) -> Option<&'s Table> {
         [blue] => schema.table(blue),
         _ => None,
     }
-}
-
-fn said(column: &teal_catalog::CatalogColumn) -> String {
-    [
-        &column.data_type,
-        &column.default_kind,
-        &column.default_expression,
-        &column.compression_codec,
-        &column.comment,
-    ]
-    .into_iter()
-    .filter(|text| !text.is_empty())
-    .cloned()
-    .collect::<Vec<_>>()
-    .join(" ")
 }

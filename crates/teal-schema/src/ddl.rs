@@ -1,6 +1,8 @@
 use std::fmt::Write as _;
 
-use crate::{Column, ConstraintKind, QualifiedName, Table, quote_ident, quote_string};
+use crate::{
+    Column, Constraint, ConstraintKind, Index, QualifiedName, Table, quote_ident, quote_string,
+};
 
 /// The statement that creates `table` as `name`. `name` is given apart from the table because the
 /// same layout is also built under other names: in a shadow database, as a staging table.
@@ -16,25 +18,20 @@ pub fn create_table(
 
 /// As [`create_table`], with the name as it shall stand in the statement.
 pub fn create_table_as(table: &Table, name: &str, extra_settings: &[(&str, &str)]) -> String {
-    let columns = table.columns.iter().map(column_ddl);
-    let indexes = table.indexes.iter().map(|index| {
-        format!(
-            "INDEX {} {} TYPE {} GRANULARITY {}",
-            quote_ident(&index.name),
-            index.expression,
-            index.index_type,
-            index.granularity
-        )
-    });
+    let columns = table
+        .columns
+        .iter()
+        .map(|column| format!("{} {}", quote_ident(&column.name), column_definition(column)));
+    let indexes = table
+        .indexes
+        .iter()
+        .map(|index| format!("INDEX {} {}", quote_ident(&index.name), index_definition(index)));
     let projections = table.projections.iter().map(|projection| {
         format!("PROJECTION {} ({})", quote_ident(&projection.name), projection.body)
     });
     let constraints = table.constraints.iter().map(|constraint| {
-        let kind = match constraint.kind {
-            ConstraintKind::Check => "CHECK",
-            ConstraintKind::Assume => "ASSUME",
-        };
-        format!("CONSTRAINT {} {kind} {}", quote_ident(&constraint.name), constraint.expression)
+        let name = quote_ident(&constraint.name);
+        format!("CONSTRAINT {name} {}", constraint_definition(constraint))
     });
     let body = columns
         .chain(indexes)
@@ -52,7 +49,7 @@ pub fn create_table_as(table: &Table, name: &str, extra_settings: &[(&str, &str)
     clause("PARTITION BY", &table.partition_by);
     clause("PRIMARY KEY", &table.primary_key);
     if table.engine.is_merge_tree() {
-        clause("ORDER BY", &Some(sorting_key(table)));
+        clause("ORDER BY", &Some(sorting_key_expression(table)));
     }
     clause("SAMPLE BY", &table.sample_by);
     clause("TTL", &table.ttl);
@@ -81,8 +78,9 @@ pub fn create_view(name: &QualifiedName, target: Option<&QualifiedName>, select:
     }
 }
 
-fn column_ddl(column: &Column) -> String {
-    let mut sql = format!("{} {}", quote_ident(&column.name), column.data_type);
+/// What stands behind a column's name: its type, default, comment, codec and TTL.
+pub fn column_definition(column: &Column) -> String {
+    let mut sql = column.data_type.clone();
     if let Some(default) = &column.default {
         let _ = write!(sql, " {} {}", default.kind.keyword(), default.expression);
     }
@@ -98,8 +96,23 @@ fn column_ddl(column: &Column) -> String {
     sql
 }
 
+/// What stands behind the name of an index.
+pub fn index_definition(index: &Index) -> String {
+    let Index { expression, index_type, granularity, .. } = index;
+    format!("{expression} TYPE {index_type} GRANULARITY {granularity}")
+}
+
+/// What stands behind the name of a constraint.
+pub fn constraint_definition(constraint: &Constraint) -> String {
+    let kind = match constraint.kind {
+        ConstraintKind::Check => "CHECK",
+        ConstraintKind::Assume => "ASSUME",
+    };
+    format!("{kind} {}", constraint.expression)
+}
+
 /// The sorting key, in parentheses where it has several items; `tuple()` where it has none.
-fn sorting_key(table: &Table) -> String {
+pub fn sorting_key_expression(table: &Table) -> String {
     match table.order_by.as_slice() {
         [] => "tuple()".to_owned(),
         [item] => item.clone(),
@@ -108,7 +121,7 @@ fn sorting_key(table: &Table) -> String {
 }
 
 /// A storage setting's value: a number stands as it is, anything else as a string.
-fn setting_value(value: &str) -> String {
+pub fn setting_value(value: &str) -> String {
     match value.parse::<f64>() {
         Ok(_) => value.to_owned(),
         Err(_) => quote_string(value),

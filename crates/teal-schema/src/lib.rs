@@ -10,6 +10,7 @@ mod diagnostic;
 mod engine;
 mod ident;
 mod location;
+mod pattern;
 mod references;
 mod schema;
 mod statements;
@@ -19,11 +20,15 @@ mod version;
 mod view;
 
 pub use column::{Column, ColumnDefault, DefaultKind};
-pub use ddl::{create_table, create_table_as, create_view};
+pub use ddl::{
+    column_definition, constraint_definition, create_table, create_table_as, create_view,
+    index_definition, setting_value, sorting_key_expression,
+};
 pub use diagnostic::Diagnostic;
 pub use engine::Engine;
 pub use ident::{QualifiedName, quote_ident, quote_string};
 pub use location::Location;
+pub use pattern::matches;
 pub use references::{TableReference, rewrite_table_references};
 pub use schema::{Schema, SchemaError};
 pub use statements::{Comment, Create, CreateKind, Statement, read_create, statements};

@@ -134,10 +134,18 @@ pub(crate) struct Plan {
     /// Exit with 4 when there is anything to do
     #[arg(long)]
     pub(crate) check: bool,
+    /// Drop what no model declares: a table, a view, or a column as `table.column`; `*` stands for
+    /// any text
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow_drop: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Apply {
+    /// Drop what no model declares: a table, a view, or a column as `table.column`; `*` stands for
+    /// any text
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow_drop: Vec<String>,
     #[command(flatten)]
     pub(crate) migrate: Migrate,
 }

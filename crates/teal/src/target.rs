@@ -54,7 +54,7 @@ impl Project {
         };
         Ok(Self {
             directory: project.clone(),
-            plan: PlanOptions { database, cutover: config.migrate.cutover.unwrap_or(Cutover::App) },
+            plan: plan_options(database, &config),
             load: load_options(&config, common),
             target,
             _scratch: None,
@@ -73,10 +73,7 @@ impl Project {
         };
         Ok(Self {
             directory: common.project.clone(),
-            plan: PlanOptions {
-                database: "default".to_owned(),
-                cutover: config.migrate.cutover.unwrap_or(Cutover::App),
-            },
+            plan: plan_options("default".to_owned(), &config),
             load: load_options(&config, common),
             target: Opening::Embedded(engine),
             _scratch: Some(scratch),
@@ -119,6 +116,11 @@ impl Project {
         }
         options
     }
+}
+
+fn plan_options(database: String, config: &Config) -> PlanOptions {
+    let cutover = config.migrate.cutover.unwrap_or(Cutover::App);
+    PlanOptions { database, cutover, allow_drop: Vec::new() }
 }
 
 fn load_options(config: &Config, common: &Common) -> LoadOptions {

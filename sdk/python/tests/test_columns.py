@@ -98,6 +98,7 @@ class Row(BaseModel):
     double: Annotated[int, ClickHouseMaterialized("2 * maybe")]
     packed: Annotated[str, ClickHouseCodec("ZSTD(3)"), ClickHouseTTL("made + INTERVAL 1 DAY")]
     renamed: str = Field(alias="other name")
+    city: Annotated[str, RenamedFrom("town")]
 table = OlapTable[Row]("t")
 """
     )
@@ -108,6 +109,7 @@ table = OlapTable[Row]("t")
     assert columns["maybe"]["type"] == "Int64"
     assert columns["double"]["default"]["kind"] == "materialized"
     assert columns["packed"]["codec"] == "ZSTD(3)"
+    assert columns["city"]["renamedFrom"] == "town"
     assert columns["packed"]["ttl"] == "made + INTERVAL 1 DAY"
     assert "other name" in columns
     # The key columns are the sorting key where none is given.

@@ -22,6 +22,7 @@ export interface ColumnDocument {
   default?: { kind: "default" | "materialized" | "alias" | "ephemeral"; expression: string };
   codec?: string;
   ttl?: string;
+  renamedFrom?: string;
   comment?: string;
 }
 

@@ -56,6 +56,9 @@ export type ClickHouseCodec<E extends string> = Tag<"codec", E>;
 /** `COMMENT text`, for a text that cannot stand in a comment of the code. */
 export type ClickHouseComment<E extends string> = Tag<"comment", E>;
 
+/** The column had another name before. With it the column is renamed; without, one is dropped and one added. */
+export type RenamedFrom<Name extends string> = Tag<"renamedFrom", Name>;
+
 /** Any type of ClickHouse's, as it writes it: `ClickHouseType<"DateTime64(3, 'UTC')">`. */
 export type ClickHouseType<T extends string> = Tag<"raw", T>;
 

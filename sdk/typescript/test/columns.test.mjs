@@ -5,7 +5,7 @@ import { extract } from "./extract.mjs";
 const head = `
 import { Aggregated, ClickHouseAlias, ClickHouseByteSize, ClickHouseCodec, ClickHouseDecimal, ClickHouseDefault, ClickHouseJson,
   ClickHouseMaterialized, ClickHouseNamedTuple, ClickHouseTTL, DateTime, DateTime64, DateTime64String, Decimal, FixedString, Float32,
-  Int8, Key, LowCardinality, OlapTable, SimpleAggregated, UInt64, WithDefault, tags } from "teal-sdk";
+  Int8, Key, LowCardinality, OlapTable, RenamedFrom, SimpleAggregated, UInt64, WithDefault, tags } from "teal-sdk";
 enum Color { Red = "red", Blue = "blue" }
 enum Level { Low = 1, High = 1000 }
 interface Point { x: number; y: number }
@@ -91,14 +91,16 @@ test("modifiers and comments become clauses", async () => {
       twice: number & ClickHouseMaterialized<"2 * 2">;
       other: string & ClickHouseAlias<"id">;
       packed: string & ClickHouseCodec<"ZSTD(3)"> & ClickHouseTTL<"now() + 1">;
+      city: string & RenamedFrom<"town">;
     }
     export const t = new OlapTable<Row>("t");`,
   );
-  const [id, twice, other, packed] = tables[0].columns;
+  const [id, twice, other, packed, city] = tables[0].columns;
   assert.equal(id.comment, "The id.");
   assert.deepEqual(twice.default, { kind: "materialized", expression: "2 * 2" });
   assert.deepEqual(other.default, { kind: "alias", expression: "id" });
   assert.deepEqual([packed.codec, packed.ttl], ["ZSTD(3)", "now() + 1"]);
+  assert.equal(city.renamedFrom, "town");
 });
 
 for (const [type, said] of [

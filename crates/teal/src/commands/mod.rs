@@ -19,7 +19,6 @@ use crate::cli::{Cli, Command};
 use crate::demo;
 use crate::failure::Failure;
 
-pub(crate) use apply::apply_plan;
 pub(crate) use engine::fetch;
 pub(crate) use plan::plan_for;
 

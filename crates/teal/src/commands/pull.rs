@@ -2,7 +2,7 @@ use serde::Serialize;
 use teal_catalog::{Catalog, Pulled};
 use teal_client::{Format, Server};
 use teal_models::{Loading, ModelError, ModelFile, ModelLanguage, write_models};
-use teal_schema::{Schema, quote_string};
+use teal_schema::{Schema, matches, quote_string};
 
 use crate::cli::{Common, Language, Pull};
 use crate::failure::Failure;
@@ -123,33 +123,4 @@ fn models(
         }
     }
     Ok((files, left))
-}
-
-/// `*` stands for any text.
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((before, after)) => name.strip_prefix(before).is_some_and(|rest| {
-            (0..=rest.len()).filter_map(|at| rest.get(at..)).any(|rest| matches(after, rest))
-        }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_star_stands_for_any_text() {
-        for (pattern, name, expected) in [
-            ("events", "events", true),
-            ("events", "events_0_0", false),
-            ("events*", "events_0_0", true),
-            ("*", "", true),
-            ("*_0_*", "events_0_1", true),
-            ("*_0", "events_0_1", false),
-        ] {
-            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
-        }
-    }
 }

@@ -15,7 +15,7 @@ use super::proof;
 use super::report::{Cost, Gate, Query, Report, Seconds};
 use super::traffic::{Traffic, question};
 use crate::cli::{Common, Demo, Recipe};
-use crate::commands::{apply_plan, fetch, plan_for};
+use crate::commands::{fetch, plan_for};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::show;
@@ -185,7 +185,7 @@ fn follow_teal(
         show::duration(planned),
         plan.operations.len()
     ));
-    apply_plan(&operator, engine, &plan)?;
+    operator.apply(&plan)?;
     let apply = began.elapsed();
     let verify = progress.took(Step::Verify);
     say(&format!("  {:9} {:>8}", "in all".bold(), show::duration(apply)));

@@ -95,6 +95,8 @@ class _Reader:
                 column["codec"] = mark.expression
             if isinstance(mark, t.ClickHouseTTL):
                 column["ttl"] = mark.expression
+            if isinstance(mark, t.RenamedFrom):
+                column["renamedFrom"] = mark.name
         if info.description:
             column["comment"] = info.description
         return column

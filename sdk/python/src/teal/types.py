@@ -93,6 +93,16 @@ class ClickHouseCodec:
 
 
 @dataclass(frozen=True)
+class RenamedFrom:
+    """The column had another name before.
+
+    With it the column is renamed; without, one is dropped and one added.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True)
 class ClickHouseJson:
     """``JSON(…)``: limits, skipped paths."""
 

@@ -91,6 +91,7 @@ export class Columns {
       ? this.text(tags, "comment")
       : ts.displayPartsToString(property.getDocumentationComment(this.checker)).trim();
     if (comment) column.comment = comment;
+    if (tags.has("renamedFrom")) column.renamedFrom = this.text(tags, "renamedFrom");
     this.path.pop();
     this.at = undefined;
     return column;

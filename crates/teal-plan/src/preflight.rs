@@ -1,0 +1,501 @@
+//! Looks at what a plan would meet before anything is done.
+
+use serde::Deserialize;
+use teal_catalog::missing_on_tables;
+use teal_client::ClientError;
+use teal_schema::{
+    QualifiedName, clause, head, quote_ident, quote_string, rewrite_table_references, split_list,
+};
+
+use crate::plan::{AlterCost, Finding};
+use crate::planner::{PlanError, Planner};
+use crate::{CopyStrategy, Cutover, Field, Migration, Operation};
+
+/// How long one look at the values of a column may take: a plan is made often, and the table may have
+/// a trillion rows.
+const SECONDS_PER_COLUMN: u32 = 10;
+
+impl Planner<'_> {
+    /// Adds what stands in the way of the plan's operations, or may surprise, each with what to do.
+    pub(crate) fn preflight(&mut self) -> Result<(), PlanError> {
+        let begins = |operation: &Operation| match operation {
+            Operation::Migrate { migration, resumes: None, .. } => Some((**migration).clone()),
+            _ => None,
+        };
+        let migrations = self.plan.operations.iter().filter_map(begins).collect::<Vec<_>>();
+        self.look_at_mutations(&migrations)?;
+        self.look_at_disks(&migrations)?;
+        self.look_at_row_policies(&migrations)?;
+        self.look_at_databases(&migrations)?;
+        self.look_at_expiring()?;
+        for migration in &migrations {
+            self.look_at_readers(migration)?;
+            self.look_at_values(migration)?;
+            self.look_at_partitions(migration)?;
+        }
+        self.look_at_grants()
+    }
+
+    fn found(&mut self, about: &QualifiedName, blocks: bool, says: String, fix: String) {
+        self.plan.findings.push(Finding { about: about.clone(), says, fix, blocks });
+    }
+
+    /// A mutation that goes on while blue's parts are taken would change some rows of blue only.
+    fn look_at_mutations(&mut self, migrations: &[Migration]) -> Result<(), PlanError> {
+        #[derive(Deserialize)]
+        struct Row {
+            database: String,
+            table: String,
+            mutation_id: String,
+            command: String,
+            parts_to_do: i64,
+            latest_fail_reason: String,
+        }
+        let tables = migrations.iter().map(|migration| &migration.blue).collect::<Vec<_>>();
+        if tables.is_empty() {
+            return Ok(());
+        }
+        let rows = self.session.rows::<Row>(&format!(
+            "SELECT database, table, mutation_id, command, parts_to_do, latest_fail_reason \
+             FROM system.mutations WHERE NOT is_done AND (database, table) IN ({})",
+            list(&tables)
+        ))?;
+        for row in rows {
+            let failing = match row.latest_fail_reason.as_str() {
+                "" => String::new(),
+                reason => format!(", and fails: {reason}"),
+            };
+            let table = QualifiedName::new(&row.database, &row.table);
+            let says = format!(
+                "the mutation {} ({}) is in progress, {} parts to do{failing}",
+                row.mutation_id, row.command, row.parts_to_do
+            );
+            let fix = format!(
+                "wait until it has ended, or end it: KILL MUTATION WHERE database = {} AND table = {} AND mutation_id = {}",
+                quote_string(&row.database),
+                quote_string(&row.table),
+                quote_string(&row.mutation_id)
+            );
+            self.found(&table, true, says, fix);
+        }
+        Ok(())
+    }
+
+    fn look_at_disks(&mut self, migrations: &[Migration]) -> Result<(), PlanError> {
+        #[derive(Deserialize)]
+        struct Row {
+            policy: String,
+            free: u64,
+        }
+        let rewritten = migrations.iter().filter(|it| it.strategy == CopyStrategy::Rewrite);
+        let rewritten = rewritten.map(|it| (it.blue.clone(), it.bytes));
+        let altered = self.plan.operations.iter().filter_map(|operation| match operation {
+            Operation::AlterTable { table, cost: AlterCost::Mutation, bytes, .. } => {
+                Some((table.clone(), *bytes))
+            }
+            _ => None,
+        });
+        let needs = rewritten.chain(altered).collect::<Vec<_>>();
+        if needs.is_empty() {
+            return Ok(());
+        }
+        let disks = self.session.rows::<Row>(
+            "SELECT policy_name AS policy, sum(unreserved_space) AS free \
+             FROM (SELECT policy_name, arrayJoin(disks) AS disk FROM system.storage_policies) AS p \
+             INNER JOIN system.disks AS d ON d.name = p.disk GROUP BY policy_name",
+        )?;
+        for disk in disks {
+            let on_it = needs.iter().filter(|(table, _)| {
+                let now = self.current.table(table);
+                now.is_some_and(|now| now.storage_policy == disk.policy)
+            });
+            let on_it = on_it.cloned().collect::<Vec<_>>();
+            let needed = on_it.iter().map(|(_, bytes)| bytes).sum::<u64>();
+            if let Some((largest, _)) = on_it.iter().max_by_key(|(_, bytes)| bytes)
+                && needed > disk.free
+            {
+                let says = format!(
+                    "the storage policy {} has {} bytes free, and the plan needs about {needed} until its cleanups",
+                    disk.policy, disk.free
+                );
+                let fix = "free some, add a disk, or do one table after the other".to_owned();
+                self.found(&largest.clone(), true, says, fix);
+            }
+        }
+        Ok(())
+    }
+
+    /// A policy belongs to a table's name. It hides rows from teal if it is not exempt, and green has
+    /// none.
+    fn look_at_row_policies(&mut self, migrations: &[Migration]) -> Result<(), PlanError> {
+        #[derive(Deserialize)]
+        struct Row {
+            name: String,
+            database: String,
+            table: String,
+            /// It hides rows from this user.
+            is_for_me: u8,
+        }
+        let Some(first) = migrations.first() else {
+            return Ok(());
+        };
+        let tables = migrations.iter().flat_map(|it| [&it.blue, &it.green]).collect::<Vec<_>>();
+        let me = "arrayConcat([currentUser()], currentRoles())";
+        let rows = self.session.rows::<Row>(&format!(
+            "SELECT short_name AS name, database, table, \
+                 if(apply_to_all, NOT hasAny(apply_to_except, {me}), hasAny(apply_to_list, {me})) AS is_for_me \
+             FROM system.row_policies WHERE (database, table) IN ({})",
+            list(&tables)
+        ));
+        let rows = match rows {
+            Ok(rows) => rows,
+            Err(error) if error.server_name() == Some("ACCESS_DENIED") => {
+                // Nobody but this process uses an engine of its own.
+                if !self.is_exclusive {
+                    self.found(
+                        &first.blue.clone(),
+                        false,
+                        "teal may not see row policies, which would hide rows from it".to_owned(),
+                        "GRANT SHOW ROW POLICIES ON *.* to teal's user".to_owned(),
+                    );
+                }
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for migration in migrations {
+            let of = |name: &QualifiedName| {
+                let on = |row: &&Row| row.database == name.database && row.table == name.name;
+                rows.iter().filter(on).collect::<Vec<_>>()
+            };
+            let blue = &migration.blue;
+            for policy in of(blue) {
+                let name = quote_ident(&policy.name);
+                if policy.is_for_me == 1 {
+                    let says = format!("the row policy {name} hides rows from teal's user");
+                    let fix = format!(
+                        "exempt the user: ALTER ROW POLICY {name} ON {} TO ALL EXCEPT …",
+                        blue.sql()
+                    );
+                    self.found(blue, true, says, fix);
+                }
+                let has_it = of(&migration.green).iter().any(|other| other.name == policy.name);
+                if migration.cutover == Cutover::App && !has_it {
+                    let says = format!(
+                        "the row policy {name} is on {blue}; readers of {} would see all rows",
+                        migration.green
+                    );
+                    let fix = format!(
+                        "CREATE ROW POLICY {name} ON {} as it is on {blue}",
+                        migration.green.sql()
+                    );
+                    self.found(blue, true, says, fix);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Two tables of a database of the engine Ordinary cannot be exchanged.
+    fn look_at_databases(&mut self, migrations: &[Migration]) -> Result<(), PlanError> {
+        #[derive(Deserialize)]
+        struct Row {
+            engine: String,
+        }
+        for migration in migrations.iter().filter(|it| it.cutover == Cutover::Exchange) {
+            let database = &migration.blue.database;
+            let row = self.session.row::<Row>(&format!(
+                "SELECT engine FROM system.databases WHERE name = {}",
+                quote_string(database)
+            ))?;
+            if row.engine == "Ordinary" {
+                let says = format!(
+                    "the database {database} has the engine Ordinary, in which tables cannot be exchanged"
+                );
+                let fix = match migration.in_place {
+                    true => "declare a new version with a migration view, and move by `--by app`",
+                    false => "move by `--by app`",
+                };
+                self.found(&migration.blue, true, says, fix.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows that a new TTL deletes at once.
+    fn look_at_expiring(&mut self) -> Result<(), PlanError> {
+        #[derive(Deserialize)]
+        struct Row {
+            rows: u64,
+            expired: u64,
+        }
+        let mut ttls = Vec::new();
+        for operation in &self.plan.operations {
+            let (table, changes) = match operation {
+                Operation::AlterTable { table, changes, .. } => (table, changes),
+                Operation::Migrate { migration, .. } => (&migration.blue, &migration.changes),
+                _ => continue,
+            };
+            let new = changes.iter().find(|change| change.field == Field::Ttl);
+            ttls.extend(new.and_then(|change| Some((table.clone(), change.to.clone()?))));
+        }
+        for (table, ttl) in ttls {
+            let Some(expired) = expired(&ttl) else {
+                continue;
+            };
+            let counted = self.session.row::<Row>(&format!(
+                "SELECT count() AS rows, countIf({expired}) AS expired FROM {} \
+                 SETTINGS max_execution_time = {SECONDS_PER_COLUMN}, timeout_overflow_mode = 'break'",
+                table.sql()
+            ));
+            match counted {
+                Ok(Row { expired: 0, .. }) => (),
+                Ok(row) => {
+                    let says = format!(
+                        "the TTL deletes {} of {} rows as soon as it is there",
+                        row.expired, row.rows
+                    );
+                    let fix = "see that this is meant; a time that is too far ahead for its type (a DateTime ends in 2106) counts as past";
+                    self.found(&table, false, says, fix.to_owned());
+                }
+                // It is of a column that comes with the same change.
+                Err(error) if error.server_name() == Some("UNKNOWN_IDENTIFIER") => (),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Views that read blue, and are not the migration's own.
+    fn look_at_readers(&mut self, migration: &Migration) -> Result<(), PlanError> {
+        let mut reading = Vec::new();
+        for view in self.current.tables().filter(|view| view.is_view()) {
+            let mut reads_it = false;
+            let read = rewrite_table_references(&view.as_select, |table| {
+                let database = table.database.as_ref().unwrap_or(&view.database);
+                reads_it |= QualifiedName::new(database, &table.name) == migration.blue;
+                None
+            });
+            // What cannot be read as tokens is no SELECT that teal knows.
+            if read.is_ok() && reads_it && view.qualified() != migration.view {
+                reading.push(view.qualified().to_string());
+            }
+        }
+        if !reading.is_empty() {
+            let (what, fix) = match migration.cutover {
+                Cutover::Exchange => (
+                    "follow the name: from the cutover on they read the new layout",
+                    "look at the plan of their SELECT over the new layout",
+                ),
+                Cutover::App => (
+                    "stay with it: rows that are written to the new version alone do not reach them",
+                    "declare them over the new version as well",
+                ),
+            };
+            let says = format!("{} read it, and {what}", reading.join(", "));
+            self.found(&migration.blue, false, says, fix.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Counts the values that another type would change.
+    fn look_at_values(&mut self, migration: &Migration) -> Result<(), PlanError> {
+        #[derive(Deserialize)]
+        struct Row {
+            rows: u64,
+            lost: u64,
+            example: String,
+        }
+        let changed = migration.columns.iter().filter_map(|column| {
+            Some((column.name.clone(), column.from_type.clone()?, column.data_type.clone()))
+        });
+        let fix = match migration.in_place {
+            true => {
+                "leave the type, or declare a new version with a migration view whose SELECT converts the values"
+            }
+            false => "say in the view's SELECT how the values are converted",
+        };
+        for (name, from, to) in changed.collect::<Vec<_>>() {
+            let made = migration.blue.clone();
+            let mut counted = Err(None);
+            for cast in ["accurateCastOrNull", "accurateCast"] {
+                let query = value_query(&migration.select, &name, &from, &to, cast);
+                match self.session.row::<Row>(&query) {
+                    Ok(row) => {
+                        counted = Ok(row);
+                        break;
+                    }
+                    // The first gives NULL for a value that does not fit, which not every type can
+                    // hold; the second gives an error.
+                    Err(ClientError::Server { message, .. }) => counted = Err(Some(message)),
+                    Err(other) => return Err(other.into()),
+                }
+            }
+            match counted {
+                Ok(row) if row.lost > 0 => {
+                    let says = format!(
+                        "column {name}: {} of {} rows have a value that would not be the same as {to}, such as {}",
+                        row.lost, row.rows, row.example
+                    );
+                    self.found(&made, true, says, fix.to_owned());
+                }
+                Ok(row) => {
+                    let looked = match row.rows < migration.rows {
+                        true => {
+                            format!("of {} rows, {} were looked at", migration.rows, row.rows)
+                        }
+                        false => format!("all {} rows were looked at", row.rows),
+                    };
+                    if !self.shadow.widens(&from, &to)? {
+                        let says = format!(
+                            "column {name} becomes {to}; no value is lost so far ({looked}), but an INSERT of one that is no {to} fails while the view is there"
+                        );
+                        let fix = "see that none is written until the cutover".to_owned();
+                        self.found(&made, false, says, fix);
+                    }
+                }
+                Err(message) => {
+                    let message = message.unwrap_or_default();
+                    let says =
+                        format!("column {name}: a value would not be the same as {to}: {message}");
+                    self.found(&made, true, says, fix.to_owned());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An INSERT into too many partitions fails, the users' through the view as well.
+    fn look_at_partitions(&mut self, migration: &Migration) -> Result<(), PlanError> {
+        #[derive(Deserialize)]
+        struct Row {
+            partitions: u64,
+            most: u64,
+        }
+        let key = &migration.green_partition_key;
+        let blue = self.current.table(&migration.blue).map(|blue| &blue.partition_key);
+        if key.is_empty() || blue == Some(key) {
+            return Ok(());
+        }
+        let counted = self.session.row::<Row>(&format!(
+            "SELECT uniq({key}) AS partitions, \
+                 (SELECT toUInt64(value) FROM system.settings WHERE name = 'max_partitions_per_insert_block') AS most \
+             FROM ({}) SETTINGS max_execution_time = {SECONDS_PER_COLUMN}, timeout_overflow_mode = 'break'",
+            migration.select
+        ));
+        let row = match counted {
+            Ok(row) => row,
+            // A key of a column that the SELECT does not give: its default makes one partition.
+            Err(error) if error.server_name() == Some("UNKNOWN_IDENTIFIER") => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        if row.most > 0 && row.partitions > row.most {
+            let says = format!(
+                "{} has about {} partitions by ({key}); an INSERT into more than {} at once fails, also one into {} that the view forwards",
+                migration.green, row.partitions, row.most, migration.blue
+            );
+            let fix = "choose a coarser partition key, or raise max_partitions_per_insert_block for the writers";
+            self.found(&migration.green, false, says, fix.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Asks the server for each right that the operations take.
+    fn look_at_grants(&mut self) -> Result<(), PlanError> {
+        let mut needed = Vec::new();
+        let mut needs = |object: &QualifiedName, rights: &[&'static str]| {
+            needed.extend(rights.iter().map(|right| (object.clone(), *right)));
+        };
+        for operation in &self.plan.operations {
+            match operation {
+                Operation::CreateTable { table, .. } => needs(table, &["CREATE TABLE"]),
+                Operation::CreateView { view, .. } => needs(view, &["CREATE VIEW"]),
+                Operation::AlterTable { table, .. } => needs(table, &["ALTER TABLE"]),
+                Operation::ChangeView { view, .. } => {
+                    needs(view, &["CREATE VIEW", "DROP VIEW", "ALTER VIEW"]);
+                }
+                Operation::Drop { object, .. } => needs(object, &["DROP TABLE", "DROP VIEW"]),
+                Operation::Migrate { migration, .. } => {
+                    for table in [&migration.blue, &migration.green] {
+                        needs(table, MIGRATION_RIGHTS);
+                    }
+                    needs(&migration.view, &["CREATE VIEW", "DROP VIEW"]);
+                }
+            }
+        }
+        for (object, grant) in
+            missing_on_tables(self.session.as_mut(), &needed)?.unwrap_or_default()
+        {
+            let says = format!("teal's user lacks {}", grant.rights.join(", "));
+            let fix = grant.sql("its user");
+            self.found(&object, true, says, fix);
+        }
+        Ok(())
+    }
+}
+
+/// On blue and on green: both are read and written, and one may be dropped.
+pub const MIGRATION_RIGHTS: &[&str] =
+    &["SELECT", "INSERT", "CREATE TABLE", "DROP TABLE", "ALTER TABLE"];
+
+/// Counts the values of a column of `select` that are not the same in another type: those that it
+/// cannot hold, and those that are other ones on the way back. The two agree for most; an integer
+/// that loses its sign comes back, and a time that loses its fraction fits (both seen on 26.7).
+fn value_query(select: &str, column: &str, from: &str, to: &str, cast: &str) -> String {
+    let value = format!("value.{}", quote_ident(column));
+    let (from, to) = (quote_string(from), quote_string(to));
+    format!(
+        "SELECT count() AS rows, countIf(is_lost) AS lost, \
+             anyIf(text, is_lost) AS example \
+         FROM (SELECT ifNull(toString({value}), 'NULL') AS text, {cast}({value}, {to}) AS there, \
+             (isNull(there) AND NOT (isNull({value}) AND isNullable(defaultValueOfTypeName({to})))) \
+                 OR NOT isNotDistinctFrom(CAST(there, {from}), {value}) AS is_lost \
+             FROM ({select}) AS value) \
+         SETTINGS max_execution_time = {SECONDS_PER_COLUMN}, timeout_overflow_mode = 'break'"
+    )
+}
+
+/// Whether a row's time is over, by those items of a TTL that delete.
+fn expired(ttl: &str) -> Option<String> {
+    const CLAUSES: [&[&str]; 6] =
+        [&["DELETE"], &["WHERE"], &["TO"], &["RECOMPRESS"], &["GROUP"], &["SET"]];
+    let items = split_list(ttl).ok()?;
+    let deleting = items.iter().filter_map(|item| {
+        let has = |word: &str| clause(item, &[word], &CLAUSES).ok().flatten();
+        let keeps = ["TO", "RECOMPRESS", "GROUP"].iter().any(|word| has(word).is_some());
+        let time = head(item, &CLAUSES).ok().filter(|_| !keeps)?;
+        let condition = has("WHERE").unwrap_or("1");
+        Some(format!("(({time}) <= now() AND ({condition}))"))
+    });
+    let deleting = deleting.collect::<Vec<_>>();
+    (!deleting.is_empty()).then(|| deleting.join(" OR "))
+}
+
+fn list(tables: &[&QualifiedName]) -> String {
+    let pair = |name: &&QualifiedName| {
+        format!("({}, {})", quote_string(&name.database), quote_string(&name.name))
+    };
+    tables.iter().map(pair).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_deletes_expires() {
+        let of = |ttl| expired(ttl);
+        assert_eq!(
+            of("d + toIntervalDay(1)").unwrap(),
+            "((d + toIntervalDay(1)) <= now() AND (1))"
+        );
+        assert_eq!(
+            of(
+                "d DELETE WHERE f(a, b) > 1, d + 1 TO VOLUME 'slow', e RECOMPRESS CODEC(ZSTD(9)), g"
+            )
+            .unwrap(),
+            "((d) <= now() AND (f(a, b) > 1)) OR ((g) <= now() AND (1))"
+        );
+        assert_eq!(of("d + 1 TO DISK 'x'"), None);
+    }
+}

@@ -1,0 +1,30 @@
+//! Patterns of names.
+
+/// Whether `name` is what `pattern` means, in which `*` stands for any text.
+pub fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((before, after)) => name.strip_prefix(before).is_some_and(|rest| {
+            (0..=rest.len()).filter_map(|at| rest.get(at..)).any(|rest| matches(after, rest))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, name, expected) in [
+            ("events", "events", true),
+            ("events", "events_0_0", false),
+            ("events*", "events_0_0", true),
+            ("*", "", true),
+            ("*_0_*", "events_0_1", true),
+            ("*_0", "events_0_1", false),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+}

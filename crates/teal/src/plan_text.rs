@@ -1,0 +1,166 @@
+//! The plan as a person reads it.
+
+use std::fmt::Write as _;
+
+use owo_colors::OwoColorize as _;
+use teal_plan::{AlterCost, Change, CopyStrategy, Cutover, Migration, Operation, Plan};
+
+use crate::show;
+
+pub(crate) fn as_text(plan: &Plan) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "Plan for {}, database {}", plan.target, plan.database);
+    if plan.is_empty() {
+        let _ = writeln!(out, "\nNothing to do: the target has all that the models declare.");
+    }
+    for (i, operation) in plan.operations.iter().enumerate() {
+        let _ = writeln!(out, "\n{}. {}", i + 1, operation_as_text(operation));
+    }
+    for conflict in &plan.conflicts {
+        let _ = writeln!(
+            out,
+            "\n{} {}  ({})",
+            "conflict:".red(),
+            conflict.object,
+            conflict.declared_at
+        );
+        for difference in &conflict.differences {
+            let _ = writeln!(out, "   {difference}");
+        }
+        let _ = writeln!(out, "   instead: {}", conflict.instead);
+    }
+    for finding in &plan.findings {
+        let word = match finding.blocks {
+            true => "blocked:".red().to_string(),
+            false => "mind:".yellow().to_string(),
+        };
+        let _ = writeln!(out, "\n{word} {}: {}", finding.about, finding.says);
+        let _ = writeln!(out, "   to do: {}", finding.fix);
+    }
+    for note in &plan.notes {
+        let _ = writeln!(out, "\nnote: {note}");
+    }
+    out.trim_end().to_owned()
+}
+
+fn operation_as_text(operation: &Operation) -> String {
+    match operation {
+        Operation::CreateTable { table, sql, declared_at } => {
+            format!("{} table {table}  ({declared_at})\n{}", "create".green(), indented(sql))
+        }
+        Operation::CreateView { view, sql, declared_at } => {
+            format!("{} view {view}  ({declared_at})\n{}", "create".green(), indented(sql))
+        }
+        Operation::AlterTable { table, statements, changes, cost, rows, bytes, declared_at } => {
+            let touched = match cost {
+                AlterCost::Metadata => String::new(),
+                AlterCost::Mutation => format!(
+                    ": parts with {} rows, {}, get files of the changed columns anew",
+                    show::count(*rows),
+                    show::bytes(*bytes)
+                ),
+            };
+            format!(
+                "{} table {table}, {cost}{touched}  ({declared_at})\n{}\n{}",
+                "alter".yellow(),
+                listed(changes),
+                indented(&statements.join(";\n"))
+            )
+        }
+        Operation::ChangeView { view, sql, changes, declared_at } => format!(
+            "{} view {view}: rows that come from now on  ({declared_at})\n{}\n{}",
+            "change".yellow(),
+            listed(changes),
+            indented(sql)
+        ),
+        Operation::Drop { object, sql, rows, bytes } => format!(
+            "{} {object}, destructive: {} rows, {}\n{}",
+            "drop".red(),
+            show::count(*rows),
+            show::bytes(*bytes),
+            indented(sql)
+        ),
+        Operation::Migrate { migration, resumes, declared_at } => {
+            let verb = match resumes {
+                Some(_) => "go on migrating",
+                None => "migrate",
+            };
+            let what = match migration.in_place {
+                true => format!("{}, changed in its model", migration.blue),
+                false => format!(
+                    "{} {} → {}",
+                    migration.table, migration.from_version, migration.to_version
+                ),
+            };
+            format!(
+                "{} {what}  ({declared_at})\n{}{}",
+                verb.cyan(),
+                match migration.changes.as_slice() {
+                    [] => String::new(),
+                    changes => listed(changes) + "\n",
+                },
+                migration_as_text(migration)
+            )
+        }
+    }
+}
+
+fn migration_as_text(migration: &Migration) -> String {
+    let disk = match migration.strategy {
+        CopyStrategy::Clone => "no disk (hard links)".to_owned(),
+        CopyStrategy::Rewrite => {
+            format!("about {} of disk until the cleanup", show::bytes(migration.bytes))
+        }
+    };
+    let back = match (migration.is_identity, migration.cutover) {
+        (true, _) => {
+            "the view then keeps the old table current, so nothing is lost on the way back"
+        }
+        (false, Cutover::App) => {
+            "the SELECT has no inverse: rows written after the cutover exist in the new table only"
+        }
+        (false, Cutover::Exchange) => {
+            "the SELECT has no inverse: the view is dropped, and rows written after the cutover exist in the new layout only"
+        }
+    };
+    let mut rows = Vec::new();
+    if let Some(why) = &migration.why {
+        rows.push(("why", why.clone()));
+    }
+    rows.extend([
+        ("blue", migration.blue.to_string()),
+        ("green", format!("{}, created", migration.green)),
+        ("view", format!("{}, attached with the write gate closed", migration.view)),
+        (
+            "copy",
+            format!(
+                "{} rows, {}: {} ({})",
+                show::count(migration.rows),
+                show::bytes(migration.bytes),
+                migration.strategy,
+                migration.reason
+            ),
+        ),
+        ("needs", disk),
+        ("verify", "128-bit row hashes, per partition and bucket".to_owned()),
+        ("cutover", format!("{}, by `teal cutover`; {back}", migration.cutover)),
+    ]);
+    let mut out = String::new();
+    for (name, value) in rows {
+        let _ = writeln!(out, "   {name:8} {value}");
+    }
+    let _ = writeln!(out, "{}", indented(&migration.create_green));
+    out.push_str(&indented(&migration.create_view));
+    out
+}
+
+fn listed(changes: &[Change]) -> String {
+    changes.iter().map(|change| format!("   {change}")).collect::<Vec<_>>().join("\n")
+}
+
+fn indented(sql: &str) -> String {
+    sql.lines()
+        .map(|line| format!("     {line}").dimmed().to_string())
+        .collect::<Vec<_>>()
+        .join("\n")
+}

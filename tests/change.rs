@@ -1,0 +1,293 @@
+//! A model that changes without a new version: altered where ClickHouse can, migrated in place where
+//! it cannot, refused where rows would suffer.
+
+use serde_json::Value;
+
+use crate::support::Project;
+
+/// A table of 90,000 rows in several parts.
+fn filled(model: &str) -> Project {
+    let project = Project::new(&[("app/events.sql", model)]);
+    project.must(&["apply"]);
+    for from in [0, 30_000, 60_000] {
+        insert(&project, from, 30_000);
+    }
+    project
+}
+
+fn insert(project: &Project, from: u64, rows: u64) {
+    project.query(&format!(
+        "INSERT INTO events (id, town, at) SELECT {from} + number, concat('town ', toString(number % 100)), \
+         toDateTime('2024-01-01 00:00:00') + number * 60 FROM numbers({rows})"
+    ));
+}
+
+const EVENTS: &str =
+    "CREATE TABLE events (id UInt64, town String, at DateTime) ENGINE = MergeTree ORDER BY id;\n";
+
+/// Of the rows by their columns: order and layout are of no matter to it.
+fn sum(project: &Project, town: &str) -> String {
+    project.query(&format!("SELECT count(), sum(sipHash64(id, toString({town}), at)) FROM events"))
+}
+
+fn plan(project: &Project) -> Value {
+    project.json(&["plan"])
+}
+
+/// Nothing of the migration is left, and nothing is to be done.
+fn assert_over(project: &Project) {
+    assert_eq!(
+        project.query("SELECT groupArray(name) FROM (SELECT name FROM system.tables WHERE database = 'default' ORDER BY name)"),
+        "['events']"
+    );
+    assert_eq!(project.teal(&["plan", "--check"]).code, Some(0), "{}", plan(project));
+}
+
+#[test]
+fn what_clickhouse_can_alter_is_altered() {
+    let project = filled(EVENTS);
+    let before = sum(&project, "town");
+    project.write(
+        "app/events.sql",
+        "CREATE TABLE events (id UInt64, more LowCardinality(String) DEFAULT 'x' COMMENT 'new', town String CODEC(ZSTD(3)), \
+         at DateTime, INDEX i at TYPE minmax GRANULARITY 2) ENGINE = MergeTree ORDER BY id TTL at + INTERVAL 50 YEAR COMMENT 'events';",
+    );
+    let said = project.must(&["plan"]).stdout;
+    for words in [
+        "alter table default.events",
+        "column more: new",
+        "index i: new",
+        "MATERIALIZE INDEX `i`",
+        "TTL: new",
+        "comment",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert_eq!(project.must(&["apply"]).stdout, "changed default.events\n");
+    assert_eq!(sum(&project, "town"), before);
+    assert_eq!(project.query("SELECT DISTINCT more FROM events"), "x");
+    assert_over(&project);
+}
+
+#[test]
+fn a_rename_is_done_by_hint_and_never_guessed() {
+    let project = filled(EVENTS);
+    let before = sum(&project, "town");
+    let renamed = EVENTS.replace("town", "city");
+    project.write("app/events.sql", &renamed);
+    // Without the hint a column is new, and the other stays, since nobody said that it may go.
+    let unhinted = project.must(&["plan"]).stdout;
+    assert!(unhinted.contains("column city: new"), "{unhinted}");
+    assert!(unhinted.contains("--allow-drop events.town"), "{unhinted}");
+
+    project.write("app/events.sql", &format!("-- teal: column city renamed_from town\n{renamed}"));
+    let said = project.must(&["plan"]).stdout;
+    assert!(said.contains("RENAME COLUMN `town` TO `city`"), "{said}");
+    assert!(said.contains("mutation"), "{said}");
+    project.must(&["apply"]);
+    assert_eq!(sum(&project, "city"), before);
+    // The hint may stay.
+    assert_over(&project);
+}
+
+#[test]
+fn a_column_goes_only_when_it_is_named() {
+    let project = filled(EVENTS);
+    project.write("app/events.sql", &EVENTS.replace(", town String", ""));
+    assert_eq!(project.teal(&["plan", "--check"]).code, Some(0));
+    let said = project.must(&["plan", "--allow-drop", "events.town"]).stdout;
+    assert!(said.contains("DROP COLUMN `town`"), "{said}");
+    project.must(&["apply", "--allow-drop", "events.other"]);
+    assert_eq!(project.query("SELECT uniqExact(town) FROM events"), "100");
+    project.must(&["apply", "--allow-drop", "events.t*"]);
+    assert_eq!(
+        project.query("SELECT arraySort(groupArray(name)) FROM system.columns WHERE database = 'default' AND table = 'events'"),
+        "['at','id']"
+    );
+    assert_over(&project);
+
+    let protected = format!(
+        "-- teal: lifecycle deletion_protected\n{}",
+        EVENTS.replace(", town String, at DateTime", "")
+    );
+    project.write("app/events.sql", &protected);
+    let said = project.must(&["plan", "--allow-drop", "*"]).stdout;
+    assert!(said.contains("DELETION_PROTECTED") && said.contains("Nothing to do"), "{said}");
+}
+
+#[test]
+fn tables_and_views_in_no_model_are_dropped_only_when_they_are_named() {
+    let project = filled(EVENTS);
+    project.query("CREATE TABLE spare ENGINE = MergeTree ORDER BY id AS SELECT * FROM events");
+    project.query("CREATE MATERIALIZED VIEW mv_spare TO spare AS SELECT * FROM events");
+    let said = project.must(&["plan"]).stdout;
+    assert!(said.contains("2 tables or views of default are in no model"), "{said}");
+    assert!(!said.contains("DROP"), "{said}");
+    let said = project.must(&["plan", "--allow-drop", "*spare"]).stdout;
+    assert!(said.contains("destructive: 90,000 rows"), "{said}");
+    let done = project.must(&["apply", "--allow-drop", "*spare"]).stdout;
+    assert_eq!(done, "dropped default.mv_spare\ndropped default.spare\n");
+    assert_over(&project);
+}
+
+/// Each is a change that ClickHouse cannot make in place, of `EVENTS`, and what of it the plan names.
+const REBUILT: &[(&str, &str, &str, &str)] = &[
+    ("sorting key", "ORDER BY id", "ORDER BY (town, id)", "rewrite"),
+    ("partition key", "ORDER BY", "PARTITION BY toYYYYMM(at) ORDER BY", "rewrite"),
+    ("primary key", "ORDER BY id", "PRIMARY KEY town ORDER BY (town, id)", "rewrite"),
+    ("engine", "= MergeTree", "= ReplacingMergeTree", "clone"),
+    ("type of column town", "town String", "town LowCardinality(String)", ""),
+    ("type of column id", "id UInt64", "id UInt32", "rewrite"),
+];
+
+#[test]
+fn what_it_cannot_is_migrated_in_place_and_exchanged() {
+    for (field, from, to, strategy) in REBUILT {
+        let project = filled(EVENTS);
+        let before = sum(&project, "town");
+        project.write("app/events.sql", &EVENTS.replace(from, to));
+        let planned = plan(&project);
+        let operation = &planned["operations"][0];
+        if strategy.is_empty() {
+            assert_eq!(operation["kind"], "alterTable", "{field}: {planned}");
+            continue;
+        }
+        assert_eq!(operation["kind"], "migrate", "{field}: {planned}");
+        assert_eq!(operation["strategy"], *strategy, "{field}: {planned}");
+        let said = project.must(&["plan"]).stdout;
+        for words in [*field, "default.events, changed in its model", "exchange, by `teal cutover`"]
+        {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        project.must(&["apply"]);
+        let verified = project.must(&["plan"]).stdout;
+        assert!(verified.contains("is verified; next: `teal cutover`"), "{verified}");
+        // What comes before the cutover is forwarded, what comes behind it goes to the new layout.
+        insert(&project, 90_000, 1000);
+        project.teal(&["cutover", "--by", "app"]).failed(3, &["--by exchange"]);
+        project.must(&["cutover"]);
+        insert(&project, 91_000, 1000);
+        project.must(&["cleanup"]);
+        let count = project.query("SELECT count(), uniqExact(id) FROM events");
+        assert_eq!(count, "92000\t92000", "{field}");
+        let old = project.query(
+            "SELECT count(), sum(sipHash64(id, toString(town), at)) FROM events WHERE id < 90000",
+        );
+        if !field.contains("type of column id") {
+            assert_eq!(old, before, "{field}");
+        }
+        assert_over(&project);
+    }
+}
+
+#[test]
+fn a_migration_in_place_goes_on_after_a_kill() {
+    for failpoint in ["started", "view-created", "attached", "chunk-copied", "verified"] {
+        let project = filled(EVENTS);
+        let before = sum(&project, "town");
+        project.write("app/events.sql", &EVENTS.replace("ORDER BY id", "ORDER BY (town, id)"));
+        project.killed_at(failpoint, &["apply", "--chunk-rows", "20000"]);
+        project.must(&["apply", "--chunk-rows", "20000"]);
+        project.killed_at("exchanged", &["cutover"]);
+        project.must(&["cutover"]);
+        project.must(&["cleanup"]);
+        assert_eq!(sum(&project, "town"), before, "{failpoint}");
+        assert_over(&project);
+    }
+}
+
+#[test]
+fn a_model_that_changes_again_meanwhile_is_refused_and_lets_the_migration_end() {
+    let project = filled(EVENTS);
+    let first = EVENTS.replace("ORDER BY id", "ORDER BY (town, id)");
+    project.write("app/events.sql", &first);
+    project.killed_at("attached", &["apply"]);
+    project.write("app/events.sql", &EVENTS.replace("ORDER BY id", "ORDER BY (at, id)"));
+    project.teal(&["apply"]).failed(3, &["have changed since its migration began"]);
+    project.write("app/events.sql", EVENTS);
+    project.teal(&["apply"]).failed(3, &["is under way, and the model is as the table was"]);
+    project.write("app/events.sql", &first);
+    project.must(&["apply"]);
+    project.must(&["cutover"]);
+    project.must(&["cleanup"]);
+    assert_eq!(
+        project.query("SELECT sorting_key FROM system.tables WHERE name = 'events'"),
+        "town, id"
+    );
+    assert_over(&project);
+}
+
+#[test]
+fn values_that_another_type_cannot_hold_are_counted_and_refused() {
+    let project = filled(EVENTS);
+    project.query("INSERT INTO events VALUES (5000000000, 'far', now()), (6000000000, 'x', now())");
+    project.write("app/events.sql", &EVENTS.replace("id UInt64", "id UInt32"));
+    let run = project.teal(&["apply"]);
+    run.failed(
+        3,
+        &[
+            "blocked: default.events: column id: 2 of 90002 rows",
+            "such as 5000000000",
+            "declare a new version",
+        ],
+    );
+    assert_eq!(project.query("SELECT count() FROM system.tables WHERE name LIKE '%green'"), "0");
+    project.query("ALTER TABLE events DELETE WHERE id > 4000000000 SETTINGS mutations_sync = 1");
+    let said = project.must(&["plan"]).stdout;
+    assert!(said.contains("mind: default.events: column id becomes UInt32"), "{said}");
+    project.must(&["apply"]);
+}
+
+#[test]
+fn a_rewrite_into_an_engine_that_folds_rows_is_refused() {
+    let project = filled(EVENTS);
+    let folding = EVENTS.replace("MergeTree ORDER BY id", "ReplacingMergeTree ORDER BY (town, id)");
+    project.write("app/events.sql", &folding);
+    project
+        .teal(&["apply"])
+        .failed(3, &["engine: MergeTree → ReplacingMergeTree", "in two versions"]);
+    assert_eq!(project.teal(&["plan", "--check"]).code, Some(4));
+}
+
+#[test]
+fn views_that_read_the_table_are_told_and_follow_the_name() {
+    let project = filled(EVENTS);
+    project.query("CREATE VIEW towns AS SELECT town, count() AS n FROM events GROUP BY town");
+    project.write("app/events.sql", &EVENTS.replace("ORDER BY id", "ORDER BY (town, id)"));
+    let said = project.must(&["plan"]).stdout;
+    assert!(
+        said.contains("mind: default.events: default.towns read it, and follow the name"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_view_gets_another_select_and_keeps_what_it_wrote() {
+    let view = "CREATE MATERIALIZED VIEW mv TO seen AS SELECT id, town FROM events;\n";
+    let seen = "CREATE TABLE seen (id UInt64, town String) ENGINE = MergeTree ORDER BY id;\n";
+    let project = Project::new(&[("app/events.sql", &format!("{EVENTS}{seen}{view}"))]);
+    project.must(&["apply"]);
+    insert(&project, 0, 10);
+    let upper = view.replace("SELECT id, town", "SELECT id, upper(town) AS town");
+    project.write("app/events.sql", &format!("{EVENTS}{seen}{upper}"));
+    let said = project.must(&["plan"]).stdout;
+    assert!(said.contains("change view default.mv") && said.contains("MODIFY QUERY"), "{said}");
+    assert_eq!(project.must(&["apply"]).stdout, "changed default.mv\n");
+    insert(&project, 10, 10);
+    assert_eq!(project.query("SELECT countIf(town LIKE 'TOWN%'), count() FROM seen"), "10\t20");
+    assert_eq!(project.teal(&["plan", "--check"]).code, Some(0));
+}
+
+#[test]
+fn rows_that_a_new_ttl_would_delete_are_counted() {
+    let project = filled(EVENTS);
+    // 2106 is the last year of a DateTime, so these times lie in the past.
+    let far = EVENTS.replace("ORDER BY id", "ORDER BY id TTL at + INTERVAL 90 YEAR");
+    project.write("app/events.sql", &far);
+    let said = project.must(&["plan"]).stdout;
+    assert!(said.contains("the TTL deletes 90000 of 90000 rows"), "{said}");
+    let near = EVENTS.replace("ORDER BY id", "ORDER BY id TTL at + INTERVAL 50 YEAR");
+    project.write("app/events.sql", &near);
+    let said = project.must(&["plan"]).stdout;
+    assert!(!said.contains("deletes"), "{said}");
+}
