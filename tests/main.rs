@@ -10,6 +10,7 @@ mod diagnostics;
 mod every;
 mod examples;
 mod kill;
+mod plan_file;
 mod pull;
 mod server;
 mod servers;

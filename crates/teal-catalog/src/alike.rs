@@ -29,6 +29,20 @@ pub fn made_alike(
     Ok(formatted(session, &ours)?.into_iter().zip(pairs).map(alike).collect())
 }
 
+/// The definition that a server gives of each table when it has created it, as far as the parser
+/// knows: the server may still put a type or a default in other words.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub fn definitions(
+    session: &mut dyn Session,
+    tables: &[(&Table, QualifiedName)],
+) -> Result<Vec<String>, ClientError> {
+    let ours = tables.iter().map(|(table, name)| as_made(table, name)).collect::<Vec<_>>();
+    let formatted = formatted(session, &ours)?.into_iter().zip(&ours);
+    Ok(formatted.map(|(sql, ours)| sql.unwrap_or_else(|| ours.clone())).collect())
+}
+
 /// Each statement as ClickHouse's parser writes it, on one line; nothing where it refuses the text.
 pub(crate) fn formatted(
     session: &mut dyn Session,

@@ -37,7 +37,7 @@ pub fn missing_on_tables(
         // Who has them on the whole database has them on each table.
         let whole = format!("{}.*", teal_schema::quote_ident(database));
         let rights = rights.into_iter().collect::<Vec<_>>();
-        match has(session, &rights, &whole)? {
+        match has_rights(session, &rights, &whole)? {
             None => return Ok(None),
             Some(true) => continue,
             Some(false) => (),
@@ -45,7 +45,7 @@ pub fn missing_on_tables(
         let inside = needed.iter().filter(|(name, _)| name.database == database);
         for (name, right) in inside {
             let known = lacking.get(name).is_some_and(|rights| rights.contains(right));
-            if !known && has(session, &[right], &name.sql())? == Some(false) {
+            if !known && has_rights(session, &[right], &name.sql())? == Some(false) {
                 lacking.entry(name).or_default().push(right);
             }
         }
@@ -59,7 +59,7 @@ pub fn missing_on_tables(
 ///
 /// # Errors
 /// When the server refuses for another reason.
-pub fn has(
+pub fn has_rights(
     session: &mut dyn Session,
     rights: &[&str],
     on: &str,

@@ -5,16 +5,18 @@
 mod alike;
 mod catalog;
 mod declared;
+mod features;
 mod grants;
 mod parts;
 mod query_tree;
 mod scratch;
 mod shadow;
 
-pub use alike::made_alike;
+pub use alike::{definitions, made_alike};
 pub use catalog::{Catalog, CatalogColumn, CatalogTable};
 pub use declared::{Declaration, Pulled};
-pub use grants::{Grant, has, missing_on_tables};
+pub use features::{Feature, Features};
+pub use grants::{Grant, has_rights, missing_on_tables};
 pub use parts::{Part, active_parts};
 pub use query_tree::{QueryTree, QueryTreeError};
 pub use scratch::{Scratch, permissive_session};

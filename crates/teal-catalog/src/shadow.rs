@@ -99,6 +99,15 @@ impl Shadow {
         self.scratch.unscratched(text)
     }
 
+    /// The definition that the server would give of the real table or view, by that of its shadow in
+    /// `catalog`. Nothing where the shadow is another table in its place.
+    pub fn definition(&self, catalog: &Catalog, name: &QualifiedName) -> Option<String> {
+        let shadow = self.name(name);
+        let stands_in = self.engines.contains_key(&shadow);
+        let made = catalog.table(&shadow).filter(|_| !stands_in)?;
+        Some(self.unshadowed(&made.create_table_query))
+    }
+
     /// Makes the shadow of `name` anew, as `table` says.
     ///
     /// # Errors
@@ -118,22 +127,16 @@ impl Shadow {
         without_effects(table).is_none_or(|shadow| shadow.engine.is_merge_tree())
     }
 
-    /// Tries statements on the shadows; each is given the shadow database's prefix by `name`. Gives
-    /// the server's reason where it refuses one.
+    /// Tries a statement on a shadow. Gives the server's reason where it refuses.
     ///
     /// # Errors
     /// When the server cannot be asked.
-    pub fn attempt(&mut self, statements: &[String]) -> Result<Result<(), String>, ClientError> {
-        for sql in statements {
-            match self.scratch.session.command(sql) {
-                Ok(_) => (),
-                Err(ClientError::Server { message, .. }) => {
-                    return Ok(Err(self.unshadowed(&message)));
-                }
-                Err(other) => return Err(other),
-            }
+    pub fn attempt(&mut self, sql: &str) -> Result<Result<(), String>, ClientError> {
+        match self.scratch.session.command(sql) {
+            Ok(_) => Ok(Ok(())),
+            Err(ClientError::Server { message, .. }) => Ok(Err(self.unshadowed(&message))),
+            Err(other) => Err(other),
         }
-        Ok(Ok(()))
     }
 
     /// How many mutations there have been of the shadow of `name`. A statement that makes one
@@ -217,11 +220,7 @@ impl Shadow {
             self.name(green).sql(),
             self.name(blue).sql()
         );
-        match self.scratch.session.command(&sql) {
-            Ok(_) => Ok(Ok(())),
-            Err(ClientError::Server { message, .. }) => Ok(Err(self.unshadowed(&message))),
-            Err(other) => Err(other),
-        }
+        self.attempt(&sql)
     }
 
     fn create_tables(&mut self, tables: &[&Table]) -> Result<(), ShadowError> {

@@ -29,7 +29,8 @@ pub trait Server: Send + Sync {
     /// The gate that all INSERTs of the users pass, where every statement goes through teal.
     fn write_gate(&self) -> Option<&WriteGate>;
 
-    /// What the target is, for people: never with a secret in it.
+    /// What and where the target is: the same from one command to the next, and never with a secret in
+    /// it.
     fn describe(&self) -> String;
 
     /// Whether only this process can have the server's data open, so that any other process that

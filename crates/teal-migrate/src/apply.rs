@@ -1,9 +1,9 @@
 //! A plan, carried out in its order. Safe to repeat after any end.
 
 use serde::Serialize;
-use teal_plan::{Migration, Operation, Plan};
+use teal_plan::{Migration, Operation, Plan, check};
 
-use crate::state::{Migrating, Phase};
+use crate::state::{Migrating, Phase, history};
 use crate::{Goal, MigrateError, Operator, failpoint};
 
 /// What was done of a plan.
@@ -30,42 +30,38 @@ pub struct Migrated {
 }
 
 impl Operator<'_> {
-    /// Does what the plan says, in its order.
+    /// Does what the plan says, in its order. What of it was done before is not done again.
     ///
     /// # Errors
-    /// What stopped it. What was done before stays; the next plan goes on from there.
+    /// [`MigrateError::Drift`] before anything is done, if the target is not as the plan found it. Later,
+    /// what stopped it; what was done until then stays, and the next call goes on from there.
     pub fn apply(&self, plan: &Plan) -> Result<Applied, MigrateError> {
+        let history = history(&self.migrations()?);
+        let check = check(self.server, plan, &history)?;
+        if !check.drift.is_empty() {
+            return Err(MigrateError::Drift { drift: check.drift });
+        }
         // A change is there when the command ends, and so is an error of it.
         let mut session = self.server.session(&[("mutations_sync", "1")])?;
-        let mut run = |sql: &str| {
-            self.check_lock()?;
-            session.command(sql)?;
-            failpoint::reached("statement-done");
-            Ok::<_, MigrateError>(())
-        };
         let mut applied = Applied::default();
-        for operation in &plan.operations {
+        for (operation, done) in plan.operations.iter().zip(check.done) {
+            for sql in operation.statements().unwrap_or_default().into_iter().skip(done) {
+                self.check_lock()?;
+                session.command(sql)?;
+                failpoint::reached("statement-done");
+            }
+            let object = operation.object().to_string();
             match operation {
-                Operation::CreateTable { table: name, sql, .. }
-                | Operation::CreateView { view: name, sql, .. } => {
-                    run(sql)?;
-                    applied.created.push(name.to_string());
+                Operation::CreateTable { .. } | Operation::CreateView { .. } => {
+                    applied.created.push(object);
                 }
-                Operation::AlterTable { table, statements, .. } => {
-                    statements.iter().try_for_each(|sql| run(sql))?;
-                    applied.changed.push(table.to_string());
+                Operation::AlterTable { .. } | Operation::ChangeView { .. } => {
+                    applied.changed.push(object);
                 }
-                Operation::ChangeView { view, sql, .. } => {
-                    run(sql)?;
-                    applied.changed.push(view.to_string());
-                }
-                Operation::Drop { object, sql, .. } => {
-                    run(sql)?;
-                    applied.dropped.push(object.to_string());
-                }
-                Operation::Migrate { migration, resumes, .. } => {
-                    let migrating = match resumes {
-                        Some(id) => unchanged(self.find(id)?, migration)?,
+                Operation::Drop { .. } => applied.dropped.push(object),
+                Operation::Migrate { migration, .. } => {
+                    let migrating = match self.under_way(migration)? {
+                        Some(migrating) => unchanged(migrating, migration)?,
                         None => self.start((**migration).clone())?,
                     };
                     applied.migrated.push(self.migrate(migrating)?);
@@ -89,9 +85,13 @@ impl Operator<'_> {
         })
     }
 
-    fn find(&self, id: &str) -> Result<Migrating, MigrateError> {
-        let found = self.migrations()?.into_iter().find(|migrating| migrating.id == id);
-        found.ok_or_else(|| MigrateError::NoMigration { id: id.to_owned() })
+    /// The migration into the same green, if it is not over.
+    fn under_way(&self, planned: &Migration) -> Result<Option<Migrating>, MigrateError> {
+        let is_it = |migrating: &Migrating| {
+            migrating.migration.green == planned.green
+                && !matches!(migrating.phase, Phase::Cleaned(_))
+        };
+        Ok(self.migrations()?.into_iter().rfind(is_it))
     }
 }
 

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use teal_catalog::QueryTreeError;
 use teal_client::ClientError;
+use teal_plan::Drift;
 use teal_schema::{QualifiedName, TokenError};
 
 use crate::{JournalError, LockError, Parity};
@@ -64,8 +65,11 @@ pub enum MigrateError {
   instead: bring the models back to what they were, let the migration end, and declare the change as a further version"
     )]
     ModelsChanged { green: QualifiedName, began: String, now: String },
-    #[error("migration {id} is not in the journal any more")]
-    NoMigration { id: String },
+    #[error(
+        "the target is not as the plan found it; nothing was changed\n{}\n  instead: make a new plan",
+        indented(.drift)
+    )]
+    Drift { drift: Vec<Drift> },
     #[error(
         "the new layout of {table} gets the table's own name, so it can only be exchanged: `teal cutover --by exchange`"
     )]
@@ -87,9 +91,15 @@ impl MigrateError {
             | Self::StillUsed { .. }
             | Self::WrongPhase { .. }
             | Self::ModelsChanged { .. }
+            | Self::Drift { .. }
             | Self::NoSuchCutover { .. } => true,
             Self::Client(ClientError::DirectoryInUse { .. }) => true,
             _ => false,
         }
     }
+}
+
+fn indented(drift: &[Drift]) -> String {
+    let lines = drift.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    lines.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }

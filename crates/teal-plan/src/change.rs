@@ -9,7 +9,7 @@ use crate::diff::{compare, origin};
 use crate::migration::{Declared, Unsafe};
 use crate::plan::AlterCost;
 use crate::planner::{PlanError, Planner};
-use crate::{Change, Conflict, Cutover, Field, Migration, Operation};
+use crate::{Change, Conflict, Cutover, Field, Migration, Operation, Statement};
 
 /// What a table is and what it is to be, in the server's own words.
 struct Pair {
@@ -48,6 +48,7 @@ impl Planner<'_> {
                     cost,
                     rows: now.map_or(0, |now| now.rows),
                     bytes: now.map_or(0, |now| now.bytes),
+                    before: now.map(|now| now.create_table_query.clone()).unwrap_or_default(),
                     declared_at: table.location.clone(),
                 });
                 return Ok(());
@@ -57,15 +58,9 @@ impl Planner<'_> {
         match self.migration_in_place(table, &pair, None)? {
             Ok(migration) => {
                 self.migrating.push(name.clone());
-                self.plan.operations.push(Operation::Migrate {
-                    migration: Box::new(Migration {
-                        changes: pair.changes,
-                        why: Some(why_not_alter),
-                        ..migration
-                    }),
-                    resumes: None,
-                    declared_at: table.location.clone(),
-                });
+                let changes = pair.changes;
+                let migration = Migration { changes, why: Some(why_not_alter), ..migration };
+                self.migrate(migration, None, &table.location);
             }
             Err(Unsafe { reason, instead }) => self.plan.conflicts.push(Conflict {
                 object: name.clone(),
@@ -81,6 +76,29 @@ impl Planner<'_> {
                     .collect(),
                 instead: instead.to_owned(),
             }),
+        }
+        Ok(())
+    }
+
+    /// A table that is there before the migration that is to make it: only what is just as declared
+    /// may be filled.
+    pub(crate) fn refuse_other_green(
+        &mut self,
+        table: &Table,
+        name: &QualifiedName,
+    ) -> Result<(), PlanError> {
+        if let Some(pair) = self.pair(table, name)? {
+            self.plan.conflicts.push(Conflict {
+                object: name.clone(),
+                declared_at: table.location.clone(),
+                differences: std::iter::once(
+                    "the migration's green table is there already, and is not as declared"
+                        .to_owned(),
+                )
+                .chain(pair.changes.iter().map(ToString::to_string))
+                .collect(),
+                instead: "drop it, or give the new version another number".to_owned(),
+            });
         }
         Ok(())
     }
@@ -133,11 +151,8 @@ impl Planner<'_> {
             )
         })?;
         self.migrating.push(name.clone());
-        self.plan.operations.push(Operation::Migrate {
-            migration: Box::new(Migration { changes: pair.changes, ..migration }),
-            resumes: Some(id.to_owned()),
-            declared_at: table.location.clone(),
-        });
+        let migration = Migration { changes: pair.changes, ..migration };
+        self.migrate(migration, Some(id.to_owned()), &table.location);
         Ok(())
     }
 
@@ -206,7 +221,7 @@ impl Planner<'_> {
     fn try_alter(
         &mut self,
         pair: &Pair,
-    ) -> Result<Result<(Vec<String>, AlterCost), String>, PlanError> {
+    ) -> Result<Result<(Vec<Statement>, AlterCost), String>, PlanError> {
         let rebuilt = |field: &Field| {
             matches!(
                 field,
@@ -239,7 +254,7 @@ impl Planner<'_> {
             let old = old.map_or(column.as_str(), |old| old.name.as_str());
             let shadow = self.shadow.name(name).sql();
             let sql = format!("ALTER TABLE {shadow} MODIFY COLUMN {} {to}", quote_ident(old));
-            let taken = self.shadow.attempt(&[sql])?;
+            let taken = self.shadow.attempt(&sql)?;
             if taken.is_err() || self.shadow.mutations(name)? > 0 {
                 return Ok(Err(format!(
                     "{change}: not every value of the one type is one of the other"
@@ -248,8 +263,15 @@ impl Planner<'_> {
         }
         self.shadow.put(name, current)?;
         let tried = statements(&self.shadow.name(name), current, desired, changes);
-        if let Err(reason) = self.shadow.attempt(&tried)? {
-            return Ok(Err(format!("ClickHouse refuses to alter it: {reason}")));
+        let real = statements(name, current, desired, changes);
+        let mut done = Vec::with_capacity(real.len());
+        for (trial, sql) in tried.into_iter().zip(real) {
+            if let Err(reason) = self.shadow.attempt(&trial)? {
+                return Ok(Err(format!("ClickHouse refuses to alter it: {reason}")));
+            }
+            let catalog = self.shadow.catalog()?;
+            let after = self.shadow.definition(&catalog, name).unwrap_or_default();
+            done.push(Statement { sql, after });
         }
         let cost = match self.shadow.mutations(name)? {
             0 => AlterCost::Metadata,
@@ -258,7 +280,7 @@ impl Planner<'_> {
         let made = self.read_shadow(name, desired)?;
         let rest = made.map(|made| compare(&made, desired)).unwrap_or_default();
         Ok(match rest.first() {
-            None => Ok((statements(name, current, desired, changes), cost)),
+            None => Ok((done, cost)),
             Some(change) => Err(format!("after the ALTER there would still differ: {change}")),
         })
     }
@@ -355,7 +377,8 @@ impl Planner<'_> {
             database,
             cutover: Cutover::Exchange,
         };
-        let planned = declared.plan(&mut self.shadow, &tree, &blue_shadow, &green_shadow)?;
+        let planned =
+            declared.plan(&self.features, &mut self.shadow, &tree, &blue_shadow, &green_shadow)?;
         let version = table.version.as_ref().map_or_else(String::new, ToString::to_string);
         Ok(planned.map(|migration| Migration {
             table: table.name.clone(),
@@ -398,7 +421,10 @@ impl Planner<'_> {
                     "view {name} is created by a plan after the cutover of {table}, whose new layout it may need"
                 )),
                 None => self.plan.operations.push(Operation::CreateView {
-                    sql: create_view(&name, target.as_ref(), select),
+                    statement: Statement {
+                        sql: create_view(&name, target.as_ref(), select),
+                        after: self.shadow.definition(&self.desired, &name).unwrap_or_default(),
+                    },
                     view: name,
                     declared_at: view.location.clone(),
                 }),
@@ -460,8 +486,16 @@ impl Planner<'_> {
                 return Ok(());
             }
         };
-        let declared_at = view.location.clone();
-        self.plan.operations.push(Operation::ChangeView { view: name, sql, changes, declared_at });
+        self.plan.operations.push(Operation::ChangeView {
+            before: current.create_table_query.clone(),
+            statement: Statement {
+                sql,
+                after: self.shadow.definition(&self.desired, &name).unwrap_or_default(),
+            },
+            view: name,
+            changes,
+            declared_at: view.location.clone(),
+        });
         Ok(())
     }
 
@@ -487,6 +521,7 @@ impl Planner<'_> {
             let operation = Operation::Drop {
                 sql: format!("DROP {kind} {}", name.sql()),
                 object: name,
+                before: table.create_table_query.clone(),
                 rows: table.rows,
                 bytes: table.bytes,
             };

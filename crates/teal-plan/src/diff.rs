@@ -11,8 +11,8 @@ use teal_schema::{
 
 /// A field of a table's definition that is not as declared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Change {
+    #[serde(flatten)]
     pub field: Field,
     /// What it is; nothing where there is no such thing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -23,7 +23,7 @@ pub struct Change {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(tag = "field", content = "name", rename_all = "camelCase")]
 pub enum Field {
     /// A column that comes or goes.
     Column(String),

@@ -32,6 +32,12 @@ pub enum Standing {
     Cleaned(Cutover),
 }
 
+impl PastMigration {
+    pub fn is_over(&self) -> bool {
+        matches!(self.standing, Standing::Cleaned(_))
+    }
+}
+
 impl History {
     /// The migration that made or used the table or view `name`.
     pub fn of(&self, name: &QualifiedName) -> Option<&PastMigration> {

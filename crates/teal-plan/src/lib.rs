@@ -5,6 +5,7 @@
 mod alter;
 mod change;
 mod diff;
+mod drift;
 mod history;
 mod migration;
 mod plan;
@@ -12,8 +13,9 @@ mod planner;
 mod preflight;
 
 pub use diff::{Change, Field, compare};
+pub use drift::{Check, Drift, check};
 pub use history::{History, PastMigration, Standing};
 pub use migration::{CopyColumn, CopyStrategy, Cutover, MERGE_STOPS, Migration};
-pub use plan::{AlterCost, Conflict, Finding, Operation, Plan};
+pub use plan::{AlterCost, Conflict, Finding, Operation, Plan, PlanFile, PlanFileError, Statement};
 pub use planner::{PlanError, PlanOptions, make_plan};
 pub use preflight::MIGRATION_RIGHTS;

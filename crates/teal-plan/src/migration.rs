@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use teal_catalog::{CatalogTable, QueryTree, Shadow};
+use teal_catalog::{CatalogTable, Features, QueryTree, Shadow};
 use teal_client::ClientError;
 use teal_schema::{LifeCycle, QualifiedName, Table, View, create_table, create_view};
 
@@ -137,6 +137,7 @@ impl Declared<'_> {
     /// as it has or would have them.
     pub(crate) fn plan(
         self,
+        features: &Features,
         shadow: &mut Shadow,
         tree: &QueryTree,
         blue: &CatalogTable,
@@ -166,7 +167,7 @@ impl Declared<'_> {
                 })
             })
             .collect();
-        let why_not_clone = match not_cloneable(tree, blue, green) {
+        let why_not_clone = match not_cloneable(features, tree, blue, green) {
             Some(reason) => Some(reason),
             None => shadow.try_clone(&blue_name, &green_name)?.err(),
         };
@@ -273,9 +274,20 @@ fn refusal(
 }
 
 /// Why green cannot have blue's parts as they are, as far as the server would not say so itself.
-fn not_cloneable(tree: &QueryTree, blue: &CatalogTable, green: &CatalogTable) -> Option<String> {
+fn not_cloneable(
+    features: &Features,
+    tree: &QueryTree,
+    blue: &CatalogTable,
+    green: &CatalogTable,
+) -> Option<String> {
     if !tree.is_identity {
         return Some("the SELECT changes rows or leaves some out".to_owned());
+    }
+    if blue.engine != green.engine && !features.clone_across_engines.is_there {
+        return Some(format!(
+            "ClickHouse {} takes cloned parts for merged ones in a table of another engine, and would not fold their rows; 26.3.17, 26.4.5, 26.5.6 and 26.6 do",
+            features.version
+        ));
     }
     if let Some((blue, green)) = blue.columns.iter().zip(&green.columns).find(|(blue, green)| {
         (&blue.name, &blue.data_type, &blue.compression_codec)

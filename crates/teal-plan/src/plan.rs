@@ -2,7 +2,6 @@ use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use teal_catalog::CatalogTable;
 use teal_schema::{Location, QualifiedName};
 
 use crate::{Change, Migration};
@@ -16,7 +15,8 @@ pub struct Plan {
     pub format_version: u32,
     pub target: String,
     pub database: String,
-    /// Of the catalog that the plan was made from: SHA-256 over its definitions.
+    /// Of what the plan was made from: SHA-256 over the definitions of the tables and views that its
+    /// operations are about.
     pub fingerprint: String,
     /// In the order in which they are to be done.
     pub operations: Vec<Operation>,
@@ -31,53 +31,130 @@ pub struct Plan {
     pub notes: Vec<String>,
 }
 
+/// Where the definition of a table or view is given, it is as the server writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Operation {
     CreateTable {
         table: QualifiedName,
-        sql: String,
+        #[serde(flatten)]
+        statement: Statement,
         declared_at: Location,
     },
     CreateView {
         view: QualifiedName,
-        sql: String,
+        #[serde(flatten)]
+        statement: Statement,
         declared_at: Location,
     },
     /// A table that `ALTER` changes in place.
     AlterTable {
         table: QualifiedName,
-        /// In this order; each can be repeated by a new plan.
-        statements: Vec<String>,
         changes: Vec<Change>,
         cost: AlterCost,
         /// Rows and bytes on disk of the table when the plan was made.
         rows: u64,
         bytes: u64,
+        /// The table's definition when the plan was made.
+        before: String,
+        /// In this order.
+        statements: Vec<Statement>,
         declared_at: Location,
     },
     /// A view whose SELECT is another one now.
     ChangeView {
         view: QualifiedName,
-        sql: String,
         changes: Vec<Change>,
+        before: String,
+        #[serde(flatten)]
+        statement: Statement,
         declared_at: Location,
     },
     /// What no model declares, where `--allow-drop` names it.
-    Drop {
-        object: QualifiedName,
-        sql: String,
-        rows: u64,
-        bytes: u64,
-    },
+    Drop { object: QualifiedName, sql: String, before: String, rows: u64, bytes: u64 },
     /// A blue/green migration. `resumes` names the one that is already under way.
     Migrate {
         #[serde(flatten)]
         migration: Box<Migration>,
+        /// Blue's definition when the plan was made; nothing where an earlier operation makes blue.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         resumes: Option<String>,
         declared_at: Location,
     },
+}
+
+/// A statement, and the definition that its table or view has when it is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Statement {
+    pub sql: String,
+    pub after: String,
+}
+
+/// What an operation does to one table or view, statement by statement.
+pub(crate) struct Steps<'p> {
+    pub(crate) object: &'p QualifiedName,
+    /// The object's definition before the first and after each; nothing where there is no object.
+    pub(crate) states: Vec<Option<&'p str>>,
+}
+
+impl Operation {
+    /// The table or view that it is about: of a migration, blue.
+    pub fn object(&self) -> &QualifiedName {
+        match self {
+            Self::CreateTable { table, .. } | Self::AlterTable { table, .. } => table,
+            Self::CreateView { view, .. } | Self::ChangeView { view, .. } => view,
+            Self::Drop { object, .. } => object,
+            Self::Migrate { migration, .. } => &migration.blue,
+        }
+    }
+
+    /// Its statements, where it is nothing else than these.
+    pub fn statements(&self) -> Option<Vec<&str>> {
+        Some(match self {
+            Self::CreateTable { statement, .. }
+            | Self::CreateView { statement, .. }
+            | Self::ChangeView { statement, .. } => vec![&statement.sql],
+            Self::AlterTable { statements, .. } => {
+                statements.iter().map(|statement| statement.sql.as_str()).collect()
+            }
+            Self::Drop { sql, .. } => vec![sql],
+            Self::Migrate { .. } => return None,
+        })
+    }
+
+    pub(crate) fn steps(&self) -> Option<Steps<'_>> {
+        let states = match self {
+            Self::CreateTable { statement, .. } | Self::CreateView { statement, .. } => {
+                vec![None, Some(statement.after.as_str())]
+            }
+            Self::AlterTable { before, statements, .. } => {
+                let after = statements.iter().map(|statement| Some(statement.after.as_str()));
+                std::iter::once(Some(before.as_str())).chain(after).collect()
+            }
+            Self::ChangeView { before, statement, .. } => {
+                vec![Some(before.as_str()), Some(statement.after.as_str())]
+            }
+            Self::Drop { before, .. } => vec![Some(before.as_str()), None],
+            Self::Migrate { .. } => return None,
+        };
+        Some(Steps { object: self.object(), states })
+    }
+
+    /// The definition that its statements leave.
+    pub(crate) fn after(&self) -> Option<&str> {
+        self.steps()?.states.last().copied().flatten()
+    }
+
+    /// The definition that the plan found its object with.
+    pub(crate) fn before(&self) -> Option<&str> {
+        match self {
+            Self::Migrate { before, .. } => before.as_deref(),
+            other => other.steps()?.states.first().copied().flatten(),
+        }
+    }
 }
 
 /// What an `ALTER` costs.
@@ -134,22 +211,87 @@ impl Plan {
         !self.conflicts.is_empty() || self.findings.iter().any(|finding| finding.blocks)
     }
 
+    /// Sets the fingerprint, when all operations are there.
+    pub(crate) fn take_fingerprint(&mut self) {
+        let mut hash = Sha256::new();
+        for operation in &self.operations {
+            for text in [&operation.object().to_string(), operation.before().unwrap_or_default()] {
+                hash.update(text);
+                hash.update([0]);
+            }
+        }
+        self.fingerprint = hex(hash);
+    }
+
+    /// The plan as it stands in a file.
+    ///
     /// # Errors
-    /// When the plan cannot be written as YAML.
-    pub fn to_yaml(&self) -> Result<String, serde_norway::Error> {
-        serde_norway::to_string(self)
+    /// When it cannot be written down.
+    pub fn file(&self) -> Result<PlanFile, PlanFileError> {
+        Ok(PlanFile { plan: self.clone(), checksum: self.checksum()? })
+    }
+
+    /// # Errors
+    /// When it cannot be written as YAML.
+    pub fn to_yaml(&self) -> Result<String, PlanFileError> {
+        serde_norway::to_string(&self.file()?)
+            .map_err(|error| PlanFileError::Unreadable(error.to_string()))
+    }
+
+    /// Reads a plan file.
+    ///
+    /// # Errors
+    /// When it is none, is cut off, was changed by hand, or is of another version of teal.
+    pub fn from_yaml(text: &str) -> Result<Self, PlanFileError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Versioned {
+            format_version: u32,
+        }
+        let unreadable = |error: serde_norway::Error| PlanFileError::Unreadable(error.to_string());
+        let Versioned { format_version } = serde_norway::from_str(text).map_err(unreadable)?;
+        if format_version != Self::FORMAT_VERSION {
+            return Err(PlanFileError::Version { found: format_version });
+        }
+        let PlanFile { plan, checksum } = serde_norway::from_str(text).map_err(unreadable)?;
+        match plan.checksum()? == checksum {
+            true => Ok(plan),
+            false => Err(PlanFileError::Changed),
+        }
+    }
+
+    fn checksum(&self) -> Result<String, PlanFileError> {
+        let text = serde_json::to_vec(self)
+            .map_err(|error| PlanFileError::Unreadable(error.to_string()))?;
+        Ok(hex(Sha256::new_with_prefix(text)))
     }
 }
 
-/// The fingerprint of a catalog: of the definitions in it, not of its rows.
-pub(crate) fn fingerprint<'t>(tables: impl Iterator<Item = &'t CatalogTable>) -> String {
-    let mut hash = Sha256::new();
-    for table in tables {
-        for text in [&table.database, &table.name, &table.create_table_query] {
-            hash.update(text.as_bytes());
-            hash.update([0]);
-        }
-    }
+/// A plan as it stands in a file.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PlanFile {
+    #[serde(flatten)]
+    plan: Plan,
+    /// Of the rest. It stands at the end, so that a file that was cut off has none.
+    checksum: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PlanFileError {
+    #[error("this is no plan, or one that was cut off: {0}")]
+    Unreadable(String),
+    #[error(
+        "this is a plan of version {found}, and this teal reads version {}; make a new one",
+        Plan::FORMAT_VERSION
+    )]
+    Version { found: u32 },
+    #[error(
+        "the plan was changed since it was made: its checksum does not fit; change the models, and make a new one"
+    )]
+    Changed,
+}
+
+fn hex(hash: Sha256) -> String {
     hash.finalize().iter().fold("sha256:".to_owned(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text

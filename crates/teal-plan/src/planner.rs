@@ -1,6 +1,6 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use teal_catalog::{Catalog, CatalogTable, Shadow, ShadowError, made_alike};
+use teal_catalog::{Catalog, CatalogTable, Features, Shadow, ShadowError, definitions, made_alike};
 use teal_client::{ClientError, Server, Session};
 use teal_schema::{
     Diagnostic, LifeCycle, Location, QualifiedName, Schema, Table, TableRef, TokenError, View,
@@ -8,8 +8,7 @@ use teal_schema::{
 };
 
 use crate::migration::{Declared, Unsafe};
-use crate::plan::fingerprint;
-use crate::{Conflict, Cutover, History, Migration, Operation, Plan, Standing};
+use crate::{Conflict, Cutover, History, Migration, Operation, Plan, Standing, Statement};
 
 /// What a plan depends on beside the models and the server.
 #[derive(Debug, Clone)]
@@ -77,23 +76,40 @@ pub fn make_plan(
     settled.extend(alike.filter(|(alike, _)| *alike).map(|(_, (table, _))| table.reference()));
     let mut shadow = Shadow::create(server, schema, &options.database, &settled)?;
     let desired = shadow.catalog()?;
+    let mut created = BTreeMap::new();
+    let mut by_parser = Vec::new();
+    for table in &schema.tables {
+        let name = table.qualified(&options.database);
+        match shadow.definition(&desired, &name) {
+            _ if current.table(&name).is_some() => (),
+            Some(definition) => {
+                created.insert(name, definition);
+            }
+            None => by_parser.push((table, name)),
+        }
+    }
+    let definitions = definitions(session.as_mut(), &by_parser)?;
+    created.extend(by_parser.into_iter().map(|(_, name)| name).zip(definitions));
     let plan = Plan {
         format_version: Plan::FORMAT_VERSION,
         target: server.describe(),
         database: options.database.clone(),
-        fingerprint: fingerprint(current.tables()),
+        fingerprint: String::new(),
         operations: Vec::new(),
         conflicts: Vec::new(),
         findings: Vec::new(),
         notes: Vec::new(),
     };
     let migrating = Vec::new();
+    let features = Features::read(session.as_mut())?;
     let is_exclusive = server.is_exclusive();
     let mut planner = Planner {
         schema,
         history,
         options,
         session,
+        features,
+        created,
         is_exclusive,
         shadow,
         desired,
@@ -105,6 +121,7 @@ pub fn make_plan(
     planner.plan_views()?;
     planner.plan_drops();
     planner.preflight()?;
+    planner.plan.take_fingerprint();
     Ok(planner.plan)
 }
 
@@ -114,6 +131,9 @@ pub(crate) struct Planner<'a> {
     pub(crate) options: &'a PlanOptions,
     /// Of the target itself.
     pub(crate) session: Box<dyn Session>,
+    pub(crate) features: Features,
+    /// What the tables that are not there are to be, in the server's words.
+    pub(crate) created: BTreeMap<QualifiedName, String>,
     /// Nobody else has the target open.
     pub(crate) is_exclusive: bool,
     pub(crate) shadow: Shadow,
@@ -149,10 +169,16 @@ impl Planner<'_> {
                 continue;
             }
             match self.current.table(&name) {
+                Some(_) if greens.contains(&name) && self.history.of(&name).is_none() => {
+                    self.refuse_other_green(table, &name)?;
+                }
                 Some(_) => self.plan_change(table, &name)?,
                 None if greens.contains(&name) => (),
                 None => self.plan.operations.push(Operation::CreateTable {
-                    sql: create_table(table, &name, &[]),
+                    statement: Statement {
+                        sql: create_table(table, &name, &[]),
+                        after: self.created.get(&name).cloned().unwrap_or_default(),
+                    },
                     table: name,
                     declared_at: table.location.clone(),
                 }),
@@ -210,11 +236,7 @@ impl Planner<'_> {
                 (true, Some(past)) if past.standing == Standing::UnderWay => {
                     let id = past.id.clone();
                     let migration = self.migration(view, select)?;
-                    self.plan.operations.push(Operation::Migrate {
-                        migration: Box::new(migration),
-                        resumes: Some(id),
-                        declared_at: view.location.clone(),
-                    });
+                    self.migrate(migration, Some(id), &view.location);
                 }
                 (true, Some(_)) => (),
                 (false, _) => self.plan_plain_view(view, name, &select)?,
@@ -266,12 +288,22 @@ impl Planner<'_> {
             });
             return Ok(());
         }
+        self.migrate(migration, None, &view.location);
+        Ok(())
+    }
+
+    /// Adds the migration to the plan.
+    pub(crate) fn migrate(&mut self, migration: Migration, resumes: Option<String>, at: &Location) {
+        let is_same = |operation: &&Operation| *operation.object() == migration.blue;
+        let earlier = self.plan.operations.iter().rfind(is_same).and_then(Operation::after);
+        let now = self.current.table(&migration.blue);
+        let before = earlier.map(str::to_owned).or_else(|| Some(now?.create_table_query.clone()));
         self.plan.operations.push(Operation::Migrate {
             migration: Box::new(migration),
-            resumes: None,
-            declared_at: view.location.clone(),
+            before,
+            resumes,
+            declared_at: at.clone(),
         });
-        Ok(())
     }
 
     fn migration(&mut self, view: &View, select: String) -> Result<Migration, PlanError> {
@@ -305,7 +337,9 @@ impl Planner<'_> {
         let desired_green = desired_green.clone();
         let declared =
             Declared { view, blue, green, select, database, cutover: self.options.cutover };
-        declared.plan(&mut self.shadow, &tree, &desired_blue, &desired_green)?.map_err(refused)
+        declared
+            .plan(&self.features, &mut self.shadow, &tree, &desired_blue, &desired_green)?
+            .map_err(refused)
     }
 
     /// A view from an older version of a table to a newer one.

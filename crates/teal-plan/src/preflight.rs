@@ -18,8 +18,13 @@ const SECONDS_PER_COLUMN: u32 = 10;
 impl Planner<'_> {
     /// Adds what stands in the way of the plan's operations, or may surprise, each with what to do.
     pub(crate) fn preflight(&mut self) -> Result<(), PlanError> {
+        // A table that the plan creates is empty, and nothing is known of it.
         let begins = |operation: &Operation| match operation {
-            Operation::Migrate { migration, resumes: None, .. } => Some((**migration).clone()),
+            Operation::Migrate { migration, resumes: None, .. }
+                if self.current.table(&migration.blue).is_some() =>
+            {
+                Some((**migration).clone())
+            }
             _ => None,
         };
         let migrations = self.plan.operations.iter().filter_map(begins).collect::<Vec<_>>();

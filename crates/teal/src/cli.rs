@@ -74,6 +74,8 @@ pub(crate) enum Command {
     Cutover(Cutover),
     /// Drop the old table and what teal made for the migration
     Cleanup(Cleanup),
+    /// Look at the target: connection, version, rights, features, fence, disks, merges, clock
+    Doctor,
     /// Run a statement on the target, as a user's
     Query(Query),
     /// Play the whole story on three million real rows, under traffic, and prove the outcome
@@ -131,6 +133,9 @@ pub(crate) struct Plan {
     /// Plan for an empty target: checks the models by themselves, on an embedded engine of their own
     #[arg(long)]
     pub(crate) no_target: bool,
+    /// Say why an operation is as it is, and what it will do: its number, or its table or view
+    #[arg(long, value_name = "OP", conflicts_with_all = ["json", "yaml"])]
+    pub(crate) explain: Option<String>,
     /// Exit with 4 when there is anything to do
     #[arg(long)]
     pub(crate) check: bool,
@@ -142,6 +147,9 @@ pub(crate) struct Plan {
 
 #[derive(Debug, Args)]
 pub(crate) struct Apply {
+    /// Do what this plan says and nothing else (of `teal plan --save`); the models are not read
+    #[arg(long, value_name = "FILE", conflicts_with = "allow_drop")]
+    pub(crate) plan: Option<PathBuf>,
     /// Drop what no model declares: a table, a view, or a column as `table.column`; `*` stands for
     /// any text
     #[arg(long, value_name = "NAME")]

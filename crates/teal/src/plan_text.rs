@@ -45,13 +45,30 @@ pub(crate) fn as_text(plan: &Plan) -> String {
 
 fn operation_as_text(operation: &Operation) -> String {
     match operation {
-        Operation::CreateTable { table, sql, declared_at } => {
-            format!("{} table {table}  ({declared_at})\n{}", "create".green(), indented(sql))
+        Operation::CreateTable { table, statement, declared_at } => {
+            format!(
+                "{} table {table}  ({declared_at})\n{}",
+                "create".green(),
+                indented(&statement.sql)
+            )
         }
-        Operation::CreateView { view, sql, declared_at } => {
-            format!("{} view {view}  ({declared_at})\n{}", "create".green(), indented(sql))
+        Operation::CreateView { view, statement, declared_at } => {
+            format!(
+                "{} view {view}  ({declared_at})\n{}",
+                "create".green(),
+                indented(&statement.sql)
+            )
         }
-        Operation::AlterTable { table, statements, changes, cost, rows, bytes, declared_at } => {
+        Operation::AlterTable {
+            table,
+            statements,
+            changes,
+            cost,
+            rows,
+            bytes,
+            declared_at,
+            ..
+        } => {
             let touched = match cost {
                 AlterCost::Metadata => String::new(),
                 AlterCost::Mutation => format!(
@@ -64,23 +81,25 @@ fn operation_as_text(operation: &Operation) -> String {
                 "{} table {table}, {cost}{touched}  ({declared_at})\n{}\n{}",
                 "alter".yellow(),
                 listed(changes),
-                indented(&statements.join(";\n"))
+                indented(
+                    &statements.iter().map(|it| it.sql.as_str()).collect::<Vec<_>>().join(";\n")
+                )
             )
         }
-        Operation::ChangeView { view, sql, changes, declared_at } => format!(
+        Operation::ChangeView { view, statement, changes, declared_at, .. } => format!(
             "{} view {view}: rows that come from now on  ({declared_at})\n{}\n{}",
             "change".yellow(),
             listed(changes),
-            indented(sql)
+            indented(&statement.sql)
         ),
-        Operation::Drop { object, sql, rows, bytes } => format!(
+        Operation::Drop { object, sql, rows, bytes, .. } => format!(
             "{} {object}, destructive: {} rows, {}\n{}",
             "drop".red(),
             show::count(*rows),
             show::bytes(*bytes),
             indented(sql)
         ),
-        Operation::Migrate { migration, resumes, declared_at } => {
+        Operation::Migrate { migration, resumes, declared_at, .. } => {
             let verb = match resumes {
                 Some(_) => "go on migrating",
                 None => "migrate",
@@ -152,6 +171,120 @@ fn migration_as_text(migration: &Migration) -> String {
     let _ = writeln!(out, "{}", indented(&migration.create_green));
     out.push_str(&indented(&migration.create_view));
     out
+}
+
+/// Why an operation is as it is, what it does, what it costs, and the way back.
+pub(crate) fn explanation(operation: &Operation) -> String {
+    let mut said = vec![operation_as_text(operation), String::new()];
+    let mut say = |topic: &str, text: &str| said.push(format!("   {topic:8} {text}"));
+    match operation {
+        Operation::CreateTable { .. } => {
+            say("why", "the models declare it, and the target has no table of this name");
+            say("back", "drop it, while nobody has written to it");
+        }
+        Operation::CreateView { .. } => {
+            say("why", "the models declare it, and the target has no view of this name");
+            say(
+                "mind",
+                "a materialized view gets the rows of INSERTs that start when it is there; what is in its source already does not reach its target",
+            );
+            say("back", "drop it");
+        }
+        Operation::AlterTable { cost, .. } => {
+            say(
+                "why",
+                "ClickHouse can make these changes in place: the statements were tried on an empty copy of the table, which then was as declared",
+            );
+            match cost {
+                AlterCost::Metadata => {
+                    say("cost", "none of them made a mutation there, so no part is rewritten")
+                }
+                AlterCost::Mutation => say(
+                    "cost",
+                    "they made a mutation there, so parts are rewritten in the background, the changed columns of each; reads and writes go on, and the command waits for its end",
+                ),
+            }
+            say(
+                "resume",
+                "each statement is one step: after a crash the same plan goes on behind the last one that was done",
+            );
+            say("back", "change the model back; values of a dropped column are gone");
+        }
+        Operation::ChangeView { .. } => {
+            say(
+                "why",
+                "its SELECT is another one now; each INSERT is forwarded by the old one or by the new one",
+            );
+            say("mind", "rows that the old one wrote stay as they are");
+            say("back", "change the model back");
+        }
+        Operation::Drop { .. } => {
+            say("why", "it is in no model, and --allow-drop names it");
+            say("back", "none");
+        }
+        Operation::Migrate { migration, .. } => explain_migration(migration, &mut say),
+    }
+    said.join("\n")
+}
+
+fn explain_migration(migration: &Migration, say: &mut dyn FnMut(&str, &str)) {
+    say(
+        "why",
+        &match &migration.why {
+            Some(why) => format!("ALTER cannot do it: {why}"),
+            None => format!(
+                "the models declare {} and a view that fills it from {}",
+                migration.green, migration.blue
+            ),
+        },
+    );
+    say(
+        "copy",
+        &match migration.strategy {
+            CopyStrategy::Clone => format!(
+                "the parts of blue become parts of green by hard links: {}",
+                migration.reason
+            ),
+            CopyStrategy::Rewrite => format!(
+                "rows are read from a snapshot of blue and written anew: {}",
+                migration.reason
+            ),
+        },
+    );
+    say(
+        "exact",
+        "with new INSERTs held for some milliseconds, the view is attached and blue's parts are cloned: every row is either forwarded by the view or in the snapshot, and never both",
+    );
+    say(
+        "users",
+        "blue stays as it is, for reads and writes, until the cutover; the view makes an INSERT into blue write green as well",
+    );
+    say(
+        "proof",
+        "the verification compares both tables, row by row as hashes, before the cutover and again in it",
+    );
+    say(
+        "cutover",
+        match migration.cutover {
+            Cutover::App => "readers and writers move when your code names the new version",
+            Cutover::Exchange => {
+                "the two tables exchange their names, with new INSERTs held for some milliseconds"
+            }
+        },
+    );
+    say(
+        "resume",
+        "every step is in the target's journal: after a crash of teal or of the server, the same command goes on",
+    );
+    say(
+        "back",
+        match migration.is_identity {
+            true => "until `teal cleanup` the old table is there, and kept current",
+            false => {
+                "until `teal cleanup` the old table is there, without the rows written after the cutover"
+            }
+        },
+    );
 }
 
 fn listed(changes: &[Change]) -> String {

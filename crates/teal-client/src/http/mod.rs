@@ -185,7 +185,7 @@ impl Server for HttpServer {
     }
 
     fn describe(&self) -> String {
-        format!("ClickHouse {} at {}", self.version(), self.inner.options.address)
+        format!("ClickHouse at {}", self.inner.options.address)
     }
 
     fn is_exclusive(&self) -> bool {

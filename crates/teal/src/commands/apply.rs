@@ -1,4 +1,7 @@
-use teal_migrate::Operator;
+use std::path::Path;
+
+use teal_client::Server;
+use teal_migrate::{Applied, Operator};
 use teal_plan::Plan;
 
 use super::plan::plan_for;
@@ -11,20 +14,58 @@ use crate::target::Project;
 
 pub(crate) fn run(common: &Common, args: &Apply) -> Result<(), Failure> {
     let mut project = Project::read(common)?;
-    project.plan.allow_drop.clone_from(&args.allow_drop);
-    let (loaded, server) = project.load_and_open(&common.project)?;
     let progress = Progress::default();
-    // The lock, and with it the healing, comes before the plan: the plan sees a settled target.
-    let operator =
-        Operator::open(server.as_ref(), project.operator_options(Some(&args.migrate)), &progress)?;
-    let plan = plan_for(server.as_ref(), &loaded, &project)?;
-    refuse_blocked(&plan)?;
-    let applied = operator.apply(&plan)?;
+    let options = project.operator_options(Some(&args.migrate));
+    let (plan, applied) = match &args.plan {
+        Some(file) => {
+            let plan = read_plan(file)?;
+            let server = project.open()?;
+            refuse_other_target(&plan, server.as_ref(), &project)?;
+            refuse_blocked(&plan)?;
+            let operator = Operator::open(server.as_ref(), options, &progress)?;
+            let applied = operator.apply(&plan)?;
+            (plan, applied)
+        }
+        None => {
+            project.plan.allow_drop.clone_from(&args.allow_drop);
+            let (loaded, server) = project.load_and_open(&common.project)?;
+            // The lock, and with it the healing, comes before the plan: the plan sees a settled
+            // target.
+            let operator = Operator::open(server.as_ref(), options, &progress)?;
+            let plan = plan_for(server.as_ref(), &loaded, &project)?;
+            refuse_blocked(&plan)?;
+            let applied = operator.apply(&plan)?;
+            (plan, applied)
+        }
+    };
     if common.json {
         return show::json(&applied);
     }
+    show::data(&done_as_text(&plan, &applied))
+}
+
+fn read_plan(file: &Path) -> Result<Plan, Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
+    Plan::from_yaml(&text).map_err(|error| Failure::refused(format!("{}: {error}", file.display())))
+}
+
+fn refuse_other_target(plan: &Plan, server: &dyn Server, project: &Project) -> Result<(), Failure> {
+    let (target, database) = (server.describe(), &project.plan.database);
+    match plan.target == target && plan.database == *database {
+        true => Ok(()),
+        false => Err(Failure::refused(format!(
+            "the plan is for another target; nothing was changed
+  plan:   {}, database {}
+  target: {target}, database {database}",
+            plan.target, plan.database
+        ))),
+    }
+}
+
+fn done_as_text(plan: &Plan, applied: &Applied) -> String {
     if plan.is_empty() {
-        return show::data("Nothing to do: the target has all that the models declare.");
+        return "Nothing to do: the target has all that the models declare.".to_owned();
     }
     let named = |verb: &str, names: &[String]| {
         names.iter().map(|name| format!("{verb} {name}")).collect::<Vec<_>>()
@@ -41,7 +82,7 @@ pub(crate) fn run(common: &Common, args: &Apply) -> Result<(), Failure> {
             migrated.phase
         )
     }));
-    show::data(&lines.join("\n"))
+    lines.join("\n")
 }
 
 /// Nothing is done of a plan of which a part cannot be.

@@ -1,6 +1,7 @@
 mod apply;
 mod cleanup;
 mod cutover;
+mod doctor;
 mod engine;
 mod init;
 mod plan;
@@ -34,6 +35,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Repair(which) => repair::run(common, which)?,
         Command::Cutover(args) => cutover::run(common, args)?,
         Command::Cleanup(args) => cleanup::run(common, args)?,
+        Command::Doctor => return doctor::run(common),
         Command::Query(args) => query::run(common, args)?,
         Command::Demo(args) => demo::run(common, args)?,
         Command::Engine(args) => engine::run(common, args)?,

@@ -4,12 +4,12 @@ use annotate_snippets::Level;
 use teal_client::Server;
 use teal_migrate::{Journal, Migrating, history};
 use teal_models::Loaded;
-use teal_plan::{Plan, make_plan};
+use teal_plan::{Operation, Plan, PlanFileError, make_plan};
 
 use crate::cli::{Common, Plan as Args};
 use crate::diagnose;
 use crate::failure::{Failure, PLAN_NOT_EMPTY};
-use crate::plan_text::as_text;
+use crate::plan_text::{as_text, explanation};
 use crate::show;
 use crate::target::Project;
 
@@ -24,13 +24,18 @@ pub(crate) fn run(common: &Common, args: &Args) -> Result<ExitCode, Failure> {
     if args.no_target {
         plan.target = "an empty target".to_owned();
     }
-    let yaml = || plan.to_yaml().map_err(|error| Failure::failed(error.to_string()));
+    let unwritable = |error: PlanFileError| Failure::failed(error.to_string());
+    let yaml = || plan.to_yaml().map_err(unwritable);
     if let Some(file) = &args.save {
         std::fs::write(file, yaml()?)
             .map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;
     }
+    if let Some(which) = &args.explain {
+        show::data(&explained(&plan, which)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     match (common.json, args.yaml) {
-        (true, _) => show::json(&plan)?,
+        (true, _) => show::json(&plan.file().map_err(unwritable)?)?,
         (_, true) => show::data(yaml()?.trim_end())?,
         _ => show::data(&as_text(&plan))?,
     }
@@ -52,4 +57,24 @@ pub(crate) fn plan_for(
     let migrations = Migrating::all(&Journal::peek(server)?)?;
     let history = history(&migrations);
     Ok(make_plan(server, &loaded.schema, &loaded.accepted, &history, &project.plan)?)
+}
+
+fn explained(plan: &Plan, which: &str) -> Result<String, Failure> {
+    let number = which.parse::<usize>().ok();
+    let is_meant = |(i, operation): &(usize, &Operation)| {
+        let object = operation.object();
+        number == Some(i + 1) || object.name == which || object.to_string() == which
+    };
+    let found = plan.operations.iter().enumerate().filter(is_meant).collect::<Vec<_>>();
+    match found.as_slice() {
+        [] => Err(Failure::usage(format!(
+            "the plan has no operation {which}; it has {} of them, named by number, table or view",
+            plan.operations.len()
+        ))),
+        found => Ok(found
+            .iter()
+            .map(|(_, operation)| explanation(operation))
+            .collect::<Vec<_>>()
+            .join("\n\n")),
+    }
 }

@@ -264,10 +264,10 @@ fn first_migration(plan: &Plan) -> Result<Migration, Failure> {
 fn create_blue(engine: &dyn Server, plan: &Plan, blue: &QualifiedName) -> Result<(), Failure> {
     let mut session = engine.session(&[])?;
     for operation in &plan.operations {
-        if let Operation::CreateTable { table, sql, .. } = operation
+        if let Operation::CreateTable { table, statement, .. } = operation
             && table == blue
         {
-            session.command(sql)?;
+            session.command(&statement.sql)?;
         }
     }
     Ok(())
