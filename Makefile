@@ -43,7 +43,7 @@ fmt: components ## format the sources
 	if grep -qs '^\[tool\.ruff' $(PYTHON)/pyproject.toml; then \
 	  $(MAKE) python && $(VENV)/bin/ruff format $(PYTHON); fi
 
-bench: release typescript python ## measure teal beside what it is compared with (ARGS="copy --pairs 3")
+bench: release typescript python test-servers ## measure teal beside what it is compared with (ARGS="copy --pairs 3")
 	@$(RELEASE) engine install
 	bench/run $(ARGS)
 

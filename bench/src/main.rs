@@ -4,7 +4,11 @@
 mod copy;
 mod measure;
 mod models;
+mod plan;
 mod scene;
+#[path = "../../tests/servers/mod.rs"]
+#[allow(clippy::unwrap_used)]
+mod servers;
 
 use std::error::Error;
 
@@ -26,13 +30,17 @@ enum Part {
     Copy(copy::Options),
     /// Loading models against the bare start of their languages
     Models(models::Options),
+    /// The plan of many tables that have not changed
+    Plan(plan::Options),
 }
 
 fn main() -> Outcome<()> {
     match Options::parse().part {
         Some(Part::Copy(options)) => copy::run(&options),
         Some(Part::Models(options)) => models::run(&options),
+        Some(Part::Plan(options)) => plan::run(&options),
         None => {
+            plan::run(&plan::Options::default())?;
             models::run(&models::Options::default())?;
             copy::run(&copy::Options::default())
         }

@@ -110,7 +110,7 @@ fn languages() -> [Language; 3] {
 }
 
 /// As many tables of a usual kind, read from SQL as a user would write it.
-fn schema(tables: usize, directory: &Path) -> Outcome<Schema> {
+pub(crate) fn schema(tables: usize, directory: &Path) -> Outcome<Schema> {
     let project = directory.join("source");
     std::fs::create_dir_all(project.join("app"))?;
     for i in 0..tables {
@@ -137,7 +137,11 @@ fn schema(tables: usize, directory: &Path) -> Outcome<Schema> {
     Ok(Loading::start(&project, &LoadOptions::default())?.finish(&engine)?.schema)
 }
 
-fn write_project(schema: &Schema, language: ModelLanguage, project: &Path) -> Outcome<()> {
+pub(crate) fn write_project(
+    schema: &Schema,
+    language: ModelLanguage,
+    project: &Path,
+) -> Outcome<()> {
     std::fs::create_dir_all(project)?;
     std::fs::write(project.join("teal.toml"), "")?;
     for file in write_models(schema, language, "app")? {
@@ -149,7 +153,7 @@ fn write_project(schema: &Schema, language: ModelLanguage, project: &Path) -> Ou
 }
 
 /// teal's program, which was built beside this one.
-fn teal() -> Outcome<PathBuf> {
+pub(crate) fn teal() -> Outcome<PathBuf> {
     Ok(std::env::current_exe()?.with_file_name("teal"))
 }
 
