@@ -11,6 +11,7 @@ mod every;
 mod examples;
 mod kill;
 mod plan_file;
+mod preflight;
 mod pull;
 mod server;
 mod servers;

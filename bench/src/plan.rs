@@ -94,7 +94,8 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
 }
 
 fn create(server: &dyn Server, schema: &Schema) -> Outcome<()> {
-    let plan = make_plan(server, schema, &BTreeSet::new(), &History::default(), &options())?;
+    let plan =
+        make_plan(server, server, schema, &BTreeSet::new(), &History::default(), &options())?;
     let mut session = server.session(&[])?;
     for operation in &plan.operations {
         for sql in operation.statements().unwrap_or_default() {
@@ -118,8 +119,14 @@ fn plans(
     for run in 0..=runs {
         let began = Instant::now();
         let server = open()?;
-        let plan =
-            make_plan(server.as_ref(), schema, &BTreeSet::new(), &History::default(), &options())?;
+        let plan = make_plan(
+            server.as_ref(),
+            server.as_ref(),
+            schema,
+            &BTreeSet::new(),
+            &History::default(),
+            &options(),
+        )?;
         if !plan.is_empty() {
             return Err(format!("the plan is not empty: {}", plan.to_yaml()?).into());
         }

@@ -96,7 +96,8 @@ impl Scene {
             allow_drop: Vec::new(),
         };
         let (schema, none) = (schema(layout)?, BTreeSet::new());
-        let plan = make_plan(&self.engine, &schema, &none, &History::default(), &options)?;
+        let plan =
+            make_plan(&self.engine, &self.engine, &schema, &none, &History::default(), &options)?;
         let migration = plan.operations.into_iter().find_map(|operation| match operation {
             Operation::Migrate { migration, .. } => Some(*migration),
             _ => None,

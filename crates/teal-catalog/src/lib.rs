@@ -11,6 +11,7 @@ mod parts;
 mod query_tree;
 mod scratch;
 mod shadow;
+mod traffic;
 
 pub use alike::{definitions, made_alike};
 pub use catalog::{Catalog, CatalogColumn, CatalogTable};
@@ -21,3 +22,4 @@ pub use parts::{Part, active_parts};
 pub use query_tree::{QueryTree, QueryTreeError};
 pub use scratch::{Scratch, permissive_session};
 pub use shadow::{Shadow, ShadowError};
+pub use traffic::{Traffic, traffic};

@@ -1,9 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Deserialize;
 use teal_client::{ClientError, Server};
 use teal_schema::{
     Diagnostic, Engine, Location, QualifiedName, Schema, Table, TableRef, TokenError, View,
-    create_table, create_view, quote_string, rewrite_table_references,
+    create_table, create_view, quote_ident, quote_string, rewrite_table_references,
 };
 
 use crate::alike::{as_made, formatted};
@@ -34,13 +35,14 @@ pub enum ShadowError {
 }
 
 impl Shadow {
-    /// Creates the tables and views of `schema`. A table of `without` gets no shadow, unless a view
-    /// needs it.
+    /// Creates the tables and views of `schema` on the server `trials`, mostly the target itself. A
+    /// table of `without` gets no shadow, unless a view needs it.
     ///
     /// # Errors
     /// The server's refusal, with the place of the declaration that it is about.
     pub fn create(
-        server: &dyn Server,
+        target: &dyn Server,
+        trials: &dyn Server,
         schema: &Schema,
         database: &str,
         without: &BTreeSet<TableRef>,
@@ -54,19 +56,21 @@ impl Shadow {
         let mut made =
             tables.iter().map(|table| table.qualified(database)).collect::<BTreeSet<_>>();
         made.extend(views);
-        let materialized = schema.views.iter().filter(|view| view.target.is_some());
+        // On another server there are no real tables to read.
+        let is_target = trials.describe() == target.describe();
+        let reads_copies = schema.views.iter().filter(|it| it.target.is_some() || !is_target);
         // Behind IN a column or an alias may be meant.
-        let mut stand_ins = tables_of_views(materialized, schema, database, false)?;
+        let mut stand_ins = tables_of_views(reads_copies, schema, database, false)?;
         stand_ins.retain(|name| !made.contains(name));
         made.extend(stand_ins.iter().cloned());
 
         let databases = made.iter().map(|name| name.database.as_str()).chain([database]);
         let databases = databases.map(str::to_owned).collect::<BTreeSet<_>>();
-        let scratch = Scratch::create(server, &[], &databases.into_iter().collect::<Vec<_>>())?;
+        let scratch = Scratch::create(trials, &[], &databases.into_iter().collect::<Vec<_>>())?;
         let mut shadow =
             Self { scratch, database: database.to_owned(), made, engines: BTreeMap::new() };
         shadow.create_tables(&tables)?;
-        shadow.create_stand_ins(&stand_ins)?;
+        shadow.create_stand_ins(target, &stand_ins)?;
         for view in &schema.views {
             shadow.create_view(schema, view)?;
         }
@@ -145,7 +149,7 @@ impl Shadow {
     /// # Errors
     /// When the server cannot be asked.
     pub fn mutations(&mut self, name: &QualifiedName) -> Result<u64, ClientError> {
-        #[derive(serde::Deserialize)]
+        #[derive(Deserialize)]
         struct Row {
             mutations: u64,
         }
@@ -164,7 +168,7 @@ impl Shadow {
     /// # Errors
     /// When the server cannot be asked.
     pub fn widens(&mut self, from: &str, to: &str) -> Result<bool, ClientError> {
-        #[derive(serde::Deserialize)]
+        #[derive(Deserialize)]
         struct Row {
             widens: u8,
         }
@@ -255,14 +259,31 @@ impl Shadow {
     /// A materialized view in the shadow must read no real table: it would get the users' INSERTs,
     /// and one of them would fail when the shadow is dropped. So a table that no model declares has
     /// its columns copied. Where there is no such table, the server says so of the view.
-    fn create_stand_ins(&mut self, names: &BTreeSet<QualifiedName>) -> Result<(), ClientError> {
+    fn create_stand_ins(
+        &mut self,
+        target: &dyn Server,
+        names: &BTreeSet<QualifiedName>,
+    ) -> Result<(), ClientError> {
+        #[derive(Deserialize)]
+        struct Row {
+            name: String,
+            #[serde(rename = "type")]
+            data_type: String,
+        }
+        if names.is_empty() {
+            return Ok(());
+        }
+        let mut session = target.session(&[])?;
         for name in names {
+            let columns = match session.rows::<Row>(&format!("DESCRIBE TABLE {}", name.sql())) {
+                Err(error) if error.server_name() == Some("UNKNOWN_TABLE") => continue,
+                columns => columns?,
+            };
+            let column = |row: &Row| format!("{} {}", quote_ident(&row.name), row.data_type);
+            let columns = columns.iter().map(column).collect::<Vec<_>>().join(", ");
             let shadow = self.name(name).sql();
-            let sql = format!("CREATE TABLE {shadow} AS {} ENGINE = Null", name.sql());
-            match self.scratch.session.command(&sql) {
-                Err(error) if error.server_name() != Some("UNKNOWN_TABLE") => return Err(error),
-                _ => (),
-            }
+            let sql = format!("CREATE TABLE {shadow} ({columns}) ENGINE = Null");
+            self.scratch.session.command(&sql)?;
         }
         Ok(())
     }

@@ -152,7 +152,15 @@ impl<'a> Pair<'a> {
             allow_drop: vec!["*".to_owned()],
         };
         let migrations = Migrating::all(&Journal::peek(self.engine).unwrap()).unwrap();
-        make_plan(self.engine, &schema, &BTreeSet::new(), &history(&migrations), &options).unwrap()
+        make_plan(
+            self.engine,
+            self.engine,
+            &schema,
+            &BTreeSet::new(),
+            &history(&migrations),
+            &options,
+        )
+        .unwrap()
     }
 
     /// Brings the database to `table`, through a cutover and its cleanup where it takes one. Gives

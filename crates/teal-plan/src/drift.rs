@@ -143,7 +143,12 @@ impl Checker<'_> {
         {
             return Ok(None);
         }
-        let mut scratch = Scratch::create(self.server, &[], std::slice::from_ref(&now.database))?;
+        let databases = std::slice::from_ref(&now.database);
+        let mut scratch = match Scratch::create(self.server, &[], databases) {
+            Ok(scratch) => scratch,
+            Err(ClientError::Server { .. }) => return Ok(None),
+            Err(other) => return Err(other),
+        };
         let name = scratch.name(&now.qualified());
         let head = sql.get(..create.name_range.start).unwrap_or_default();
         let rest = sql.get(create.name_range.end..).unwrap_or_default();

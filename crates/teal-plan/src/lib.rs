@@ -18,4 +18,4 @@ pub use history::{History, PastMigration, Standing};
 pub use migration::{CopyColumn, CopyStrategy, Cutover, MERGE_STOPS, Migration};
 pub use plan::{AlterCost, Conflict, Finding, Operation, Plan, PlanFile, PlanFileError, Statement};
 pub use planner::{PlanError, PlanOptions, make_plan};
-pub use preflight::MIGRATION_RIGHTS;
+pub use preflight::{GLOBAL_RIGHTS, MIGRATION_RIGHTS, OWN_DATABASES, OWN_RIGHTS};

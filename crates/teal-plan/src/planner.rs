@@ -36,7 +36,7 @@ pub enum PlanError {
 }
 
 /// Makes the plan that brings the server to `schema`. Nothing is changed but for the shadow
-/// database, which comes and goes. The tables of `accepted` are known to be such that this server
+/// database on the server `trials`, which comes and goes. The tables of `accepted` are known to be such that this server
 /// would create them.
 ///
 /// # Errors
@@ -44,6 +44,7 @@ pub enum PlanError {
 /// not be safe.
 pub fn make_plan(
     server: &dyn Server,
+    trials: &dyn Server,
     schema: &Schema,
     accepted: &BTreeSet<TableRef>,
     history: &History,
@@ -74,7 +75,7 @@ pub fn make_plan(
     }
     let alike = made_alike(session.as_mut(), &there)?.into_iter().zip(&there);
     settled.extend(alike.filter(|(alike, _)| *alike).map(|(_, (table, _))| table.reference()));
-    let mut shadow = Shadow::create(server, schema, &options.database, &settled)?;
+    let mut shadow = Shadow::create(server, trials, schema, &options.database, &settled)?;
     let desired = shadow.catalog()?;
     let mut created = BTreeMap::new();
     let mut by_parser = Vec::new();

@@ -1,7 +1,7 @@
 //! Looks at what a plan would meet before anything is done.
 
 use serde::Deserialize;
-use teal_catalog::missing_on_tables;
+use teal_catalog::{Grant, has_rights, missing_on_tables, traffic};
 use teal_client::ClientError;
 use teal_schema::{
     QualifiedName, clause, head, quote_ident, quote_string, rewrite_table_references, split_list,
@@ -37,6 +37,7 @@ impl Planner<'_> {
             self.look_at_readers(migration)?;
             self.look_at_values(migration)?;
             self.look_at_partitions(migration)?;
+            self.look_at_traffic(migration)?;
         }
         self.look_at_grants()
     }
@@ -145,11 +146,13 @@ impl Planner<'_> {
             return Ok(());
         };
         let tables = migrations.iter().flat_map(|it| [&it.blue, &it.green]).collect::<Vec<_>>();
+        // A users file with a filter for one user gives the others one that lets all rows through.
         let me = "arrayConcat([currentUser()], currentRoles())";
         let rows = self.session.rows::<Row>(&format!(
             "SELECT short_name AS name, database, table, \
                  if(apply_to_all, NOT hasAny(apply_to_except, {me}), hasAny(apply_to_list, {me})) AS is_for_me \
-             FROM system.row_policies WHERE (database, table) IN ({})",
+             FROM system.row_policies \
+             WHERE (database, table) IN ({}) AND ifNull(select_filter, '') != '1'",
             list(&tables)
         ));
         let rows = match rows {
@@ -405,6 +408,22 @@ impl Planner<'_> {
         Ok(())
     }
 
+    fn look_at_traffic(&mut self, migration: &Migration) -> Result<(), PlanError> {
+        if !self.features.query_log.is_there {
+            return Ok(());
+        }
+        let users = traffic(self.session.as_mut(), &migration.blue)?;
+        let by = users
+            .iter()
+            .map(|by| format!("{} ({} SELECTs, {} INSERTs)", by.user, by.selects, by.inserts));
+        let by = by.collect::<Vec<_>>();
+        if !by.is_empty() {
+            let note = format!("{} was used in the last hour by {}", migration.blue, by.join(", "));
+            self.plan.notes.push(note);
+        }
+        Ok(())
+    }
+
     /// Asks the server for each right that the operations take.
     fn look_at_grants(&mut self) -> Result<(), PlanError> {
         let mut needed = Vec::new();
@@ -428,6 +447,19 @@ impl Planner<'_> {
                 }
             }
         }
+        let migrating = self.plan.operations.iter().find_map(|operation| match operation {
+            Operation::Migrate { migration, .. } => Some(migration.blue.clone()),
+            _ => None,
+        });
+        if let Some(blue) = migrating {
+            for (on, rights) in [(OWN_DATABASES, OWN_RIGHTS), ("*.*", GLOBAL_RIGHTS)] {
+                if has_rights(self.session.as_mut(), rights, on)? == Some(false) {
+                    let grant = Grant { rights: rights.to_vec(), on: on.to_owned() };
+                    let says = format!("teal's user lacks one of {} on {on}", rights.join(", "));
+                    self.found(&blue, true, says, grant.sql("its user"));
+                }
+            }
+        }
         for (object, grant) in
             missing_on_tables(self.session.as_mut(), &needed)?.unwrap_or_default()
         {
@@ -442,6 +474,25 @@ impl Planner<'_> {
 /// On blue and on green: both are read and written, and one may be dropped.
 pub const MIGRATION_RIGHTS: &[&str] =
     &["SELECT", "INSERT", "CREATE TABLE", "DROP TABLE", "ALTER TABLE"];
+
+/// The journal, the lock, snapshots, staging tables and shadows are in databases of teal's own.
+pub const OWN_DATABASES: &str = "_teal*.*";
+
+pub const OWN_RIGHTS: &[&str] = &[
+    "SELECT",
+    "INSERT",
+    "CREATE TABLE",
+    "DROP TABLE",
+    "ALTER TABLE",
+    "TRUNCATE",
+    "CREATE VIEW",
+    "DROP VIEW",
+    "CREATE DATABASE",
+    "DROP DATABASE",
+];
+
+/// On everything: rows that wait in the server's buffer of asynchronous INSERTs belong to the copy.
+pub const GLOBAL_RIGHTS: &[&str] = &["SYSTEM FLUSH ASYNC INSERT QUEUE"];
 
 /// Counts the values of a column of `select` that are not the same in another type: those that it
 /// cannot hold, and those that are other ones on the way back. The two agree for most; an integer

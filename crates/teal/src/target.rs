@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use teal_catalog::has_rights;
 use teal_client::{EmbeddedEngine, EngineOptions, HttpOptions, HttpServer};
 use teal_migrate::OperatorOptions;
 use teal_models::{LoadOptions, Loading};
@@ -19,6 +20,41 @@ pub(crate) struct Project {
     _scratch: Option<tempfile::TempDir>,
     pub(crate) plan: PlanOptions,
     pub(crate) load: LoadOptions,
+}
+
+/// What the models declare, and the target.
+pub(crate) struct Opened {
+    pub(crate) loaded: teal_models::Loaded,
+    pub(crate) server: Box<dyn teal_client::Server>,
+    own: Option<OwnEngine>,
+}
+
+impl Opened {
+    /// Where scratch databases may be made.
+    pub(crate) fn trials(&self) -> &dyn teal_client::Server {
+        self.own.as_ref().map_or(self.server.as_ref(), |own| &own.engine)
+    }
+}
+
+/// An embedded engine that stands in where the target lets teal make no database.
+struct OwnEngine {
+    engine: EmbeddedEngine,
+    _data: tempfile::TempDir,
+}
+
+impl OwnEngine {
+    fn open() -> Result<Self, Failure> {
+        let library = teal_fetch::engine_library().map_err(|error| {
+            Failure::failed(format!(
+                "the target lets teal make no scratch database, and there is no embedded engine to stand in: {error}\n  instead: `teal engine install`, or GRANT CREATE DATABASE, DROP DATABASE, CREATE TABLE, CREATE VIEW, DROP TABLE, DROP VIEW ON _teal*.* to teal's user"
+            ))
+        })?;
+        let data = tempfile::Builder::new().prefix("teal-trials-").tempdir()?;
+        let path = data.path().join("data");
+        let engine =
+            EmbeddedEngine::open(EngineOptions { library, data: path, config_file: None })?;
+        Ok(Self { engine, _data: data })
+    }
 }
 
 /// How the target is opened.
@@ -93,13 +129,16 @@ impl Project {
     }
 
     /// Loads the models and opens the target, at the same time.
-    pub(crate) fn load_and_open(
-        &self,
-        directory: &Path,
-    ) -> Result<(teal_models::Loaded, Box<dyn teal_client::Server>), Failure> {
-        let loading = Loading::start(directory, &self.load)?;
+    pub(crate) fn load_and_open(&self) -> Result<Opened, Failure> {
+        let loading = Loading::start(&self.directory, &self.load)?;
         let server = self.open()?;
-        Ok((loading.finish(server.as_ref())?, server))
+        let own = match may_make_databases(server.as_ref())? {
+            true => None,
+            false => Some(OwnEngine::open()?),
+        };
+        let trials = own.as_ref().map_or(server.as_ref(), |own| &own.engine);
+        let loaded = loading.finish(trials)?;
+        Ok(Opened { loaded, server, own })
     }
 
     pub(crate) fn operator_options(&self, flags: Option<&Migrate>) -> OperatorOptions {
@@ -148,4 +187,19 @@ fn end_with_its_statements(server: &HttpServer) -> Result<(), Failure> {
         std::process::exit(INTERRUPTED);
     })
     .map_err(|error| Failure::failed(format!("cannot take over signals: {error}")))
+}
+
+fn may_make_databases(server: &dyn teal_client::Server) -> Result<bool, Failure> {
+    #[derive(serde::Deserialize)]
+    struct Row {
+        readonly: u64,
+    }
+    let mut session = server.session(&[])?;
+    let row = session.row::<Row>("SELECT toUInt64(getSetting('readonly')) AS readonly")?;
+    if row.readonly != 0 {
+        return Ok(false);
+    }
+    // Where the server cannot be asked, it will say so itself.
+    let rights = ["CREATE DATABASE", "DROP DATABASE", "CREATE TABLE", "CREATE VIEW"];
+    Ok(has_rights(session.as_mut(), &rights, "_teal_shadow.*")?.unwrap_or(true))
 }

@@ -28,11 +28,12 @@ pub(crate) fn run(common: &Common, args: &Apply) -> Result<(), Failure> {
         }
         None => {
             project.plan.allow_drop.clone_from(&args.allow_drop);
-            let (loaded, server) = project.load_and_open(&common.project)?;
+            let opened = project.load_and_open()?;
+            let server = opened.server.as_ref();
             // The lock, and with it the healing, comes before the plan: the plan sees a settled
             // target.
-            let operator = Operator::open(server.as_ref(), options, &progress)?;
-            let plan = plan_for(server.as_ref(), &loaded, &project)?;
+            let operator = Operator::open(server, options, &progress)?;
+            let plan = plan_for(&opened.loaded, server, opened.trials(), &project)?;
             refuse_blocked(&plan)?;
             let applied = operator.apply(&plan)?;
             (plan, applied)

@@ -6,7 +6,7 @@ use owo_colors::OwoColorize as _;
 use serde::{Deserialize, Serialize};
 use teal_catalog::{Feature, Features, Grant, has_rights};
 use teal_client::{Server, Session};
-use teal_plan::MIGRATION_RIGHTS;
+use teal_plan::{GLOBAL_RIGHTS, MIGRATION_RIGHTS, OWN_DATABASES, OWN_RIGHTS};
 use teal_schema::quote_ident;
 
 use crate::cli::Common;
@@ -162,14 +162,13 @@ impl Doctor<'_> {
     }
 
     fn look_at_grants(&mut self) -> Result<(), Failure> {
-        let own = "_teal*.*".to_owned();
         let database = format!("{}.*", quote_ident(self.database));
         let of_views = ["CREATE VIEW", "DROP VIEW", "ALTER VIEW"];
-        let tables = MIGRATION_RIGHTS.iter().copied();
         let needed = [
-            (database, tables.clone().chain(of_views).collect::<Vec<_>>()),
-            (own, tables.chain(of_views).chain(["CREATE DATABASE", "DROP DATABASE"]).collect()),
+            (database, MIGRATION_RIGHTS.iter().copied().chain(of_views).collect::<Vec<_>>()),
+            (OWN_DATABASES.to_owned(), OWN_RIGHTS.to_vec()),
             ("system.*".to_owned(), vec!["SELECT"]),
+            ("*.*".to_owned(), GLOBAL_RIGHTS.to_vec()),
         ];
         let mut missing = Vec::new();
         for (on, rights) in needed {

@@ -19,8 +19,8 @@ pub(crate) fn run(common: &Common, args: &Args) -> Result<ExitCode, Failure> {
         false => Project::read(common)?,
     };
     project.plan.allow_drop.clone_from(&args.allow_drop);
-    let (loaded, server) = project.load_and_open(&common.project)?;
-    let mut plan = plan_for(server.as_ref(), &loaded, &project)?;
+    let opened = project.load_and_open()?;
+    let mut plan = plan_for(&opened.loaded, opened.server.as_ref(), opened.trials(), &project)?;
     if args.no_target {
         plan.target = "an empty target".to_owned();
     }
@@ -47,16 +47,18 @@ pub(crate) fn run(common: &Common, args: &Args) -> Result<ExitCode, Failure> {
 
 /// Makes the plan from the models and the target's journal, and shows the models' warnings.
 pub(crate) fn plan_for(
-    server: &dyn Server,
     loaded: &Loaded,
+    server: &dyn Server,
+    trials: &dyn Server,
     project: &Project,
 ) -> Result<Plan, Failure> {
     for warning in &loaded.warnings {
         anstream::eprintln!("{}", diagnose::render(Level::WARNING, warning, &project.directory));
     }
     let migrations = Migrating::all(&Journal::peek(server)?)?;
+    let (schema, accepted) = (&loaded.schema, &loaded.accepted);
     let history = history(&migrations);
-    Ok(make_plan(server, &loaded.schema, &loaded.accepted, &history, &project.plan)?)
+    Ok(make_plan(server, trials, schema, accepted, &history, &project.plan)?)
 }
 
 fn explained(plan: &Plan, which: &str) -> Result<String, Failure> {

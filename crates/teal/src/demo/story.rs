@@ -83,9 +83,9 @@ fn play(common: &Common, args: &Demo, file: &Path) -> Result<Report, Failure> {
     let mut project = Project::read(common)?;
     project.plan.cutover = Cutover::Exchange;
     say(&format!("teal demo in {}", common.project.display()));
-    let (loaded, engine) = project.load_and_open(&common.project)?;
-    let engine = engine.as_ref();
-    let plan = plan_for(engine, &loaded, &project)?;
+    let opened = project.load_and_open()?;
+    let engine = opened.server.as_ref();
+    let plan = plan_for(&opened.loaded, engine, engine, &project)?;
     let migration = first_migration(&plan)?;
     let blue = migration.blue.clone();
     create_blue(engine, &plan, &blue)?;
@@ -169,7 +169,7 @@ fn follow_teal(
     let loaded = Loading::start(&common.project, &project.load)?.finish(engine)?;
     let models = began.elapsed();
     let operator = Operator::open(engine, project.operator_options(None), progress)?;
-    let plan = plan_for(engine, &loaded, project)?;
+    let plan = plan_for(&loaded, engine, engine, project)?;
     let planned = began.elapsed() - models;
     say(&format!("\nteal apply, after {} rows written", show::count(traffic.ledger.rows())));
     say(&format!(

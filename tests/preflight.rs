@@ -1,0 +1,202 @@
+//! What a plan would meet on its target is found before anything is done, with what to do about it.
+
+use crate::servers::Modern;
+use crate::support::{Project, Run};
+
+const EVENTS: &str =
+    "CREATE TABLE events (id UInt64, town String, at DateTime) ENGINE = MergeTree ORDER BY id;\n";
+/// Migrates in place, by an exchange.
+const REORDERED: &str = "CREATE TABLE events (id UInt64, town String, at DateTime) ENGINE = MergeTree ORDER BY (town, id);\n";
+/// Migrates by a version and a view; readers move by their code.
+const VERSIONED: &str = "CREATE TABLE events (id UInt64, town String, at DateTime) ENGINE = MergeTree ORDER BY id;\n\
+     -- teal: table events version 1\n\
+     CREATE TABLE events_1 (id UInt64, town String, at DateTime) ENGINE = MergeTree ORDER BY (town, id);\n\
+     CREATE MATERIALIZED VIEW mv_events TO events_1 AS SELECT * FROM events;\n";
+
+fn filled(after: &str) -> Project {
+    let project = Project::new(&[("app/events.sql", EVENTS)]);
+    project.must(&["apply"]);
+    project.query("INSERT INTO events SELECT number, toString(number), now() FROM numbers(1000)");
+    project.write("app/events.sql", after);
+    project
+}
+
+/// teal on an engine with this configuration, users and elements of its own user.
+fn with_config(project: &Project, server: &str, users: &str, own: &str, arguments: &[&str]) -> Run {
+    let path = |name: &str| project.path().join(name).display().to_string();
+    let common = "<password/><profile>default</profile><quota>default</quota><networks><ip>::/0</ip></networks>";
+    project.write(
+        "users.xml",
+        &format!(
+            "<clickhouse><users><default>{common}{own}</default>{}</users>\
+             <profiles><default/></profiles><quotas><default/></quotas></clickhouse>",
+            users.replace("COMMON", common)
+        ),
+    );
+    project.write(
+        "config.xml",
+        &format!(
+            "<clickhouse><users_config>{}</users_config>{server}</clickhouse>",
+            path("users.xml")
+        ),
+    );
+    let config = path("config.xml");
+    project.teal(&[&["--engine-config", &config], arguments].concat())
+}
+
+/// teal on an engine whose user has these rights.
+fn as_user(project: &Project, rights: &[&str], arguments: &[&str]) -> Run {
+    let grants = rights.iter().map(|right| format!("<query>GRANT {right}</query>"));
+    let own = format!("<grants>{}</grants>", grants.collect::<String>());
+    with_config(project, "", "", &own, arguments)
+}
+
+/// As `teal doctor` names them; the engine of a table is a right of its own.
+const RIGHTS: &[&str] = &[
+    "TABLE ENGINE ON *",
+    "SELECT ON system.*",
+    "SYSTEM FLUSH ASYNC INSERT QUEUE ON *.*",
+    "SELECT, INSERT, CREATE TABLE, DROP TABLE, ALTER TABLE, TRUNCATE, CREATE VIEW, DROP VIEW, CREATE DATABASE, DROP DATABASE ON _teal*.*",
+    "SELECT, INSERT, CREATE TABLE, DROP TABLE, CREATE VIEW, DROP VIEW, ALTER VIEW ON default.*",
+    "ALTER TABLE ON default.*",
+];
+
+#[test]
+fn a_right_that_is_missing_is_found_with_its_grant() {
+    let project = filled(REORDERED);
+    let (_, without) = RIGHTS.split_last().unwrap();
+    as_user(&project, without, &["apply"]).failed(
+        3,
+        &[
+            "blocked: default.events: teal's user lacks ALTER TABLE",
+            "GRANT ALTER TABLE ON `default`.`events` TO",
+        ],
+    );
+    let doctor = as_user(&project, without, &["doctor"]);
+    assert_eq!(doctor.code, Some(1), "{}", doctor.said());
+    let grant = "GRANT ALTER TABLE ON `default`.* TO `default`;";
+    assert!(doctor.stdout.contains(grant), "{}", doctor.said());
+}
+
+#[test]
+fn the_rights_that_doctor_names_are_enough() {
+    let project = filled(REORDERED);
+    for command in ["doctor", "plan", "apply", "status", "verify", "cutover", "cleanup"] {
+        let run = as_user(&project, RIGHTS, &[command]);
+        assert_eq!(run.code, Some(0), "{command}: {}", run.said());
+    }
+    let sorted = "SELECT sorting_key FROM system.tables WHERE name = 'events'";
+    assert_eq!(project.query(sorted), "town, id");
+}
+
+#[test]
+fn a_row_policy_is_found_whether_it_is_for_teal_or_for_others() {
+    const MANAGER: &str = "<access_management>1</access_management>";
+    const FEW: &str =
+        "<databases><default><events><filter>id &lt; 5</filter></events></default></databases>";
+    let project = filled(REORDERED);
+    let for_teal =
+        |arguments: &[&str]| with_config(&project, "", "", &format!("{MANAGER}{FEW}"), arguments);
+    for_teal(&["apply"]).failed(3, &["hides rows from teal's user", "TO ALL EXCEPT"]);
+    // A policy for others stays with the name: after an exchange it is on the new layout, and another
+    // name has none.
+    let for_others = |arguments: &[&str]| {
+        with_config(&project, "", &format!("<ana>COMMON{FEW}</ana>"), MANAGER, arguments)
+    };
+    project.write("app/events.sql", VERSIONED);
+    for_others(&["apply"]).failed(3, &["readers of default.events_1 would see all rows"]);
+    project.write("app/events.sql", REORDERED);
+    let applied = for_others(&["apply"]);
+    assert_eq!(applied.code, Some(0), "{}", applied.said());
+}
+
+#[test]
+fn a_mutation_in_progress_is_found() {
+    let project = filled(REORDERED);
+    project.query("ALTER TABLE events UPDATE town = toString(throwIf(id = 7, 'broken')) WHERE 1 SETTINGS mutations_sync = 0");
+    project.teal(&["apply"]).failed(
+        3,
+        &[
+            "blocked: default.events: the mutation",
+            "in progress",
+            "KILL MUTATION WHERE database = 'default'",
+        ],
+    );
+    project.query("KILL MUTATION WHERE table = 'events' SYNC");
+    project.must(&["apply"]);
+}
+
+#[test]
+fn a_disk_that_is_too_small_is_found() {
+    let project = filled(REORDERED);
+    let free = project.query("SELECT free_space FROM system.disks").parse::<u64>().unwrap();
+    let full = format!(
+        "<storage_configuration><disks><default><keep_free_space_bytes>{}</keep_free_space_bytes></default></disks></storage_configuration>",
+        free * 2
+    );
+    let run = with_config(&project, &full, "", "", &["apply"]);
+    run.failed(3, &["blocked: default.events: the storage policy default has 0 bytes free"]);
+}
+
+#[test]
+fn more_partitions_than_an_insert_may_touch_are_told() {
+    let project = filled(&EVENTS.replace("ORDER BY", "PARTITION BY intDiv(id, 2) ORDER BY"));
+    let said = project.must(&["plan"]).stdout;
+    assert!(said.contains("mind: default.events"), "{said}");
+    assert!(said.contains("has about 500 partitions by (intDiv(id, 2))"), "{said}");
+    assert!(said.contains("more than 100 at once"), "{said}");
+}
+
+#[test]
+fn a_server_where_teal_may_make_no_database_is_planned_with_the_engine() {
+    let modern = Modern::start();
+    let project = Project::new(&[("app/events.sql", EVENTS)]);
+    project.must(&["--url", &modern.url(), "apply"]);
+    let insert = "INSERT INTO events SELECT number, 'x', now() FROM numbers(10)";
+    project.must(&["--url", &modern.url(), "query", insert]);
+    let kinds = |url: &str| {
+        let plan = project.json::<serde_json::Value>(&["--url", url, "plan"]);
+        let kinds = plan["operations"].as_array().unwrap().iter().map(|it| it["kind"].clone());
+        kinds.collect::<Vec<_>>()
+    };
+    // Changes what is stored, a view on a table of no model, and nothing.
+    let other = "CREATE TABLE other (id UInt64) ENGINE = MergeTree ORDER BY id";
+    project.must(&["--url", &modern.url(), "query", other]);
+    let view = "CREATE VIEW v AS SELECT id FROM other WHERE id IN (SELECT id FROM events);";
+    let altered = EVENTS.replace("town String", "town String COMMENT 'where'");
+    for models in [EVENTS.to_owned(), REORDERED.to_owned(), format!("{altered}{view}")] {
+        project.write("app/events.sql", &models);
+        let readonly = format!("{}?readonly=2", modern.url());
+        assert_eq!(kinds(&readonly), kinds(&modern.url()), "{models}");
+    }
+    let mut without = project.command(&["--url", &format!("{}?readonly=2", modern.url()), "plan"]);
+    let run = Run::of(without.env("TEAL_LIBCHDB", "/nosuch/libchdb.so").output().unwrap());
+    run.failed(1, &["lets teal make no scratch database", "GRANT CREATE DATABASE"]);
+}
+
+#[test]
+fn a_server_says_who_used_the_table_and_what_it_lacks() {
+    let modern = Modern::start();
+    let project = Project::new(&[("app/events.sql", EVENTS)]);
+    let url = modern.url();
+    project.must(&["--url", &url, "apply"]);
+    for i in 0..3 {
+        project.must(&[
+            "--url",
+            &url,
+            "query",
+            &format!("INSERT INTO events SELECT {i}, 'x', now()"),
+        ]);
+    }
+    project.must(&["--url", &url, "query", "SELECT count() FROM events"]);
+    project.must(&["--url", &url, "query", "SYSTEM FLUSH LOGS"]);
+    project.write("app/events.sql", REORDERED);
+    let said = project.must(&["--url", &url, "plan"]).stdout;
+    assert!(said.contains("used in the last hour by default (1 SELECTs, 3 INSERTs)"), "{said}");
+    let doctor = project.teal(&["--url", &url, "doctor"]);
+    for words in
+        ["good  connection", "good  grants", "query_log", "fence", "disk", "merges", "clock"]
+    {
+        assert!(doctor.stdout.contains(words), "{words}: {}", doctor.said());
+    }
+}
