@@ -60,10 +60,12 @@ impl Operator<'_> {
         let keeps_alias = cutover == Cutover::Exchange && !migration.in_place;
         let retired = names::retired(&migrating.id);
         let is_there = self.exists_as_table(leaving)?;
-        // With the gate closed no INSERT is on its way through the view into what is dropped.
-        let cut = self.with_gate_closed(|| {
+        let drop_view = || {
             self.command(&format!("DROP TABLE IF EXISTS {}", migration.view.sql()))?;
             failpoint::reached("cleanup-view-dropped");
+            Ok(())
+        };
+        let retire = || {
             if is_there {
                 self.command(&format!("RENAME TABLE {} TO {}", leaving.sql(), retired.sql()))?;
             }
@@ -76,7 +78,20 @@ impl Operator<'_> {
                 ))?;
             }
             Ok(())
-        })?;
+        };
+        // No INSERT is on its way through the view into what is dropped.
+        let held = match self.server.write_gate() {
+            Some(_) => {
+                let cut = self.with_gate_closed(|| drop_view().and_then(|()| retire()))?;
+                format!("; {}", cut.held)
+            }
+            None => {
+                drop_view()?;
+                self.wait_for_inserts_in_time()?;
+                retire()?;
+                String::new()
+            }
+        };
         failpoint::reached("cleanup-gate-opened");
         self.drop_table(&retired)?;
         failpoint::reached("cleanup-blue-dropped");
@@ -85,9 +100,9 @@ impl Operator<'_> {
         failpoint::reached("cleaned");
         Ok(match cutover {
             Cutover::Exchange if keeps_alias => {
-                format!("blue dropped, {leaving} is an alias of {kept}; {}", cut.held)
+                format!("blue dropped, {leaving} is an alias of {kept}{held}")
             }
-            _ => format!("{leaving} dropped; {}", cut.held),
+            _ => format!("{leaving} dropped{held}"),
         })
     }
 

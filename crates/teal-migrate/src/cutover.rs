@@ -37,6 +37,9 @@ impl Operator<'_> {
         if migrating.migration.in_place && how == Cutover::App {
             return Err(MigrateError::NoSuchCutover { table: migrating.migration.blue.clone() });
         }
+        if how == Cutover::Exchange && self.server.write_gate().is_none() {
+            return Err(MigrateError::NoWriteGate);
+        }
         // The view has run since the last proof; a new one costs a read of both tables.
         self.verify_or_repair(migrating)?;
         self.step(migrating, Step::Cutover, |migrating| {

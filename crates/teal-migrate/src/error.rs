@@ -30,10 +30,18 @@ pub enum MigrateError {
         .patience.as_secs_f64()
     )]
     FenceTimeout { waited: Duration, patience: Duration, running: usize },
+    /// A cut on a server that cannot be trusted; it is undone and tried again.
+    #[error("the cut waits for {reason}")]
+    NotClean { reason: String },
     #[error(
-        "this target has no write gate, and teal has no other fence yet: only the embedded engine can be migrated"
+        "no clean cut was possible in {} s: it waited for {reason}; nothing has changed. Try again later, or allow more time (--fence-timeout)",
+        .waited.as_secs()
     )]
-    NoFence,
+    NoCleanCut { waited: Duration, reason: String },
+    #[error(
+        "INSERTs cannot be held on a server, and an exchange needs that: move by `teal cutover --by app`"
+    )]
+    NoWriteGate,
     #[error(
         "there is a view {view} already, which this migration did not attach; drop it, and run the command again"
     )]
@@ -84,7 +92,9 @@ impl MigrateError {
             Self::Journal(error) => error.is_corrupt(),
             Self::MutationsRunning { .. }
             | Self::FenceTimeout { .. }
-            | Self::NoFence
+            | Self::NotClean { .. }
+            | Self::NoCleanCut { .. }
+            | Self::NoWriteGate
             | Self::GreenNotEmpty { .. }
             | Self::ViewExists { .. }
             | Self::NoParity { .. }

@@ -167,7 +167,7 @@ impl<'a> Operator<'a> {
 
     fn heal(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         match &migrating.phase {
-            Phase::Prepared(state) if state.fence_open => self.undo_fence(migrating),
+            Phase::Prepared(state) if state.fence_open => self.heal_fence(migrating),
             // A crash during a publication or just after it leaves green without merges.
             Phase::Attached(state) if state.snapshot.is_some() => {
                 self.finish_publication(migrating)?;
@@ -260,7 +260,7 @@ impl<'a> Operator<'a> {
     fn try_to_close_gate(&self) -> Result<(GateClosing<'_>, u32), MigrateError> {
         /// Between two tries, so that the users' INSERTs get through.
         const PAUSE: Duration = Duration::from_millis(500);
-        let gate = self.server.write_gate().ok_or(MigrateError::NoFence)?;
+        let gate = self.server.write_gate().ok_or(MigrateError::NoWriteGate)?;
         let began = Instant::now();
         let mut attempts = 1;
         loop {

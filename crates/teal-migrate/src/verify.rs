@@ -8,8 +8,16 @@
 //! Where they do not, or where green's engine folds rows, both tables are cloned by hard links with
 //! the gate closed once more, and the clones are compared; they stay for a closer look. A difference
 //! that this second look finds is real.
+//!
+//! On a server no INSERT can be held, and one that is under way may have written to blue only. There,
+//! each bucket is looked at until it was equal once: a row that is lost stays lost, and would be found
+//! with every look. What stays different is looked at row by row, in clones that are made one after
+//! another, with the INSERTs that run between them waited for: a row of the first clone of blue that is
+//! not in the clone of green is missing, for its INSERT has ended; a row of green that is not in the
+//! second clone of blue is too many.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::Deserialize;
 use teal_client::{ClientError, Format, read_rows};
@@ -48,6 +56,9 @@ struct Sum {
 
 /// 16 buckets: the sums of a bucket then say where to look, at no cost that can be measured.
 pub(crate) const BUCKETS: u8 = 16;
+/// On a server under traffic, some INSERT is under way with most looks, for some milliseconds of its time.
+const LOOKS: u32 = 20;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// Rows shown of a difference.
 const SAMPLES: usize = 5;
 
@@ -85,6 +96,9 @@ impl Operator<'_> {
 
     /// The comparison, and how long INSERTs were held for it.
     fn compare_and_tell(&self, migrating: &Migrating) -> Result<(Parity, String), MigrateError> {
+        if self.server.write_gate().is_none() {
+            return self.compare_with_looks(migrating);
+        }
         if !folds(migrating) {
             let first = self.compare_at_once(migrating)?;
             if first.0.holds() {
@@ -118,9 +132,41 @@ impl Operator<'_> {
             use_them(&compared.sides, &compared.parity)?;
             Ok(compared.parity)
         });
-        self.drop_table(&blue)?;
-        self.drop_table(&green)?;
+        for colour in ["blue", "green", "later"] {
+            self.drop_table(&names::verify(id, colour))?;
+        }
         result
+    }
+
+    /// The comparison where INSERTs cannot be held.
+    fn compare_with_looks(&self, migrating: &Migrating) -> Result<(Parity, String), MigrateError> {
+        let (blue, green) = migrating.tables_now();
+        let query = sums_query(&sides(migrating, blue, green)?, &partition_expression(migrating));
+        let mut different: Option<Vec<Mismatch>> = None;
+        for look in 1..=LOOKS {
+            let answer = self.with_control(|session| session.run(&query, Format::JSON_EACH_ROW))?;
+            failpoint::reached("verify-started");
+            let (blue, green) = read_sums(&answer.body, &query)?;
+            let mut parity = parity(&blue, &green);
+            let is_same = |one: &Mismatch, other: &Mismatch| {
+                (&one.partition, one.bucket) == (&other.partition, other.bucket)
+            };
+            if let Some(before) = &different {
+                parity.mismatches.retain(|now| before.iter().any(|then| is_same(now, then)));
+            }
+            if parity.holds() {
+                // What the two counts differ by was on its way.
+                parity.blue_rows = parity.green_rows;
+                return Ok((parity, format!("each of them, within {look} looks")));
+            }
+            if look == LOOKS && folds(migrating) {
+                return Ok((parity, String::new()));
+            }
+            different = Some(parity.mismatches);
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+        let parity = self.with_clones(migrating, |_, _| Ok(()))?;
+        Ok((parity, "row by row".to_owned()))
     }
 
     fn compare_at_once(&self, migrating: &Migrating) -> Result<(Parity, String), MigrateError> {
@@ -160,32 +206,52 @@ impl Operator<'_> {
         self.make_own(blue, if folds(migrating) { green_now } else { blue_now })?;
         self.make_own(green, green_now)?;
         failpoint::reached("verify-tables-made");
-        let cut = self.with_gate_closed(|| {
-            for (clone, table) in [(blue, blue_now), (green, green_now)] {
-                self.command(&format!(
-                    "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
-                    clone.sql(),
-                    table.sql()
-                ))?;
+        let clone = |clone: &QualifiedName, table: &QualifiedName| {
+            self.command(&format!(
+                "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
+                clone.sql(),
+                table.sql()
+            ))
+        };
+        let (held, later) = match self.server.write_gate() {
+            Some(_) => {
+                let cut = self.with_gate_closed(|| {
+                    clone(blue, blue_now)?;
+                    clone(green, green_now)
+                })?;
+                (cut.held, None)
             }
-            Ok(())
-        })?;
+            None => {
+                let later = names::verify(&migrating.id, "later");
+                self.make_own(&later, blue_now)?;
+                clone(blue, blue_now)?;
+                self.wait_for_inserts_in_time()?;
+                clone(green, green_now)?;
+                self.wait_for_inserts_in_time()?;
+                clone(&later, blue_now)?;
+                (String::new(), Some(later))
+            }
+        };
         failpoint::reached("verify-tables-cloned");
-        let sides = sides(migrating, blue, green)?;
-        let query = sums_query(&sides, &partition_expression(migrating));
+        let both = sides(migrating, blue, green)?;
+        let query = sums_query(&both, &partition_expression(migrating));
         let answer = self.with_control(|session| session.run(&query, Format::JSON_EACH_ROW))?;
         let (blue_sums, green_sums) = read_sums(&answer.body, &query)?;
         let mut parity = parity(&blue_sums, &green_sums);
         if !parity.holds() {
-            self.drill_down(&sides, &columns(migrating), &mut parity)?;
+            let later = later.map(|later| sides(migrating, &later, green)).transpose()?;
+            let later = later.map(|sides| sides.blue);
+            self.drill_down(&both, later.as_deref(), &columns(migrating), &mut parity)?;
         }
-        Ok(Compared { sides, parity, held: cut.held })
+        Ok(Compared { sides: both, parity, held })
     }
 
-    /// Finds how many rows differ, and some of them, in the buckets that do.
+    /// Finds how many rows differ, and some of them, in the buckets that do. Where blue was cloned once
+    /// more, a row that came between the clones is no difference.
     fn drill_down(
         &self,
         sides: &Sides,
+        later: Option<&str>,
         columns: &str,
         parity: &mut Parity,
     ) -> Result<(), MigrateError> {
@@ -201,14 +267,24 @@ impl Operator<'_> {
         }
         let buckets = parity.buckets().iter().map(u8::to_string).collect::<Vec<_>>();
         let within = buckets.join(", ");
+        let difference = match later {
+            None => "in_green - in_blue",
+            Some(_) => "greatest(in_green - in_later, 0) - greatest(in_blue - in_green, 0)",
+        };
+        let all = [Some(sides.blue.as_str()), Some(sides.green.as_str()), later];
+        let union = all.iter().enumerate().filter_map(|(number, side)| {
+            let side = (*side)?;
+            Some(format!(
+                "SELECT {number} AS _teal_side, * FROM ({side}) WHERE _teal_hash % {BUCKETS} IN ({within})"
+            ))
+        });
+        let union = union.collect::<Vec<_>>().join(" UNION ALL ");
         let differences = |more: &str| {
             format!(
-                "SELECT _teal_hash, sum(_teal_sign) AS difference{more} FROM (\
-                     SELECT -1::Int64 AS _teal_sign, * FROM ({}) WHERE _teal_hash % {BUCKETS} IN ({within}) \
-                     UNION ALL \
-                     SELECT 1::Int64 AS _teal_sign, * FROM ({}) WHERE _teal_hash % {BUCKETS} IN ({within})\
-                 ) GROUP BY _teal_hash HAVING difference != 0",
-                sides.blue, sides.green
+                "SELECT _teal_hash, toInt64(countIf(_teal_side = 0)) AS in_blue, \
+                     toInt64(countIf(_teal_side = 1)) AS in_green, \
+                     toInt64(countIf(_teal_side = 2)) AS in_later, {difference} AS difference{more} \
+                 FROM ({union}) GROUP BY _teal_hash HAVING difference != 0"
             )
         };
         let totals = self.with_control(|session| {
@@ -220,6 +296,11 @@ impl Operator<'_> {
             ))
         })?;
         (parity.missing, parity.extra) = (totals.missing, totals.extra);
+        if parity.missing + parity.extra == 0 {
+            // Of the same hashes each is there as often: what differed came meanwhile.
+            parity.mismatches.clear();
+            return Ok(());
+        }
         let row = format!(", any(formatRow('JSONEachRow', {columns})) AS row");
         let rows = self.with_control(|session| {
             session.rows::<SampleRow>(&format!(

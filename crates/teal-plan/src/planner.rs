@@ -104,6 +104,7 @@ pub fn make_plan(
     let migrating = Vec::new();
     let features = Features::read(session.as_mut())?;
     let is_exclusive = server.is_exclusive();
+    let has_gate = server.write_gate().is_some();
     let mut planner = Planner {
         schema,
         history,
@@ -112,6 +113,7 @@ pub fn make_plan(
         features,
         created,
         is_exclusive,
+        has_gate,
         shadow,
         desired,
         current,
@@ -137,6 +139,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) created: BTreeMap<QualifiedName, String>,
     /// Nobody else has the target open.
     pub(crate) is_exclusive: bool,
+    /// INSERTs into the target can be held.
+    pub(crate) has_gate: bool,
     pub(crate) shadow: Shadow,
     /// What the server makes of the declarations, by shadow names.
     pub(crate) desired: Catalog,

@@ -32,6 +32,7 @@ impl Planner<'_> {
         self.look_at_disks(&migrations)?;
         self.look_at_row_policies(&migrations)?;
         self.look_at_databases(&migrations)?;
+        self.look_at_fence(&migrations);
         self.look_at_expiring()?;
         for migration in &migrations {
             self.look_at_readers(migration)?;
@@ -274,6 +275,30 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// What takes the write gate, which a server has not.
+    fn look_at_fence(&mut self, migrations: &[Migration]) {
+        if self.has_gate {
+            return;
+        }
+        for migration in migrations {
+            if migration.cutover == Cutover::Exchange {
+                let says = "an exchange needs INSERTs to be held, which teal can on the embedded engine only";
+                let fix = match migration.in_place {
+                    true => "declare a new version with a migration view, and move by `--by app`",
+                    false => "move by `--by app`",
+                };
+                self.found(&migration.blue, true, says.to_owned(), fix.to_owned());
+            }
+            let engine = self.current.table(&migration.blue).map(|blue| blue.engine.as_str());
+            let engine = engine.unwrap_or_default().to_owned();
+            if engine.starts_with("Replicated") || engine.starts_with("Shared") {
+                let says = format!("teal is not proven on tables of {engine} yet");
+                let fix = "migrate it by hand".to_owned();
+                self.found(&migration.blue, true, says, fix);
+            }
+        }
+    }
+
     /// Views that read blue, and are not the migration's own.
     fn look_at_readers(&mut self, migration: &Migration) -> Result<(), PlanError> {
         let mut reading = Vec::new();
@@ -473,7 +498,7 @@ impl Planner<'_> {
 
 /// On blue and on green: both are read and written, and one may be dropped.
 pub const MIGRATION_RIGHTS: &[&str] =
-    &["SELECT", "INSERT", "CREATE TABLE", "DROP TABLE", "ALTER TABLE"];
+    &["SELECT", "INSERT", "CREATE TABLE", "DROP TABLE", "ALTER TABLE", "TRUNCATE", "SYSTEM MERGES"];
 
 /// The journal, the lock, snapshots, staging tables and shadows are in databases of teal's own.
 pub const OWN_DATABASES: &str = "_teal*.*";
@@ -491,8 +516,9 @@ pub const OWN_RIGHTS: &[&str] = &[
     "DROP DATABASE",
 ];
 
-/// On everything: rows that wait in the server's buffer of asynchronous INSERTs belong to the copy.
-pub const GLOBAL_RIGHTS: &[&str] = &["SYSTEM FLUSH ASYNC INSERT QUEUE"];
+/// On everything: rows that wait in the server's buffer of asynchronous INSERTs belong to the copy, and
+/// the log of parts must be up to date.
+pub const GLOBAL_RIGHTS: &[&str] = &["SYSTEM FLUSH ASYNC INSERT QUEUE", "SYSTEM FLUSH LOGS"];
 
 /// Counts the values of a column of `select` that are not the same in another type: those that it
 /// cannot hold, and those that are other ones on the way back. The two agree for most; an integer

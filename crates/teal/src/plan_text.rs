@@ -149,7 +149,7 @@ fn migration_as_text(migration: &Migration) -> String {
     rows.extend([
         ("blue", migration.blue.to_string()),
         ("green", format!("{}, created", migration.green)),
-        ("view", format!("{}, attached with the write gate closed", migration.view)),
+        ("view", format!("{}, attached at an exact cut", migration.view)),
         (
             "copy",
             format!(
@@ -253,7 +253,7 @@ fn explain_migration(migration: &Migration, say: &mut dyn FnMut(&str, &str)) {
     );
     say(
         "exact",
-        "with new INSERTs held for some milliseconds, the view is attached and blue's parts are cloned: every row is either forwarded by the view or in the snapshot, and never both",
+        "the view is attached and blue's parts are cloned at one cut: every row is either forwarded by the view or in the clone, and never both (docs/fence.md)",
     );
     say(
         "users",

@@ -254,16 +254,19 @@ impl Doctor<'_> {
             let says = "write gate: every INSERT passes through teal here".to_owned();
             return self.say("fence", Verdict::Good, says);
         }
-        let log = match features.part_log.is_there {
-            true => "part_log is there",
-            false => "and part_log, which it will need, is not there",
-        };
-        self.say_with(
-            "fence",
-            Verdict::Bad,
-            format!("none: this teal migrates on the embedded engine only ({log})"),
-            vec!["plans, and changes that are no migrations, work".to_owned()],
-        );
+        match features.part_log.is_there {
+            true => self.say(
+                "fence",
+                Verdict::Good,
+                "part_log: tells which INSERTs that ran across a cut were forwarded".to_owned(),
+            ),
+            false => self.say_with(
+                "fence",
+                Verdict::Mind,
+                "a quiet cut: without part_log, the view can only be attached in a moment without INSERTs".to_owned(),
+                vec!["configure <part_log>".to_owned()],
+            ),
+        }
     }
 
     fn look_at_disks(&mut self) -> Result<(), Failure> {

@@ -1,0 +1,65 @@
+//! The fence of a target with a write gate: the view is attached and the snapshot taken at one moment
+//! at which no INSERT runs.
+//!
+//! With the gate closed, every INSERT that ended is in the snapshot and was not forwarded, and every
+//! INSERT that starts later is forwarded and is not in the snapshot.
+
+use teal_catalog::active_parts;
+use teal_plan::CopyStrategy;
+
+use crate::state::Migrating;
+use crate::{Event, MigrateError, Operator, failpoint, names};
+
+impl Operator<'_> {
+    pub(super) fn cut_at_gate(
+        &self,
+        migrating: &Migrating,
+    ) -> Result<(Event, String), MigrateError> {
+        let migration = &migrating.migration;
+        let snapshot = names::snapshot(&migrating.id);
+        if migration.strategy == CopyStrategy::Rewrite {
+            self.make_own(&snapshot, &migration.blue)?;
+        }
+        let clone = match migration.strategy {
+            CopyStrategy::Clone => &migration.green,
+            CopyStrategy::Rewrite => &snapshot,
+        };
+        let cut = self.with_gate_closed(|| {
+            self.command(&migration.create_view)?;
+            failpoint::reached("view-created");
+            // One statement, one moment, no bytes copied; `ALL` covers every partition.
+            self.command(&format!(
+                "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
+                clone.sql(),
+                migration.blue.sql()
+            ))?;
+            failpoint::reached("blue-cloned");
+            // For a clone the list must be of this moment; a snapshot gets no more parts.
+            Ok(match migration.strategy {
+                CopyStrategy::Clone => {
+                    Some(self.with_control(|session| active_parts(session, clone))?)
+                }
+                CopyStrategy::Rewrite => None,
+            })
+        })?;
+        failpoint::reached("gate-opened");
+        let held = cut.held;
+        let parts = match cut.value {
+            Some(parts) => parts,
+            None => self.with_control(|session| active_parts(session, clone))?,
+        };
+
+        Ok(self.attached(migrating, &parts, cut.attempts, &held))
+    }
+
+    pub(super) fn undo_at_gate(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        let migration = &migrating.migration;
+        // With the gate closed no INSERT is on its way through the view.
+        self.with_gate_closed(|| {
+            self.command(&format!("DROP TABLE IF EXISTS {}", migration.view.sql()))?;
+            failpoint::reached("undo-view-dropped");
+            self.command(&format!("TRUNCATE TABLE {}", migration.green.sql()))
+        })?;
+        Ok(())
+    }
+}

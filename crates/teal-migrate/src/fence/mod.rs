@@ -1,0 +1,138 @@
+//! The fence: attaches the view, and tells which of blue's rows it forwards from those that are to be
+//! copied, so that each row gets into green once.
+//!
+//! ClickHouse binds an INSERT to the views that exist when it starts. Where every statement passes
+//! through teal, no INSERT runs while the view is made: [`gate`]. On a server, the parts of the INSERTs
+//! that ran meanwhile are told apart by the server's log: [`part_log`].
+//!
+//! A crash anywhere between `FenceOpened` and `Attached` is undone by the next process, whatever of
+//! the cut had happened: view and snapshot are dropped, green is emptied. That loses nothing, for
+//! until the migration is attached blue has every row and nobody is on green.
+
+mod gate;
+mod part_log;
+mod running;
+
+use serde::Deserialize;
+use teal_catalog::Part;
+use teal_plan::CopyStrategy;
+use teal_schema::quote_string;
+
+use crate::state::{Migrating, Prepared, Snapshot};
+use crate::{Event, MigrateError, Operator, Step, Update, failpoint, names};
+
+impl Operator<'_> {
+    /// Makes the cut. When it fails, what was done of it is undone at once.
+    pub(crate) fn attach(
+        &self,
+        migrating: &mut Migrating,
+        state: Prepared,
+    ) -> Result<(), MigrateError> {
+        if state.fence_open {
+            self.heal_fence(migrating)?;
+        }
+        self.step(migrating, Step::Fence, |migrating| {
+            self.refuse_running_mutations(migrating)?;
+            self.refuse_what_is_not_ours(migrating)?;
+            let (attached, outcome) = match self.server.write_gate() {
+                Some(_) => self.try_cut(migrating, |migrating| self.cut_at_gate(migrating))?,
+                None => self.cut_by_log(migrating)?,
+            };
+            self.record(migrating, attached)?;
+            failpoint::reached("attached");
+            Ok(((), outcome))
+        })
+    }
+
+    /// Opens the fence and makes a cut; undoes it where that fails.
+    fn try_cut<T>(
+        &self,
+        migrating: &mut Migrating,
+        cut: impl FnOnce(&Migrating) -> Result<T, MigrateError>,
+    ) -> Result<T, MigrateError> {
+        self.record(migrating, Event::FenceOpened)?;
+        failpoint::reached("fence-opened");
+        cut(migrating).inspect_err(|_| {
+            // Should this fail too, the next command undoes it; the first error tells why.
+            let _ = self.undo_fence(migrating);
+        })
+    }
+
+    /// Takes back the fence that a process before left open.
+    pub(crate) fn heal_fence(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+        self.undo_fence(migrating)?;
+        let what = format!("the open fence of {} was undone", migrating.migration.green);
+        self.observer.update(Update::Healed { what });
+        Ok(())
+    }
+
+    /// Takes back a fence that was not journalled as done.
+    pub(crate) fn undo_fence(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+        match self.server.write_gate() {
+            Some(_) => self.undo_at_gate(migrating)?,
+            None => self.undo_by_log(migrating)?,
+        }
+        self.drop_table(&names::snapshot(&migrating.id))?;
+        failpoint::reached("undo-snapshot-dropped");
+        self.record(migrating, Event::FenceUndone)
+    }
+
+    /// The journal's entry of a cut that gave these parts to be copied.
+    fn attached(
+        &self,
+        migrating: &Migrating,
+        parts: &[Part],
+        attempts: u32,
+        held: &str,
+    ) -> (Event, String) {
+        let rows = parts.iter().map(|part| part.rows).sum();
+        let bytes = parts.iter().map(|part| part.uncompressed_bytes).sum();
+        let is_rewrite = migrating.migration.strategy == CopyStrategy::Rewrite;
+        let snapshot = is_rewrite.then(|| Snapshot {
+            rows,
+            parts: parts.len() as u64,
+            chunk_rows: self.options.backfill.chunk_rows(rows, bytes),
+        });
+        let outcome = format!("{rows} rows in {} parts cut off; {held}", parts.len());
+        (Event::Attached { snapshot, rows, attempts }, outcome)
+    }
+
+    /// From here on, undoing the fence drops the view and empties green: a view or rows that are
+    /// there already are not ours to drop.
+    fn refuse_what_is_not_ours(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        if self.exists(&migrating.migration.view)? {
+            return Err(MigrateError::ViewExists { view: migrating.migration.view.clone() });
+        }
+        let green = &migrating.migration.green;
+        match self.rows_of(green)? {
+            0 => Ok(()),
+            rows => Err(MigrateError::GreenNotEmpty { green: green.clone(), rows }),
+        }
+    }
+
+    /// A snapshot would have the parts as they were before the mutation, and the view does not
+    /// forward what a mutation changes.
+    fn refuse_running_mutations(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            command: String,
+        }
+        let blue = &migrating.migration.blue;
+        let rows = self.with_control(|session| {
+            session.rows::<Row>(&format!(
+                "SELECT command FROM system.mutations \
+                 WHERE NOT is_done AND database = {} AND table = {}",
+                quote_string(&blue.database),
+                quote_string(&blue.name)
+            ))
+        })?;
+        match rows.first() {
+            None => Ok(()),
+            Some(first) => Err(MigrateError::MutationsRunning {
+                blue: blue.clone(),
+                mutations: rows.len(),
+                first: first.command.clone(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! The fence of a server, where INSERTs cannot be held: the parts of those that ran across the cut are
+//! told apart by the log of parts.
+//!
+//! 1. Merges on blue are stopped, and the running ones have ended: until 6, no part of blue turns into
+//!    another.
+//! 2. Blue is cloned. *Old* are the parts of blue that are in the clone, matched by partition and hash
+//!    of their files; equal hashes are equal rows, so their number is what counts.
+//! 3. The view is created, and every INSERT that runs then is waited for. One that started before the
+//!    view is not forwarded, and has ended now; from here on, every new part is *captured*.
+//! 4. The *window* are the parts of blue that are not old. When those INSERTs have ended that run now,
+//!    each of which may still be writing to green, `part_log` is read: a part of the window is captured
+//!    if the query that wrote it wrote a part of green too. (One whose rows the SELECT leaves out wrote
+//!    none, and copying it copies none.)
+//! 5. What is not captured is copied, part by part, to where the clone is.
+//! 6. Merges start again.
+//!
+//! What cannot be told (a part without a query, a merged part, a part that went) makes the cut not
+//! clean: it is undone and tried again. Without `part_log`, a cut is clean only if the window is empty.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use teal_catalog::{Catalog, Features, active_parts};
+use teal_plan::CopyStrategy;
+use teal_schema::{QualifiedName, quote_ident, quote_string};
+
+use super::running::long_inserts;
+use crate::state::{Migrating, Phase};
+use crate::{Event, MigrateError, Operator, Update, failpoint, names};
+
+/// Merges on blue are off for no longer than that, at a time.
+const LONGEST_HOLD: Duration = Duration::from_secs(20);
+
+/// Between two cuts, so that merges come to work.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What identifies the rows of a part.
+type PartKey = (String, String);
+
+#[derive(Debug, Clone, Deserialize)]
+struct HashedPart {
+    partition_id: String,
+    name: String,
+    hash: String,
+    level: u32,
+}
+
+/// One attempt.
+struct Hold {
+    since: Instant,
+    /// Parts of a partition at which the server begins to slow INSERTs down.
+    delay_at: u64,
+}
+
+impl Operator<'_> {
+    pub(super) fn cut_by_log(
+        &self,
+        migrating: &mut Migrating,
+    ) -> Result<(Event, String), MigrateError> {
+        // The log's table is made when it is flushed for the first time.
+        self.command("SYSTEM FLUSH LOGS")?;
+        let features = self.with_control(|session| Features::read(session))?;
+        let began = Instant::now();
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let cut = self.try_cut(migrating, |migrating| {
+                self.cut_once(migrating, features.part_log.is_there)
+            });
+            match cut {
+                Ok(held) => {
+                    let clone = clone_of(migrating);
+                    let parts = self.with_control(|session| active_parts(session, &clone))?;
+                    return Ok(self.attached(migrating, &parts, attempt, &held));
+                }
+                Err(MigrateError::NotClean { reason }) => {
+                    if let Phase::Prepared(state) = &migrating.phase
+                        && state.fence_open
+                    {
+                        self.undo_fence(migrating)?;
+                    }
+                    if began.elapsed() > self.options.fence_timeout {
+                        return Err(MigrateError::NoCleanCut { waited: began.elapsed(), reason });
+                    }
+                    self.observer.update(Update::Waiting { reason });
+                    std::thread::sleep(PAUSE);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn cut_once(&self, migrating: &Migrating, has_log: bool) -> Result<String, MigrateError> {
+        let migration = &migrating.migration;
+        let (blue, green) = (&migration.blue, &migration.green);
+        let clone = clone_of(migrating);
+        if migration.strategy == CopyStrategy::Rewrite {
+            self.make_own(&clone, blue)?;
+        }
+        let hold = Hold { since: Instant::now(), delay_at: self.delay_at()? };
+        let since = self.now()?;
+        for table in [blue, green] {
+            self.command(&format!("SYSTEM STOP MERGES {}", table.sql()))?;
+        }
+        failpoint::reached("merges-stopped");
+        while self.merges_of(blue)? > 0 {
+            self.check(&hold, blue, || "the end of merges of blue".to_owned())?;
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.command(&format!(
+            "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
+            clone.sql(),
+            blue.sql()
+        ))?;
+        failpoint::reached("blue-cloned");
+        let cloned = self.hashed_parts(&clone)?;
+        self.command(&migration.create_view)?;
+        failpoint::reached("view-created");
+        self.wait_for_inserts(|running| self.check(&hold, blue, || long_inserts(running)))?;
+
+        let window = window(&cloned, self.hashed_parts(blue)?)?;
+        self.wait_for_inserts(|running| self.check(&hold, blue, || long_inserts(running)))?;
+        let uncaptured = match (window.is_empty(), has_log) {
+            (true, _) => Vec::new(),
+            (false, false) => {
+                return Err(not_clean("a moment without INSERTs, since there is no part_log"));
+            }
+            (false, true) => self.uncaptured(migrating, &window, &since)?,
+        };
+        if !uncaptured.is_empty() && migration.green_folds {
+            // Copied, they would come behind rows that were written after them.
+            return Err(not_clean(
+                "a moment without INSERTs, since green's engine folds rows in their order",
+            ));
+        }
+        self.copy_parts(blue, &clone, &uncaptured)?;
+        failpoint::reached("window-copied");
+        self.start_merges(migrating)?;
+        failpoint::reached("merges-started");
+        Ok(format!(
+            "{} parts came meanwhile, {} of them not through the view; merges off for {:.2} s",
+            window.len(),
+            uncaptured.len(),
+            hold.since.elapsed().as_secs_f64()
+        ))
+    }
+
+    pub(super) fn undo_by_log(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        let migration = &migrating.migration;
+        self.command(&format!("DROP TABLE IF EXISTS {} SYNC", migration.view.sql()))?;
+        failpoint::reached("undo-view-dropped");
+        self.start_merges(migrating)?;
+        // Those that know the view may still write to green.
+        self.wait_for_inserts_in_time()?;
+        self.command(&format!("TRUNCATE TABLE {}", migration.green.sql()))
+    }
+
+    fn start_merges(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        for table in [&migrating.migration.blue, &migrating.migration.green] {
+            self.command(&format!("SYSTEM START MERGES {}", table.sql()))?;
+        }
+        Ok(())
+    }
+
+    /// Those parts of the window that the view did not forward.
+    fn uncaptured(
+        &self,
+        migrating: &Migrating,
+        window: &[HashedPart],
+        since: &str,
+    ) -> Result<Vec<String>, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            part_name: String,
+            query_id: String,
+            forwarded: u8,
+        }
+        let migration = &migrating.migration;
+        self.command("SYSTEM FLUSH LOGS")?;
+        let of = |table: &QualifiedName| {
+            format!(
+                "event_date >= toDate({since}) AND event_time >= toDateTime({since}) AND event_type = 'NewPart' \
+                     AND error = 0 AND database = {} AND table = {}",
+                quote_string(&table.database),
+                quote_string(&table.name)
+            )
+        };
+        let rows = self.with_control(|session| {
+            session.rows::<Row>(&format!(
+                "SELECT part_name, query_id, query_id IN (\
+                     SELECT query_id FROM system.part_log WHERE {}) AS forwarded \
+                 FROM system.part_log WHERE {}",
+                of(&migration.green),
+                of(&migration.blue)
+            ))
+        })?;
+        let mut logged = BTreeMap::new();
+        for row in rows {
+            logged.insert(row.part_name, (row.query_id, row.forwarded == 1));
+        }
+        let mut uncaptured = Vec::new();
+        for part in window {
+            match logged.get(&part.name) {
+                Some((query_id, _)) if query_id.is_empty() => {
+                    return Err(not_clean(&format!(
+                        "a cut without rows of the background (part {} was written by no query)",
+                        part.name
+                    )));
+                }
+                Some((_, true)) => (),
+                Some((_, false)) => uncaptured.push(part.name.clone()),
+                None => {
+                    return Err(not_clean(&format!(
+                        "part_log, which has no entry of part {}",
+                        part.name
+                    )));
+                }
+            }
+        }
+        Ok(uncaptured)
+    }
+
+    /// Copies whole parts, with the values of `MATERIALIZED` columns that they have.
+    fn copy_parts(
+        &self,
+        blue: &QualifiedName,
+        clone: &QualifiedName,
+        parts: &[String],
+    ) -> Result<(), MigrateError> {
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let catalog = self.with_control(|session| Catalog::read(session, &[&blue.database]))?;
+        let columns = catalog.table(blue).map(|table| table.columns.as_slice()).unwrap_or_default();
+        let stored = columns
+            .iter()
+            .filter(|column| !matches!(column.default_kind.as_str(), "ALIAS" | "EPHEMERAL"))
+            .map(|column| quote_ident(&column.name))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let names = parts.iter().map(|name| quote_string(name)).collect::<Vec<_>>().join(", ");
+        self.command(&format!(
+            "INSERT INTO {} ({stored}) SELECT {stored} FROM {} WHERE _part IN ({names}) \
+             SETTINGS insert_allow_materialized_columns = 1, insert_deduplicate = 0, \
+                 max_partitions_per_insert_block = 0",
+            clone.sql(),
+            blue.sql()
+        ))?;
+        // A part that is there now was there while it was read.
+        let there = self.hashed_parts(blue)?.into_iter().map(|part| part.name);
+        let there = there.collect::<BTreeSet<_>>();
+        match parts.iter().find(|part| !there.contains(*part)) {
+            Some(gone) => Err(not_clean(&format!("a cut during which no part goes ({gone} did)"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the cut may go on.
+    fn check(
+        &self,
+        hold: &Hold,
+        blue: &QualifiedName,
+        waits_for: impl Fn() -> String,
+    ) -> Result<(), MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            most: u64,
+        }
+        if hold.since.elapsed() > LONGEST_HOLD {
+            return Err(not_clean(&waits_for()));
+        }
+        let Row { most } = self.with_control(|session| {
+            session.row(&format!(
+                "SELECT max(parts) AS most FROM (\
+                     SELECT count() AS parts FROM system.parts \
+                     WHERE active AND database = {} AND table = {} GROUP BY partition_id)",
+                quote_string(&blue.database),
+                quote_string(&blue.name)
+            ))
+        })?;
+        match hold.delay_at > 0 && most > hold.delay_at / 2 {
+            true => Err(not_clean(&format!(
+                "fewer parts of blue ({most} in a partition); and for {}",
+                waits_for()
+            ))),
+            false => Ok(()),
+        }
+    }
+
+    fn hashed_parts(&self, table: &QualifiedName) -> Result<Vec<HashedPart>, MigrateError> {
+        Ok(self.with_control(|session| {
+            session.rows(&format!(
+                "SELECT partition_id, name, hash_of_all_files AS hash, level FROM system.parts \
+                 WHERE active AND database = {} AND table = {} \
+                 SETTINGS output_format_json_quote_64bit_integers = 0",
+                quote_string(&table.database),
+                quote_string(&table.name)
+            ))
+        })?)
+    }
+
+    fn merges_of(&self, table: &QualifiedName) -> Result<u64, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            merges: u64,
+        }
+        let Row { merges } = self.with_control(|session| {
+            session.row(&format!(
+                "SELECT count() AS merges FROM system.merges WHERE database = {} AND table = {}",
+                quote_string(&table.database),
+                quote_string(&table.name)
+            ))
+        })?;
+        Ok(merges)
+    }
+
+    fn delay_at(&self) -> Result<u64, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            value: u64,
+        }
+        let Row { value } = self.with_control(|session| {
+            session.row(
+                "SELECT toUInt64(value) AS value FROM system.merge_tree_settings \
+                 WHERE name = 'parts_to_delay_insert'",
+            )
+        })?;
+        Ok(value)
+    }
+
+    /// The server's time, as an expression.
+    fn now(&self) -> Result<String, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            now: u32,
+        }
+        let Row { now } = self.with_control(|session| {
+            session.row("SELECT toUInt32(toUnixTimestamp(now())) AS now")
+        })?;
+        Ok(format!("toDateTime({now})"))
+    }
+}
+
+/// Where the old parts are cloned to.
+fn clone_of(migrating: &Migrating) -> QualifiedName {
+    match migrating.migration.strategy {
+        CopyStrategy::Clone => migrating.migration.green.clone(),
+        CopyStrategy::Rewrite => names::snapshot(&migrating.id),
+    }
+}
+
+/// The parts of blue that are not in the clone.
+fn window(cloned: &[HashedPart], blue: Vec<HashedPart>) -> Result<Vec<HashedPart>, MigrateError> {
+    let key = |part: &HashedPart| -> PartKey { (part.partition_id.clone(), part.hash.clone()) };
+    let mut old = BTreeMap::<PartKey, u32>::new();
+    for part in cloned {
+        *old.entry(key(part)).or_default() += 1;
+    }
+    let mut window = Vec::new();
+    for part in blue {
+        match old.get_mut(&key(&part)) {
+            Some(left) if *left > 0 => *left -= 1,
+            _ if part.level > 0 => {
+                return Err(not_clean(&format!(
+                    "a cut without merges (part {} is merged)",
+                    part.name
+                )));
+            }
+            _ => window.push(part),
+        }
+    }
+    match old.values().any(|left| *left > 0) {
+        true => Err(not_clean("a cut during which no part of blue goes")),
+        false => Ok(window),
+    }
+}
+
+fn not_clean(waits_for: &str) -> MigrateError {
+    MigrateError::NotClean { reason: waits_for.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(partition: &str, name: &str, hash: &str, level: u32) -> HashedPart {
+        HashedPart {
+            partition_id: partition.to_owned(),
+            name: name.to_owned(),
+            hash: hash.to_owned(),
+            level,
+        }
+    }
+
+    fn names(window: Result<Vec<HashedPart>, MigrateError>) -> Vec<String> {
+        window.unwrap().into_iter().map(|part| part.name).collect()
+    }
+
+    #[test]
+    fn equal_parts_are_counted() {
+        let cloned = [part("1", "1_1_1_0", "x", 0)];
+        let blue = [part("1", "1_1_1_0", "x", 0), part("1", "1_2_2_0", "x", 0)];
+        assert_eq!(names(window(&cloned, blue.to_vec())), ["1_2_2_0"]);
+        // The same rows in another partition are other rows.
+        let blue = [part("1", "1_1_1_0", "x", 0), part("2", "2_2_2_0", "x", 0)];
+        assert_eq!(names(window(&cloned, blue.to_vec())), ["2_2_2_0"]);
+        assert_eq!(names(window(&cloned, cloned.to_vec())), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_merged_part_and_a_part_that_went_make_the_cut_not_clean() {
+        let cloned = [part("1", "1_1_1_0", "x", 0), part("1", "1_2_2_0", "y", 0)];
+        assert!(window(&cloned, vec![part("1", "1_1_2_1", "z", 1)]).is_err());
+        assert!(window(&cloned, vec![part("1", "1_1_1_0", "x", 0)]).is_err());
+        // A part that was merged before the cut is old.
+        let merged = [part("1", "1_1_9_2", "m", 2)];
+        assert_eq!(names(window(&merged, merged.to_vec())), Vec::<String>::new());
+    }
+}

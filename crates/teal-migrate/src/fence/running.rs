@@ -1,0 +1,62 @@
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use crate::{MigrateError, Operator};
+
+/// Between two looks at the INSERTs that are waited for.
+const LOOK: Duration = Duration::from_millis(20);
+
+impl Operator<'_> {
+    /// Waits until every INSERT that runs now has ended, on a server where none can be held. Others
+    /// begin meanwhile; those are not waited for. An INSERT is in the server's list before it looks
+    /// which views there are.
+    ///
+    /// `check` says with each look whether to go on.
+    pub(crate) fn wait_for_inserts(
+        &self,
+        mut check: impl FnMut(&BTreeSet<String>) -> Result<(), MigrateError>,
+    ) -> Result<(), MigrateError> {
+        let mut running = self.running_inserts()?;
+        while !running.is_empty() {
+            check(&running)?;
+            std::thread::sleep(LOOK);
+            let now = self.running_inserts()?;
+            running.retain(|id| now.contains(id));
+        }
+        Ok(())
+    }
+
+    /// As [`wait_for_inserts`](Self::wait_for_inserts), for as long as a cut may take.
+    pub(crate) fn wait_for_inserts_in_time(&self) -> Result<(), MigrateError> {
+        let began = Instant::now();
+        self.wait_for_inserts(|running| match began.elapsed() < self.options.fence_timeout {
+            true => Ok(()),
+            false => Err(MigrateError::NoCleanCut {
+                waited: began.elapsed(),
+                reason: long_inserts(running),
+            }),
+        })
+    }
+
+    /// By query id; one that a client has chosen may come again, which only makes the wait longer.
+    fn running_inserts(&self) -> Result<BTreeSet<String>, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            query_id: String,
+        }
+        let rows = self.with_control(|session| {
+            session.rows::<Row>(
+                "SELECT query_id FROM system.processes \
+                 WHERE query_kind IN ('Insert', 'AsyncInsertFlush')",
+            )
+        })?;
+        Ok(rows.into_iter().map(|row| row.query_id).collect())
+    }
+}
+
+pub(super) fn long_inserts(running: &BTreeSet<String>) -> String {
+    let ids = running.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    format!("the end of INSERTs that go on (query_id {ids})")
+}
