@@ -14,6 +14,7 @@ mod plan_file;
 mod preflight;
 mod pull;
 mod server;
+mod server_migration;
 mod servers;
 mod story;
 mod support;

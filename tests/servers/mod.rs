@@ -25,10 +25,20 @@ impl Modern {
     }
 
     pub(crate) fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// One with this configuration, in place of `query_log` and `part_log`.
+    pub(crate) fn start_with(config: Option<&str>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let program = Path::new(env!("TEAL_CHECKOUT")).join("tests/servers/modern.py");
         let mut command = Command::new(python());
         command.arg(program).args(["--user", "ana:secret", "--user", "jwt:token"]);
+        if let Some(text) = config {
+            let file = directory.path().join("given.xml");
+            std::fs::write(&file, text).unwrap();
+            command.arg("--config").arg(file);
+        }
         let (process, port) = start(&mut command, directory.path());
         let address = Address::parse(&format!("http://127.0.0.1:{port}")).unwrap();
         Self { address, process: Some((process, directory)) }

@@ -8,8 +8,8 @@
 //! 7 and drops 5 and 6. A now creates 6, which works. So A looks again after its `CREATE`: 7 is
 //! higher, A drops its 6 and is told that the lock is held.
 //!
-//! On a server the owner's death cannot be seen, so there a lock is a lease: its owner renews it, and
-//! who finds it run out takes the next generation. An owner that could not renew in time (a
+//! On a server the owner's death cannot be seen from another machine, so there a lock is a lease: its
+//! owner renews it, and who finds it run out takes the next generation. An owner that could not renew in time (a
 //! suspended laptop, a cut network) finds that out before its next write, by [`Lock::check`], from
 //! its own clock: it gives up earlier than another may begin.
 
@@ -52,6 +52,9 @@ impl LockError {
 /// for the other half.
 const GIVE_UP: u32 = 2;
 
+/// What a process sends to a server on the same machine or network has arrived after that.
+const ON_ITS_WAY: Duration = Duration::from_millis(250);
+
 /// How often a lease is renewed in its time.
 const RENEWALS: u32 = 12;
 
@@ -76,6 +79,9 @@ struct Held {
 struct Owner {
     host: String,
     pid: u32,
+    /// The boot of the machine and the process's namespace: where a pid means one process.
+    #[serde(default)]
+    machine: Option<String>,
     /// Tells this process from any other, also from a later one of the same pid.
     process: String,
     released: bool,
@@ -99,6 +105,10 @@ impl Lock {
             Some((generation, owner)) => {
                 if !owner.released && !is_dead(server, owner, now) {
                     return Err(held(*generation, owner));
+                }
+                if !owner.released && !server.is_exclusive() {
+                    // What it had sent just before is on its way.
+                    std::thread::sleep(ON_ITS_WAY);
                 }
                 generation + 1
             }
@@ -219,15 +229,28 @@ impl Owner {
         static PROCESS: OnceLock<String> = OnceLock::new();
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let process = PROCESS.get_or_init(|| uuid::Uuid::new_v4().to_string()).clone();
-        Self { host, pid: std::process::id(), process, released: false, until: None }
+        let (pid, machine) = (std::process::id(), this_machine());
+        Self { host, pid, machine, process, released: false, until: None }
+    }
+
+    /// Whether the owner was a process of this machine that is not there any more.
+    fn is_gone(&self) -> bool {
+        let is_here = self.machine.is_some() && self.machine == this_machine();
+        is_here && !std::path::Path::new(&format!("/proc/{}", self.pid)).exists()
     }
 }
 
+fn this_machine() -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(format!("{} {}", boot.trim(), namespace.display()))
+}
+
 /// Where only one process can have the server's data open, the owner of any other lock has ended.
-/// Elsewhere it counts as ended when its lease has run out.
+/// Elsewhere it counts as ended when its lease has run out, or when this machine knows that it has.
 fn is_dead(server: &dyn Server, owner: &Owner, now: u64) -> bool {
     match owner.until {
-        Some(until) => until < now,
+        Some(until) => until < now || owner.is_gone(),
         None => server.is_exclusive() && owner.process != Owner::this_process().process,
     }
 }

@@ -2,9 +2,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use teal_catalog::Catalog;
-use teal_client::{ClientError, GateClosing, Server, Session};
+use teal_client::{ClientError, GateClosing, Server, Session, TEAL_LOG_COMMENT};
 use teal_plan::Migration;
-use teal_schema::QualifiedName;
+use teal_schema::{QualifiedName, quote_string};
 
 use crate::state::{Migrating, Phase};
 use crate::{
@@ -93,8 +93,9 @@ impl<'a> Operator<'a> {
     ) -> Result<Self, MigrateError> {
         // The lock first: nothing is read that another could be changing.
         let lock = Lock::take(server, options.lease)?;
-        let journal = Journal::open(server)?;
         let mut control = server.session(&[])?;
+        end_statements_of_the_dead(server, control.as_mut())?;
+        let journal = Journal::open(server)?;
         let has_async_inserts = has_async_inserts(control.as_mut())?;
         let control = Mutex::new(control);
         let operator =
@@ -294,4 +295,25 @@ fn has_async_inserts(session: &mut dyn Session) -> Result<bool, ClientError> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// On a server, a statement goes on when the teal that sent it was killed. Who holds the lock is the
+/// only one to write, so what else of teal's is writing is of one that has ended: a copy into a staging
+/// table, which would otherwise come to its end beside the next one.
+fn end_statements_of_the_dead(
+    server: &dyn Server,
+    session: &mut dyn Session,
+) -> Result<(), ClientError> {
+    if server.is_exclusive() {
+        return Ok(());
+    }
+    // Plans of others make their shadows meanwhile.
+    session.command(&format!(
+        "KILL QUERY WHERE (Settings['log_comment'] = {own} OR startsWith(Settings['log_comment'], {copy})) \
+             AND query_kind IN ('Insert', 'Alter', 'Rename', 'Drop', 'Create', 'System') \
+             AND position(query, '_teal_shadow_') = 0 AND query_id != queryID() SYNC",
+        own = quote_string(TEAL_LOG_COMMENT),
+        copy = quote_string(&format!("{TEAL_LOG_COMMENT} backfill of "))
+    ))?;
+    Ok(())
 }

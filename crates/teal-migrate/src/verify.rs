@@ -56,8 +56,8 @@ struct Sum {
 
 /// 16 buckets: the sums of a bucket then say where to look, at no cost that can be measured.
 pub(crate) const BUCKETS: u8 = 16;
-/// On a server under traffic, some INSERT is under way with most looks, for some milliseconds of its time.
-const LOOKS: u32 = 20;
+/// On a server under traffic, some INSERT is between its two tables with many a look.
+const LOOKS: u32 = 6;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// Rows shown of a difference.
 const SAMPLES: usize = 5;

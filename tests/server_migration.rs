@@ -1,0 +1,285 @@
+//! Migrations on a server, where INSERTs cannot be held: the fence by `part_log`, under traffic, and
+//! killed at each of its steps.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use teal_client::{Server as _, Session};
+
+use crate::servers::Modern;
+use crate::support::{Project, Run};
+
+const EVENTS: &str = "CREATE TABLE events (id UInt64, town String, at DateTime) ENGINE = MergeTree \
+     PARTITION BY toYYYYMM(at) ORDER BY id;\n";
+const REWRITTEN: &str = "CREATE TABLE events_1 (id UInt64, town String, at DateTime) ENGINE = MergeTree \
+     PARTITION BY toYYYYMM(at) ORDER BY (town, id);\n";
+const CLONED: &str = "CREATE TABLE events_1 (id UInt64, town String, at DateTime) ENGINE = MergeTree \
+     PARTITION BY toYYYYMM(at) ORDER BY id SETTINGS merge_with_ttl_timeout = 7200;\n";
+const ROWS: u64 = 200_000;
+
+struct Stage {
+    modern: Modern,
+    project: Project,
+}
+
+impl Stage {
+    /// A filled table, and the models of its next version.
+    fn new(modern: Modern, next: &str) -> Self {
+        let project = Project::new(&[("app/events.sql", EVENTS)]);
+        let stage = Self { modern, project };
+        stage.must(&["apply"]);
+        for part in 0..4 {
+            stage.query(&insert(part * ROWS / 4, ROWS / 4, 0));
+        }
+        let version = "-- teal: table events version 1\n";
+        let view = "CREATE MATERIALIZED VIEW mv_events TO events_1 AS SELECT * FROM events;\n";
+        stage.project.write("app/events.sql", &format!("{EVENTS}{version}{next}{view}"));
+        stage
+    }
+
+    fn command(&self, arguments: &[&str]) -> std::process::Command {
+        let url = self.modern.url();
+        self.project.command(&[&["--url", &url], arguments].concat())
+    }
+
+    fn teal(&self, arguments: &[&str]) -> Run {
+        Run::of(self.command(arguments).output().unwrap())
+    }
+
+    fn must(&self, arguments: &[&str]) -> String {
+        let run = self.teal(arguments);
+        assert_eq!(run.code, Some(0), "teal {arguments:?}: {}", run.said());
+        run.stdout.trim_end().to_owned()
+    }
+
+    fn killed_at(&self, failpoint: &str, arguments: &[&str]) {
+        let mut command = self.command(arguments);
+        let run = Run::of(command.env("FAILPOINTS", failpoint).output().unwrap());
+        assert!(run.killed, "{failpoint} was not reached by {arguments:?}: {}", run.said());
+    }
+
+    fn query(&self, sql: &str) -> String {
+        self.must(&["query", sql])
+    }
+
+    /// Rows by which the two tables differ, as multisets.
+    fn difference(&self) -> String {
+        self.query(
+            "SELECT ifNull(sum(abs(n)), 0) FROM (SELECT sum(sign) AS n FROM (\
+                 SELECT 1::Int64 AS sign, * FROM events UNION ALL SELECT -1::Int64 AS sign, * FROM events_1) \
+             GROUP BY id, town, at)",
+        )
+    }
+
+    fn assert_exact(&self, rows: u64, said: &str) {
+        assert_eq!(self.query("SELECT count() FROM events"), rows.to_string(), "{said}");
+        assert_eq!(self.difference(), "0", "{said}");
+        let own = self.query(
+            "SELECT groupArray(name) FROM system.tables WHERE database = '_teal' AND name != 'journal' AND NOT name LIKE 'lock_%'",
+        );
+        assert_eq!(own, "[]", "{said}: left behind");
+        // Merges are on: else this fails, with ABORTED.
+        self.query("OPTIMIZE TABLE events FINAL");
+        self.query("OPTIMIZE TABLE events_1 FINAL");
+    }
+
+    /// Writes all the time until `work` is done. Gives the rows written.
+    fn under_traffic(&self, writers: u64, work: impl FnOnce()) -> u64 {
+        let (stop, written) = (AtomicBool::new(false), AtomicU64::new(0));
+        thread::scope(|scope| {
+            for writer in 0..writers {
+                let (stop, written) = (&stop, &written);
+                let server = self.modern.open(|_| ());
+                scope.spawn(move || {
+                    let mut session = server.user_session(&[]).unwrap();
+                    for i in 1.. {
+                        if stop.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        let rows = 1 + (writer * 7919 + i * 104_729) % 3000;
+                        // One in four takes 300 ms, and spans what the others do meanwhile.
+                        let slow = if i % 4 == 0 { 300 } else { 0 };
+                        let from = (writer + 1) * 1_000_000_000 + i * 10_000;
+                        run(session.as_mut(), &insert(from, rows, slow));
+                        written.fetch_add(rows, Ordering::Relaxed);
+                    }
+                });
+            }
+            // Also when `work` fails.
+            let _stop = StopsAll(&stop);
+            thread::sleep(Duration::from_millis(500));
+            work();
+        });
+        written.into_inner()
+    }
+}
+
+struct StopsAll<'s>(&'s AtomicBool);
+
+impl Drop for StopsAll<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn run(session: &mut dyn Session, sql: &str) {
+    let done = session.command(sql);
+    assert!(done.is_ok(), "a user's INSERT failed: {}", done.unwrap_err());
+}
+
+/// Over three partitions; takes at least so many milliseconds.
+fn insert(from: u64, rows: u64, milliseconds: u64) -> String {
+    let slow = match milliseconds {
+        0 => String::new(),
+        _ => format!(" WHERE sleep({}) = 0", milliseconds as f64 / 1e3),
+    };
+    format!(
+        "INSERT INTO events SELECT {from} + number, concat('town ', toString(number % 100)), \
+         toDateTime('2024-01-01 00:00:00') + (number % 80) * 86400 FROM numbers({rows}){slow}"
+    )
+}
+
+#[test]
+fn a_rewrite_on_a_server_is_exact_under_traffic() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    let written = stage.under_traffic(4, || {
+        stage.must(&["apply", "--chunk-rows", "50000"]);
+        stage.must(&["verify"]);
+    });
+    stage.assert_exact(ROWS + written, "rewrite");
+    // Readers and writers move by their code; the old table goes.
+    stage.teal(&["cutover", "--by", "exchange"]).failed(3, &["--by app"]);
+    stage.must(&["cutover"]);
+    stage.must(&["cleanup"]);
+    assert_eq!(stage.query("SHOW TABLES"), "events_1");
+    assert_eq!(stage.query("SELECT count() FROM events_1"), (ROWS + written).to_string());
+}
+
+#[test]
+fn a_clone_on_a_server_is_exact_under_traffic() {
+    let stage = Stage::new(Modern::start(), CLONED);
+    let written = stage.under_traffic(4, || {
+        let plan = stage.must(&["plan"]);
+        assert!(plan.contains("clone (same columns"), "{plan}");
+        stage.must(&["apply"]);
+    });
+    stage.assert_exact(ROWS + written, "clone");
+}
+
+/// An INSERT of 2 s that began before the view and ends after it is copied; one that began behind the
+/// view is forwarded.
+#[test]
+fn an_insert_that_runs_across_the_cut_is_in_green_once() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    thread::scope(|scope| {
+        let across = |from: u64, after: u64| {
+            let server = stage.modern.open(|_| ());
+            scope.spawn(move || {
+                thread::sleep(Duration::from_millis(after));
+                run(server.user_session(&[]).unwrap().as_mut(), &insert(from, 1000, 2000));
+            });
+        };
+        for i in 0..8 {
+            across(1_000_000_000 + i * 10_000, i * 150);
+        }
+        thread::sleep(Duration::from_millis(300));
+        let said = stage.teal(&["apply"]);
+        assert_eq!(said.code, Some(0), "{}", said.said());
+        assert!(said.stderr.contains("parts came meanwhile"), "{}", said.said());
+    });
+    stage.assert_exact(ROWS + 8000, "across");
+}
+
+const STEPS: &[&str] = &[
+    "fence-opened",
+    "merges-stopped",
+    "blue-cloned",
+    "view-created",
+    "window-copied",
+    "merges-started",
+    "attached",
+    "chunk-copied",
+    "publishing",
+    "chunk-attached",
+    "published",
+    "backfilled",
+    "verified",
+];
+
+fn kill_at_each_step(next: &str, steps: &[&str]) {
+    let stage = Stage::new(Modern::start(), next);
+    let mut rows = ROWS;
+    for step in steps {
+        rows += stage.under_traffic(1, || {
+            stage.killed_at(&format!("{step}=return"), &["apply", "--chunk-rows", "50000"]);
+            thread::sleep(Duration::from_millis(300));
+            stage.must(&["apply", "--chunk-rows", "50000"]);
+        });
+        stage.assert_exact(rows, step);
+        // Once more from the beginning.
+        stage.query("DROP TABLE mv_events SYNC");
+        stage.query("DROP TABLE events_1 SYNC");
+        stage.query("TRUNCATE TABLE _teal.journal");
+    }
+}
+
+#[test]
+fn a_rewrite_killed_at_any_step_goes_on() {
+    kill_at_each_step(REWRITTEN, STEPS);
+}
+
+#[test]
+fn a_clone_killed_at_any_step_goes_on() {
+    let of_rewrite = ["chunk-copied", "publishing", "chunk-attached", "published", "backfilled"];
+    let of_clone = |step: &&&str| !of_rewrite.contains(step);
+    let steps = STEPS.iter().filter(of_clone).copied().collect::<Vec<_>>();
+    kill_at_each_step(CLONED, &steps);
+}
+
+#[test]
+fn an_undoing_that_is_killed_is_undone_again() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    let rows = stage.under_traffic(2, || {
+        stage.killed_at("view-created=return", &["apply"]);
+        stage.killed_at("undo-view-dropped=return", &["apply"]);
+        stage.killed_at("undo-snapshot-dropped=return", &["apply"]);
+        stage.must(&["apply"]);
+    });
+    stage.assert_exact(ROWS + rows, "undone");
+}
+
+#[test]
+fn without_part_log_a_cut_needs_a_quiet_moment() {
+    let stage = Stage::new(Modern::start_with(Some("<clickhouse/>")), REWRITTEN);
+    let written = stage.under_traffic(3, || {
+        let run = stage.teal(&["apply", "--fence-timeout", "3"]);
+        run.failed(3, &["no clean cut", "nothing has changed"]);
+    });
+    assert_eq!(stage.query("SHOW TABLES"), "events\nevents_1");
+    assert_eq!(stage.query("SELECT count() FROM events_1"), "0");
+    stage.query("OPTIMIZE TABLE events FINAL");
+    stage.must(&["apply"]);
+    stage.assert_exact(ROWS + written, "quiet");
+}
+
+#[test]
+fn rows_that_the_view_lost_are_found_and_copied() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    stage.must(&["apply"]);
+    let written = stage.under_traffic(2, || {
+        // As an INSERT that failed in the view leaves it: in blue, and not in green.
+        stage.query("ALTER TABLE events_1 DELETE WHERE id < 500 SETTINGS mutations_sync = 1");
+        stage.teal(&["verify"]).failed(3, &["green lacks 500 and has 0 too many"]);
+        stage.must(&["repair"]);
+        stage.must(&["verify"]);
+        stage.query("INSERT INTO events_1 VALUES (7, 'nowhere', now()), (8, 'nowhere', now())");
+        stage.teal(&["verify"]).failed(3, &["green lacks 0 and has 2 too many", "nowhere"]);
+        stage.teal(&["cutover"]).failed(3, &["2 too many"]);
+        stage.query(
+            "ALTER TABLE events_1 DELETE WHERE town = 'nowhere' SETTINGS mutations_sync = 1",
+        );
+        stage.must(&["cutover"]);
+    });
+    stage.assert_exact(ROWS + written, "repaired");
+}
