@@ -166,10 +166,10 @@ fn a_cleanup_killed_at_any_step_is_finished_by_the_next_command() {
     filled.must(&["cutover", "--by", "exchange"]);
     for failpoint in [
         "cleanup-opened",
-        "cleanup-view-dropped",
-        "cleanup-blue-renamed",
-        "cleanup-gate-opened",
-        "cleanup-blue-dropped",
+        "retiring-view-dropped",
+        "retiring-renamed",
+        "retiring-gate-opened",
+        "retired",
         "cleaned",
     ] {
         let project = filled.copy();

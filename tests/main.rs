@@ -18,3 +18,4 @@ mod server_migration;
 mod servers;
 mod story;
 mod support;
+mod way_back;

@@ -88,8 +88,7 @@ impl Operator<'_> {
     /// The migration into the same green, if it is not over.
     fn under_way(&self, planned: &Migration) -> Result<Option<Migrating>, MigrateError> {
         let is_it = |migrating: &Migrating| {
-            migrating.migration.green == planned.green
-                && !matches!(migrating.phase, Phase::Cleaned(_))
+            migrating.migration.green == planned.green && !migrating.phase.is_over()
         };
         Ok(self.migrations()?.into_iter().rfind(is_it))
     }

@@ -6,7 +6,7 @@
 use teal_plan::Cutover;
 
 use crate::state::Migrating;
-use crate::{Event, MigrateError, Operator, Phase, Step, Update, failpoint, names};
+use crate::{Event, MigrateError, Operator, Phase, Step, Update, failpoint};
 
 impl Operator<'_> {
     /// Drops what the migration does not need any more.
@@ -44,7 +44,6 @@ impl Operator<'_> {
         Ok(())
     }
 
-    /// Each statement can be repeated.
     fn clean(&self, migrating: &mut Migrating) -> Result<String, MigrateError> {
         let migration = migrating.migration.clone();
         let cutover = match &migrating.phase {
@@ -58,58 +57,13 @@ impl Operator<'_> {
         };
         // Code may know green's name, unless teal chose it.
         let keeps_alias = cutover == Cutover::Exchange && !migration.in_place;
-        let retired = names::retired(&migrating.id);
-        let is_there = self.exists_as_table(leaving)?;
-        let drop_view = || {
-            self.command(&format!("DROP TABLE IF EXISTS {}", migration.view.sql()))?;
-            failpoint::reached("cleanup-view-dropped");
-            Ok(())
-        };
-        let retire = || {
-            if is_there {
-                self.command(&format!("RENAME TABLE {} TO {}", leaving.sql(), retired.sql()))?;
-            }
-            failpoint::reached("cleanup-blue-renamed");
-            if keeps_alias {
-                self.command(&format!(
-                    "CREATE TABLE IF NOT EXISTS {} ENGINE = Alias({})",
-                    leaving.sql(),
-                    kept.sql()
-                ))?;
-            }
-            Ok(())
-        };
-        // No INSERT is on its way through the view into what is dropped.
-        let held = match self.server.write_gate() {
-            Some(_) => {
-                let cut = self.with_gate_closed(|| drop_view().and_then(|()| retire()))?;
-                format!("; {}", cut.held)
-            }
-            None => {
-                drop_view()?;
-                self.wait_for_inserts_in_time()?;
-                retire()?;
-                String::new()
-            }
-        };
-        failpoint::reached("cleanup-gate-opened");
-        self.drop_table(&retired)?;
-        failpoint::reached("cleanup-blue-dropped");
-        self.drop_own_tables(migrating)?;
+        let held = self.retire(migrating, leaving, keeps_alias.then_some(&kept))?;
         self.record(migrating, Event::Cleaned)?;
         failpoint::reached("cleaned");
-        Ok(match cutover {
-            Cutover::Exchange if keeps_alias => {
-                format!("blue dropped, {leaving} is an alias of {kept}{held}")
-            }
-            _ => format!("{leaving} dropped{held}"),
+        Ok(match keeps_alias {
+            true => format!("blue dropped, {leaving} is an alias of {kept}{held}"),
+            false => format!("{leaving} dropped{held}"),
         })
-    }
-
-    fn exists_as_table(&self, name: &teal_schema::QualifiedName) -> Result<bool, MigrateError> {
-        let catalog =
-            self.with_control(|session| teal_catalog::Catalog::read(session, &[&name.database]))?;
-        Ok(catalog.table(name).is_some_and(|table| table.engine != "Alias"))
     }
 
     fn refuse_if_written(

@@ -10,6 +10,7 @@
 
 use teal_catalog::Catalog;
 use teal_plan::Cutover;
+use teal_schema::QualifiedName;
 
 use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, Phase, Step, Update, failpoint};
@@ -28,7 +29,7 @@ impl Operator<'_> {
                     migration: migrating.id.clone(),
                     phase: other.name(),
                     wanted: match other {
-                        Phase::Cleaned(_) => "it is over",
+                        Phase::Cleaned(_) | Phase::Aborted(_) => "it is over",
                         _ => "run `teal apply` first, which copies and verifies",
                     },
                 });
@@ -123,7 +124,7 @@ impl Operator<'_> {
     }
 
     /// What tells the table's data from any other's, whatever its name.
-    fn data_of(&self, table: &teal_schema::QualifiedName) -> Result<String, MigrateError> {
+    pub(crate) fn data_of(&self, table: &QualifiedName) -> Result<String, MigrateError> {
         let catalog = self.with_control(|session| Catalog::read(session, &[&table.database]))?;
         let path = catalog.table(table).map(|table| table.data_path.as_str()).unwrap_or_default();
         // The last directory is the table's own; those above it move with the server's data.

@@ -64,6 +64,14 @@ pub enum MigrateError {
         "{blue} got {rows} rows since the cutover: someone still writes to it. Move that writer to {green}, or --force"
     )]
     StillUsed { blue: QualifiedName, green: QualifiedName, rows: u64 },
+    #[error(
+        "{green} has {rows} rows that {blue} lacks: someone writes to it. `teal rollback` brings them to {blue}; --force drops them"
+    )]
+    WouldLoseRows { blue: QualifiedName, green: QualifiedName, rows: u64 },
+    #[error(
+        "{new} has {rows} rows that {old} lacks and that cannot be carried back, since the SELECT changes rows or the engine folds them. With --force, {old} comes back without them; they stay in {new}"
+    )]
+    CannotCarryBack { old: QualifiedName, new: QualifiedName, rows: u64 },
     #[error("migration {migration} is {phase}; {wanted}")]
     WrongPhase { migration: String, phase: &'static str, wanted: &'static str },
     #[error(
@@ -99,6 +107,8 @@ impl MigrateError {
             | Self::ViewExists { .. }
             | Self::NoParity { .. }
             | Self::StillUsed { .. }
+            | Self::WouldLoseRows { .. }
+            | Self::CannotCarryBack { .. }
             | Self::WrongPhase { .. }
             | Self::ModelsChanged { .. }
             | Self::Drift { .. }

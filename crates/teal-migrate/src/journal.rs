@@ -61,8 +61,20 @@ pub enum Event {
         forwards_back: bool,
         blue_rows: u64,
     },
+    /// Blue and green are about to be exchanged back; this tells blue's data.
+    RollbackOpened {
+        blue_data: String,
+    },
+    /// An exchange back was begun and did not happen.
+    RollbackUndone,
+    /// Readers and writers are on blue again, which has these rows.
+    RolledBack {
+        rows: u64,
+    },
     CleanupOpened,
     Cleaned,
+    AbortOpened,
+    Aborted,
 }
 
 impl Event {
@@ -81,8 +93,13 @@ impl Event {
             Self::CutoverOpened { .. } => "cutoverOpened",
             Self::CutoverUndone => "cutoverUndone",
             Self::CutOver { .. } => "cutOver",
+            Self::RollbackOpened { .. } => "rollbackOpened",
+            Self::RollbackUndone => "rollbackUndone",
+            Self::RolledBack { .. } => "rolledBack",
             Self::CleanupOpened => "cleanupOpened",
             Self::Cleaned => "cleaned",
+            Self::AbortOpened => "abortOpened",
+            Self::Aborted => "aborted",
         }
     }
 }

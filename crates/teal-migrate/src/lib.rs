@@ -2,10 +2,14 @@
 //!
 //! `Started` → `Prepared` → `Attached` → `Backfilled` → `Verified` → `CutOver` → `Cleaned`
 //!
+//! A rollback leads from `CutOver` back to `Backfilled`; up to `Verified`, `Aborting` → `Aborted` is the
+//! way out.
+//!
 //! The way from one to the next is a method of [`Operator`], in a file named after it; it ends
 //! with an entry in the [`Journal`], written after its effect, and is safe to repeat. The state of a
 //! migration is the fold of its journal, so any process can go on where another one ended.
 
+mod abort;
 mod apply;
 mod backfill;
 mod cleanup;
@@ -21,6 +25,8 @@ mod parity;
 mod prepare;
 mod progress;
 mod repair;
+mod retire;
+mod rollback;
 mod state;
 mod verify;
 
@@ -33,6 +39,6 @@ pub use operator::{Goal, Operator, OperatorOptions};
 pub use parity::{Mismatch, Parity, Sample};
 pub use progress::{Observer, Silent, Step, Update};
 pub use state::{
-    Attached, Backfilled, Cleaned, CutOver, Migrating, Phase, Prepared, Publication, Started,
-    Verified, history,
+    Aborted, Aborting, Attached, Backfilled, Cleaned, CutOver, Migrating, Phase, Prepared,
+    Publication, Started, Verified, history,
 };

@@ -13,12 +13,20 @@ pub(crate) fn staging(migration: &str, worker: usize) -> QualifiedName {
     own(migration, &format!("staging_{worker}"))
 }
 
+/// The clones of a verification; the third is of blue once more, on a server.
+pub(crate) const VERIFY: [&str; 3] = ["blue", "green", "later"];
+
 /// Hard-link clones of both tables at one moment, for the verification.
 pub(crate) fn verify(migration: &str, colour: &str) -> QualifiedName {
     own(migration, &format!("verify_{colour}"))
 }
 
-/// Blue on its way out.
+/// Rows on their way from green back to blue.
+pub(crate) fn back(migration: &str) -> QualifiedName {
+    own(migration, "back")
+}
+
+/// A table on its way out.
 pub(crate) fn retired(migration: &str) -> QualifiedName {
     own(migration, "retired")
 }

@@ -144,12 +144,7 @@ impl<'a> Operator<'a> {
                 Phase::Backfilled(_) if goal == Goal::Verified => {
                     self.verify_or_repair(migrating)?;
                 }
-                Phase::Backfilled(_)
-                | Phase::Verified(_)
-                | Phase::CutOver(_)
-                | Phase::Cleaned(_) => {
-                    return Ok(());
-                }
+                _ => return Ok(()),
             }
         }
     }
@@ -176,10 +171,14 @@ impl<'a> Operator<'a> {
             }
             // The snapshot goes after the entry that says that it is not needed any more.
             Phase::Backfilled(_) => Ok(self.drop_table(&names::snapshot(&migrating.id))?),
+            Phase::CutOver(state) if state.rollback_open.is_some() => {
+                self.settle_rollback(migrating)
+            }
             Phase::Verified(state) if state.cutover_open.is_some() => {
                 self.settle_exchange(migrating)
             }
             Phase::CutOver(state) if state.cleanup_open => self.finish_cleanup(migrating),
+            Phase::Aborting(_) => self.finish_abort(migrating),
             _ => Ok(()),
         }
     }

@@ -70,8 +70,9 @@ impl Operator<'_> {
         for worker in 0..crate::BackfillOptions::MOST_WORKERS {
             self.drop_table(&names::staging(id, worker))?;
         }
-        self.drop_table(&names::verify(id, "blue"))?;
-        self.drop_table(&names::verify(id, "green"))?;
-        Ok(())
+        for colour in names::VERIFY {
+            self.drop_table(&names::verify(id, colour))?;
+        }
+        self.drop_table(&names::back(id))
     }
 }

@@ -9,7 +9,9 @@ pub enum Step {
     Verify,
     Repair,
     Cutover,
+    Rollback,
     Cleanup,
+    Abort,
 }
 
 impl Step {
@@ -21,7 +23,9 @@ impl Step {
             Self::Verify => "verify",
             Self::Repair => "repair",
             Self::Cutover => "cutover",
+            Self::Rollback => "rollback",
             Self::Cleanup => "cleanup",
+            Self::Abort => "abort",
         }
     }
 }

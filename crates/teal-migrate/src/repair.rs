@@ -11,6 +11,11 @@
 //!
 //! Rows that green has too many are never dropped: someone may have begun to write there.
 
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use teal_schema::QualifiedName;
+
 use crate::state::Migrating;
 use crate::verify::{BUCKETS, Sides};
 use crate::{Event, MigrateError, Operator, Parity, Phase, Step, failpoint};
@@ -55,28 +60,67 @@ impl Operator<'_> {
         sides: &Sides,
         parity: &Parity,
     ) -> Result<(), MigrateError> {
-        let columns = crate::backfill::columns(migrating);
-        let green = migrating.tables_now().1.sql();
-        // Bucket by bucket, so that the hashes of a part of the rows are held at a time.
+        let green = migrating.tables_now().1;
         for bucket in parity.buckets() {
-            let within = format!("WHERE _teal_hash % {BUCKETS} = {bucket}");
-            self.command(&format!(
-                "INSERT INTO {green} ({columns}) SELECT {columns} FROM (\
-                     SELECT {columns}, deficit, row_number() OVER (PARTITION BY _teal_hash) AS _teal_number \
-                     FROM (SELECT * FROM ({blue}) {within}) AS _teal_blue \
-                     INNER JOIN (\
-                         SELECT _teal_hash, -sum(_teal_sign) AS deficit FROM (\
-                             SELECT _teal_hash, -1::Int64 AS _teal_sign FROM ({blue}) {within} \
-                             UNION ALL SELECT _teal_hash, 1::Int64 AS _teal_sign FROM ({green_side}) {within}\
-                         ) GROUP BY _teal_hash HAVING deficit > 0\
-                     ) AS _teal_deficits USING (_teal_hash)\
-                 ) WHERE _teal_number <= deficit \
-                 SETTINGS insert_deduplicate = 0, max_partitions_per_insert_block = 0",
-                blue = sides.blue,
-                green_side = sides.green,
-            ))?;
+            self.copy_surplus(migrating, &sides.blue, &sides.green, green, bucket)?;
             failpoint::reached("bucket-repaired");
         }
         Ok(())
     }
+
+    /// Copies to `into` the rows that `from` has more often than `against`, as often as it has them more.
+    /// Bucket by bucket, so that the hashes of a part of the rows are held at a time.
+    pub(crate) fn copy_surplus(
+        &self,
+        migrating: &Migrating,
+        from: &str,
+        against: &str,
+        into: &QualifiedName,
+        bucket: u8,
+    ) -> Result<(), MigrateError> {
+        let columns = crate::backfill::columns(migrating);
+        let within = format!("WHERE _teal_hash % {BUCKETS} = {bucket}");
+        self.command(&format!(
+            "INSERT INTO {into} ({columns}) SELECT {columns} FROM (\
+                 SELECT {columns}, surplus, row_number() OVER (PARTITION BY _teal_hash) AS _teal_number \
+                 FROM (SELECT * FROM ({from}) {within}) AS _teal_from \
+                 INNER JOIN ({surplus}) AS _teal_surplus USING (_teal_hash)\
+             ) WHERE _teal_number <= surplus \
+             SETTINGS insert_deduplicate = 0, max_partitions_per_insert_block = 0",
+            into = into.sql(),
+            surplus = surplus(from, against, &within),
+        ))
+    }
+
+    /// How many rows `from` has in these buckets that `against` lacks.
+    pub(crate) fn count_surplus(
+        &self,
+        from: &str,
+        against: &str,
+        buckets: &BTreeSet<u8>,
+    ) -> Result<u64, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            rows: u64,
+        }
+        let buckets = buckets.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
+        let within = format!("WHERE _teal_hash % {BUCKETS} IN ({buckets})");
+        let row: Row = self.with_control(|session| {
+            session.row(&format!(
+                "SELECT toUInt64(sum(surplus)) AS rows FROM ({})",
+                surplus(from, against, &within)
+            ))
+        })?;
+        Ok(row.rows)
+    }
+}
+
+/// The hashes of the rows that `from` has more often than `against`, each with how often.
+fn surplus(from: &str, against: &str, within: &str) -> String {
+    format!(
+        "SELECT _teal_hash, sum(_teal_sign) AS surplus FROM (\
+             SELECT _teal_hash, 1::Int64 AS _teal_sign FROM ({from}) {within} \
+             UNION ALL SELECT _teal_hash, -1::Int64 AS _teal_sign FROM ({against}) {within}\
+         ) GROUP BY _teal_hash HAVING surplus > 0"
+    )
 }

@@ -32,6 +32,8 @@ pub enum Phase {
     Verified(Verified),
     CutOver(CutOver),
     Cleaned(Cleaned),
+    Aborting(Aborting),
+    Aborted(Aborted),
 }
 
 /// The migration is in the journal; nothing has been made yet, or not all of it.
@@ -81,6 +83,8 @@ pub struct Publication {
 pub struct Backfilled {
     /// Rows copied.
     pub rows: u64,
+    /// Readers and writers were on green, and are on blue again.
+    pub rolled_back: bool,
 }
 
 /// Parity was proven, at the time of the journal's entry.
@@ -103,6 +107,8 @@ pub struct CutOver {
     pub blue_rows: u64,
     /// A cleanup was begun and not journalled as done.
     pub cleanup_open: bool,
+    /// An exchange back was begun and not journalled as done; this tells blue's data.
+    pub rollback_open: Option<String>,
 }
 
 /// View and blue are gone.
@@ -111,6 +117,17 @@ pub struct Cleaned {
     pub cutover: Cutover,
 }
 
+/// What the migration made is being dropped, which cannot be taken back.
+#[derive(Debug, Clone, Copy)]
+pub struct Aborting {
+    /// It had its view, and rows in green.
+    pub was_attached: bool,
+}
+
+/// All that the migration made is gone; blue is as it would be without it.
+#[derive(Debug, Clone, Copy)]
+pub struct Aborted;
+
 impl Phase {
     /// The word for it, in status and messages.
     pub fn name(&self) -> &'static str {
@@ -118,11 +135,19 @@ impl Phase {
             Self::Started(_) => "started",
             Self::Prepared(_) => "prepared",
             Self::Attached(_) => "attached",
+            Self::Backfilled(Backfilled { rolled_back: true, .. }) => "rolled back",
             Self::Backfilled(_) => "backfilled",
             Self::Verified(_) => "verified",
             Self::CutOver(_) => "cut over",
             Self::Cleaned(_) => "cleaned",
+            Self::Aborting(_) => "aborting",
+            Self::Aborted(_) => "aborted",
         }
+    }
+
+    /// Whether nothing is left to be done.
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Cleaned(_) | Self::Aborted(_))
     }
 }
 
@@ -210,28 +235,52 @@ impl Migrating {
                 attached.published.insert(chunk, rows);
                 P::Attached(Attached { publishing: None, ..attached })
             }
-            (P::Attached(_), E::Backfilled { rows }) => P::Backfilled(Backfilled { rows }),
+            (P::Attached(_), E::Backfilled { rows }) => {
+                P::Backfilled(Backfilled { rows, rolled_back: false })
+            }
             (P::Backfilled(_) | P::Verified(_), E::Verified { parity }) => {
                 P::Verified(Verified { parity, at: entry.time, cutover_open: None })
             }
             // What was proven before is not proven of the repaired table.
             (P::Backfilled(state), E::Repaired { .. }) => P::Backfilled(state),
             (P::Verified(verified), E::Repaired { .. }) => {
-                P::Backfilled(Backfilled { rows: verified.parity.blue_rows })
+                P::Backfilled(Backfilled { rows: verified.parity.blue_rows, rolled_back: false })
             }
             (P::Verified(verified), E::CutoverOpened { green_data }) => {
                 P::Verified(Verified { cutover_open: Some(green_data), ..verified })
             }
             (P::Verified(verified), E::CutoverUndone) => {
-                P::Backfilled(Backfilled { rows: verified.parity.blue_rows })
+                P::Backfilled(Backfilled { rows: verified.parity.blue_rows, rolled_back: false })
             }
             (P::Verified(_), E::CutOver { cutover, forwards_back, blue_rows }) => {
-                P::CutOver(CutOver { cutover, forwards_back, blue_rows, cleanup_open: false })
+                P::CutOver(CutOver {
+                    cutover,
+                    forwards_back,
+                    blue_rows,
+                    cleanup_open: false,
+                    rollback_open: None,
+                })
+            }
+            (P::CutOver(state), E::RollbackOpened { blue_data }) => {
+                P::CutOver(CutOver { rollback_open: Some(blue_data), ..state })
+            }
+            (P::CutOver(state), E::RollbackUndone) => {
+                P::CutOver(CutOver { rollback_open: None, ..state })
+            }
+            (P::CutOver(_) | P::Backfilled(_) | P::Verified(_), E::RolledBack { rows }) => {
+                P::Backfilled(Backfilled { rows, rolled_back: true })
             }
             (P::CutOver(state), E::CleanupOpened) => {
                 P::CutOver(CutOver { cleanup_open: true, ..state })
             }
             (P::CutOver(state), E::Cleaned) => P::Cleaned(Cleaned { cutover: state.cutover }),
+            (P::Started(_) | P::Prepared(Prepared { fence_open: false }), E::AbortOpened) => {
+                P::Aborting(Aborting { was_attached: false })
+            }
+            (P::Attached(_) | P::Backfilled(_) | P::Verified(_), E::AbortOpened) => {
+                P::Aborting(Aborting { was_attached: true })
+            }
+            (P::Aborting(_), E::Aborted) => P::Aborted(Aborted),
             (_, event) => {
                 return Err(corrupt(
                     &entry.migration,
@@ -250,6 +299,8 @@ impl Migrating {
 pub fn history(migrations: &[Migrating]) -> History {
     let migrations = migrations
         .iter()
+        // One that was aborted is as if it had never been.
+        .filter(|migrating| !matches!(migrating.phase, Phase::Aborted(_)))
         .map(|migrating| PastMigration {
             id: migrating.id.clone(),
             blue: migrating.migration.blue.clone(),

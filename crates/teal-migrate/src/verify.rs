@@ -34,6 +34,15 @@ use crate::{
 pub(crate) struct Sides {
     pub(crate) blue: String,
     pub(crate) green: String,
+    /// Blue, cloned once more after green.
+    later: Option<String>,
+}
+
+impl Sides {
+    /// What a row of green must be in to be no row too many.
+    pub(crate) fn last_of_blue(&self) -> &str {
+        self.later.as_deref().unwrap_or(&self.blue)
+    }
 }
 
 /// Two clones, compared.
@@ -132,7 +141,7 @@ impl Operator<'_> {
             use_them(&compared.sides, &compared.parity)?;
             Ok(compared.parity)
         });
-        for colour in ["blue", "green", "later"] {
+        for colour in names::VERIFY {
             self.drop_table(&names::verify(id, colour))?;
         }
         result
@@ -233,15 +242,16 @@ impl Operator<'_> {
             }
         };
         failpoint::reached("verify-tables-cloned");
-        let both = sides(migrating, blue, green)?;
+        let mut both = sides(migrating, blue, green)?;
+        both.later = later
+            .map(|later| Ok::<_, MigrateError>(sides(migrating, &later, green)?.blue))
+            .transpose()?;
         let query = sums_query(&both, &partition_expression(migrating));
         let answer = self.with_control(|session| session.run(&query, Format::JSON_EACH_ROW))?;
         let (blue_sums, green_sums) = read_sums(&answer.body, &query)?;
         let mut parity = parity(&blue_sums, &green_sums);
         if !parity.holds() {
-            let later = later.map(|later| sides(migrating, &later, green)).transpose()?;
-            let later = later.map(|sides| sides.blue);
-            self.drill_down(&both, later.as_deref(), &columns(migrating), &mut parity)?;
+            self.drill_down(&both, &columns(migrating), &mut parity)?;
         }
         Ok(Compared { sides: both, parity, held })
     }
@@ -251,7 +261,6 @@ impl Operator<'_> {
     fn drill_down(
         &self,
         sides: &Sides,
-        later: Option<&str>,
         columns: &str,
         parity: &mut Parity,
     ) -> Result<(), MigrateError> {
@@ -267,6 +276,7 @@ impl Operator<'_> {
         }
         let buckets = parity.buckets().iter().map(u8::to_string).collect::<Vec<_>>();
         let within = buckets.join(", ");
+        let later = sides.later.as_deref();
         let difference = match later {
             None => "in_green - in_blue",
             Some(_) => "greatest(in_green - in_later, 0) - greatest(in_blue - in_green, 0)",
@@ -361,7 +371,7 @@ fn folds(migrating: &Migrating) -> bool {
 }
 
 /// Each side as a SELECT of the copied columns, in green's types, and `_teal_hash`.
-fn sides(
+pub(crate) fn sides(
     migrating: &Migrating,
     blue: &QualifiedName,
     green: &QualifiedName,
@@ -396,6 +406,7 @@ fn sides(
     Ok(Sides {
         blue: hashed(blue_source),
         green: hashed(format!("SELECT {columns} FROM {}{last}", green.sql())),
+        later: None,
     })
 }
 

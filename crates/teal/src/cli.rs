@@ -72,8 +72,12 @@ pub(crate) enum Command {
     Repair(Which),
     /// Move readers and writers to the new table
     Cutover(Cutover),
+    /// Move readers and writers back to the old table, with the rows that only the new one has
+    Rollback(Rollback),
     /// Drop the old table and what teal made for the migration
     Cleanup(Cleanup),
+    /// Give a migration up before its cutover: drop all that it made
+    Abort(Abort),
     /// Look at the target: connection, version, rights, features, fence, disks, merges, clock
     Doctor,
     /// Run a statement on the target, as a user's
@@ -202,6 +206,24 @@ impl From<By> for teal_plan::Cutover {
             By::Exchange => Self::Exchange,
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rollback {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Without the rows that only the new table has; they stay there
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Abort {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Even though the new table has rows that the old one lacks: they are lost
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,3 +1,4 @@
+mod abort;
 mod apply;
 mod cleanup;
 mod cutover;
@@ -8,13 +9,14 @@ mod plan;
 mod pull;
 mod query;
 mod repair;
+mod rollback;
 mod status;
 mod verify;
 
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
-use teal_migrate::{Migrating, Phase};
+use teal_migrate::Migrating;
 
 use crate::cli::{Cli, Command};
 use crate::demo;
@@ -34,7 +36,9 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Verify(which) => verify::run(common, which)?,
         Command::Repair(which) => repair::run(common, which)?,
         Command::Cutover(args) => cutover::run(common, args)?,
+        Command::Rollback(args) => rollback::run(common, args)?,
         Command::Cleanup(args) => cleanup::run(common, args)?,
+        Command::Abort(args) => abort::run(common, args)?,
         Command::Doctor => return doctor::run(common),
         Command::Query(args) => query::run(common, args)?,
         Command::Demo(args) => demo::run(common, args)?,
@@ -62,7 +66,7 @@ fn choose(migrations: Vec<Migrating>, which: Option<&str>) -> Result<Migrating, 
     let known = migrations.iter().map(|m| m.migration.green.name.clone()).collect::<Vec<_>>();
     let mut named = migrations.into_iter().filter(is_named).collect::<Vec<_>>();
     if named.len() > 1 {
-        named.retain(|migrating| !matches!(migrating.phase, Phase::Cleaned(_)));
+        named.retain(|migrating| !migrating.phase.is_over());
     }
     match (named.pop(), named.len()) {
         (Some(migrating), 0) => Ok(migrating),

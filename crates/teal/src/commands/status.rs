@@ -66,12 +66,15 @@ fn row(migrating: &Migrating) -> Row {
         Phase::Verified(verified) => (verified.parity.blue_rows, verified.parity.green_rows),
         Phase::CutOver(state) => (state.blue_rows, state.blue_rows),
         Phase::Cleaned(_) => (migration.rows, migration.rows),
+        Phase::Aborting(_) | Phase::Aborted(_) => (migration.rows, 0),
     };
     let next = match &migrating.phase {
         Phase::Verified(_) => "teal cutover",
         Phase::CutOver(_) => "teal cleanup",
         Phase::Cleaned(state) if state.cutover == Cutover::App => "remove the old model",
-        Phase::Cleaned(_) => "",
+        Phase::Cleaned(_) | Phase::Aborted(_) => "",
+        Phase::Aborting(_) => "teal abort",
+        Phase::Backfilled(state) if state.rolled_back => "teal cutover, or teal abort",
         _ => "teal apply",
     };
     Row {

@@ -34,6 +34,9 @@ pub(crate) fn run(common: &Common, which: &Which) -> Result<(), Failure> {
             return Err(wrong("the old table gets no new rows any more, so the two differ").into());
         }
         Phase::Cleaned(_) => return Err(wrong("the old table is gone").into()),
+        Phase::Aborting(_) | Phase::Aborted(_) => {
+            return Err(wrong("the new table is gone").into());
+        }
         _ => return Err(wrong("run `teal apply` first, which copies").into()),
     }
     let parity = operator.compare(&migrating)?;

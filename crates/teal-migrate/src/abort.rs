@@ -1,0 +1,90 @@
+//! The way out of a migration that has not been cut over: everything that it made is dropped, and blue
+//! is as it would be without it. A crash in the middle is finished by the next command.
+
+use crate::state::{Aborting, Migrating};
+use crate::{Event, MigrateError, Operator, Phase, Step, Update, failpoint};
+
+impl Operator<'_> {
+    /// Drops all that the migration made.
+    ///
+    /// # Errors
+    /// When it has been cut over; when (without `force`) green has rows that blue has not, which
+    /// would be lost.
+    pub fn abort(&self, migrating: &mut Migrating, force: bool) -> Result<(), MigrateError> {
+        let was_attached = match &migrating.phase {
+            Phase::Started(_) | Phase::Prepared(_) => false,
+            Phase::Attached(_) | Phase::Backfilled(_) | Phase::Verified(_) => true,
+            Phase::Aborting(_) | Phase::Aborted(_) => return Ok(()),
+            Phase::CutOver(_) => {
+                return Err(MigrateError::WrongPhase {
+                    migration: migrating.id.clone(),
+                    phase: migrating.phase.name(),
+                    wanted: "run `teal rollback` first",
+                });
+            }
+            Phase::Cleaned(_) => {
+                return Err(MigrateError::WrongPhase {
+                    migration: migrating.id.clone(),
+                    phase: migrating.phase.name(),
+                    wanted: "the old table is gone",
+                });
+            }
+        };
+        self.step(migrating, Step::Abort, |migrating| {
+            // Nobody but teal knows the name that teal chose.
+            if was_attached && !migrating.migration.in_place && !force {
+                self.refuse_to_lose_rows(migrating)?;
+            }
+            self.record(migrating, Event::AbortOpened)?;
+            failpoint::reached("abort-opened");
+            let outcome = self.drop_everything(migrating, was_attached)?;
+            Ok(((), outcome))
+        })
+    }
+
+    /// Ends an abort that a process before did not journal as done.
+    pub(crate) fn finish_abort(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+        let Phase::Aborting(Aborting { was_attached }) = migrating.phase else {
+            return Ok(());
+        };
+        self.drop_everything(migrating, was_attached)?;
+        let what = format!("the abort of {} was finished", migrating.migration.green);
+        self.observer.update(Update::Healed { what });
+        Ok(())
+    }
+
+    fn drop_everything(
+        &self,
+        migrating: &mut Migrating,
+        was_attached: bool,
+    ) -> Result<String, MigrateError> {
+        let green = migrating.migration.green.clone();
+        let outcome = if was_attached {
+            let held = self.retire(migrating, &green, None)?;
+            format!("{green} dropped{held}")
+        } else {
+            // A view of this name is not this migration's yet, and neither are rows in green.
+            self.drop_own_tables(migrating)?;
+            match self.rows_of(&green)? {
+                0 => {
+                    self.drop_table(&green)?;
+                    format!("{green} dropped")
+                }
+                rows => format!("{green} stays: it has {rows} rows of somebody else's"),
+            }
+        };
+        failpoint::reached("abort-dropped");
+        self.record(migrating, Event::Aborted)?;
+        Ok(outcome)
+    }
+
+    fn refuse_to_lose_rows(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        match self.compare(migrating)?.extra {
+            0 => Ok(()),
+            rows => {
+                let (blue, green) = migrating.tables_now();
+                Err(MigrateError::WouldLoseRows { blue: blue.clone(), green: green.clone(), rows })
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The way back: readers and writers return to the old layout, and find there every row that was
+//! written to the new one.
+//!
+//! Rows that the old layout lacks are told by comparing clones of the two tables, as a repair tells what
+//! green lacks. They are built in a table of teal's own and attached to the old layout: no view
+//! forwards what is attached, so they do not get into the new layout twice. A crash in the middle leaves
+//! some of them there; the next comparison finds the others.
+//!
+//! After `app`, the view has gone on to forward from blue to green, so green is in step with blue from
+//! the first moment. After `exchange`, the names are exchanged once more.
+
+use teal_plan::Cutover;
+
+use crate::state::{CutOver, Migrating};
+use crate::verify::Sides;
+use crate::{Event, MigrateError, Operator, Parity, Phase, Step, Update, failpoint, names};
+
+impl Operator<'_> {
+    /// Takes the cutover back. Before a cutover, brings rows that were written to green only to blue.
+    /// Tells how many rows were carried back.
+    ///
+    /// # Errors
+    /// When (without `force`) rows of the new layout cannot be carried back, when the migration is in
+    /// another phase, or the cut cannot be made.
+    pub fn rollback(&self, migrating: &mut Migrating, force: bool) -> Result<u64, MigrateError> {
+        let exchanged = match &migrating.phase {
+            Phase::CutOver(state) => (state.cutover == Cutover::Exchange).then(|| state.clone()),
+            Phase::Backfilled(_) | Phase::Verified(_) => None,
+            other => {
+                return Err(MigrateError::WrongPhase {
+                    migration: migrating.id.clone(),
+                    phase: other.name(),
+                    wanted: match other {
+                        Phase::Cleaned(_) => "the old table is gone",
+                        _ => "there is no cutover to take back",
+                    },
+                });
+            }
+        };
+        if exchanged.is_some() && self.server.write_gate().is_none() {
+            return Err(MigrateError::NoWriteGate);
+        }
+        self.step(migrating, Step::Rollback, |migrating| {
+            let carried = if force { 0 } else { self.carry_back(migrating)? };
+            failpoint::reached("carried-back");
+            let held = match exchanged {
+                Some(state) => self.exchange_back(migrating, &state)?,
+                None => {
+                    self.record_rollback(migrating)?;
+                    String::new()
+                }
+            };
+            let old = migrating.tables_now().0;
+            Ok((carried, format!("{carried} rows carried back to {old}{held}")))
+        })
+    }
+
+    /// Copies what the new layout has and the old one lacks, and proves that nothing is left.
+    fn carry_back(&self, migrating: &Migrating) -> Result<u64, MigrateError> {
+        let migration = &migrating.migration;
+        let can_carry = migration.is_identity && !migration.green_folds;
+        let found = self.compare(migrating)?;
+        if found.extra == 0 {
+            return Ok(0);
+        }
+        let (old, new) = migrating.tables_now();
+        let refusal =
+            |rows| MigrateError::CannotCarryBack { old: old.clone(), new: new.clone(), rows };
+        if !can_carry {
+            return Err(refusal(found.extra));
+        }
+        let mut left = 0;
+        let parity = self.with_clones(migrating, |sides, parity| {
+            if parity.extra > 0 {
+                self.attach_extra(migrating, sides, parity)?;
+                // Rows of the cloned moment only: someone may write to the new layout still. A type that
+                // does not hold what the other one does would lose it without a word.
+                let old = crate::verify::sides(migrating, old, new)?.blue;
+                left = self.count_surplus(&sides.green, &old, &parity.buckets())?;
+            }
+            Ok(())
+        })?;
+        match left {
+            0 => Ok(parity.extra),
+            left => Err(refusal(left)),
+        }
+    }
+
+    fn attach_extra(
+        &self,
+        migrating: &Migrating,
+        sides: &Sides,
+        parity: &Parity,
+    ) -> Result<(), MigrateError> {
+        let old = migrating.tables_now().0;
+        let back = names::back(&migrating.id);
+        self.make_own(&back, old)?;
+        for bucket in parity.buckets() {
+            self.copy_surplus(migrating, &sides.green, sides.last_of_blue(), &back, bucket)?;
+            failpoint::reached("bucket-carried-back");
+        }
+        self.command(&format!(
+            "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
+            old.sql(),
+            back.sql()
+        ))?;
+        failpoint::reached("rows-attached-back");
+        self.drop_table(&back)
+    }
+
+    fn exchange_back(
+        &self,
+        migrating: &mut Migrating,
+        state: &CutOver,
+    ) -> Result<String, MigrateError> {
+        let migration = migrating.migration.clone();
+        let (old, new) = (migration.green.clone(), migration.blue.clone());
+        let blue_data = self.data_of(&old)?;
+        self.record(migrating, Event::RollbackOpened { blue_data })?;
+        failpoint::reached("rollback-opened");
+        let cut = self.with_gate_closed(|| {
+            self.command(&format!("EXCHANGE TABLES {} AND {}", new.sql(), old.sql()))?;
+            failpoint::reached("exchanged-back");
+            match state.forwards_back {
+                // The view follows names: it forwards from the old layout to the new one again.
+                true => Ok(()),
+                false => self.command(&migration.create_view),
+            }
+        })?;
+        self.record_rollback(migrating)?;
+        Ok(format!("; {}", cut.held))
+    }
+
+    /// Settles an exchange back that a process before did not journal as done: takes note of it if it
+    /// happened.
+    pub(crate) fn settle_rollback(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+        let Phase::CutOver(CutOver { rollback_open: Some(blue_data), .. }) = &migrating.phase
+        else {
+            return Ok(());
+        };
+        let happened = self.data_of(&migrating.migration.blue)? == *blue_data;
+        let how = if happened {
+            if !self.exists(&migrating.migration.view)? {
+                let create_view = migrating.migration.create_view.clone();
+                // As after any crash, verification finds what was not forwarded meanwhile.
+                self.with_gate_closed(|| self.command(&create_view))?;
+            }
+            self.record_rollback(migrating)?;
+            "had happened"
+        } else {
+            self.record(migrating, Event::RollbackUndone)?;
+            "had not happened"
+        };
+        let what = format!("the rollback of {}, which {how}, was noted", migrating.migration.green);
+        self.observer.update(Update::Healed { what });
+        Ok(())
+    }
+
+    fn record_rollback(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+        let rows = self.rows_of(&migrating.migration.blue)?;
+        self.record(migrating, Event::RolledBack { rows })?;
+        failpoint::reached("rolled-back");
+        Ok(())
+    }
+}

@@ -1,0 +1,205 @@
+//! The ways back: `abort` before the cutover, `rollback` after it. Nothing is left behind and no row is
+//! lost, also when they are killed half-way.
+
+use crate::support::{
+    ITEMS_V01_CLONED, ITEMS_V01_REWRITTEN, Project, difference, filled_items, insert_items,
+};
+
+const APPLY: &[&str] = &["apply", "--chunk-rows", "20000"];
+
+/// Blue with all its rows, and nothing else but teal's record.
+fn assert_only_blue(project: &Project, said: &str, rows: u64) {
+    let tables = project.query(
+        "SELECT arraySort(groupArray(concat(database, '.', name))) FROM system.tables \
+         WHERE database IN ('default', '_teal') AND NOT name LIKE 'lock_%'",
+    );
+    assert_eq!(tables, "['_teal.journal','default.items_0_0']", "{said}");
+    assert_eq!(project.query("SELECT count() FROM items_0_0"), rows.to_string(), "{said}");
+}
+
+#[test]
+fn an_abort_at_any_step_leaves_nothing_behind() {
+    for (version, steps) in [
+        (
+            ITEMS_V01_REWRITTEN,
+            &[
+                "started",
+                "green-created",
+                "prepared",
+                "fence-opened",
+                "view-created",
+                "gate-opened",
+                "attached",
+                "chunk-copied",
+                "publishing",
+                "chunk-attached",
+                "published=2*off->return",
+                "staging-dropped",
+                "backfilled",
+                "verify-started",
+                "verified",
+            ][..],
+        ),
+        (ITEMS_V01_CLONED, &["blue-cloned", "attached", "verify-tables-cloned", "verified"][..]),
+    ] {
+        let filled = filled_items(version);
+        for step in steps {
+            let project = filled.copy();
+            project.killed_at(step, APPLY);
+            project.query(&insert_items(1_000_000, 1_000));
+            project.must(&["abort"]);
+            let said = format!("aborted after {step}");
+            project.query(&insert_items(2_000_000, 1_000));
+            assert_only_blue(&project, &said, 92_500);
+            assert!(project.must(&["status"]).stdout.contains("aborted"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn an_abort_that_is_killed_is_finished_and_the_migration_can_begin_again() {
+    let filled = filled_items(ITEMS_V01_REWRITTEN);
+    filled.must(APPLY);
+    for step in [
+        "abort-opened",
+        "retiring-view-dropped",
+        "retiring-gate-opened",
+        "retired",
+        "abort-dropped",
+    ] {
+        let project = filled.copy();
+        project.killed_at(step, &["abort"]);
+        project.query(&insert_items(1_000_000, 1_000));
+        // Any command that writes ends it.
+        let said = project.teal(&["verify"]);
+        said.failed(3, &["aborted"]);
+        assert_only_blue(&project, step, 91_500);
+        project.must(APPLY);
+        project.query(&insert_items(2_000_000, 1_000));
+        assert_eq!(difference(&project, "items_0_0", "items_0_1"), "0", "{step}");
+        assert_eq!(project.query("SELECT count() FROM items_0_1"), "92500", "{step}");
+    }
+}
+
+#[test]
+fn rows_of_others_are_not_aborted_away() {
+    let project = filled_items(ITEMS_V01_REWRITTEN);
+    // Somebody writes to green before the migration has come to it.
+    project.killed_at("prepared", APPLY);
+    project.query("INSERT INTO items_0_1 SELECT * FROM items_0_0 WHERE id < 10");
+    project.must(&["abort"]);
+    assert_eq!(project.query("SELECT count() FROM items_0_1"), "10");
+    project.query("DROP TABLE items_0_1 SYNC");
+
+    // And when it is verified.
+    project.must(APPLY);
+    project.query(
+        "INSERT INTO items_0_1 SELECT 1 + number % 2, 'direct', now(), NULL FROM numbers(5)",
+    );
+    project.teal(&["abort"]).failed(3, &["5 rows", "teal rollback", "--force"]);
+    project.teal(&["cutover"]).failed(3, &["5 too many"]);
+    let said = project.must(&["rollback"]);
+    assert!(said.stdout.contains("5 rows"), "{}", said.said());
+    assert_eq!(difference(&project, "items_0_0", "items_0_1"), "0");
+    project.must(&["abort"]);
+    let direct =
+        project.query("SELECT count(), uniqExact(id, at) FROM items_0_0 WHERE name = 'direct'");
+    assert_eq!(direct, "5\t2");
+    assert_only_blue(&project, "after all", 90_505);
+
+    project.must(APPLY);
+    project.query("INSERT INTO items_0_1 SELECT 1, 'direct', now(), NULL");
+    project.must(&["abort", "--force"]);
+    assert_only_blue(&project, "forced", 90_505);
+}
+
+#[test]
+fn a_rollback_of_an_exchange_keeps_what_was_written_since_also_when_it_is_killed() {
+    let filled = filled_items(ITEMS_V01_REWRITTEN);
+    filled.must(APPLY);
+    filled.must(&["cutover", "--by", "exchange"]);
+    filled.query(&insert_items(1_000_000, 1_000));
+    // As a crash between the two tables of an INSERT leaves it: not in the old layout.
+    filled.query(
+        "ALTER TABLE items_0_1 DELETE WHERE id BETWEEN 1000010 AND 1000019 SETTINGS mutations_sync = 2",
+    );
+    filled.query("INSERT INTO items_0_0 SELECT 7, 'twin', toDateTime('2024-02-01 00:00:00'), NULL FROM numbers(3)");
+    for step in [
+        "bucket-carried-back",
+        "rows-attached-back",
+        "carried-back",
+        "rollback-opened",
+        "exchanged-back",
+        "rolled-back",
+        "",
+    ] {
+        let project = filled.copy();
+        if !step.is_empty() {
+            project.killed_at(step, &["rollback"]);
+        }
+        project.query(&insert_items(2_000_000, 1_000));
+        let said = project.teal(&["rollback"]);
+        assert_eq!(said.code, Some(0), "{step}: {}", said.said());
+        let key = project.query("SELECT sorting_key FROM system.tables WHERE name = 'items_0_0'");
+        assert_eq!(key, "id", "killed at {step}");
+        project.query(&insert_items(3_000_000, 1_000));
+        assert_eq!(project.query("SELECT count() FROM items_0_0"), "93503", "{step}");
+        assert_eq!(difference(&project, "items_0_0", "items_0_1"), "0", "{step}");
+        // And forward again, or out.
+        if step.is_empty() {
+            project.must(&["cutover", "--by", "exchange"]);
+            project.must(&["rollback"]);
+        }
+        project.must(&["abort"]);
+        assert_only_blue(&project, step, 93_503);
+    }
+}
+
+#[test]
+fn a_rollback_of_an_app_cutover_carries_back_what_green_alone_has() {
+    let filled = filled_items(ITEMS_V01_REWRITTEN);
+    filled.must(APPLY);
+    filled.must(&["cutover"]);
+    // Some writers are on green, one is still on blue; all write the same rows.
+    filled.query(&insert_items(1_000_000, 1_000));
+    for _ in 0..2 {
+        filled.query(&insert_items(1_000_000, 1_000).replace("items_0_0", "items_0_1"));
+    }
+    for step in ["bucket-carried-back", "rows-attached-back", "rolled-back", ""] {
+        let project = filled.copy();
+        if !step.is_empty() {
+            project.killed_at(step, &["rollback"]);
+        }
+        project.must(&["rollback"]);
+        assert_eq!(project.query("SELECT count() FROM items_0_0"), "93500", "{step}");
+        assert_eq!(difference(&project, "items_0_0", "items_0_1"), "0", "{step}");
+        project.query(&insert_items(2_000_000, 1_000));
+        assert_eq!(difference(&project, "items_0_0", "items_0_1"), "0", "{step}");
+        project.must(&["cutover"]);
+        project.must(&["cleanup"]);
+        assert_eq!(project.query("SELECT count() FROM items_0_1"), "94500", "{step}");
+    }
+}
+
+#[test]
+fn what_cannot_be_carried_back_is_said() {
+    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let view = std::fs::read_to_string(project.path().join("app/views/migrate.ts")).unwrap();
+    let view = view.replace("SELECT *", "SELECT id, upper(name) AS name, at, note");
+    project.write("app/views/migrate.ts", &view);
+    project.must(APPLY);
+    project.teal(&["rollback", "nothing"]).failed(2, &["no migration nothing"]);
+    project.must(&["cutover", "--by", "exchange"]);
+    project.teal(&["abort"]).failed(3, &["teal rollback"]);
+    project.query(&insert_items(1_000_000, 1_000));
+    project.teal(&["rollback"]).failed(3, &["1000 rows", "--force"]);
+    project.must(&["rollback", "--force"]);
+    assert_eq!(project.query("SELECT count() FROM items_0_0"), "90500");
+    assert_eq!(project.query("SELECT count() FROM items_0_1"), "91500");
+    // The view forwards again.
+    project.query(&insert_items(2_000_000, 1_000));
+    assert_eq!(project.query("SELECT count() FROM items_0_1"), "92500");
+    project.teal(&["abort"]).failed(3, &["1000 rows"]);
+    project.must(&["abort", "--force"]);
+    assert_only_blue(&project, "forced", 91_500);
+}
