@@ -16,34 +16,22 @@
 //! not in the clone of green is missing, for its INSERT has ended; a row of green that is not in the
 //! second clone of blue is too many.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod drill_down;
+mod sides;
+mod sums;
+
 use std::time::Duration;
 
-use serde::Deserialize;
-use teal_client::{ClientError, Format, read_rows};
-use teal_plan::CopyStrategy;
-use teal_schema::{QualifiedName, quote_ident, quote_string};
+pub(crate) use sides::{Sides, sides};
+use sides::{folds, partition_expression};
+pub(crate) use sums::BUCKETS;
+use sums::{parity, read_sums, sums_query};
+use teal_client::Format;
+use teal_schema::QualifiedName;
 
-use crate::backfill::{columns, select_from};
+use crate::backfill::columns;
 use crate::state::Migrating;
-use crate::{
-    Event, MigrateError, Mismatch, Operator, Parity, Phase, Sample, Step, failpoint, names,
-};
-
-/// The two sides of a comparison, as SELECTs of the same columns.
-pub(crate) struct Sides {
-    pub(crate) blue: String,
-    pub(crate) green: String,
-    /// Blue, cloned once more after green.
-    later: Option<String>,
-}
-
-impl Sides {
-    /// What a row of green must be in to be no row too many.
-    pub(crate) fn last_of_blue(&self) -> &str {
-        self.later.as_deref().unwrap_or(&self.blue)
-    }
-}
+use crate::{Event, MigrateError, Mismatch, Operator, Parity, Phase, Step, failpoint, names};
 
 /// Two clones, compared.
 struct Compared {
@@ -53,23 +41,9 @@ struct Compared {
     held: String,
 }
 
-/// By partition and bucket.
-type Sums = BTreeMap<(String, u8), Sum>;
-
-/// Count and hash sum of a bucket.
-#[derive(Debug, PartialEq, Eq, Default, Clone)]
-struct Sum {
-    rows: u64,
-    hash: String,
-}
-
-/// 16 buckets: the sums of a bucket then say where to look, at no cost that can be measured.
-pub(crate) const BUCKETS: u8 = 16;
 /// On a server under traffic, some INSERT is between its two tables with many a look.
 const LOOKS: u32 = 6;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
-/// Rows shown of a difference.
-const SAMPLES: usize = 5;
 
 impl Operator<'_> {
     /// Compares the two tables and journals a proof of parity.
@@ -254,221 +228,5 @@ impl Operator<'_> {
             self.drill_down(&both, &columns(migrating), &mut parity)?;
         }
         Ok(Compared { sides: both, parity, held })
-    }
-
-    /// Finds how many rows differ, and some of them, in the buckets that do. Where blue was cloned once
-    /// more, a row that came between the clones is no difference.
-    fn drill_down(
-        &self,
-        sides: &Sides,
-        columns: &str,
-        parity: &mut Parity,
-    ) -> Result<(), MigrateError> {
-        #[derive(Deserialize)]
-        struct Totals {
-            missing: u64,
-            extra: u64,
-        }
-        #[derive(Deserialize)]
-        struct SampleRow {
-            difference: i64,
-            row: String,
-        }
-        let buckets = parity.buckets().iter().map(u8::to_string).collect::<Vec<_>>();
-        let within = buckets.join(", ");
-        let later = sides.later.as_deref();
-        let difference = match later {
-            None => "in_green - in_blue",
-            Some(_) => "greatest(in_green - in_later, 0) - greatest(in_blue - in_green, 0)",
-        };
-        let all = [Some(sides.blue.as_str()), Some(sides.green.as_str()), later];
-        let union = all.iter().enumerate().filter_map(|(number, side)| {
-            let side = (*side)?;
-            Some(format!(
-                "SELECT {number} AS _teal_side, * FROM ({side}) WHERE _teal_hash % {BUCKETS} IN ({within})"
-            ))
-        });
-        let union = union.collect::<Vec<_>>().join(" UNION ALL ");
-        let differences = |more: &str| {
-            format!(
-                "SELECT _teal_hash, toInt64(countIf(_teal_side = 0)) AS in_blue, \
-                     toInt64(countIf(_teal_side = 1)) AS in_green, \
-                     toInt64(countIf(_teal_side = 2)) AS in_later, {difference} AS difference{more} \
-                 FROM ({union}) GROUP BY _teal_hash HAVING difference != 0"
-            )
-        };
-        let totals = self.with_control(|session| {
-            session.row::<Totals>(&format!(
-                "SELECT toUInt64(sumIf(-difference, difference < 0)) AS missing, \
-                     toUInt64(sumIf(difference, difference > 0)) AS extra \
-                 FROM ({})",
-                differences("")
-            ))
-        })?;
-        (parity.missing, parity.extra) = (totals.missing, totals.extra);
-        if parity.missing + parity.extra == 0 {
-            // Of the same hashes each is there as often: what differed came meanwhile.
-            parity.mismatches.clear();
-            return Ok(());
-        }
-        let row = format!(", any(formatRow('JSONEachRow', {columns})) AS row");
-        let rows = self.with_control(|session| {
-            session.rows::<SampleRow>(&format!(
-                "SELECT difference, row FROM ({}) ORDER BY difference, _teal_hash LIMIT {SAMPLES}",
-                differences(&row)
-            ))
-        })?;
-        parity.samples = rows
-            .into_iter()
-            .map(|row| Sample {
-                difference: row.difference,
-                row: serde_json::from_str(&row.row).unwrap_or(row.row.into()),
-            })
-            .collect();
-        Ok(())
-    }
-}
-
-/// The sums of both sides in one query.
-fn sums_query(sides: &Sides, partition: &str) -> String {
-    let sums = |is_green: u8, side: &str| {
-        format!(
-            "SELECT {is_green} AS is_green, toString(_teal_partition) AS partition, \
-                 _teal_bucket AS bucket, row_count, toString(hash_sum) AS hash_sum \
-             FROM (\
-                 SELECT {partition} AS _teal_partition, \
-                     toUInt8(_teal_hash % {BUCKETS}) AS _teal_bucket, \
-                     count() AS row_count, sum(_teal_hash) AS hash_sum \
-                 FROM ({side}) GROUP BY _teal_partition, _teal_bucket)"
-        )
-    };
-    format!("{} UNION ALL {}", sums(0, &sides.blue), sums(1, &sides.green))
-}
-
-/// The sums of blue and of green.
-fn read_sums(body: &[u8], query: &str) -> Result<(Sums, Sums), ClientError> {
-    #[derive(Deserialize)]
-    struct Row {
-        is_green: u8,
-        partition: String,
-        bucket: u8,
-        row_count: u64,
-        hash_sum: String,
-    }
-    let (mut blue, mut green) = (Sums::new(), Sums::new());
-    for row in read_rows::<Row>(body, query)? {
-        let sums = if row.is_green == 0 { &mut blue } else { &mut green };
-        sums.insert((row.partition, row.bucket), Sum { rows: row.row_count, hash: row.hash_sum });
-    }
-    Ok((blue, green))
-}
-
-/// Whether parity is that of the folded rows. After a clone blue's parts fit green's layout, and
-/// both sides are read as green's engine would.
-fn folds(migrating: &Migrating) -> bool {
-    let migration = &migrating.migration;
-    migration.green_folds && migration.strategy == CopyStrategy::Clone
-}
-
-/// Each side as a SELECT of the copied columns, in green's types, and `_teal_hash`.
-pub(crate) fn sides(
-    migrating: &Migrating,
-    blue: &QualifiedName,
-    green: &QualifiedName,
-) -> Result<Sides, MigrateError> {
-    let folds = folds(migrating);
-    let columns_of_blue = migrating
-        .migration
-        .columns
-        .iter()
-        .map(|column| {
-            let name = quote_ident(&column.name);
-            match &column.from_type {
-                Some(_) => {
-                    format!("CAST({name}, {}) AS {name}", quote_string(&column.data_type))
-                }
-                None => name,
-            }
-        })
-        .collect::<Vec<_>>()
-        .join(", ");
-    let columns = columns(migrating);
-    // The tuple matters: without it a single NULL argument makes the hash NULL, which no sum
-    // counts (seen on 26.7).
-    let hashed = |source: String| {
-        format!("SELECT {columns}, xxh3_128(tuple({columns})) AS _teal_hash FROM ({source})")
-    };
-    let last = if folds { " FINAL" } else { "" };
-    let blue_source = match folds {
-        true => format!("SELECT {columns} FROM {}{last}", blue.sql()),
-        false => format!("SELECT {columns_of_blue} FROM ({})", select_from(migrating, blue)?),
-    };
-    Ok(Sides {
-        blue: hashed(blue_source),
-        green: hashed(format!("SELECT {columns} FROM {}{last}", green.sql())),
-        later: None,
-    })
-}
-
-/// Green's partition key over the copied columns; a constant where it has none, or where it needs
-/// a column that the copy does not fill.
-fn partition_expression(migrating: &Migrating) -> String {
-    let migration = &migrating.migration;
-    match migration.green_partition_key.as_str() {
-        "" => "''".to_owned(),
-        key if migration.fills_green => format!("tuple({key})"),
-        _ => "''".to_owned(),
-    }
-}
-
-fn parity(blue: &Sums, green: &Sums) -> Parity {
-    let keys = blue.keys().chain(green.keys()).collect::<BTreeSet<_>>();
-    let none = Sum::default();
-    let mismatches = keys
-        .iter()
-        .filter_map(|key| {
-            let (blue, green) = (blue.get(*key).unwrap_or(&none), green.get(*key).unwrap_or(&none));
-            (blue != green).then(|| Mismatch {
-                partition: key.0.clone(),
-                bucket: key.1,
-                blue_rows: blue.rows,
-                green_rows: green.rows,
-            })
-        })
-        .collect();
-    Parity {
-        blue_rows: blue.values().map(|sum| sum.rows).sum(),
-        green_rows: green.values().map(|sum| sum.rows).sum(),
-        compared: keys.len() as u64,
-        missing: 0,
-        extra: 0,
-        mismatches,
-        samples: Vec::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sums(items: &[(u8, u64, &str)]) -> Sums {
-        let sum = |(bucket, rows, hash): &(u8, u64, &str)| {
-            ((String::new(), *bucket), Sum { rows: *rows, hash: (*hash).to_owned() })
-        };
-        items.iter().map(sum).collect()
-    }
-
-    #[test]
-    fn equal_sums_hold_and_a_bucket_on_one_side_only_does_not() {
-        let blue = sums(&[(0, 2, "17"), (1, 1, "5")]);
-        assert!(parity(&blue, &blue.clone()).holds());
-        let found = parity(&blue, &sums(&[(0, 2, "17")]));
-        assert_eq!(found.mismatches.len(), 1);
-        assert_eq!((found.mismatches[0].blue_rows, found.mismatches[0].green_rows), (1, 0));
-    }
-
-    #[test]
-    fn the_same_count_with_another_hash_is_a_mismatch() {
-        assert!(!parity(&sums(&[(3, 2, "17")]), &sums(&[(3, 2, "18")])).holds());
     }
 }
