@@ -24,7 +24,7 @@ TEST_THREADS ?= $(shell n=$$(nproc); echo $$((n > 8 ? 8 : n)))
 # nextest where it is installed; installing it takes longer than it saves.
 NEXTEST := $(shell PATH="$(PATH)" command -v cargo-nextest)
 
-.PHONY: help demo test test-rust test-doc test-typescript test-python lint lint-rust \
+.PHONY: help demo chaos test test-rust test-doc test-typescript test-python lint lint-rust \
 	lint-typescript lint-python fmt bench docs setup system release engine typescript python test-servers components clean
 
 help: ## list the targets
@@ -33,6 +33,10 @@ help: ## list the targets
 demo: release typescript ## build teal, fetch the engine and the data, run the demo (ARGS="--rows 20000000")
 	@$(RELEASE) engine install
 	@$(RELEASE) demo $(ARGS)
+
+chaos: setup ## everything at once, at random, for as long as you like (DURATION=600 SEED=7)
+	TEAL_CHAOS_SECONDS=$(DURATION) TEAL_CHAOS_SEED=$(SEED) \
+	  cargo test -p teal $(FEATURES) --test end_to_end -- chaos --nocapture
 
 test: setup test-rust test-doc test-typescript test-python ## run every test
 

@@ -2,10 +2,11 @@
 //! servers.
 
 // What a test did not expect may end it.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod bad_input;
 mod change;
+mod chaos;
 mod diagnostics;
 mod every;
 mod examples;

@@ -31,17 +31,25 @@ impl Modern {
     /// One with this configuration, in place of `query_log` and `part_log`.
     pub(crate) fn start_with(config: Option<&str>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let program = Path::new(env!("TEAL_CHECKOUT")).join("tests/servers/modern.py");
-        let mut command = Command::new(python());
-        command.arg(program).args(["--user", "ana:secret", "--user", "jwt:token"]);
         if let Some(text) = config {
-            let file = directory.path().join("given.xml");
-            std::fs::write(&file, text).unwrap();
-            command.arg("--config").arg(file);
+            std::fs::write(directory.path().join(GIVEN), text).unwrap();
         }
-        let (process, port) = start(&mut command, directory.path());
-        let address = Address::parse(&format!("http://127.0.0.1:{port}")).unwrap();
-        Self { address, process: Some((process, directory)) }
+        let (process, port) = start_modern(directory.path());
+        Self { address: local(port), process: Some((process, directory)) }
+    }
+
+    /// As when the power goes, and comes back: the same data, at another port.
+    pub(crate) fn kill_and_start_again(&mut self) {
+        let (process, directory) = self.process.as_mut().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+        let port;
+        (*process, port) = start_modern(directory.path());
+        self.address = local(port);
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.to_string().rsplit(':').next().unwrap().parse().unwrap()
     }
 
     pub(crate) fn url(&self) -> String {
@@ -101,6 +109,24 @@ impl Drop for Old {
         drop(self.process.stdin.take());
         self.process.wait().unwrap();
     }
+}
+
+/// A configuration that the test gave, in the server's directory.
+const GIVEN: &str = "given.xml";
+
+fn start_modern(directory: &Path) -> (Child, u16) {
+    let program = Path::new(env!("TEAL_CHECKOUT")).join("tests/servers/modern.py");
+    let mut command = Command::new(python());
+    command.arg(program).args(["--user", "ana:secret", "--user", "jwt:token"]);
+    let given = directory.join(GIVEN);
+    if given.exists() {
+        command.arg("--config").arg(given);
+    }
+    start(&mut command, directory)
+}
+
+fn local(port: u16) -> Address {
+    Address::parse(&format!("http://127.0.0.1:{port}")).unwrap()
 }
 
 /// Starts a server, and waits until it says its port.

@@ -52,7 +52,8 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The migration that a command is about: the one named, or the only one that is not over.
+/// The migration that a command is about: the only one of this name that is not over; else the last one,
+/// so that a command which was killed at its very end can be repeated.
 fn choose(migrations: Vec<Migrating>, which: Option<&str>) -> Result<Migrating, Failure> {
     let is_named = |migrating: &Migrating| match which {
         Some(which) => {
@@ -64,11 +65,9 @@ fn choose(migrations: Vec<Migrating>, which: Option<&str>) -> Result<Migrating, 
         None => true,
     };
     let known = migrations.iter().map(|m| m.migration.green.name.clone()).collect::<Vec<_>>();
-    let mut named = migrations.into_iter().filter(is_named).collect::<Vec<_>>();
-    if named.len() > 1 {
-        named.retain(|migrating| !migrating.phase.is_over());
-    }
-    match (named.pop(), named.len()) {
+    let (mut over, mut open): (Vec<_>, Vec<_>) =
+        migrations.into_iter().filter(is_named).partition(|migrating| migrating.phase.is_over());
+    match (open.pop().or_else(|| over.pop()), open.len()) {
         (Some(migrating), 0) => Ok(migrating),
         (Some(_), _) => Err(Failure::usage(format!(
             "there are several migrations: name one of {}",

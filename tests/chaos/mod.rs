@@ -1,0 +1,288 @@
+//! Everything at once, at random: writers, readers and merges; connections that are cut; teal killed and
+//! suspended; the server killed. However it goes, the same command again must get there, the two tables
+//! must be equal, and every row that a user was told to be stored must be there.
+//!
+//! `make chaos DURATION=600 SEED=7`. What threads and the server do is not in the seed; what is thrown at
+//! them is.
+// `make chaos` shows how the story goes.
+#![allow(clippy::print_stdout)]
+
+mod ledger;
+mod proxy;
+mod users;
+
+use std::collections::BTreeMap;
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ledger::Ledger;
+use parking_lot::RwLock;
+use proxy::Proxy;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
+use teal_client::{Address, HttpOptions, HttpServer, Server as _};
+use users::Users;
+
+use crate::servers::Modern;
+use crate::support::{Project, Run};
+
+const EVENTS: &str = "CREATE TABLE events (id UInt64, batch UInt64, town String, at DateTime) \
+     ENGINE = MergeTree PARTITION BY toYYYYMM(at) ORDER BY id;\n";
+/// Another sorting key: rows are rewritten. Another setting: parts are cloned.
+const NEXT: [&str; 2] = [
+    "CREATE TABLE events_1 (id UInt64, batch UInt64, town String, at DateTime) \
+         ENGINE = MergeTree PARTITION BY toYYYYMM(at) ORDER BY (town, id);\n",
+    "CREATE TABLE events_1 (id UInt64, batch UInt64, town String, at DateTime) \
+         ENGINE = MergeTree PARTITION BY toYYYYMM(at) ORDER BY id SETTINGS merge_with_ttl_timeout = 7200;\n",
+];
+const VERSION: &str = "-- teal: table events version 1\n";
+const VIEW: &str = "CREATE MATERIALIZED VIEW mv_events TO events_1 AS SELECT * FROM events;\n";
+const APPLY: &[&str] = &["apply", "--chunk-rows", "30000"];
+/// Of a thousand connections. A run of teal has some hundred.
+const CUTS: u32 = 30;
+/// Tries of a command that are disturbed, and those after it that are not.
+const DISTURBED: u32 = 6;
+const CALM: u32 = 4;
+
+#[test]
+fn whatever_happens_both_tables_end_equal_and_no_row_is_lost() {
+    let given = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let seconds = given("TEAL_CHAOS_SECONDS").map_or(60, |text| text.parse().unwrap());
+    let seed = given("TEAL_CHAOS_SEED").map_or_else(rand::random, |text| text.parse().unwrap());
+    println!("chaos of {seconds} s, seed {seed}");
+
+    let modern = Modern::start();
+    let proxy = Proxy::start(modern.port(), seed);
+    let server = open(&proxy.url());
+    let (ledger, quiet, over) = (Ledger::default(), RwLock::new(()), AtomicBool::new(false));
+    let users = &Users { server: &server, ledger: &ledger, quiet: &quiet, over: &over };
+    let mut chaos = Chaos {
+        modern,
+        proxy,
+        project: Project::new(&[("app/events.sql", EVENTS)]),
+        users,
+        rng: StdRng::seed_from_u64(seed),
+        until: Instant::now() + Duration::from_secs(seconds),
+        did: BTreeMap::new(),
+    };
+    chaos.undisturbed(&["apply"]);
+    thread::scope(|scope| {
+        for number in 0..4 {
+            scope.spawn(move || users.write(seed ^ number));
+        }
+        scope.spawn(|| users.read(seed ^ 10));
+        scope.spawn(|| users.maintain(seed ^ 11));
+        let _over = Over(users.over);
+        while Instant::now() < chaos.until {
+            chaos.round();
+        }
+    });
+    println!("{}; {} connections cut; {:?}", users.ledger.summary(), chaos.proxy.cuts(), chaos.did);
+}
+
+struct Chaos<'a> {
+    modern: Modern,
+    proxy: Proxy,
+    project: Project,
+    users: &'a Users<'a>,
+    rng: StdRng,
+    /// Nothing is disturbed after that.
+    until: Instant,
+    /// What was done to whom, and how often.
+    did: BTreeMap<&'static str, u32>,
+}
+
+impl<'a> Chaos<'a> {
+    /// A migration, from its beginning to one of its ends.
+    fn round(&mut self) {
+        let next = NEXT[self.rng.random_range(0..NEXT.len())];
+        self.project.write("app/events.sql", &format!("{EVENTS}{VERSION}{next}{VIEW}"));
+        self.disturbed(APPLY);
+        self.assert_equal("applied");
+        if self.rng.random() {
+            self.disturbed(&["cutover"]);
+            self.disturbed(&["rollback"]);
+            self.assert_equal("rolled back");
+        }
+        self.disturbed(&["abort"]);
+        self.assert_only_blue();
+        self.count("migrations");
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.did.entry(what).or_default() += 1;
+    }
+
+    /// Runs teal until it gets there, whatever is done to it.
+    fn disturbed(&mut self, arguments: &[&str]) {
+        self.proxy.cut(CUTS);
+        for _ in 0..DISTURBED {
+            if Instant::now() > self.until {
+                break;
+            }
+            let teal = self.spawn(arguments);
+            let began = Instant::now();
+            let run = self.disturb(teal);
+            println!("{arguments:?}: {:?} in {:.1} s", run.code, began.elapsed().as_secs_f64());
+            self.judge(arguments, &run);
+            if run.code == Some(0) {
+                return self.proxy.cut(0);
+            }
+        }
+        self.undisturbed(arguments);
+    }
+
+    /// Runs teal while nothing but the users' traffic disturbs it.
+    fn undisturbed(&self, arguments: &[&str]) {
+        self.proxy.cut(0);
+        let mut last = None;
+        for _ in 0..CALM {
+            let run = Run::of(self.spawn(arguments).wait_with_output().unwrap());
+            self.judge(arguments, &run);
+            if run.code == Some(0) {
+                return;
+            }
+            last = Some(run);
+        }
+        panic!("teal {arguments:?} does not get there: {}", last.unwrap().said());
+    }
+
+    fn spawn(&self, arguments: &[&str]) -> Child {
+        let url = self.proxy.url();
+        self.project
+            .command(&[&["--url", &url], arguments].concat())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Lets teal run, and does one thing or another at some moment to it or to the server.
+    fn disturb(&mut self, mut teal: Child) -> Run {
+        let moment = Duration::from_millis(self.rng.random_range(0..2500));
+        let began = Instant::now();
+        while began.elapsed() < moment && teal.try_wait().unwrap().is_none() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        if teal.try_wait().unwrap().is_none() {
+            match self.rng.random_range(0..10) {
+                0..5 => {
+                    teal.kill().unwrap();
+                    self.count("kills of teal");
+                }
+                5 | 6 => {
+                    let signal = |signal| {
+                        let pid = Pid::from_child(&teal);
+                        // It may have ended by itself.
+                        let _ = kill_process(pid, signal);
+                    };
+                    signal(Signal::STOP);
+                    thread::sleep(Duration::from_millis(self.rng.random_range(50..1500)));
+                    signal(Signal::CONT);
+                    self.count("suspensions of teal");
+                }
+                7 => {
+                    self.modern.kill_and_start_again();
+                    self.proxy.lead_to(self.modern.port());
+                    self.count("kills of the server");
+                }
+                _ => (),
+            }
+        }
+        Run::of(teal.wait_with_output().unwrap())
+    }
+
+    /// What teal may say of itself when things go wrong: anything but that data is not as it should be.
+    fn judge(&self, arguments: &[&str], run: &Run) {
+        assert!(!run.stderr.contains("panicked"), "teal {arguments:?}: {}", run.said());
+        let broke_off = run.killed || matches!(run.code, Some(0 | 1));
+        let waits = run.code == Some(3)
+            && ["no clean cut", "another teal works"].iter().any(|it| run.stderr.contains(it));
+        assert!(broke_off || waits, "teal {arguments:?}: {}", run.said());
+    }
+
+    /// Asserts that both tables hold the same rows, and those that the users have written.
+    fn assert_equal(&self, said: &str) {
+        let users = self.users;
+        let _quiet = self.silence();
+        // An INSERT that was cut off behind the last verification may be in blue only.
+        self.undisturbed(&["repair"]);
+        assert_eq!(
+            self.query::<Count>(
+                "SELECT toUInt64(sum(abs(n))) AS count FROM (SELECT sum(sign) AS n FROM (\
+                     SELECT 1::Int64 AS sign, * FROM events UNION ALL SELECT -1::Int64 AS sign, * FROM events_1) \
+                 GROUP BY id, batch, town, at)"
+            )[0]
+            .count,
+            0,
+            "{said}: rows that are in one table only"
+        );
+        users.ledger.assert_kept(&self.batches(), said);
+    }
+
+    /// Asserts that nothing is there but blue, with all its rows.
+    fn assert_only_blue(&self) {
+        let users = self.users;
+        let _quiet = self.silence();
+        let tables = self.query::<Count>(
+            "SELECT count() AS count FROM system.tables WHERE database IN ('default', '_teal') \
+                 AND name NOT IN ('events', 'journal') AND NOT name LIKE 'lock_%'",
+        );
+        assert_eq!(tables[0].count, 0, "something is left behind");
+        users.ledger.assert_kept(&self.batches(), "aborted");
+    }
+
+    /// Waits until nobody writes; nobody does until the guard is dropped.
+    fn silence(&self) -> parking_lot::RwLockWriteGuard<'a, ()> {
+        let quiet = self.users.quiet.write();
+        // An INSERT whose client is gone goes on.
+        while self.query::<Count>(
+            "SELECT count() AS count FROM system.processes WHERE query_kind = 'Insert'",
+        )[0]
+        .count
+            > 0
+        {
+            thread::sleep(Duration::from_millis(20));
+        }
+        quiet
+    }
+
+    fn batches(&self) -> BTreeMap<u64, u64> {
+        #[derive(Deserialize)]
+        struct Row {
+            batch: u64,
+            rows: u64,
+        }
+        self.query::<Row>("SELECT batch, count() AS rows FROM events GROUP BY batch")
+            .into_iter()
+            .map(|row| (row.batch, row.rows))
+            .collect()
+    }
+
+    /// Asks the server itself.
+    fn query<T: serde::de::DeserializeOwned>(&self, sql: &str) -> Vec<T> {
+        open(&self.modern.url()).session(&[]).unwrap().rows(sql).unwrap()
+    }
+}
+
+#[derive(Deserialize)]
+struct Count {
+    count: u64,
+}
+
+fn open(url: &str) -> HttpServer {
+    HttpServer::open(HttpOptions::new(Address::parse(url).unwrap())).unwrap()
+}
+
+/// Ends the traffic, also when a promise is found broken.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
