@@ -2,6 +2,8 @@
 //! times belong to the machine; the ratios are what is promised.
 
 mod copy;
+mod growth;
+mod latency;
 mod measure;
 mod models;
 mod plan;
@@ -28,6 +30,10 @@ struct Options {
 enum Part {
     /// The copy of a table against the plain INSERT … SELECT
     Copy(copy::Options),
+    /// The users' statements while their table is migrated, against those before
+    Latency(latency::Options),
+    /// The time of a migration by the rows and partitions of the table
+    Growth(growth::Options),
     /// Loading models against the bare start of their languages
     Models(models::Options),
     /// The plan of many tables that have not changed
@@ -37,12 +43,16 @@ enum Part {
 fn main() -> Outcome<()> {
     match Options::parse().part {
         Some(Part::Copy(options)) => copy::run(&options),
+        Some(Part::Latency(options)) => latency::run(&options),
+        Some(Part::Growth(options)) => growth::run(&options),
         Some(Part::Models(options)) => models::run(&options),
         Some(Part::Plan(options)) => plan::run(&options),
         None => {
             plan::run(&plan::Options::default())?;
             models::run(&models::Options::default())?;
-            copy::run(&copy::Options::default())
+            copy::run(&copy::Options::default())?;
+            latency::run(&latency::Options::default())?;
+            growth::run(&growth::Options::default())
         }
     }
 }

@@ -13,6 +13,14 @@ pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// The value that such a share of them does not exceed.
+pub(crate) fn percentile(values: &[f64], share: f64) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let place = (values.len() as f64 * share).ceil() as usize;
+    values.get(place.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+}
+
 /// The median of the pairs' ratios: what was slow for both of a pair cancels out.
 pub(crate) fn ratio(pairs: &[(Sample, Sample)]) -> f64 {
     median(pairs.iter().map(|(plain, teal)| teal.seconds / plain.seconds))

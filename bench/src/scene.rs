@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use teal_catalog::active_parts;
-use teal_client::{EmbeddedEngine, EngineOptions, Server as _, Session};
+use teal_client::{EmbeddedEngine, EngineOptions, Server, Session};
 use teal_fetch::{Cache, FLIGHTS};
 use teal_migrate::{Goal, Observer, Operator, OperatorOptions, Step, Update};
 use teal_plan::{Cutover, History, Migration, Operation, PlanOptions, make_plan};
@@ -24,6 +24,8 @@ pub(crate) struct Scene {
 pub(crate) enum Layout {
     /// Another sorting key.
     ByRoute,
+    /// Another sorting key, of a table with so many partitions.
+    ByRouteIn { partitions: u64 },
     /// Another engine.
     Replacing,
 }
@@ -39,22 +41,35 @@ impl Scene {
         Ok(Self { engine, file })
     }
 
+    /// The engine, as users reach it.
+    pub(crate) fn server(&self) -> &dyn Server {
+        &self.engine
+    }
+
     /// Makes blue anew, with `rows` rows.
     pub(crate) fn load(&self, rows: u64) -> Outcome<()> {
+        self.load_partitioned(rows, 1)
+    }
+
+    pub(crate) fn load_partitioned(&self, rows: u64, partitions: u64) -> Outcome<()> {
         /// Rows of the file.
         const FILE_ROWS: u64 = 3_000_000;
         let mut session = self.engine.session(&[])?;
         session.command("DROP TABLE IF EXISTS flights_0_0 SYNC")?;
-        session.command(
+        let partition_by = match partition_key(partitions) {
+            Some(key) => format!("PARTITION BY {key} "),
+            None => String::new(),
+        };
+        session.command(&format!(
             "CREATE TABLE flights_0_0 (date DateTime, delay Int32, distance Int32, \
                  origin LowCardinality(String), destination LowCardinality(String)) \
-             ENGINE = MergeTree ORDER BY date",
-        )?;
+             ENGINE = MergeTree {partition_by}ORDER BY date"
+        ))?;
         for year in 0..rows.div_ceil(FILE_ROWS) {
             session.command(&format!(
                 "INSERT INTO flights_0_0 \
                  SELECT toDateTime(date) + INTERVAL {year} YEAR, delay, distance, origin, destination \
-                 FROM file({}, Parquet) LIMIT {}",
+                 FROM file({}, Parquet) LIMIT {} SETTINGS max_partitions_per_insert_block = 0",
                 quote_string(&self.file.display().to_string()),
                 FILE_ROWS.min(rows - year * FILE_ROWS)
             ))?;
@@ -68,7 +83,11 @@ impl Scene {
         let mut session = self.engine.session(&[])?;
         session.command(&migration.create_green)?;
         let began = Instant::now();
-        session.command(&format!("INSERT INTO {} {}", migration.green.sql(), migration.select))?;
+        session.command(&format!(
+            "INSERT INTO {} {} SETTINGS max_partitions_per_insert_block = 0",
+            migration.green.sql(),
+            migration.select
+        ))?;
         let seconds = began.elapsed().as_secs_f64();
         let parts = active_parts(session.as_mut(), &migration.green)?.len();
         self.drop_all(&migration)?;
@@ -130,6 +149,11 @@ fn settle(session: &mut dyn Session, table: &str) -> Outcome<()> {
     }
 }
 
+/// Rows of all partitions come in every INSERT.
+fn partition_key(partitions: u64) -> Option<String> {
+    (partitions > 1).then(|| format!("distance % {partitions}"))
+}
+
 fn schema(layout: Layout) -> Outcome<Schema> {
     let column =
         |name: &str, data_type: &str| serde_json::json!({ "name": name, "type": data_type });
@@ -141,17 +165,19 @@ fn schema(layout: Layout) -> Outcome<Schema> {
         column("destination", "LowCardinality(String)"),
     ]);
     let location = serde_json::json!({ "file": "bench", "line": 1 });
-    let (engine, order_by) = match layout {
-        Layout::ByRoute => ("MergeTree", vec!["origin", "destination", "date"]),
-        Layout::Replacing => ("ReplacingMergeTree", vec!["date"]),
+    let by_route = vec!["origin", "destination", "date"];
+    let (engine, order_by, partition_by) = match layout {
+        Layout::ByRoute => ("MergeTree", by_route, None),
+        Layout::ByRouteIn { partitions } => ("MergeTree", by_route, partition_key(partitions)),
+        Layout::Replacing => ("ReplacingMergeTree", vec!["date"], None),
     };
     let settings = serde_json::json!({ "max_bytes_to_merge_at_max_space_in_pool": "1" });
     Ok(serde_json::from_value(serde_json::json!({
         "tables": [
             { "name": "flights", "version": "0.0", "columns": columns, "orderBy": ["date"],
-              "settings": settings, "location": location },
+              "partitionBy": partition_by, "settings": settings, "location": location },
             { "name": "flights", "version": "0.1", "columns": columns, "orderBy": order_by,
-              "engine": { "name": engine }, "location": location },
+              "partitionBy": partition_by, "engine": { "name": engine }, "location": location },
         ],
         "views": [{
             "name": "mv_flights_to_0_1", "select": "SELECT * FROM flights_0_0",

@@ -1,7 +1,8 @@
 use teal_catalog::Part;
 use teal_schema::quote_string;
 
-/// Some rows of the snapshot, within one partition: the unit of copying and of resuming.
+/// Some rows of the snapshot: the unit of copying and of resuming. It ends within a partition, or holds
+/// several that are small: each chunk costs some statements, however few its rows are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Chunk {
     /// The same for every process, since the snapshot's parts and the rows of a chunk are.
@@ -19,11 +20,23 @@ pub(crate) struct Range {
     part_rows: u64,
 }
 
+/// Partitions of a chunk, at most: it writes a part for each.
+const MOST_PARTITIONS: usize = 500;
+
 /// Cuts parts, given in the order of their partitions, into chunks of `chunk_rows` rows.
 pub(crate) fn cut(parts: &[Part], chunk_rows: u64) -> Vec<Chunk> {
     let mut chunks: Vec<Chunk> = Vec::new();
+    let mut open: Option<Chunk> = None;
+    let mut partitions = 0;
     for of_partition in parts.chunk_by(|a, b| a.partition_id == b.partition_id) {
-        let mut open: Option<Chunk> = None;
+        let rows = of_partition.iter().map(|part| part.rows).sum::<u64>();
+        let has_room =
+            |chunk: &mut Chunk| partitions < MOST_PARTITIONS && chunk.rows + rows <= chunk_rows;
+        // A partition that is cut begins a chunk, so that no more parts are made of it than need be.
+        if let Some(full) = open.take_if(|chunk| !has_room(chunk)) {
+            chunks.push(full);
+        }
+        partitions = if open.is_some() { partitions + 1 } else { 1 };
         for part in of_partition {
             let mut from = 0;
             while from < part.rows {
@@ -42,8 +55,8 @@ pub(crate) fn cut(parts: &[Part], chunk_rows: u64) -> Vec<Chunk> {
                 }
             }
         }
-        chunks.extend(open);
     }
+    chunks.extend(open);
     chunks
 }
 
@@ -95,19 +108,34 @@ mod tests {
         }
     }
 
+    fn rows(chunks: &[Chunk]) -> Vec<u64> {
+        chunks.iter().map(|chunk| chunk.rows).collect()
+    }
+
     #[test]
-    fn every_row_is_in_one_chunk_and_no_chunk_spans_two_partitions() {
-        let parts =
-            [part("a", "a_1", 25), part("a", "a_2", 3), part("b", "b_1", 4), part("b", "b_2", 0)];
+    fn every_row_is_in_one_chunk_and_a_partition_that_is_cut_begins_one() {
+        let parts = [
+            part("a", "a_1", 4),
+            part("b", "b_1", 25),
+            part("b", "b_2", 3),
+            part("c", "c_1", 2),
+            part("d", "d_1", 0),
+            part("e", "e_1", 1),
+        ];
         let chunks = cut(&parts, 10);
-        let rows = chunks.iter().map(|chunk| chunk.rows).collect::<Vec<_>>();
-        assert_eq!(rows, [10, 10, 8, 4]);
-        assert_eq!(chunks.iter().map(|chunk| chunk.number).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!(rows(&chunks), [4, 10, 10, 10, 1]);
+        assert_eq!(chunks.iter().map(|chunk| chunk.number).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
         assert_eq!(
-            chunks[2].condition(),
-            "_part IN ('a_2') OR (_part = 'a_1' AND _part_offset >= 20 AND _part_offset < 25)"
+            chunks[3].condition(),
+            "_part IN ('b_2', 'c_1') OR (_part = 'b_1' AND _part_offset >= 20 AND _part_offset < 25)"
         );
-        assert_eq!(chunks[3].parts().collect::<Vec<_>>(), ["b_1"]);
+        assert_eq!(chunks[4].parts().collect::<Vec<_>>(), ["e_1"]);
+    }
+
+    #[test]
+    fn small_partitions_share_a_chunk_up_to_a_bound() {
+        let parts = (0..1200).map(|i| part(&format!("{i:04}"), &format!("{i:04}_1"), 1));
+        assert_eq!(rows(&cut(&parts.collect::<Vec<_>>(), 10_000)), [500, 500, 200]);
     }
 
     #[test]

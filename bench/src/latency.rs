@@ -1,0 +1,155 @@
+//! How much the users' statements are slowed down while their table is migrated.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use comfy_table::{Table, presets};
+use teal_client::Server;
+
+use crate::Outcome;
+use crate::measure::percentile;
+use crate::scene::{Layout, Scene};
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Rows of the table
+    #[arg(long, default_value_t = ROWS)]
+    rows: u64,
+    /// Seconds of traffic alone, and at least as many under migrations
+    #[arg(long, default_value_t = SECONDS)]
+    seconds: u64,
+}
+
+const ROWS: u64 = 20_000_000;
+const SECONDS: u64 = 20;
+const WRITERS: u64 = 2;
+const READERS: u64 = 1;
+/// Rows of an INSERT.
+const BATCH: u64 = 1_000;
+/// Between two statements of a connection.
+const PAUSE: Duration = Duration::from_millis(10);
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { rows: ROWS, seconds: SECONDS }
+    }
+}
+
+/// The times of the users' statements, in milliseconds.
+#[derive(Default)]
+struct Times {
+    inserts: Vec<f64>,
+    selects: Vec<f64>,
+}
+
+pub(crate) fn run(options: &Options) -> Outcome<()> {
+    let directory = tempfile::Builder::new().prefix("teal-bench-").tempdir()?;
+    let scene = Scene::open(directory.path())?;
+    anstream::eprintln!("loading {} rows", options.rows);
+    scene.load(options.rows)?;
+    let time = Duration::from_secs(options.seconds);
+
+    // The first seconds of traffic are not those of every day.
+    under_traffic(&scene, || pass(time / 4))?;
+    let before = under_traffic(&scene, || pass(time))?;
+    let mut migrations = 0;
+    let during = under_traffic(&scene, || {
+        let began = Instant::now();
+        while began.elapsed() < time {
+            scene.migrate(Layout::ByRoute)?;
+            migrations += 1;
+        }
+        Ok(())
+    })?;
+
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN).set_header([
+        "statement",
+        "alone, p50",
+        "p99",
+        "worst",
+        "under migrations, p50",
+        "p99",
+        "worst",
+        "ratio of the p99",
+        "must be",
+    ]);
+    for (what, before, during) in [
+        ("INSERT of 1,000 rows", &before.inserts, &during.inserts),
+        ("SELECT by the sorting key", &before.selects, &during.selects),
+    ] {
+        let of = |times: &[f64], share: f64| format!("{:.1} ms", percentile(times, share));
+        table.add_row([
+            what.to_owned(),
+            of(before, 0.5),
+            of(before, 0.99),
+            of(before, 1.0),
+            of(during, 0.5),
+            of(during, 0.99),
+            of(during, 1.0),
+            format!("{:.2}", percentile(during, 0.99) / percentile(before, 0.99)),
+            "at most 2".to_owned(),
+        ]);
+    }
+    anstream::println!("{table}");
+    anstream::println!(
+        "\n{WRITERS} writers and {READERS} reader, {} ms between two statements of each; {} and {} INSERTs; {migrations} migrations (rewrites) of {} rows, one after another.",
+        PAUSE.as_millis(),
+        before.inserts.len(),
+        during.inserts.len(),
+        options.rows
+    );
+    Ok(())
+}
+
+fn pass(time: Duration) -> Outcome<()> {
+    thread::sleep(time);
+    Ok(())
+}
+
+/// The times of the users' statements while `work` is done.
+fn under_traffic(scene: &Scene, work: impl FnOnce() -> Outcome<()>) -> Outcome<Times> {
+    let stop = &AtomicBool::new(false);
+    let statement = |number: u64| match number < WRITERS {
+        true => format!(
+            "INSERT INTO flights_0_0 SELECT toDateTime('2001-01-01 00:00:00') + number, number % 90, \
+                 number % 2000, 'SFO', 'LAX' FROM numbers({BATCH})"
+        ),
+        false => "SELECT count(), avg(delay) FROM flights_0_0 \
+             WHERE date BETWEEN '2001-03-01 00:00:00' AND '2001-03-01 06:00:00'"
+            .to_owned(),
+    };
+    thread::scope(|scope| {
+        let users = (0..WRITERS + READERS)
+            .map(|number| {
+                let sql = statement(number);
+                scope.spawn(move || repeat(scene.server(), &sql, stop).map_err(|it| it.to_string()))
+            })
+            .collect::<Vec<_>>();
+        let worked = work();
+        stop.store(true, Ordering::Relaxed);
+        let mut times = Times::default();
+        for (number, user) in (0..).zip(users) {
+            let took = user.join().map_err(|_| "a user's thread panicked")??;
+            match number < WRITERS {
+                true => times.inserts.extend(took),
+                false => times.selects.extend(took),
+            }
+        }
+        worked.map(|()| times)
+    })
+}
+
+fn repeat(server: &dyn Server, sql: &str, stop: &AtomicBool) -> Outcome<Vec<f64>> {
+    let mut session = server.user_session(&[])?;
+    let mut times = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let began = Instant::now();
+        session.command(sql)?;
+        times.push(began.elapsed().as_secs_f64() * 1e3);
+        thread::sleep(PAUSE);
+    }
+    Ok(times)
+}
