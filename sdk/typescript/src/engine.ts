@@ -50,6 +50,11 @@ export interface EngineConfig {
   /** S3, S3Queue, IcebergS3, Kafka: the format of the data. */
   format?: string;
   compression?: string;
+  /** S3: */
+  partitionStrategy?: string;
+  partitionColumnsInDataFile?: string | boolean;
+  /** S3Queue: HTTP headers of its requests. */
+  headers?: Record<string, string>;
   awsAccessKeyId?: string;
   awsSecretAccessKey?: string;
   noSign?: boolean;
@@ -99,6 +104,9 @@ export const engineOptions = [
   "s3Path",
   "format",
   "compression",
+  "partitionStrategy",
+  "partitionColumnsInDataFile",
+  "headers",
   "awsAccessKeyId",
   "awsSecretAccessKey",
   "noSign",
@@ -130,6 +138,19 @@ function s3(config: EngineConfig, path: string): string[] {
   if (config.noSign) return [quoteString(path), "NOSIGN"];
   if (config.awsAccessKeyId === undefined) return [quoteString(path)];
   return [path, config.awsAccessKeyId, config.awsSecretAccessKey ?? ""].map(quoteString);
+}
+
+function isTrue(given: string | boolean): boolean {
+  return given === true || given === "1" || given === "true";
+}
+
+function headers(given: Record<string, string>): string {
+  return `headers(${Object.entries(given).map(([name, value]) => `${quoteString(name)} = ${quoteString(value)}`).join(", ")})`;
+}
+
+/** A database by name, or as an expression: `currentDatabase()`, `REGEXP('…')`. */
+function database(given: string): string {
+  return given.includes("(") ? given : quoteString(given);
 }
 
 /** Columns as one argument: in parentheses, unless it is a single one. */
@@ -188,19 +209,23 @@ export function readEngine(config: EngineConfig): Engine {
     case "S3":
       args.push(...s3(config, needs("path")), quoteString(needs("format")));
       if (given("compression")) args.push(quoteString(config.compression!));
+      if (given("partitionStrategy")) args.push(`partition_strategy = ${quoteString(config.partitionStrategy!)}`);
+      if (given("partitionColumnsInDataFile")) args.push(`partition_columns_in_data_file = ${isTrue(config.partitionColumnsInDataFile!) ? 1 : 0}`);
       break;
     case "S3Queue":
       args.push(...s3(config, needs("s3Path")), quoteString(needs("format")));
       if (given("compression")) args.push(quoteString(config.compression!));
+      if (given("headers")) args.push(headers(config.headers!));
       break;
     case "IcebergS3":
       args.push(...s3(config, needs("path")), quoteString(needs("format")));
+      if (given("compression")) args.push(quoteString(config.compression!));
       break;
     case "Kafka":
       for (const option of ["brokerList", "topicList", "groupName", "format"] as const) args.push(quoteString(needs(option)));
       break;
     case "Merge":
-      args.push(quoteString(needs("sourceDatabase")), quoteString(needs("tablesRegexp")));
+      args.push(database(needs("sourceDatabase")), quoteString(needs("tablesRegexp")));
       break;
     case "Buffer": {
       args.push(quoteString(needs("targetDatabase")), quoteString(needs("targetTable")));

@@ -13,6 +13,8 @@ export interface Location {
 export interface Declaration {
   location: Location;
   columns?: ColumnDocument[];
+  /** Why the row type gives no columns, where that matters only once a table is made of it. */
+  unreadable?: ModelError;
 }
 
 export interface ColumnDocument {
@@ -44,13 +46,20 @@ export interface Registry {
   tables: TableDocument[];
   views: ViewDocument[];
   warnings: { message: string; hint?: string; location?: Location }[];
+  /** The objects themselves: tables by `name` or `name_1.0`, views by name. */
+  declared: { tables: Map<string, object>; views: Map<string, object>; materializedViews: Map<string, object> };
 }
 
 const key = Symbol.for("teal-sdk.registry");
 
 export function registry(): Registry {
   const holder = globalThis as unknown as Record<symbol, Registry | undefined>;
-  return (holder[key] ??= { tables: [], views: [], warnings: [] });
+  return (holder[key] ??= {
+    tables: [],
+    views: [],
+    warnings: [],
+    declared: { tables: new Map(), views: new Map(), materializedViews: new Map() },
+  });
 }
 
 /** An error about a declaration; the extractor shows where it is. */

@@ -17,6 +17,11 @@ export class Sql implements SqlReference {
   toSql(): string {
     return this.text;
   }
+
+  /** This piece with another behind it. */
+  append(other: Sql): Sql {
+    return new Sql(this.text + other.text, [...this.parameters, ...other.parameters]);
+  }
 }
 
 function isReference(value: unknown): value is SqlReference {
@@ -39,10 +44,11 @@ function statement(strings: TemplateStringsArray, ...values: unknown[]): Sql {
 export const sql = Object.assign(statement, {
   statement,
   fragment: statement,
-  /** Joins pieces, with `, ` between them unless told otherwise. */
+  /** Joins pieces, with `, ` between them unless told otherwise. A separator such as `AND` gets its spaces. */
   join(parts: readonly SqlReference[], separator = ", "): Sql {
     const parameters = parts.flatMap((part) => (part instanceof Sql ? [...part.parameters] : []));
-    return new Sql(parts.map((part) => part.toSql()).join(separator), parameters);
+    const between = separator.includes(" ") ? separator : ` ${separator} `;
+    return new Sql(parts.map((part) => part.toSql()).join(between), parameters);
   },
   /** Text that is SQL already. */
   raw: (text: string): Sql => new Sql(text),
@@ -55,10 +61,11 @@ export class ColumnReference implements SqlReference {
     private readonly type: string,
   ) {}
 
-  /** A column of aggregate states is read through its merging function. */
+  /** A column of aggregate states is read through its merging function, which has the parameters of the function. */
   toSql(): string {
-    const aggregate = /^AggregateFunction\((\w+)/.exec(this.type)?.[1];
-    return aggregate ? `${aggregate}Merge(${quoteIdent(this.name)})` : quoteIdent(this.name);
+    const name = quoteIdent(this.name);
+    const aggregate = /^AggregateFunction\((\w+)(\([^()]*\))?/.exec(this.type);
+    return aggregate ? `${aggregate[1]}Merge${aggregate[2] ?? ""}(${name})` : name;
   }
 
   toString(): string {

@@ -45,6 +45,9 @@ export interface OlapConfig<T = unknown> extends EngineConfig {
   projections?: TableProjection[];
   constraints?: TableConstraint[];
   comment?: string;
+  /** Notes of other tools, and what fills a table for them: teal has no use for them. */
+  metadata?: unknown;
+  seedFilter?: unknown;
 }
 
 const options = new Set<string>([
@@ -63,6 +66,8 @@ const options = new Set<string>([
   "projections",
   "constraints",
   "comment",
+  "metadata",
+  "seedFilter",
 ]);
 
 /** A table, with rows of type T. */
@@ -119,6 +124,7 @@ export class OlapTable<T = unknown> implements SqlReference {
       );
     }
     const orderBy = sortingKey(config, columns, engine.name);
+    registry().declared.tables.set(version ? `${this.name}_${version}` : this.name, this);
     tables.push(
       defined({
         name: this.name,
@@ -169,17 +175,20 @@ export class OlapTable<T = unknown> implements SqlReference {
 /** The items of the sorting key: the `Key` columns where none is given. */
 function sortingKey(config: OlapConfig, columns: ColumnDocument[], engine: string): string[] {
   const { orderByFields: fields, orderByExpression: expression } = config;
-  if (fields !== undefined && expression !== undefined) {
+  if (fields?.length && expression?.trim()) {
     throw new Error("orderByFields and orderByExpression exclude each other: give one of them");
   }
   if (!isSorted(engine)) {
     if (fields?.length || expression || config.partitionBy) throw new Error(`the engine ${engine} takes no ORDER BY and no PARTITION BY`);
     return [];
   }
-  // "tuple()" says that no key is meant; an empty list, that there is none.
-  if (expression !== undefined) return [expression.trim() === "" ? "tuple()" : unwrapped(expression)];
-  if (fields?.length === 0) return ["tuple()"];
-  const chosen = fields ?? columns.filter((column) => column.key).map((column) => column.name);
+  if (expression?.trim()) return [unwrapped(expression)];
+  const keys = columns.filter((column) => column.key).map((column) => column.name);
+  // What the primary key is made of is sorted by, at least.
+  if (!fields?.length && config.primaryKeyExpression) return [unwrapped(config.primaryKeyExpression)];
+  // An empty list or expression with no key column says that no key is meant.
+  if (!keys.length && (fields?.length === 0 || expression !== undefined)) return ["tuple()"];
+  const chosen = fields?.length ? fields : keys;
   for (const field of chosen) {
     if (columns.length && !columns.some((column) => column.name === field)) {
       throw new Error(`orderByFields names ${field}, which is no column; the columns are ${columns.map((column) => column.name).join(", ")}`);

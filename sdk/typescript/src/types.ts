@@ -6,6 +6,8 @@ type Tag<Name extends string, Value> = { readonly [P in `~teal.${Name}`]?: Value
 
 /** A column of the key: the sorting key where none is given. */
 export type Key<T> = T & Tag<"key", true>;
+/** A value that comes from a signed token; for the table, the value itself. */
+export type JWT<T extends object> = T;
 
 export type Int8 = number & Tag<"type", "Int8">;
 export type Int16 = number & Tag<"type", "Int16">;
@@ -18,6 +20,7 @@ export type UInt64 = number & Tag<"type", "UInt64">;
 export type Float32 = number & Tag<"type", "Float32">;
 export type Float64 = number & Tag<"type", "Float64">;
 export type ClickHouseInt<T extends string> = Tag<"type", T>;
+export type ClickHouseFloat<T extends string> = Tag<"type", T>;
 
 /** `Decimal(P, S)`. */
 export type Decimal<P extends number, S extends number> = string & Tag<"decimal", [P, S]>;
@@ -28,10 +31,13 @@ export type DateTime = Date;
 /** `DateTime64(P)`: P digits of a second. */
 export type DateTime64<P extends number> = Date & Tag<"dateTime64", P>;
 export type DateTime64String<P extends number> = string & Tag<"dateTime64", P>;
+/** `DateTime64(9)`, with text as its values. */
+export type DateTimeString = string & Tag<"format", "date-time">;
 export type ClickHousePrecision<P extends number> = Tag<"dateTime64", P>;
 
 /** `FixedString(N)`, as in `string & FixedString<16>`. */
 export type FixedString<N extends number> = Tag<"fixedString", N>;
+export type ClickHouseFixedStringSize<N extends number> = FixedString<N>;
 /** `LowCardinality(…)`, as in `string & LowCardinality`. */
 export type LowCardinality = Tag<"lowCardinality", true>;
 /** Bytes of a value, where a format has several widths. */
@@ -62,6 +68,14 @@ export type RenamedFrom<Name extends string> = Tag<"renamedFrom", Name>;
 /** Any type of ClickHouse's, as it writes it: `ClickHouseType<"DateTime64(3, 'UTC')">`. */
 export type ClickHouseType<T extends string> = Tag<"raw", T>;
 
+/** The geometric types. */
+export type ClickHousePoint = [number, number] & Tag<"raw", "Point">;
+export type ClickHouseRing = ClickHousePoint[] & Tag<"raw", "Ring">;
+export type ClickHouseLineString = ClickHousePoint[] & Tag<"raw", "LineString">;
+export type ClickHouseMultiLineString = ClickHouseLineString[] & Tag<"raw", "MultiLineString">;
+export type ClickHousePolygon = ClickHouseRing[] & Tag<"raw", "Polygon">;
+export type ClickHouseMultiPolygon = ClickHousePolygon[] & Tag<"raw", "MultiPolygon">;
+
 /** `AggregateFunction(F, …)`, as in `number & Aggregated<"avg", [number]>`. */
 export type Aggregated<F extends string, Arguments extends unknown[] = []> = Tag<"aggregate", [F, Arguments]>;
 /** `SimpleAggregateFunction(F, T)`, as in `number & SimpleAggregated<"sum", number>`. */
@@ -74,6 +88,15 @@ export type ClickHouseJson<
   SkipPaths extends string[] = [],
   SkipRegexps extends string[] = [],
 > = Tag<"json", [MaxDynamicPaths, MaxDynamicTypes, SkipPaths, SkipRegexps]>;
+
+/** The keys of the columns that have a tag. */
+type Tagged<T, Name extends string> = { [K in keyof T]-?: `~teal.${Name}` extends keyof NonNullable<T[K]> ? K : never }[keyof T];
+type Computed<T> = Tagged<T, "alias"> | Tagged<T, "materialized">;
+
+/** A row as it is inserted: without what the server computes, and free to leave out what has a default. */
+export type Insertable<T> = { [K in Exclude<keyof T, Computed<T> | Tagged<T, "default">>]: T[K] } & {
+  [K in Exclude<Tagged<T, "default">, Computed<T>>]?: T[K];
+};
 
 /** The tags of typia that carry a ClickHouse type. */
 export declare namespace tags {

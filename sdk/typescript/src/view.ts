@@ -1,4 +1,5 @@
 import type { EngineConfig } from "./engine.js";
+import type { LifeCycle } from "./lifecycle.js";
 import { quoteIdent } from "./quote.js";
 import { type Declaration, ModelError, nowhere, registry } from "./registry.js";
 import { Sql, type SqlReference } from "./sql.js";
@@ -15,6 +16,9 @@ export interface MaterializedViewConfig<T> {
   tableName?: string;
   engine?: EngineConfig["engine"];
   orderByFields?: (keyof T & string)[];
+  lifeCycle?: LifeCycle | `${LifeCycle}`;
+  /** Notes of other tools: teal has no use for them. */
+  metadata?: unknown;
 }
 
 /** Forwards what is inserted into the tables that it reads to its target. */
@@ -36,13 +40,15 @@ export class MaterializedView<T = unknown> implements SqlReference {
     if (!Array.isArray(tables) || tables.some((table) => !(table instanceof OlapTable) && !(table instanceof View))) {
       fail("selectTables must list the OlapTables that the SELECT reads");
     }
-    registry().views.push({
+    registry().views.push(defined({
       name: this.name,
       select,
       selectTables: tables.filter((table) => table instanceof OlapTable).map(reference),
       target: reference(this.targetTable),
+      lifeCycle: config.lifeCycle,
       location,
-    });
+    }));
+    registry().declared.materializedViews.set(this.name, this);
   }
 
   toSql(): string {
@@ -103,6 +109,7 @@ export class View implements SqlReference {
       selectTables: baseTables.filter((table) => table instanceof OlapTable).map(reference),
       location: declaration.location,
     });
+    registry().declared.views.set(name, this);
   }
 
   toSql(): string {

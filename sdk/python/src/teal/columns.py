@@ -8,7 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal, TypeVar, Union
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -47,7 +47,7 @@ _NUMBERS = {
 }
 _GEO = {"Point", "Ring", "LineString", "MultiLineString", "Polygon", "MultiPolygon"}
 #: Types that Nullable cannot go around.
-_CONTAINERS = ("Array(", "Nested(", "Map(", "Tuple(", "JSON", "AggregateFunction(", "SimpleAgg")
+_CONTAINERS = ("Array(", "Nested(", "Map(", "Tuple(", "AggregateFunction(", "SimpleAgg", *_GEO)
 
 
 def columns(model: type[BaseModel]) -> list[dict[str, Any]]:
@@ -217,7 +217,7 @@ class _Reader:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             parts.append(self._fields(annotation))
         parts += [f"SKIP {path}" for path in mark.skip_paths]
-        parts += [f"SKIP REGEXP {quote_string(regexp)}" for regexp in mark.skip_regexes]
+        parts += [f"SKIP REGEXP {quote_string(regexp)}" for regexp in mark.skip_regexps]
         return f"JSON({', '.join(parts)})" if parts else "JSON"
 
     def _fail(self, message: str, hint: str) -> typing.NoReturn:
@@ -225,10 +225,11 @@ class _Reader:
 
 
 def _bare(annotation: Any) -> tuple[Any, list[Any], bool]:
-    """Takes ``Annotated`` and ``Optional`` off a type."""
+    """Takes ``Annotated``, ``Optional`` and aliases made by ``type`` off a type."""
     marks: list[Any] = []
     nullable = False
     while True:
+        annotation = _aliased(annotation)
         origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
         if origin is Annotated:
             annotation, marks = arguments[0], marks + list(arguments[1:])
@@ -240,6 +241,23 @@ def _bare(annotation: Any) -> tuple[Any, list[Any], bool]:
                 return annotation, marks, nullable
         else:
             return annotation, marks, nullable
+
+
+def _aliased(annotation: Any) -> Any:
+    """What an alias of Python 3.12's ``type`` statement stands for: ``type Id[T] = Key[T]``."""
+    while True:
+        alias = typing.get_origin(annotation) or annotation
+        # typing_extensions has a class of this name too, for older releases.
+        if type(alias).__name__ != "TypeAliasType":
+            return annotation
+        value = alias.__value__
+        given = dict(zip(alias.__type_params__, typing.get_args(annotation), strict=False))
+        if isinstance(value, TypeVar):
+            annotation = given.get(value, value)
+            continue
+        parameters = getattr(value, "__parameters__", ())
+        chosen = tuple(given.get(parameter, parameter) for parameter in parameters)
+        annotation = value[chosen] if chosen else value
 
 
 def _nullable(data_type: str) -> str:

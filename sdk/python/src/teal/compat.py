@@ -11,49 +11,56 @@ from typing import Any
 
 import teal
 
-from .registry import warn
+from . import moose
+from .stand_in import ignored
 
 _NAME = "moose_lib"
 
-
-class Ignored:
-    """Stands for what teal has no use for: streams, ingest APIs, workflows. Takes anything."""
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        pass
-
-    def __class_getitem__(cls, _: Any) -> type[Ignored]:
-        return cls
-
-    def __call__(self, *arguments: Any, **_: Any) -> Any:
-        # As a decorator it gives back what it decorates.
-        return arguments[0] if len(arguments) == 1 and callable(arguments[0]) else self
-
-    def __getattr__(self, name: str) -> Ignored:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self
-
-    def __getitem__(self, _: Any) -> Ignored:
-        return self
+#: What else `from moose_lib import *` has to bring.
+_OTHERS = [
+    "Api",
+    "ApiConfig",
+    "ApiUtil",
+    "ConsumerConfig",
+    "ConsumptionApi",
+    "DeadLetterQueue",
+    "EgressConfig",
+    "IngestApi",
+    "IngestConfig",
+    "InsertOptions",
+    "Logger",
+    "MooseCache",
+    "MooseClient",
+    "Query",
+    "Stream",
+    "StreamConfig",
+    "Task",
+    "TaskConfig",
+    "TaskContext",
+    "TransformConfig",
+    "WebApp",
+    "WebAppConfig",
+    "WebAppMetadata",
+    "Workflow",
+    "WorkflowConfig",
+    "cli_log",
+    "get_moose_utils",
+]
 
 
 class _Module(types.ModuleType):
     """``moose_lib`` or one of its submodules."""
 
     __path__: list[str] = []  # noqa: RUF012
-    __all__ = teal.__all__
+    __all__ = (*teal.__all__, *moose.__all__, *_OTHERS)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        if name in teal.__all__:
-            return getattr(teal, name)
-        _IGNORED.append(name)
-        return type(name, (Ignored,), {})
-
-
-_IGNORED: list[str] = []
+        for package in (moose, teal):
+            if name in package.__all__:
+                return getattr(package, name)
+        return ignored(name)
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -77,10 +84,3 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def install() -> None:
     """First in line, so that one behaviour holds also where the real package is installed."""
     sys.meta_path.insert(0, _Finder())
-
-
-def warn_of_ignored() -> None:
-    """One warning for all that was imported and is of no use here."""
-    names = sorted(set(_IGNORED))
-    if names:
-        warn(f"teal ignores {', '.join(names)}: it manages tables and views only")

@@ -11,16 +11,27 @@ from .registry import ModelError
 
 
 class ClickHouseEngines(Enum):
-    """Engines by name, for those without parameters."""
+    """Engines by name. One that needs parameters is given as an object."""
 
     MergeTree = "MergeTree"
     ReplacingMergeTree = "ReplacingMergeTree"
     SummingMergeTree = "SummingMergeTree"
     AggregatingMergeTree = "AggregatingMergeTree"
+    CollapsingMergeTree = "CollapsingMergeTree"
+    VersionedCollapsingMergeTree = "VersionedCollapsingMergeTree"
     ReplicatedMergeTree = "ReplicatedMergeTree"
     ReplicatedReplacingMergeTree = "ReplicatedReplacingMergeTree"
     ReplicatedSummingMergeTree = "ReplicatedSummingMergeTree"
     ReplicatedAggregatingMergeTree = "ReplicatedAggregatingMergeTree"
+    ReplicatedCollapsingMergeTree = "ReplicatedCollapsingMergeTree"
+    ReplicatedVersionedCollapsingMergeTree = "ReplicatedVersionedCollapsingMergeTree"
+    S3Queue = "S3Queue"
+    S3 = "S3"
+    Buffer = "Buffer"
+    Distributed = "Distributed"
+    IcebergS3 = "IcebergS3"
+    Kafka = "Kafka"
+    Merge = "Merge"
 
 
 @dataclass
@@ -54,6 +65,14 @@ class Engine:
         if path is None or replica is None:
             return []
         return [quote_string(path), quote_string(replica)]
+
+
+@dataclass
+class _Replicated(Engine):
+    """What comes first among the parameters of a replicated engine."""
+
+    keeper_path: str | None = None
+    replica_name: str | None = None
 
 
 @dataclass
@@ -93,55 +112,57 @@ class SummingMergeTreeEngine(Engine):
 
 @dataclass
 class CollapsingMergeTreeEngine(Engine):
-    sign: str
+    sign: str = ""
 
     def arguments(self) -> list[str]:
-        return [quote_ident(self.sign)]
+        return [quote_ident(_needed(self, "sign"))]
 
 
 @dataclass
 class VersionedCollapsingMergeTreeEngine(Engine):
-    sign: str
-    ver: str
+    sign: str = ""
+    ver: str = ""
 
     def arguments(self) -> list[str]:
-        return [quote_ident(self.sign), quote_ident(self.ver)]
+        return [quote_ident(_needed(self, name)) for name in ("sign", "ver")]
+
+
+def _needed(engine: Engine, name: str) -> str:
+    """A parameter that has no default, behind those of a replicated engine that have one."""
+    value: str = getattr(engine, name)
+    if not value:
+        raise ModelError(f"{engine.engine_name} needs {name}", "name the column")
+    return value
 
 
 @dataclass
-class ReplicatedMergeTreeEngine(MergeTreeEngine):
-    keeper_path: str | None = None
-    replica_name: str | None = None
+class ReplicatedMergeTreeEngine(MergeTreeEngine, _Replicated):
+    pass
 
 
 @dataclass
-class ReplicatedAggregatingMergeTreeEngine(AggregatingMergeTreeEngine):
-    keeper_path: str | None = None
-    replica_name: str | None = None
+class ReplicatedAggregatingMergeTreeEngine(AggregatingMergeTreeEngine, _Replicated):
+    pass
 
 
 @dataclass
-class ReplicatedReplacingMergeTreeEngine(ReplacingMergeTreeEngine):
-    keeper_path: str | None = None
-    replica_name: str | None = None
+class ReplicatedReplacingMergeTreeEngine(ReplacingMergeTreeEngine, _Replicated):
+    pass
 
 
 @dataclass
-class ReplicatedSummingMergeTreeEngine(SummingMergeTreeEngine):
-    keeper_path: str | None = None
-    replica_name: str | None = None
+class ReplicatedSummingMergeTreeEngine(SummingMergeTreeEngine, _Replicated):
+    pass
 
 
 @dataclass
-class ReplicatedCollapsingMergeTreeEngine(CollapsingMergeTreeEngine):
-    keeper_path: str | None = None
-    replica_name: str | None = None
+class ReplicatedCollapsingMergeTreeEngine(CollapsingMergeTreeEngine, _Replicated):
+    pass
 
 
 @dataclass
-class ReplicatedVersionedCollapsingMergeTreeEngine(VersionedCollapsingMergeTreeEngine):
-    keeper_path: str | None = None
-    replica_name: str | None = None
+class ReplicatedVersionedCollapsingMergeTreeEngine(VersionedCollapsingMergeTreeEngine, _Replicated):
+    pass
 
 
 @dataclass
@@ -205,12 +226,21 @@ class S3Engine(Engine):
     aws_access_key_id: str | None = None
     aws_secret_access_key: str | None = None
     compression: str | None = None
+    partition_strategy: str | None = None
+    partition_columns_in_data_file: str | bool | None = None
     no_sign: bool = False
 
     def arguments(self) -> list[str]:
         keys = (self.aws_access_key_id, self.aws_secret_access_key)
         rest = [self.format] if self.compression is None else [self.format, self.compression]
-        return _s3(self.path, *keys, self.no_sign) + [quote_string(text) for text in rest]
+        options = []
+        if self.partition_strategy is not None:
+            options.append(f"partition_strategy = {quote_string(self.partition_strategy)}")
+        if self.partition_columns_in_data_file is not None:
+            is_true = self.partition_columns_in_data_file in (True, "1", "true")
+            options.append(f"partition_columns_in_data_file = {int(is_true)}")
+        start = _s3(self.path, *keys, self.no_sign)
+        return start + [quote_string(text) for text in rest] + options
 
 
 @dataclass
@@ -220,12 +250,17 @@ class S3QueueEngine(_Unsorted):
     aws_access_key_id: str | None = None
     aws_secret_access_key: str | None = None
     compression: str | None = None
+    headers: dict[str, str] | None = None
     no_sign: bool = False
 
     def arguments(self) -> list[str]:
         keys = (self.aws_access_key_id, self.aws_secret_access_key)
         rest = [self.format] if self.compression is None else [self.format, self.compression]
-        return _s3(self.s3_path, *keys, self.no_sign) + [quote_string(text) for text in rest]
+        arguments = _s3(self.s3_path, *keys, self.no_sign) + [quote_string(text) for text in rest]
+        if self.headers:
+            pairs = (f"{quote_string(n)} = {quote_string(v)}" for n, v in self.headers.items())
+            arguments.append(f"headers({', '.join(pairs)})")
+        return arguments
 
 
 @dataclass
@@ -234,11 +269,13 @@ class IcebergS3Engine(_Unsorted):
     format: str
     aws_access_key_id: str | None = None
     aws_secret_access_key: str | None = None
+    compression: str | None = None
     no_sign: bool = False
 
     def arguments(self) -> list[str]:
         keys = (self.aws_access_key_id, self.aws_secret_access_key)
-        return [*_s3(self.path, *keys, self.no_sign), quote_string(self.format)]
+        rest = [self.format] if self.compression is None else [self.format, self.compression]
+        return _s3(self.path, *keys, self.no_sign) + [quote_string(text) for text in rest]
 
 
 @dataclass
@@ -259,7 +296,11 @@ class MergeEngine(_Unsorted):
     tables_regexp: str
 
     def arguments(self) -> list[str]:
-        return [quote_string(self.source_database), quote_string(self.tables_regexp)]
+        # A database by name, or as an expression: `currentDatabase()`, `REGEXP('…')`.
+        database = self.source_database
+        if "(" not in database:
+            database = quote_string(database)
+        return [database, quote_string(self.tables_regexp)]
 
 
 @dataclass
@@ -293,6 +334,7 @@ class BufferEngine(_Unsorted):
         return target + [str(number) for number in numbers]
 
 
+#: Those that need no parameter.
 _BY_NAME: dict[str, type[Engine]] = {
     "MergeTree": MergeTreeEngine,
     "ReplacingMergeTree": ReplacingMergeTreeEngine,
@@ -314,4 +356,6 @@ def as_engine(given: Any) -> Engine:
     name = given.value if isinstance(given, ClickHouseEngines) else given
     if isinstance(name, str) and name in _BY_NAME:
         return _BY_NAME[name]()
+    if name in {engine.value for engine in ClickHouseEngines}:
+        raise ModelError(f"the engine {name} has parameters", f"give a {name}Engine(…) with them")
     raise ModelError(f"unknown engine {name!r}", f"the engines are {', '.join(_BY_NAME)}")

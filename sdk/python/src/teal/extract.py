@@ -55,7 +55,7 @@ def _extract(project: str, folder: str) -> dict[str, Any] | None:
             "hint": f"{sys.executable} -m pip install pydantic, or set TEAL_PYTHON to a Python "
             "that has it",
         }
-    from teal import compat
+    from teal import compat, stand_in
     from teal.registry import REGISTRY, ModelError
 
     REGISTRY.project = project
@@ -89,16 +89,27 @@ def _extract(project: str, folder: str) -> dict[str, Any] | None:
                 "location": _user_place(error, project) or {"file": relative, "line": 1},
                 "trace": _user_trace(error, project),
             }
-    compat.warn_of_ignored()
+    stand_in.warn_of_ignored()
     return None
 
 
-def _model_files(folder: str) -> Iterator[str]:
+def _model_files(folder: str) -> list[str]:
+    """The model files below a folder, in a stable order.
+
+    A project with a main.py is written to be loaded from there: its modules may import each other
+    in a circle, which works in that order only.
+    """
+    files = list(_files_below(folder))
+    main = os.path.join(folder, "main.py")
+    return sorted(files, key=lambda file: file != main)
+
+
+def _files_below(folder: str) -> Iterator[str]:
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.name.startswith(".") or entry.name in _IGNORED:
             continue
         if entry.is_dir():
-            yield from _model_files(entry.path)
+            yield from _files_below(entry.path)
         elif entry.name.endswith(".py") and entry.name != "__init__.py":
             yield entry.path
 

@@ -21,6 +21,10 @@ class Registry:
     warnings: list[dict[str, Any]] = field(default_factory=list)
     #: The objects declared, with their locations: the variables that hold them get known later.
     declared: list[tuple[object, dict[str, Any]]] = field(default_factory=list)
+    #: The same objects by name; a table with a version as ``name_1.0``.
+    tables_by_name: dict[str, Any] = field(default_factory=dict)
+    views_by_name: dict[str, Any] = field(default_factory=dict)
+    materialized_views: dict[str, Any] = field(default_factory=dict)
 
 
 REGISTRY = Registry()

@@ -48,6 +48,11 @@ class TableConstraint(Options):
     expression: str
 
 
+class SeedFilter(Options):
+    limit: int | None = None
+    where: str | None = None
+
+
 class OlapConfig(Options):
     """The configuration of a table."""
 
@@ -68,11 +73,15 @@ class OlapConfig(Options):
     projections: list[TableProjection] = Field(default_factory=list)
     constraints: list[TableConstraint] = Field(default_factory=list)
     comment: str | None = None
+    #: Notes of other tools, and what fills a table for them: teal has no use for them.
+    metadata: Any = None
+    seed_filter: SeedFilter | None = None
 
 
 # Projects write `OlapConfig.TableIndex(…)` as well.
 setattr(OlapConfig, "TableIndex", TableIndex)  # noqa: B010
 setattr(OlapConfig, "TableProjection", TableProjection)  # noqa: B010
+setattr(OlapConfig, "SeedFilter", SeedFilter)  # noqa: B010
 
 
 class Column:
@@ -85,8 +94,9 @@ class Column:
     def __str__(self) -> str:
         return quote_ident(self.name)
 
-    def __format__(self, spec: str) -> str:
-        return format(str(self), spec)
+    def __format__(self, _spec: str) -> str:
+        # Projects write `{events.cols.id:col}` as well.
+        return str(self)
 
 
 class Columns:
@@ -102,6 +112,19 @@ class Columns:
         except KeyError:
             raise AttributeError(f"table {self._table} has no column {name}") from None
 
+    def __getitem__(self, name: str) -> Column:
+        return self.__getattr__(name)
+
+
+class ColumnNames:
+    """The names of the columns, as plain text: the older form of ``Columns``."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._of = columns
+
+    def __getattr__(self, name: str) -> str:
+        return self._of[name].name
+
 
 class OlapTable(Generic[Row]):
     """A table, with rows of the model in the brackets: ``OlapTable[Event]("events")``."""
@@ -115,8 +138,14 @@ class OlapTable(Generic[Row]):
             # A class of its own, so that the constructor knows the model.
             return type(cls.__name__, (cls,), {"_model": model, "__module__": cls.__module__})
 
-    def __init__(self, name: str, config: OlapConfig | None = None) -> None:
+    def __init__(
+        self, name: str, config: OlapConfig | None = None, *, t: type[BaseModel] | None = None
+    ) -> None:
         location = here()
+        if t is not None:
+            self._model = t  # type: ignore[misc]
+        if config is not None and not isinstance(config, OlapConfig):
+            raise ModelError(f"table {name}: its config is no OlapConfig", "write OlapConfig(…)")
         #: The bare logical name.
         self.name = name
         self.config = config or OlapConfig()
@@ -136,7 +165,15 @@ class OlapTable(Generic[Row]):
         return f"{self.name}_{version.replace('.', '_')}" if version else self.name
 
     @property
+    def columns(self) -> ColumnNames:
+        return ColumnNames(self.cols)
+
+    @property
     def model(self) -> type[BaseModel] | None:
+        return self._model
+
+    @property
+    def model_type(self) -> type[BaseModel] | None:
         return self._model
 
     def reference(self) -> dict[str, Any]:
@@ -185,12 +222,13 @@ class OlapTable(Generic[Row]):
         }
         REGISTRY.tables.append({key: value for key, value in document.items() if value is not None})
         REGISTRY.declared.append((self, location))
+        REGISTRY.tables_by_name[f"{self.name}_{version}" if version else self.name] = self
 
     def _sorting_key(self, known: list[dict[str, Any]], engine: Engine) -> list[str]:
         """The items of the sorting key: the ``Key`` columns where none is given."""
         config = self.config
         fields, expression = config.order_by_fields, config.order_by_expression
-        if fields is not None and expression is not None:
+        if fields and expression and expression.strip():
             raise ModelError(
                 f"table {self.name}: order_by_fields and order_by_expression exclude each other",
                 "give one of them",
@@ -202,17 +240,17 @@ class OlapTable(Generic[Row]):
                     "PARTITION BY"
                 )
             return []
-        if expression is not None:
-            # "tuple()" says that no key is meant; an empty list, that there is none.
-            if not expression.strip():
-                return ["tuple()"]
-            inner = re.fullmatch(r"\s*\(([^()]*)\)\s*", expression)
-            return [inner.group(1) if inner else expression]
-        if fields == []:
-            return ["tuple()"]
+        if expression and expression.strip():
+            return [_unwrapped(expression)]
         names = [column["name"] for column in known]
-        if fields is None:
-            fields = [column["name"] for column in known if column.get("key")]
+        keys = [column["name"] for column in known if column.get("key")]
+        # What the primary key is made of is sorted by, at least.
+        if not fields and config.primary_key_expression:
+            return [_unwrapped(config.primary_key_expression)]
+        # An empty list or expression with no key column says that no key is meant.
+        if not keys and (fields == [] or expression is not None):
+            return ["tuple()"]
+        fields = fields or keys
         for name in fields:
             if name not in names:
                 raise ModelError(
@@ -220,6 +258,12 @@ class OlapTable(Generic[Row]):
                     f"the columns are {', '.join(names)}",
                 )
         return [quote_ident(name) for name in fields]
+
+
+def _unwrapped(expression: str) -> str:
+    """``(a, b)`` as ``a, b``, since the key is put in parentheses again."""
+    inner = re.fullmatch(r"\s*\(([^()]*)\)\s*", expression)
+    return inner.group(1) if inner else expression
 
 
 def _index(index: TableIndex) -> dict[str, Any]:

@@ -7,6 +7,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
 T = TypeVar("T")
 
 
@@ -26,6 +29,14 @@ UInt16 = Annotated[int, "uint16"]
 UInt32 = Annotated[int, "uint32"]
 UInt64 = Annotated[int, "uint64"]
 Float32 = Annotated[float, "float32"]
+Float64 = Annotated[float, "float64"]
+
+Point = Annotated[tuple[float, float], "Point"]
+Ring = Annotated[list[tuple[float, float]], "Ring"]
+LineString = Annotated[list[tuple[float, float]], "LineString"]
+MultiLineString = Annotated[list[list[tuple[float, float]]], "MultiLineString"]
+Polygon = Annotated[list[list[tuple[float, float]]], "Polygon"]
+MultiPolygon = Annotated[list[list[list[tuple[float, float]]]], "MultiPolygon"]
 
 
 @dataclass(frozen=True)
@@ -60,13 +71,23 @@ class ClickHouseDefault:
     expression: str
 
 
+class _Computed:
+    """What the server computes can be left out of a row."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        value = core_schema.nullable_schema(handler(source))
+        return core_schema.with_default_schema(value, default=None)
+
+
 @dataclass(frozen=True)
-class ClickHouseMaterialized:
+class ClickHouseMaterialized(_Computed):
     expression: str
 
 
 @dataclass(frozen=True)
-class ClickHouseAlias:
+class ClickHouseAlias(_Computed):
     expression: str
 
 
@@ -109,7 +130,7 @@ class ClickHouseJson:
     max_dynamic_paths: int | None = None
     max_dynamic_types: int | None = None
     skip_paths: tuple[str, ...] = ()
-    skip_regexes: tuple[str, ...] = ()
+    skip_regexps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

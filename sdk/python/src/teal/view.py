@@ -23,6 +23,8 @@ class MaterializedViewOptions(Options):
     order_by_fields: list[str] | None = None
     life_cycle: LifeCycle | None = None
     database: str | None = None
+    #: Notes of other tools: teal has no use for them.
+    metadata: Any = None
 
 
 class MaterializedView(Generic[Row]):
@@ -40,6 +42,8 @@ class MaterializedView(Generic[Row]):
     ) -> None:
         location = here()
         self.name = options.materialized_view_name
+        self.config = options
+        self.select_sql = options.select_statement
         self.target_table = target_table or self._own_target(options)
         target = self.target_table
         if target.name == self.name:
@@ -73,6 +77,7 @@ class MaterializedView(Generic[Row]):
         }
         REGISTRY.views.append({key: value for key, value in view.items() if value is not None})
         REGISTRY.declared.append((self, location))
+        REGISTRY.materialized_views[self.name] = self
 
     def _own_target(self, options: MaterializedViewOptions) -> OlapTable[Row]:
         if not options.table_name:
@@ -91,21 +96,32 @@ class MaterializedView(Generic[Row]):
 class View:
     """A plain view: a SELECT with a name."""
 
-    def __init__(self, name: str, select_statement: str, base_tables: list[Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        select_statement: str,
+        base_tables: list[Any],
+        database: str | None = None,
+        metadata: Any = None,
+    ) -> None:
         location = here()
         self.name = name
-        self.select_statement = select_statement
+        self.database = database
+        self.select_statement = self.select_sql = select_statement
         self.base_tables = base_tables
+        self.metadata = metadata
         tables = [table.reference() for table in base_tables if isinstance(table, OlapTable)]
-        REGISTRY.views.append(
-            {
-                "name": name,
-                "select": select_statement,
-                "selectTables": tables,
-                "location": location,
-            }
-        )
+        view: dict[str, Any] = {
+            "name": name,
+            "select": select_statement,
+            "selectTables": tables,
+            "location": location,
+        }
+        if database:
+            view["database"] = database
+        REGISTRY.views.append(view)
         REGISTRY.declared.append((self, location))
+        REGISTRY.views_by_name[name] = self
 
 
 class SqlResource:

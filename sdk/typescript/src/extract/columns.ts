@@ -318,7 +318,7 @@ export class Columns {
 
 /** Nullable, around what can be: not a container, and inside of LowCardinality. */
 function nullable(type: string): string {
-  if (/^(Array|Nested|Map|Tuple|JSON|AggregateFunction|SimpleAggregateFunction)\b/.test(type)) return type;
+  if (/^(Array|Nested|Map|Tuple|AggregateFunction|SimpleAggregateFunction|Point|Ring|(Multi)?LineString|(Multi)?Polygon)\b/.test(type)) return type;
   const low = /^LowCardinality\((.*)\)$/.exec(type)?.[1];
   return low ? `LowCardinality(Nullable(${low}))` : `Nullable(${type})`;
 }

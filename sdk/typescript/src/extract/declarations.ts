@@ -1,10 +1,10 @@
 import ts from "typescript";
-import { type Declaration, ModelError, registry } from "../registry.js";
+import { type ColumnDocument, type Declaration, ModelError, registry } from "../registry.js";
 import { Columns } from "./columns.js";
-import type { Program } from "./program.js";
+import { isOwn, type Program } from "./program.js";
 
 /** Classes whose constructor takes a declaration, with the number of its own arguments. */
-const classes: Record<string, number> = { OlapTable: 2, MaterializedView: 1, View: 3 };
+const classes: Record<string, number> = { OlapTable: 2, MaterializedView: 1, View: 3, IngestPipeline: 2 };
 
 /** A `new OlapTable<T>(…)` or the like in a model's source. */
 export interface Found {
@@ -36,12 +36,9 @@ function className(program: Program, node: ts.NewExpression | ts.CallExpression)
   }
   let symbol = program.checker.getSymbolAtLocation(callee);
   if (symbol && symbol.flags & ts.SymbolFlags.Alias) symbol = program.checker.getAliasedSymbol(symbol);
-  const declaredIn = symbol?.declarations?.[0]?.getSourceFile().fileName;
-  const isOurs = declaredIn?.startsWith(sdkFolder);
-  return symbol && isOurs && symbol.name in classes ? symbol.name : undefined;
+  const declaredIn = symbol?.declarations?.[0]?.getSourceFile();
+  return symbol && declaredIn && isOwn(declaredIn) && symbol.name in classes ? symbol.name : undefined;
 }
-
-const sdkFolder = __dirname.replace(/\\/g, "/").replace(/\/extract$/, "");
 
 function read(program: Program, node: ts.NewExpression | ts.CallExpression, name: string): Found {
   const location = { ...program.location(node), declaration: declaredName(node) };
@@ -56,9 +53,14 @@ function read(program: Program, node: ts.NewExpression | ts.CallExpression, name
       `write new ${name}<Row>(…), where Row is the interface of a row`,
     );
   }
-  const type = rowType(program, typeNode, location.declaration);
-  const columns = new Columns(program, location).of(type);
-  return { declaration: { location, columns }, argument };
+  const columns = (): ColumnDocument[] => new Columns(program, location).of(rowType(program, typeNode, location.declaration));
+  if (name !== "IngestPipeline") return { declaration: { location, columns: columns() }, argument };
+  try {
+    return { declaration: { location, columns: columns() }, argument };
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error;
+    return { declaration: { location, unreadable: error }, argument };
+  }
 }
 
 /** The type of a row. A type that the other module does not export is found there all the same. */

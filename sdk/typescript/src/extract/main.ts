@@ -2,7 +2,7 @@ import { writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import type ts from "typescript";
-import { warnOfIgnored } from "../compat.js";
+import { warnOfIgnored } from "../moose/stand-in.js";
 import { type Location, ModelError, registry } from "../registry.js";
 import { type Found, findDeclarations } from "./declarations.js";
 import { Modules } from "./modules.js";

@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import Module from "node:module";
-import { basename, extname } from "node:path";
+import { basename } from "node:path";
 import ts from "typescript";
 import type { Found } from "./declarations.js";
-import { mooseName, type Program, sdkNames } from "./program.js";
+import { isMoose, isTypia, type Program, sdkName } from "./program.js";
 
 /** Where the injected declarations are found at run time. */
 const holder = "__tealDeclarations";
@@ -41,13 +41,13 @@ export class Modules {
     const internals = Module as unknown as Internals;
     const resolve = internals._resolveFilename.bind(internals);
     internals._resolveFilename = (name, parent, isMain, options) => {
-      if (name === mooseName) return require.resolve("../moose");
-      if (sdkNames.includes(name)) return require.resolve("../index");
+      if (isMoose(name)) return require.resolve("../moose");
+      if (name === sdkName) return require.resolve("../index");
       const from = parent?.filename;
       if (from && isSource(from)) {
         const found = this.program.resolve(name, from)?.resolvedFileName;
-        if (found && isSource(found) && !found.endsWith(".d.ts")) return found;
-        if (name === "typia" && !canResolve(name, from)) return require.resolve("../index");
+        if (found && isSource(found)) return found;
+        if (isTypia(name)) return require.resolve("../moose/typia");
       }
       return resolve(name, parent, isMain, options);
     };
@@ -114,15 +114,7 @@ function importMeta(factory: ts.NodeFactory): ts.Expression {
   );
 }
 
+/** TypeScript that runs, other than declarations of what runs elsewhere. */
 function isSource(file: string): boolean {
-  return [".ts", ".tsx", ".mts", ".cts"].includes(extname(file));
-}
-
-function canResolve(name: string, from: string): boolean {
-  try {
-    require.resolve(name, { paths: [from] });
-    return true;
-  } catch {
-    return false;
-  }
+  return /\.[cm]?tsx?$/.test(file) && !/\.d\.[cm]?ts$/.test(file);
 }

@@ -1,24 +1,40 @@
 import { existsSync, readFileSync, readdirSync } from "node:fs";
-import { dirname, join, relative, sep } from "node:path";
+import { basename, dirname, join, relative, sep } from "node:path";
 import ts from "typescript";
 import { type Location, ModelError } from "../registry.js";
 
-/** The package that existing projects import. */
-export const mooseName = "@514labs/moose-lib";
+/** The name of this package. */
+export const sdkName = "teal-sdk";
 
-/** The names that stand for this package while models are loaded. */
-export const sdkNames = ["teal-sdk", mooseName];
+/** The package that existing projects import, with what lies within it. */
+export const isMoose = (name: string): boolean => isWithin(name, "@514labs/moose-lib");
+
+/** typia: existing projects take the tags of types from it. */
+export const isTypia = (name: string): boolean => isWithin(name, "typia");
+
+function isWithin(name: string, packageName: string): boolean {
+  return name === packageName || name.startsWith(`${packageName}/`);
+}
 
 const ignored = new Set(["node_modules", "dist"]);
 
-/** The model files below a folder, in a stable order. */
+/**
+ * The model files below a folder, in a stable order. A project with an index is written to be loaded
+ * from there: its modules may import each other through it, which works in its order only.
+ */
 export function modelFiles(folder: string): string[] {
+  const files = filesBelow(folder);
+  const isIndex = (file: string): boolean => dirname(file) === folder && /^index\.[cm]?tsx?$/.test(basename(file));
+  return [...files.filter(isIndex), ...files.filter((file) => !isIndex(file))];
+}
+
+function filesBelow(folder: string): string[] {
   return readdirSync(folder, { withFileTypes: true })
     .sort((a, b) => (a.name < b.name ? -1 : 1))
     .flatMap((entry) => {
       const path = join(folder, entry.name);
       if (entry.name.startsWith(".") || ignored.has(entry.name)) return [];
-      if (entry.isDirectory()) return modelFiles(path);
+      if (entry.isDirectory()) return filesBelow(path);
       const isModel = /\.[cm]?tsx?$/.test(entry.name) && !/\.d\.[cm]?ts$|\.(test|spec)\.tsx?$/.test(entry.name);
       return isModel ? [path] : [];
     });
@@ -41,16 +57,28 @@ export class Program {
     this.cache = ts.createModuleResolutionCache(project, (name) => name, this.options);
     this.host.resolveModuleNameLiterals = (literals, from) =>
       literals.map(({ text }) => ({ resolvedModule: this.resolve(text, from) }));
-    this.program = ts.createProgram(files, this.options, this.host);
+    this.program = this.create(files);
     this.checker = this.program.getTypeChecker();
+  }
+
+  /** Packages build types on more of the library than models do, which takes a while to read. */
+  private create(files: string[]): ts.Program {
+    const program = ts.createProgram(files, this.options, this.host);
+    const usesPackages = program
+      .getSourceFiles()
+      .some((source) => source.fileName.includes("/node_modules/") && !program.isSourceFileDefaultLibrary(source) && !isOwn(source));
+    if (!usesPackages) return program;
+    this.options.lib = ["lib.es2023.d.ts"];
+    return ts.createProgram(files, this.options, this.host, program);
   }
 
   /** Resolves an import as the compiler does, `paths` included. */
   resolve(name: string, from: string): ts.ResolvedModuleFull | undefined {
-    if (sdkNames.includes(name)) return sdkModule;
+    if (name === sdkName) return ownModule("index");
+    if (isMoose(name)) return ownModule("moose/surface");
     const resolved = ts.resolveModuleName(name, from, this.options, this.host, this.cache).resolvedModule;
     // The tags of typia are types only, so the package need not be installed.
-    return resolved ?? (name === "typia" ? sdkModule : undefined);
+    return resolved ?? (isTypia(name) ? ownModule("index") : undefined);
   }
 
   location(node: ts.Node): Location {
@@ -63,11 +91,12 @@ export class Program {
     return relative(this.project, file).split(sep).join("/");
   }
 
-  /** The models' files as parsed; throws the first syntax error. */
+  /** The models' files, and those of the project's that they import, as parsed; throws the first syntax error. */
   sources(): ts.SourceFile[] {
-    return this.files.map((file) => {
-      const source = this.program.getSourceFile(file);
-      if (!source) throw new ModelError(`cannot read ${this.relative(file)}`, { file: this.relative(file), line: 1 });
+    const sources = this.program.getSourceFiles();
+    const models = sources.filter((source) => !source.isDeclarationFile && !source.fileName.includes("/node_modules/"));
+    return models.map((source) => {
+      const file = source.fileName;
       const [error] = this.program.getSyntacticDiagnostics(source);
       if (error) {
         const at = source.getLineAndCharacterOfPosition(error.start);
@@ -95,11 +124,17 @@ const ours: ts.CompilerOptions = {
   moduleDetection: ts.ModuleDetectionKind.Force,
 };
 
-const sdkModule: ts.ResolvedModuleFull = {
-  resolvedFileName: join(__dirname, "..", "index.d.ts"),
-  extension: ts.Extension.Dts,
-  isExternalLibraryImport: true,
-};
+const ownFolder = join(__dirname, "..").split(sep).join("/");
+
+/** A module of this package. */
+function ownModule(name: string): ts.ResolvedModuleFull {
+  return { resolvedFileName: `${ownFolder}/${name}.d.ts`, extension: ts.Extension.Dts, isExternalLibraryImport: true };
+}
+
+/** Whether a file is of this package, which may itself lie in a `node_modules`. */
+export function isOwn(source: ts.SourceFile): boolean {
+  return source.fileName.startsWith(`${ownFolder}/`);
+}
 
 /** What of the project's tsconfig.json concerns how imports are resolved. */
 function userOptions(project: string): ts.CompilerOptions {
