@@ -32,11 +32,16 @@ pub enum AddressError {
     NativePort { native: u16, http: u16 },
     #[error("the address has a user, password or database that is no UTF-8")]
     NotUtf8,
+    #[error(
+        "the address has a # in it, or an @ behind its host; if they belong to a user or password, write / ? # @ there as %2F %3F %23 %40"
+    )]
+    Unescaped,
 }
 
 impl Address {
     /// Reads `http[s]://user:password@host:port/path?database=d&setting=value`, or
-    /// `clickhouse://user:password@host:port/database?secure=true&setting=value`.
+    /// `clickhouse://user:password@host:port/database?secure=true&setting=value`. User and password
+    /// may also be parameters, as ClickHouse itself takes them; they are sent in headers all the same.
     ///
     /// # Errors
     /// When it is none of these. The message holds no secret.
@@ -47,6 +52,14 @@ impl Address {
         if !is_native && !matches!(url.scheme(), "http" | "https") {
             return Err(AddressError::Scheme(url.scheme().to_owned()));
         }
+        // The URL of a password `12/x` has the host `user`, the port 12 and the path `/x@host`, which
+        // would be in every message.
+        let behind_host = [Some(url.path()), url.query()];
+        if url.fragment().is_some() || behind_host.iter().flatten().any(|text| text.contains('@')) {
+            return Err(AddressError::Unescaped);
+        }
+        let mut user = Some(decoded(url.username())?).filter(|user| !user.is_empty());
+        let mut password = url.password().map(decoded).transpose()?;
         let mut database = None;
         let mut settings = Vec::new();
         for (name, value) in url.query_pairs() {
@@ -55,6 +68,8 @@ impl Address {
                     secure = matches!(value, "1" | "true" | "yes" | "");
                 }
                 ("database", value) => database = Some(value.to_owned()),
+                ("user", value) => user = Some(value.to_owned()),
+                ("password", value) => password = Some(value.to_owned()),
                 (name, value) => settings.push((name.to_owned(), value.to_owned())),
             }
         }
@@ -84,8 +99,8 @@ impl Address {
             Url::parse(&format!("{scheme}://{host}{port}{path}")).map_err(AddressError::NoUrl)?;
         Ok(Self {
             base,
-            user: Some(decoded(url.username())?).filter(|user| !user.is_empty()),
-            password: url.password().map(decoded).transpose()?.map(SecretString::from),
+            user,
+            password: password.map(SecretString::from),
             token: None,
             database: database.unwrap_or_else(|| "default".to_owned()),
             settings,
@@ -150,6 +165,14 @@ mod tests {
             ),
             ("clickhouse://ch?secure=1", "https://ch:8443", None, None, "default", vec![]),
             ("http://[::1]:8123", "http://[::1]:8123", None, None, "default", vec![]),
+            (
+                "http://ch:8123/?user=ana&password=p%40ss&database=web",
+                "http://ch:8123",
+                Some("ana"),
+                Some("p@ss"),
+                "web",
+                vec![],
+            ),
         ] {
             let address = Address::parse(text).unwrap();
             assert_eq!(address.to_string(), base, "{text}");
@@ -171,15 +194,21 @@ mod tests {
             ("clickhouse://ch:9000", "at port 8123"),
             ("clickhouse://ch:9440?secure=1", "at port 8443"),
             ("https://ana:%ff@ch", "no UTF-8"),
+            ("https://ana:12/hunter2@ch", "%2F"),
+            ("https://ana:12?hunter2@ch", "%3F"),
+            ("https://ana:12#hunter2@ch", "%23"),
         ] {
             let error = Address::parse(text).unwrap_err().to_string();
             assert!(error.contains(said), "{text}: {error}");
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 
     #[test]
     fn a_secret_is_in_no_text_about_the_address() {
-        let address = Address::parse("https://ana:hunter2@ch:8443").unwrap();
-        assert!(!format!("{address} {address:?}").contains("hunter2"));
+        for text in ["https://ana:hunter2@ch:8443", "https://ch:8443/?user=ana&password=hunter2"] {
+            let address = Address::parse(text).unwrap();
+            assert!(!format!("{address} {address:?}").contains("hunter2"));
+        }
     }
 }
