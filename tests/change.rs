@@ -239,6 +239,30 @@ fn values_that_another_type_cannot_hold_are_counted_and_refused() {
 }
 
 #[test]
+fn nan_and_null_are_the_same_in_a_narrower_type() {
+    let model = "CREATE TABLE events (id UInt64, a Float64, b Nullable(UInt64), c Array(Nullable(Float64))) ENGINE = MergeTree ORDER BY id;";
+    let project = Project::new(&[("app/events.sql", model)]);
+    project.must(&["apply"]);
+    project.query("INSERT INTO events VALUES (1, nan, NULL, [nan, NULL]), (2, 0.5, 7, [0.25])");
+    let narrower = model
+        .replace("a Float64", "a Float32")
+        .replace("Nullable(UInt64)", "Nullable(UInt8)")
+        .replace("Nullable(Float64)", "Nullable(Float32)");
+    project.write("app/events.sql", &narrower);
+    let said = project.must(&["plan"]).stdout;
+    for column in ["a becomes Float32", "b becomes Nullable(UInt8)", "c becomes Array"] {
+        assert!(said.contains(&format!("mind: default.events: column {column}")), "{said}");
+    }
+    assert!(!said.contains("blocked"), "{said}");
+    // One of each that is lost: a digit, a NULL.
+    project.query("INSERT INTO events VALUES (3, 0.1, 300, [])");
+    let run = project.teal(&["apply"]);
+    run.failed(3, &["column a: 1 of 3 rows", "such as 0.1", "column b: 1 of 3 rows"]);
+    project.write("app/events.sql", &model.replace("Nullable(UInt64)", "UInt64"));
+    project.teal(&["apply"]).failed(3, &["column b: 1 of 3 rows", "such as NULL"]);
+}
+
+#[test]
 fn a_rewrite_into_an_engine_that_folds_rows_is_refused() {
     let project = filled(EVENTS);
     let folding = EVENTS.replace("MergeTree ORDER BY id", "ReplacingMergeTree ORDER BY (town, id)");

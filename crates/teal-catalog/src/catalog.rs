@@ -38,9 +38,6 @@ pub struct CatalogTable {
     /// Data skipping indexes, each as `name expression TYPE type GRANULARITY n`.
     #[serde(default)]
     pub indexes: Vec<String>,
-    /// Projections, each as `name (query)`.
-    #[serde(default)]
-    pub projections: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -78,7 +75,7 @@ impl CatalogTable {
 }
 
 impl Catalog {
-    /// Reads all tables and views of `databases`, in four queries whatever their number.
+    /// Reads all tables and views of `databases`, in three queries whatever their number.
     ///
     /// # Errors
     /// When the server refuses one of the queries.
@@ -129,14 +126,6 @@ impl Catalog {
         ))? {
             if let Some(table) = catalog.entry(row.database, row.table) {
                 table.indexes.push(row.text);
-            }
-        }
-        for row in session.rows::<TextRow>(&format!(
-            "SELECT database, table, concat(name, ' (', query, ')') AS text \
-             FROM system.projections WHERE {within} ORDER BY database, table, name"
-        ))? {
-            if let Some(table) = catalog.entry(row.database, row.table) {
-                table.projections.push(row.text);
             }
         }
         Ok(catalog)

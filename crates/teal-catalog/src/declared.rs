@@ -184,6 +184,15 @@ impl CatalogTable {
         })
     }
 
+    /// The projections, by name. From the definition: the table `system.projections` came with 24.9.
+    ///
+    /// # Errors
+    /// When the server's text about the table cannot be read as tokens.
+    pub fn projections(&self) -> Result<BTreeMap<String, String>, TokenError> {
+        let projections = projections(&self.definitions()?)?;
+        Ok(projections.into_iter().map(|projection| (projection.name, projection.body)).collect())
+    }
+
     /// The items between the parentheses of the CREATE statement.
     fn definitions(&self) -> Result<Vec<&str>, TokenError> {
         let create = read_create(&self.create_table_query)?;

@@ -311,8 +311,17 @@ fn not_cloneable(
         .or_else(|| differs("partition key", &blue.partition_key, &green.partition_key))
         .or_else(|| differs("set of indexes", &blue.indexes.join(", "), &green.indexes.join(", ")))
         .or_else(|| {
-            let (blue, green) = (blue.projections.join(", "), green.projections.join(", "));
-            differs("set of projections", &blue, &green)
+            let of = |table: &CatalogTable| {
+                let text = |(name, body)| format!("{name} ({body})");
+                let texts = |all: BTreeMap<_, _>| all.into_iter().map(text).collect::<Vec<_>>();
+                table.projections().map(|projections| texts(projections).join(", "))
+            };
+            match (of(blue), of(green)) {
+                (Ok(blue), Ok(green)) => differs("set of projections", &blue, &green),
+                (Err(error), _) | (_, Err(error)) => {
+                    Some(format!("the projections cannot be read: {error}"))
+                }
+            }
         })
         .or_else(|| differs("storage policy", &blue.storage_policy, &green.storage_policy))
 }
