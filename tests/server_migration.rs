@@ -177,6 +177,44 @@ fn a_clone_on_a_server_is_exact_under_traffic() {
     stage.assert_exact(ROWS + written, "clone");
 }
 
+/// Its keys are written to by every INSERT, so that some of them are on their way with every look.
+#[test]
+fn a_rollup_on_a_server_is_that_of_all_rows_under_traffic() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    let view = "CREATE MATERIALIZED VIEW mv_events TO events_1 AS SELECT town, toDate(at) AS day, count() AS rows, \
+         uniqExactState(id) AS ids FROM events GROUP BY town, day;\n";
+    let next = "CREATE TABLE events_1 (town String, day Date, rows UInt64, ids AggregateFunction(uniqExact, UInt64)) \
+         ENGINE = SummingMergeTree PARTITION BY toYYYYMM(day) ORDER BY (town, day);\n";
+    let version = "-- teal: table events version 1\n";
+    stage.project.write("app/events.sql", &format!("{EVENTS}{version}{next}{view}"));
+    let written = stage.under_traffic(2, || {
+        stage.must(&["apply", "--chunk-rows", "50000"]);
+        stage.must(&["verify"]);
+    });
+    let rows = stage.query("SELECT sum(rows), uniqExactMerge(ids) FROM events_1");
+    assert_eq!(rows, format!("{0}\t{0}", ROWS + written));
+    stage.must(&["verify"]);
+    // A row that is in blue only.
+    stage.query("DROP VIEW mv_events");
+    stage.query(&insert(5_000_000_000, 1, 0));
+    stage.teal(&["verify"]).failed(3, &["green lacks 1 and has 1 too many", "`teal abort`"]);
+    stage.teal(&["repair"]).failed(3, &["folds its rows"]);
+}
+
+/// The order of the rows decides, and a clone keeps it.
+#[test]
+fn an_engine_that_folds_in_order_is_verified_on_a_server() {
+    let next = CLONED.replace("= MergeTree", "= ReplacingMergeTree");
+    let stage = Stage::new(Modern::start(), &next);
+    stage.query(&insert(0, 10, 0));
+    stage.must(&["apply"]);
+    stage.query(&insert(5, 10, 0));
+    stage.must(&["verify"]);
+    assert_eq!(stage.query("SELECT count() FROM events_1 FINAL"), ROWS.to_string());
+    stage.query("INSERT INTO events_1 SELECT 7, 'nowhere', '2024-01-08 00:00:00'");
+    stage.teal(&["verify"]).failed(3, &["nowhere"]);
+}
+
 /// An INSERT of 2 s that began before the view and ends after it is copied; one that began behind the
 /// view is forwarded.
 #[test]

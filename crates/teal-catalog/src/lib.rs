@@ -19,7 +19,7 @@ pub use declared::{Declaration, Pulled};
 pub use features::{Feature, Features};
 pub use grants::{Grant, has_rights, missing_on_tables};
 pub use parts::{Part, active_parts};
-pub use query_tree::{QueryTree, QueryTreeError};
+pub use query_tree::{Grouped, QueryTree, QueryTreeError};
 pub use scratch::{Scratch, permissive_session};
 pub use shadow::{Shadow, ShadowError};
 pub use traffic::{Traffic, traffic};

@@ -14,10 +14,24 @@ pub struct QueryTree {
     pub tables: Vec<String>,
     /// Why one row of the result is not made of one row of the table, where that is so.
     pub not_row_wise: Option<String>,
+    /// The SELECT groups rows, and does nothing else that is not row by row. Then this says of each
+    /// column of the result what it is made by.
+    pub grouped: Option<Vec<Grouped>>,
     /// Whether each result column is the table's column of the same name, with no condition.
     pub is_identity: bool,
     /// Functions whose result may differ from one call to the next.
     pub non_deterministic: Vec<String>,
+}
+
+/// What a column of a SELECT with GROUP BY is made by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Grouped {
+    /// What the rows are grouped by.
+    Key,
+    /// This aggregate function, and nothing around it.
+    Aggregate(String),
+    /// More than one aggregate function, or one with something around it.
+    More,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +69,7 @@ impl QueryTree {
             columns,
             tables: Vec::new(),
             not_row_wise: None,
+            grouped: None,
             is_identity: true,
             non_deterministic: Vec::new(),
         };
@@ -62,7 +77,9 @@ impl QueryTree {
             tree.not_row_wise = Some("it is a UNION".to_owned());
         }
         let mut projected = Vec::new();
+        let mut grouping = Grouping::default();
         for (indent, node) in nodes {
+            let folds = grouping.takes(indent, node);
             // The items of the outermost projection.
             if indent == 6 && node.starts_with("COLUMN ") {
                 projected.push(field(node, "column_name")?.to_owned());
@@ -73,13 +90,64 @@ impl QueryTree {
                 tree.tables.push(table.to_owned());
             }
             tree.is_identity &= is_plain(node);
-            if tree.not_row_wise.is_none() {
+            if tree.not_row_wise.is_none() && !folds {
                 tree.not_row_wise = not_row_wise(node);
             }
+        }
+        if tree.not_row_wise.is_none() {
+            (tree.not_row_wise, tree.grouped) = grouping.end();
         }
         tree.is_identity &=
             tree.columns.iter().map(|(name, _)| name).eq(projected.iter()) && !projected.is_empty();
         Some(tree)
+    }
+}
+
+/// What the tree says of the grouping of the outermost SELECT.
+#[derive(Debug, Default)]
+struct Grouping {
+    /// The part of the outermost SELECT that the node is in.
+    section: String,
+    has_group_by: bool,
+    columns: Vec<Grouped>,
+    first: Option<String>,
+}
+
+impl Grouping {
+    /// Takes a node in, and tells whether it is about the grouping alone.
+    fn takes(&mut self, indent: usize, node: &str) -> bool {
+        if indent == 2 {
+            node.clone_into(&mut self.section);
+            self.has_group_by |= node == "GROUP BY";
+        }
+        let is_aggregate =
+            node.starts_with("FUNCTION ") && field(node, "function_type") == Some("aggregate");
+        let is_projected = self.section == "PROJECTION";
+        let name = || field(node, "function_name").unwrap_or("?").to_owned();
+        if is_projected && indent == 6 {
+            self.columns.push(match is_aggregate {
+                true => Grouped::Aggregate(name()),
+                false => Grouped::Key,
+            });
+        } else if is_projected
+            && is_aggregate
+            && let Some(column) = self.columns.last_mut()
+        {
+            *column = Grouped::More;
+        }
+        if is_aggregate && self.first.is_none() {
+            self.first = Some(name());
+        }
+        (is_aggregate && is_projected) || (indent == 2 && node == "GROUP BY")
+    }
+
+    /// Why the SELECT is not row-wise because of it, and what its columns are made by.
+    fn end(self) -> (Option<String>, Option<Vec<Grouped>>) {
+        match (self.has_group_by, self.first) {
+            (true, _) => (Some("it has GROUP BY".to_owned()), Some(self.columns)),
+            (false, Some(first)) => (Some(format!("it uses the aggregate function {first}")), None),
+            (false, None) => (None, None),
+        }
     }
 }
 
@@ -157,7 +225,9 @@ fn not_row_wise(node: &str) -> Option<String> {
     if node.starts_with("QUERY ") {
         return match node {
             _ if node.contains("is_distinct: 1") => said("it has DISTINCT"),
-            _ if node.contains("is_group_by_") => said("it has GROUP BY with modifiers"),
+            _ if node.contains("is_group_by_") || node.contains("group_by_type") => {
+                said("it has GROUP BY with modifiers")
+            }
             _ => None,
         };
     }
@@ -180,6 +250,8 @@ fn not_row_wise(node: &str) -> Option<String> {
 fn functions(text: &str) -> BTreeSet<String> {
     text.lines()
         .filter(|line| line.trim_start().starts_with("FUNCTION "))
+        // Of these, `system.functions` does not say it.
+        .filter(|line| field(line, "function_type") != Some("aggregate"))
         .filter_map(|line| field(line, "function_name"))
         .map(str::to_owned)
         .collect()
@@ -250,6 +322,37 @@ mod tests {
     }
 
     #[test]
+    fn the_columns_of_a_grouped_select_are_told_apart() {
+        let tree = parse(
+            "QUERY id: 0
+  PROJECTION COLUMNS
+    k UInt8
+    n Int64
+    t UInt64
+  PROJECTION
+    LIST id: 1, nodes: 3
+      COLUMN id: 2, column_name: k, result_type: UInt8, source_id: 3
+      FUNCTION id: 4, function_name: sum, function_type: aggregate, result_type: Int64
+        ARGUMENTS
+          LIST id: 5, nodes: 1
+            COLUMN id: 6, column_name: n, result_type: Int32, source_id: 3
+      FUNCTION id: 7, function_name: toUInt64, function_type: ordinary, result_type: UInt64
+        ARGUMENTS
+          LIST id: 8, nodes: 1
+            FUNCTION id: 9, function_name: sum, function_type: aggregate, result_type: Int64
+  JOIN TREE
+    TABLE id: 3, alias: __table1, table_name: d.z
+  GROUP BY
+    LIST id: 24, nodes: 1
+      COLUMN id: 2, column_name: k, result_type: UInt8, source_id: 3
+",
+        );
+        let sum = Grouped::Aggregate("sum".to_owned());
+        assert_eq!(tree.grouped, Some(vec![Grouped::Key, sum, Grouped::More]));
+        assert_eq!(tree.not_row_wise.as_deref(), Some("it has GROUP BY"));
+    }
+
+    #[test]
     fn what_folds_or_joins_rows_is_named() {
         for (more, reason) in [
             ("  GROUP BY\n    LIST id: 5, nodes: 1\n", "GROUP BY"),
@@ -260,9 +363,16 @@ mod tests {
                 "aggregate function count",
             ),
         ] {
-            let said = parse(&format!("{IDENTITY}{more}")).not_row_wise.unwrap_or_default();
+            let tree = parse(&format!("{IDENTITY}{more}"));
+            assert_eq!(tree.grouped.is_some(), reason == "GROUP BY");
+            let said = tree.not_row_wise.unwrap_or_default();
             assert!(said.contains(reason), "{more:?} gave {said:?}");
         }
+        let having = format!("{IDENTITY}  GROUP BY\n    LIST id: 5, nodes: 0\n  HAVING\n");
+        assert_eq!(parse(&having).grouped, None);
+        let rollup = format!("{IDENTITY}  GROUP BY\n")
+            .replace("QUERY id: 0", "QUERY id: 0, group_by_type: rollup");
+        assert_eq!(parse(&rollup).grouped, None);
         let distinct = IDENTITY.replace("QUERY id: 0", "QUERY id: 0, is_distinct: 1");
         assert_eq!(parse(&distinct).not_row_wise.as_deref(), Some("it has DISTINCT"));
     }

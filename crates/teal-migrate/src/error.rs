@@ -57,6 +57,12 @@ pub enum MigrateError {
     )]
     PublicationLost { chunk: u32, missing: usize, staging: QualifiedName },
     #[error(
+        "{green} folds its rows, and INSERTs cannot be held here, so it cannot be told row by row what is missing: `teal abort`, and `teal apply` once more"
+    )]
+    CannotRepair { green: QualifiedName },
+    #[error("the server gave {text:?} as {what}")]
+    Unreadable { what: &'static str, text: String },
+    #[error(
         "{blue} and {green} do not hold the same rows\n{parity}\n  `teal repair` copies what is missing; what is too many is for you to judge"
     )]
     NoParity { blue: QualifiedName, green: QualifiedName, parity: Box<Parity> },
@@ -109,6 +115,7 @@ impl MigrateError {
             | Self::StillUsed { .. }
             | Self::WouldLoseRows { .. }
             | Self::CannotCarryBack { .. }
+            | Self::CannotRepair { .. }
             | Self::WrongPhase { .. }
             | Self::ModelsChanged { .. }
             | Self::Drift { .. }

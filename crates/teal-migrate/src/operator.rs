@@ -153,7 +153,11 @@ impl<'a> Operator<'a> {
     /// blue and the view), they are copied first; a second difference is not explained by that.
     pub(crate) fn verify_or_repair(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         match self.verify(migrating) {
-            Err(MigrateError::NoParity { parity, .. }) if parity.is_only_missing() => {
+            // Of folded rows it could not be told where INSERTs go on.
+            Err(MigrateError::NoParity { parity, .. })
+                if parity.is_only_missing()
+                    && (!parity.folded || self.server.write_gate().is_some()) =>
+            {
                 self.repair(migrating)?;
                 self.verify(migrating)
             }
@@ -215,9 +219,7 @@ impl<'a> Operator<'a> {
     /// Runs one statement of the control session, while the lock is held.
     pub(crate) fn command(&self, sql: &str) -> Result<(), MigrateError> {
         self.lock.check()?;
-        self.control.lock().command(sql)?;
-        failpoint::written();
-        Ok(())
+        Ok(self.control.lock().command(sql).map(drop)?)
     }
 
     pub(crate) fn with_control<T>(&self, work: impl FnOnce(&mut dyn Session) -> T) -> T {

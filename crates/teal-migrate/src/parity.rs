@@ -17,6 +17,13 @@ pub struct Parity {
     pub missing: u64,
     #[serde(default)]
     pub extra: u64,
+    /// The rows are those that are left when each side has been folded as green's engine does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub folded: bool,
+    /// Keys whose greatest version several rows have, and of which green has kept another than the one that
+    /// blue would show: which of them an engine keeps depends on the order in which they came.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub ties: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mismatches: Vec<Mismatch>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -59,12 +66,20 @@ impl Parity {
 
 impl fmt::Display for Parity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let folded = if self.folded { "folded " } else { "" };
         if self.holds() {
-            return write!(f, "{} rows in both, {} sums equal", self.green_rows, self.compared);
+            write!(f, "{} {folded}rows in both, {} sums equal", self.green_rows, self.compared)?;
+            return match self.ties {
+                0 => Ok(()),
+                ties => write!(
+                    f,
+                    "; of {ties} keys, several rows have the greatest version, and green shows another of them"
+                ),
+            };
         }
         write!(
             f,
-            "  blue has {} rows, green {}; green lacks {} and has {} too many, in {} of {} buckets",
+            "  blue has {} {folded}rows, green {}; green lacks {} and has {} too many, in {} of {} buckets",
             self.blue_rows,
             self.green_rows,
             self.missing,
@@ -75,6 +90,17 @@ impl fmt::Display for Parity {
         for sample in &self.samples {
             write!(f, "\n  {:+} × {}", sample.difference, sample.row)?;
         }
+        if self.folded && self.extra > 0 {
+            write!(
+                f,
+                "\n  what was folded wrongly cannot be mended row by row: `teal abort`, and `teal apply` once more"
+            )?;
+        }
         Ok(())
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }

@@ -34,6 +34,9 @@ impl Operator<'_> {
                 wanted: "only a migration whose copy has ended, and which has not been cut over, can be repaired",
             });
         }
+        if migrating.migration.green_folds && self.server.write_gate().is_none() {
+            return Err(MigrateError::CannotRepair { green: migrating.migration.green.clone() });
+        }
         self.step(migrating, Step::Repair, |migrating| {
             let parity =
                 self.with_clones(migrating, |sides, parity| match parity.is_only_missing() {
@@ -79,7 +82,7 @@ impl Operator<'_> {
         bucket: u8,
     ) -> Result<(), MigrateError> {
         let columns = crate::backfill::columns(migrating);
-        let within = format!("WHERE _teal_hash % {BUCKETS} = {bucket}");
+        let within = format!("WHERE _teal_key % {BUCKETS} = {bucket}");
         self.command(&format!(
             "INSERT INTO {into} ({columns}) SELECT {columns} FROM (\
                  SELECT {columns}, surplus, row_number() OVER (PARTITION BY _teal_hash) AS _teal_number \
@@ -104,7 +107,7 @@ impl Operator<'_> {
             rows: u64,
         }
         let buckets = buckets.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
-        let within = format!("WHERE _teal_hash % {BUCKETS} IN ({buckets})");
+        let within = format!("WHERE _teal_key % {BUCKETS} IN ({buckets})");
         let row: Row = self.with_control(|session| {
             session.row(&format!(
                 "SELECT toUInt64(sum(surplus)) AS rows FROM ({})",

@@ -6,14 +6,18 @@ mod alter;
 mod change;
 mod diff;
 mod drift;
+mod fold;
 mod history;
 mod migration;
 mod plan;
 mod planner;
 mod preflight;
+mod rollup;
+mod ties;
 
 pub use diff::{Change, Field, compare};
 pub use drift::{Check, Drift, check};
+pub use fold::{Compared, Fold, MergedColumn};
 pub use history::{History, PastMigration, Standing};
 pub use migration::{CopyColumn, CopyStrategy, Cutover, MERGE_STOPS, Migration};
 pub use plan::{AlterCost, Conflict, Finding, Operation, Plan, PlanFile, PlanFileError, Statement};

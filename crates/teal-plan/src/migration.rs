@@ -2,11 +2,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use teal_catalog::{CatalogTable, Features, QueryTree, Shadow};
+use teal_catalog::{CatalogColumn, CatalogTable, Features, QueryTree, Shadow};
 use teal_client::ClientError;
 use teal_schema::{LifeCycle, QualifiedName, Table, View, create_table, create_view};
 
-use crate::Change;
+use crate::{Change, Fold, rollup};
 
 /// The storage settings, with their values, that stop the merges of a table. Unlike `SYSTEM STOP
 /// MERGES` they survive a restart, so the parts of a table can be found again after a crash. With
@@ -45,6 +45,9 @@ pub struct Migration {
     pub green_partition_key: String,
     /// Green's engine folds rows in merges, so that parity is that of the folded rows.
     pub green_folds: bool,
+    /// How, where the order in which rows come is of no matter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fold: Option<Fold>,
     /// Those of [`MERGE_STOPS`] that green's declaration sets, with its values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub green_merge_settings: BTreeMap<String, String>,
@@ -156,14 +159,18 @@ impl Declared<'_> {
         if let Some(refusal) = refusal(tree, &blue_name, blue, green) {
             return Ok(Err(refusal));
         }
+        let from_type = |column: &CatalogColumn| {
+            let (_, from) = tree.columns.iter().find(|(name, _)| *name == column.name)?;
+            Some(from.clone())
+        };
         let columns: Vec<_> = green
             .insertable_columns()
             .filter_map(|column| {
-                let (_, from) = tree.columns.iter().find(|(name, _)| *name == column.name)?;
+                let from = from_type(column)?;
                 Some(CopyColumn {
                     name: column.name.clone(),
                     data_type: column.data_type.clone(),
-                    from_type: (*from != column.data_type).then(|| from.clone()),
+                    from_type: (from != column.data_type).then_some(from),
                 })
             })
             .collect();
@@ -180,16 +187,10 @@ impl Declared<'_> {
             Some(reason) => (CopyStrategy::Rewrite, reason),
         };
         let folds = self.green.engine.folds_rows();
-        if folds && strategy == CopyStrategy::Rewrite {
-            return Ok(Err(Unsafe {
-                reason: format!(
-                    "green's engine {} folds rows in the order of their insertion, and rows cannot be \
-                     copied one by one in that order ({reason})",
-                    green.engine
-                ),
-                instead: "change the engine and the layout in two versions, the layout first",
-            }));
-        }
+        let fold = match self.fold(tree, blue, green, &columns, strategy, &reason) {
+            Ok(fold) => fold,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         let view_name = self.view.qualified(self.database);
         Ok(Ok(Migration {
             table: self.blue.name.clone(),
@@ -208,6 +209,7 @@ impl Declared<'_> {
             reason,
             green_partition_key: green.partition_key.clone(),
             green_folds: folds,
+            fold,
             green_merge_settings: MERGE_STOPS
                 .iter()
                 .filter_map(|(name, _)| {
@@ -221,6 +223,89 @@ impl Declared<'_> {
             rows: blue.rows,
             bytes: blue.bytes,
         }))
+    }
+}
+
+impl Declared<'_> {
+    /// How green folds rows, if it does and the order of its rows is of no matter. Refused is what depends
+    /// on an order that the copy does not keep, or on when blue folds its own rows.
+    fn fold(
+        &self,
+        tree: &QueryTree,
+        blue: &CatalogTable,
+        green: &CatalogTable,
+        columns: &[CopyColumn],
+        strategy: CopyStrategy,
+        reason: &str,
+    ) -> Result<Option<Fold>, Unsafe> {
+        let fold = match self.green.engine.folds_rows() {
+            false => None,
+            true => Some(Fold::of(self.green, green).and_then(|fold| {
+                let is_copied = |name: &str| columns.iter().any(|column| column.name == name);
+                match fold.needs().into_iter().find(|name| !is_copied(name)) {
+                    Some(name) => Err(format!("the SELECT does not fill column {name}")),
+                    None => Ok(fold),
+                }
+            })),
+        };
+        if let Some(grouped) = &tree.grouped {
+            let why_not = match &fold {
+                None => Some(format!("{} keeps each group once per INSERT", self.green.engine)),
+                Some(Err(why_not)) => Some(why_not.clone()),
+                Some(Ok(fold)) => rollup::why_not(tree, grouped, fold, columns),
+            };
+            if let Some(why_not) = why_not {
+                return Err(Unsafe {
+                    reason: format!(
+                        "its SELECT has GROUP BY, and the pieces would not add up: {why_not}"
+                    ),
+                    instead: "group into a SummingMergeTree or AggregatingMergeTree whose columns are the keys, sums, and -State of what is aggregated",
+                });
+            }
+        }
+        if self.blue.engine.folds_rows()
+            && let Some(refusal) = self.blue_folds_otherwise(tree, blue, fold.as_ref(), strategy)
+        {
+            return Err(refusal);
+        }
+        match (fold, strategy) {
+            (None, _) => Ok(None),
+            (Some(Ok(fold)), _) => Ok(Some(fold)),
+            // Blue's parts keep their order.
+            (Some(Err(_)), CopyStrategy::Clone) => Ok(None),
+            (Some(Err(why_not)), CopyStrategy::Rewrite) => Err(Unsafe {
+                reason: format!(
+                    "green's engine {} folds rows, and what it makes of them depends on the order of their \
+                     insertion, which a copy does not keep ({reason}): {why_not}",
+                    self.green.engine
+                ),
+                instead: "change the engine and the layout in two versions, the layout first",
+            }),
+        }
+    }
+
+    /// Blue folds its rows at any time. What it has folded away green still has, and must fold likewise.
+    fn blue_folds_otherwise(
+        &self,
+        tree: &QueryTree,
+        blue: &CatalogTable,
+        fold: Option<&Result<Fold, String>>,
+        strategy: CopyStrategy,
+    ) -> Option<Unsafe> {
+        let blue_fold = Fold::of(self.blue, blue);
+        let follows = match (&blue_fold, fold) {
+            (Ok(before), Some(Ok(fold))) => tree.is_identity && fold.follows(before),
+            // In the same order, by the same key.
+            _ => strategy == CopyStrategy::Clone && self.blue.engine == self.green.engine,
+        };
+        (!follows).then(|| Unsafe {
+            reason: format!(
+                "blue's engine {} folds rows at any time, and {} would not fold in the same way those that it has got \
+                 of them before",
+                self.blue.engine, self.green.engine
+            ),
+            instead: "keep the engine with its columns, and for a ReplacingMergeTree with a version the columns of the sorting key; their order, the partitions and the rest may change",
+        })
     }
 }
 
@@ -255,7 +340,9 @@ fn refusal(
             instead: "read the old version of the table, and nothing else",
         });
     }
-    if let Some(reason) = &tree.not_row_wise {
+    if let Some(reason) = &tree.not_row_wise
+        && tree.grouped.is_none()
+    {
         return Some(Unsafe {
             reason: format!("its SELECT does not work row by row: {reason}"),
             instead: "make each row of the new version from one row of the old; fold rows in a view of its own",

@@ -13,7 +13,7 @@ use crate::{CopyStrategy, Cutover, Field, Migration, Operation};
 
 /// How long one look at the values of a column may take: a plan is made often, and the table may have
 /// a trillion rows.
-const SECONDS_PER_COLUMN: u32 = 10;
+pub(crate) const SECONDS_PER_COLUMN: u32 = 10;
 
 impl Planner<'_> {
     /// Adds what stands in the way of the plan's operations, or may surprise, each with what to do.
@@ -38,12 +38,13 @@ impl Planner<'_> {
             self.look_at_readers(migration)?;
             self.look_at_values(migration)?;
             self.look_at_partitions(migration)?;
+            self.look_at_ties(migration)?;
             self.look_at_traffic(migration)?;
         }
         self.look_at_grants()
     }
 
-    fn found(&mut self, about: &QualifiedName, blocks: bool, says: String, fix: String) {
+    pub(crate) fn found(&mut self, about: &QualifiedName, blocks: bool, says: String, fix: String) {
         self.plan.findings.push(Finding { about: about.clone(), says, fix, blocks });
     }
 

@@ -54,7 +54,6 @@ impl Worker<'_> {
                 green.sql(),
                 self.staging.sql()
             ))?;
-            failpoint::written();
             failpoint::reached("chunk-attached");
         }
         self.operator.record(&mut migrating, Event::Published { chunk: chunk.number, rows })?;
@@ -62,7 +61,6 @@ impl Worker<'_> {
         self.operator.restore_merges(&migrating)?;
         drop(migrating);
         self.session.command(&format!("TRUNCATE TABLE {}", self.staging.sql()))?;
-        failpoint::written();
         failpoint::reached("staging-emptied");
         Ok(true)
     }

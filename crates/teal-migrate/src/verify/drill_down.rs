@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use super::sides::Sides;
@@ -8,12 +10,13 @@ use crate::{MigrateError, Operator, Parity, Sample};
 const SAMPLES: usize = 5;
 
 impl Operator<'_> {
-    /// Finds how many rows differ, and some of them, in the buckets that do. Where blue was cloned once
-    /// more, a row that came between the clones is no difference.
+    /// Finds how many rows differ, and some of them, within `condition`. Where blue was cloned once more, a
+    /// row that came between the clones is no difference.
     pub(super) fn drill_down(
         &self,
         sides: &Sides,
-        columns: &str,
+        shown: &str,
+        condition: &str,
         parity: &mut Parity,
     ) -> Result<(), MigrateError> {
         #[derive(Deserialize)]
@@ -26,8 +29,14 @@ impl Operator<'_> {
             difference: i64,
             row: String,
         }
-        let buckets = parity.buckets().iter().map(u8::to_string).collect::<Vec<_>>();
-        let within = buckets.join(", ");
+        let mut condition = condition.to_owned();
+        if let Some(ties) = &sides.ties {
+            let keys = ties.keys(&condition);
+            parity.ties = self.count(&keys)?;
+            if parity.ties > 0 {
+                condition = format!("{condition} AND _teal_key NOT IN ({keys})");
+            }
+        }
         let later = sides.later.as_deref();
         let difference = match later {
             None => "in_green - in_blue",
@@ -36,9 +45,7 @@ impl Operator<'_> {
         let all = [Some(sides.blue.as_str()), Some(sides.green.as_str()), later];
         let union = all.iter().enumerate().filter_map(|(number, side)| {
             let side = (*side)?;
-            Some(format!(
-                "SELECT {number} AS _teal_side, * FROM ({side}) WHERE _teal_hash % {BUCKETS} IN ({within})"
-            ))
+            Some(format!("SELECT {number} AS _teal_side, * FROM ({side}) WHERE {condition}"))
         });
         let union = union.collect::<Vec<_>>().join(" UNION ALL ");
         let differences = |more: &str| {
@@ -63,7 +70,7 @@ impl Operator<'_> {
             parity.mismatches.clear();
             return Ok(());
         }
-        let row = format!(", any(formatRow('JSONEachRow', {columns})) AS row");
+        let row = format!(", any(formatRow('JSONEachRow', {shown})) AS row");
         let rows = self.with_control(|session| {
             session.rows::<SampleRow>(&format!(
                 "SELECT difference, row FROM ({}) ORDER BY difference, _teal_hash LIMIT {SAMPLES}",
@@ -79,4 +86,21 @@ impl Operator<'_> {
             .collect();
         Ok(())
     }
+
+    fn count(&self, select: &str) -> Result<u64, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            rows: u64,
+        }
+        let Row { rows } = self.with_control(|session| {
+            session.row(&format!("SELECT count() AS rows FROM ({select})"))
+        })?;
+        Ok(rows)
+    }
+}
+
+/// The rows of these buckets.
+pub(super) fn within_buckets(buckets: &BTreeSet<u8>) -> String {
+    let buckets = buckets.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
+    format!("_teal_key % {BUCKETS} IN ({buckets})")
 }

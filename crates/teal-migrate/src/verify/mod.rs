@@ -5,33 +5,34 @@
 //! which it tells by count and order-free sum of a 128-bit hash of the rows, per partition of green
 //! and bucket of the hash.
 //!
-//! Where they do not, or where green's engine folds rows, both tables are cloned by hard links with
-//! the gate closed once more, and the clones are compared; they stay for a closer look. A difference
-//! that this second look finds is real.
+//! Where they do not, or where green's engine folds rows in their order, both tables are cloned by hard
+//! links with the gate closed once more, and the clones are compared; they stay for a closer look. A
+//! difference that this second look finds is real.
 //!
 //! On a server no INSERT can be held, and one that is under way may have written to blue only. There,
-//! each bucket is looked at until it was equal once: a row that is lost stays lost, and would be found
-//! with every look. What stays different is looked at row by row, in clones that are made one after
-//! another, with the INSERTs that run between them waited for: a row of the first clone of blue that is
-//! not in the clone of green is missing, for its INSERT has ended; a row of green that is not in the
-//! second clone of blue is too many.
+//! each bucket is looked at until it was equal once ([`looks`]). What stays different is looked at row by
+//! row, in clones that are made one after another, with the INSERTs that run between them waited for: a row
+//! of the first clone of blue that is not in the clone of green is missing, for its INSERT has ended; a row
+//! of green that is not in the second clone of blue is too many.
+//!
+//! Where green's engine folds rows, those are compared that are left when it has done so ([`folded`]).
 
 mod drill_down;
+mod folded;
+mod looks;
 mod sides;
 mod sums;
 
-use std::time::Duration;
-
+use drill_down::within_buckets;
 pub(crate) use sides::{Sides, sides};
-use sides::{folds, partition_expression};
+use sides::{folds_in_order, partition_expression, shown};
 pub(crate) use sums::BUCKETS;
 use sums::{parity, read_sums, sums_query};
 use teal_client::Format;
 use teal_schema::QualifiedName;
 
-use crate::backfill::columns;
 use crate::state::Migrating;
-use crate::{Event, MigrateError, Mismatch, Operator, Parity, Phase, Step, failpoint, names};
+use crate::{Event, MigrateError, Operator, Parity, Phase, Step, failpoint, names};
 
 /// Two clones, compared.
 struct Compared {
@@ -40,10 +41,6 @@ struct Compared {
     /// How long INSERTs were held to make them.
     held: String,
 }
-
-/// On a server under traffic, some INSERT is between its two tables with many a look.
-const LOOKS: u32 = 6;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 impl Operator<'_> {
     /// Compares the two tables and journals a proof of parity.
@@ -82,7 +79,7 @@ impl Operator<'_> {
         if self.server.write_gate().is_none() {
             return self.compare_with_looks(migrating);
         }
-        if !folds(migrating) {
+        if !folds_in_order(migrating) {
             let first = self.compare_at_once(migrating)?;
             if first.0.holds() {
                 return Ok(first);
@@ -121,37 +118,6 @@ impl Operator<'_> {
         result
     }
 
-    /// The comparison where INSERTs cannot be held.
-    fn compare_with_looks(&self, migrating: &Migrating) -> Result<(Parity, String), MigrateError> {
-        let (blue, green) = migrating.tables_now();
-        let query = sums_query(&sides(migrating, blue, green)?, &partition_expression(migrating));
-        let mut different: Option<Vec<Mismatch>> = None;
-        for look in 1..=LOOKS {
-            let answer = self.with_control(|session| session.run(&query, Format::JSON_EACH_ROW))?;
-            failpoint::reached("verify-started");
-            let (blue, green) = read_sums(&answer.body, &query)?;
-            let mut parity = parity(&blue, &green);
-            let is_same = |one: &Mismatch, other: &Mismatch| {
-                (&one.partition, one.bucket) == (&other.partition, other.bucket)
-            };
-            if let Some(before) = &different {
-                parity.mismatches.retain(|now| before.iter().any(|then| is_same(now, then)));
-            }
-            if parity.holds() {
-                // What the two counts differ by was on its way.
-                parity.blue_rows = parity.green_rows;
-                return Ok((parity, format!("each of them, within {look} looks")));
-            }
-            if look == LOOKS && folds(migrating) {
-                return Ok((parity, String::new()));
-            }
-            different = Some(parity.mismatches);
-            std::thread::sleep(BETWEEN_LOOKS);
-        }
-        let parity = self.with_clones(migrating, |_, _| Ok(()))?;
-        Ok((parity, "row by row".to_owned()))
-    }
-
     fn compare_at_once(&self, migrating: &Migrating) -> Result<(Parity, String), MigrateError> {
         let (blue, green) = migrating.tables_now();
         let query = sums_query(&sides(migrating, blue, green)?, &partition_expression(migrating));
@@ -176,7 +142,8 @@ impl Operator<'_> {
         drop(closed);
         failpoint::reached("verify-started");
         let (blue, green) = read_sums(&body, &query)?;
-        Ok((parity(&blue, &green), held))
+        let folded = migrating.migration.green_folds;
+        Ok((Parity { folded, ..parity(&blue, &green) }, held))
     }
 
     fn compare_clones(
@@ -186,7 +153,8 @@ impl Operator<'_> {
         green: &QualifiedName,
     ) -> Result<Compared, MigrateError> {
         let (blue_now, green_now) = migrating.tables_now();
-        self.make_own(blue, if folds(migrating) { green_now } else { blue_now })?;
+        let like_blue = if folds_in_order(migrating) { green_now } else { blue_now };
+        self.make_own(blue, like_blue)?;
         self.make_own(green, green_now)?;
         failpoint::reached("verify-tables-made");
         let clone = |clone: &QualifiedName, table: &QualifiedName| {
@@ -206,7 +174,7 @@ impl Operator<'_> {
             }
             None => {
                 let later = names::verify(&migrating.id, "later");
-                self.make_own(&later, blue_now)?;
+                self.make_own(&later, like_blue)?;
                 clone(blue, blue_now)?;
                 self.wait_for_inserts_in_time()?;
                 clone(green, green_now)?;
@@ -224,8 +192,10 @@ impl Operator<'_> {
         let answer = self.with_control(|session| session.run(&query, Format::JSON_EACH_ROW))?;
         let (blue_sums, green_sums) = read_sums(&answer.body, &query)?;
         let mut parity = parity(&blue_sums, &green_sums);
+        parity.folded = migrating.migration.green_folds;
         if !parity.holds() {
-            self.drill_down(&both, &columns(migrating), &mut parity)?;
+            let differing = within_buckets(&parity.buckets());
+            self.drill_down(&both, &shown(migrating), &differing, &mut parity)?;
         }
         Ok(Compared { sides: both, parity, held })
     }

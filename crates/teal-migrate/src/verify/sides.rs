@@ -1,6 +1,7 @@
 use teal_plan::CopyStrategy;
 use teal_schema::{QualifiedName, quote_ident, quote_string};
 
+use super::folded::{self, Ties};
 use crate::MigrateError;
 use crate::backfill::{columns, select_from};
 use crate::state::Migrating;
@@ -11,6 +12,8 @@ pub(crate) struct Sides {
     pub(crate) green: String,
     /// Blue, cloned once more after green.
     pub(super) later: Option<String>,
+    /// Where rows are folded by version: what counts the keys of which the two may show other rows.
+    pub(super) ties: Option<Ties>,
 }
 
 impl Sides {
@@ -20,20 +23,21 @@ impl Sides {
     }
 }
 
-/// Whether parity is that of the folded rows. After a clone blue's parts fit green's layout, and
-/// both sides are read as green's engine would.
-pub(super) fn folds(migrating: &Migrating) -> bool {
+/// Whether green's engine folds rows in the order in which they came. Only a clone keeps that order: blue's
+/// parts fit green's layout then, and both sides are read as green's engine would.
+pub(super) fn folds_in_order(migrating: &Migrating) -> bool {
     let migration = &migrating.migration;
-    migration.green_folds && migration.strategy == CopyStrategy::Clone
+    migration.green_folds && migration.fold.is_none() && migration.strategy == CopyStrategy::Clone
 }
 
-/// Each side as a SELECT of the copied columns, in green's types, and `_teal_hash`.
+/// Each side as a SELECT of the copied columns, in green's types, `_teal_hash`, and `_teal_key`: equal rows
+/// have equal hashes, and rows of different keys have nothing to do with each other.
 pub(crate) fn sides(
     migrating: &Migrating,
     blue: &QualifiedName,
     green: &QualifiedName,
 ) -> Result<Sides, MigrateError> {
-    let folds = folds(migrating);
+    let in_order = folds_in_order(migrating);
     let columns_of_blue = migrating
         .migration
         .columns
@@ -53,18 +57,45 @@ pub(crate) fn sides(
     // The tuple matters: without it a single NULL argument makes the hash NULL, which no sum
     // counts (seen on 26.7).
     let hashed = |source: String| {
-        format!("SELECT {columns}, xxh3_128(tuple({columns})) AS _teal_hash FROM ({source})")
+        format!(
+            "SELECT {columns}, xxh3_128(tuple({columns})) AS _teal_hash, _teal_hash AS _teal_key FROM ({source})"
+        )
     };
-    let last = if folds { " FINAL" } else { "" };
-    let blue_source = match folds {
+    let selected = format!("SELECT {columns_of_blue} FROM ({})", select_from(migrating, blue)?);
+    if let Some(fold) = &migrating.migration.fold {
+        let columns = &migrating.migration.columns;
+        let green = folded::rows_in(fold, columns, &green.sql());
+        let ties = folded::ties(fold, columns, &selected, &green);
+        return Ok(Sides {
+            blue: folded::rows_of(fold, columns, &selected),
+            green,
+            later: None,
+            ties,
+        });
+    }
+    let last = if in_order { " FINAL" } else { "" };
+    let blue_source = match in_order {
         true => format!("SELECT {columns} FROM {}{last}", blue.sql()),
-        false => format!("SELECT {columns_of_blue} FROM ({})", select_from(migrating, blue)?),
+        false => selected,
     };
     Ok(Sides {
         blue: hashed(blue_source),
         green: hashed(format!("SELECT {columns} FROM {}{last}", green.sql())),
         later: None,
+        ties: None,
     })
+}
+
+/// The copied columns as a person reads them: of a state, its result.
+pub(super) fn shown(migrating: &Migrating) -> String {
+    let columns = migrating.migration.columns.iter().map(|column| {
+        let name = quote_ident(&column.name);
+        match column.data_type.starts_with("AggregateFunction(") {
+            true => format!("finalizeAggregation({name}) AS {name}"),
+            false => name,
+        }
+    });
+    columns.collect::<Vec<_>>().join(", ")
 }
 
 /// Green's partition key over the copied columns; a constant where it has none, or where it needs

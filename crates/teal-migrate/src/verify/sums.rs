@@ -29,7 +29,7 @@ pub(super) fn sums_query(sides: &Sides, partition: &str) -> String {
                  _teal_bucket AS bucket, row_count, toString(hash_sum) AS hash_sum \
              FROM (\
                  SELECT {partition} AS _teal_partition, \
-                     toUInt8(_teal_hash % {BUCKETS}) AS _teal_bucket, \
+                     toUInt8(_teal_key % {BUCKETS}) AS _teal_bucket, \
                      count() AS row_count, sum(_teal_hash) AS hash_sum \
                  FROM ({side}) GROUP BY _teal_partition, _teal_bucket)"
         )
@@ -77,6 +77,8 @@ pub(super) fn parity(blue: &Sums, green: &Sums) -> Parity {
         compared: keys.len() as u64,
         missing: 0,
         extra: 0,
+        folded: false,
+        ties: 0,
         mismatches,
         samples: Vec::new(),
     }

@@ -1,0 +1,206 @@
+//! What the merges of green make of rows, as SELECTs: of blue's rows by GROUP BY, of green's own by `FINAL`.
+//!
+//! Both give the copied columns, `_teal_key` (the hash of what tells which rows are folded into one) and
+//! `_teal_hash` (of what the two must have in common). Equal rows are equal by this, whatever the parts that
+//! they lie in and however far those have been merged:
+//!
+//! - by version: of the rows of a key, the one with the greatest version. Of several that have it, the one
+//!   with the greatest hash; green may have kept another of them (see [`Ties`]).
+//! - by merging: sums and states, which do not depend on the order. The engine drops a row whose sums are
+//!   all 0 or NULL when it comes to merge it, so those are compared on neither side.
+//! - by sign: each row as often as its signs add up to, with the sign of the sum. This is so while a row is
+//!   cancelled by its copy; one that is cancelled by another row shows as a difference.
+
+use teal_plan::{Compared, CopyColumn, Fold, MergedColumn};
+use teal_schema::quote_ident;
+
+/// `FINAL` folds within each partition only where this is on.
+const ACROSS_PARTITIONS: &str = "SETTINGS do_not_merge_across_partitions_select_final = 0";
+
+/// The rows of `source`, a SELECT of the copied columns, folded.
+pub(super) fn rows_of(fold: &Fold, columns: &[CopyColumn], source: &str) -> String {
+    let listed = listed(columns);
+    match fold {
+        Fold::Version { is_deleted, .. } => {
+            let values = values(columns, |number, _| {
+                // Of a value that is NULL, `argMax` would take another row's.
+                format!("tupleElement(argMax(tuple(_teal_{number}), _teal_order), 1)")
+            });
+            let visible = visible(is_deleted.as_deref());
+            format!(
+                "SELECT {listed}, _teal_hash, _teal_key FROM (\
+                     SELECT {values}, argMax(_teal_row, _teal_order) AS _teal_hash, _teal_key FROM (\
+                         SELECT *, (_teal_version, _teal_row) AS _teal_order FROM ({})\
+                     ) GROUP BY _teal_key){visible}",
+                versions(fold, columns, source)
+            )
+        }
+        Fold::Merge { key, merged, drops_zeros } => {
+            let values = values(columns, |number, column| {
+                match merged.iter().find(|merged| merged.column == column.name) {
+                    Some(MergedColumn { function, .. }) => format!("{function}(_teal_{number})"),
+                    None => format!("tupleElement(any(tuple(_teal_{number})), 1)"),
+                }
+            });
+            let key = key.iter().map(|name| quote_ident(name)).collect::<Vec<_>>();
+            format!(
+                "SELECT {listed}, {} AS _teal_hash, _teal_key FROM (\
+                     SELECT {values}, _teal_key FROM (\
+                         SELECT {}, xxh3_128(tuple({})) AS _teal_key FROM ({source})\
+                     ) GROUP BY _teal_key){}",
+                merged_hash(columns, merged),
+                numbered(columns),
+                key.join(", "),
+                not_zero(merged, *drops_zeros)
+            )
+        }
+        Fold::Sign { sign } => {
+            let values = values(columns, |number, column| match column.name == *sign {
+                true => "if(_teal_count > 0, 1, -1)::Int8".to_owned(),
+                false => format!("tupleElement(any(tuple(_teal_{number})), 1)"),
+            });
+            let rest = columns.iter().filter(|column| column.name != *sign);
+            let rest = rest.map(|column| quote_ident(&column.name)).collect::<Vec<_>>().join(", ");
+            let sign = quote_ident(sign);
+            format!(
+                "SELECT {listed}, xxh3_128((_teal_key, {sign})) AS _teal_hash, _teal_key FROM (\
+                     SELECT {values}, sum(toInt64(_teal_sign)) AS _teal_count, _teal_key FROM (\
+                         SELECT {}, {sign} AS _teal_sign, xxh3_128(tuple({rest})) AS _teal_key FROM ({source})\
+                     ) GROUP BY _teal_key HAVING _teal_count != 0\
+                 ) ARRAY JOIN range(toUInt64(abs(_teal_count))) AS _teal_copy",
+                numbered(columns)
+            )
+        }
+    }
+}
+
+/// What a reader of `table`, of green's layout, sees with `FINAL`.
+pub(super) fn rows_in(fold: &Fold, columns: &[CopyColumn], table: &str) -> String {
+    let listed = listed(columns);
+    let rows = format!("SELECT {listed} FROM {table} FINAL {ACROSS_PARTITIONS}");
+    match fold {
+        Fold::Version { key, is_deleted, .. } => format!(
+            "SELECT {listed}, xxh3_128(tuple({listed})) AS _teal_hash, xxh3_128(tuple({})) AS _teal_key \
+             FROM ({rows}){}",
+            key.join(", "),
+            visible(is_deleted.as_deref())
+        ),
+        Fold::Merge { key, merged, drops_zeros } => {
+            let key = key.iter().map(|name| quote_ident(name)).collect::<Vec<_>>();
+            format!(
+                "SELECT {listed}, {} AS _teal_hash, xxh3_128(tuple({})) AS _teal_key FROM ({rows}){}",
+                merged_hash(columns, merged),
+                key.join(", "),
+                not_zero(merged, *drops_zeros)
+            )
+        }
+        Fold::Sign { .. } => rows_of(fold, columns, &rows),
+    }
+}
+
+/// Of which keys green has kept another row than [`rows_of`] shows, of those with the greatest version.
+/// Which of them an engine keeps depends on the order in which they came.
+pub(super) struct Ties {
+    versions: String,
+    deleted: String,
+    green: String,
+}
+
+/// `blue` is a SELECT of the copied columns, `green` one of [`rows_in`]. None where rows are not folded by
+/// version.
+pub(super) fn ties(fold: &Fold, columns: &[CopyColumn], blue: &str, green: &str) -> Option<Ties> {
+    let Fold::Version { is_deleted, .. } = fold else {
+        return None;
+    };
+    let is_deleted = |column: &CopyColumn| is_deleted.as_ref() == Some(&column.name);
+    let deleted = match columns.iter().position(is_deleted) {
+        Some(number) => format!("_teal_{number}"),
+        None => "0".to_owned(),
+    };
+    Some(Ties { versions: versions(fold, columns, blue), deleted, green: green.to_owned() })
+}
+
+impl Ties {
+    /// Selects those keys within `condition`.
+    pub(super) fn keys(&self, condition: &str) -> String {
+        let Self { versions, deleted, green } = self;
+        format!(
+            "SELECT _teal_key FROM (\
+                 SELECT _teal_key, groupUniqArray(_teal_row) AS _teal_rows, \
+                     argMax({deleted}, _teal_row) AS _teal_deleted \
+                 FROM ({versions}) WHERE {condition} GROUP BY _teal_key, _teal_version \
+                 ORDER BY _teal_version DESC LIMIT 1 BY _teal_key) AS _teal_blue \
+             INNER JOIN (SELECT _teal_key, _teal_hash FROM ({green}) WHERE {condition}) AS _teal_green \
+                 USING (_teal_key) \
+             WHERE _teal_deleted = 0 AND has(_teal_rows, _teal_hash) AND _teal_hash != arrayMax(_teal_rows)"
+        )
+    }
+}
+
+/// The rows of `source`, numbered columns, each with its key, its version and its hash.
+fn versions(fold: &Fold, columns: &[CopyColumn], source: &str) -> String {
+    let (key, version) = match fold {
+        Fold::Version { key, version, .. } => (key.join(", "), quote_ident(version)),
+        _ => (String::new(), "0".to_owned()),
+    };
+    format!(
+        "SELECT {}, xxh3_128(tuple({key})) AS _teal_key, {version} AS _teal_version, \
+             xxh3_128(tuple({})) AS _teal_row FROM ({source})",
+        numbered(columns),
+        listed(columns)
+    )
+}
+
+fn listed(columns: &[CopyColumn]) -> String {
+    let names = columns.iter().map(|column| quote_ident(&column.name));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// The columns by other names, so that what is made of one can have its name.
+fn numbered(columns: &[CopyColumn]) -> String {
+    let items = columns.iter().enumerate();
+    let items =
+        items.map(|(number, column)| format!("{} AS _teal_{number}", quote_ident(&column.name)));
+    items.collect::<Vec<_>>().join(", ")
+}
+
+/// Each column as what `value` makes of its number, in the column's type.
+fn values(columns: &[CopyColumn], value: impl Fn(usize, &CopyColumn) -> String) -> String {
+    let items = columns.iter().enumerate().map(|(number, column)| {
+        format!("{} AS {}", value(number, column), quote_ident(&column.name))
+    });
+    items.collect::<Vec<_>>().join(", ")
+}
+
+fn visible(is_deleted: Option<&str>) -> String {
+    is_deleted.map(|name| format!(" WHERE {} = 0", quote_ident(name))).unwrap_or_default()
+}
+
+fn not_zero(merged: &[MergedColumn], drops_zeros: bool) -> String {
+    match drops_zeros {
+        false => String::new(),
+        true => {
+            let set = merged
+                .iter()
+                .map(|merged| format!("ifNull({} != 0, 0)", quote_ident(&merged.column)));
+            format!(" WHERE {}", set.collect::<Vec<_>>().join(" OR "))
+        }
+    }
+}
+
+/// The hash of what two merged rows must have in common.
+fn merged_hash(columns: &[CopyColumn], merged: &[MergedColumn]) -> String {
+    let values = columns.iter().map(|column| {
+        let name = quote_ident(&column.name);
+        let merged = merged.iter().find(|merged| merged.column == column.name);
+        match merged.map(|merged| merged.compared) {
+            None | Some(Compared::Value) => name,
+            Some(Compared::Sorted) => format!("arraySort({name})"),
+            Some(Compared::Result) => {
+                format!("finalizeAggregation({name}), length(CAST({name}, 'String'))")
+            }
+            Some(Compared::SortedResult) => format!("arraySort(finalizeAggregation({name}))"),
+        }
+    });
+    format!("xxh3_128(tuple({}))", values.collect::<Vec<_>>().join(", "))
+}

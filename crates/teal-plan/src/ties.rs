@@ -1,0 +1,45 @@
+use serde::Deserialize;
+use teal_schema::quote_ident;
+
+use crate::planner::{PlanError, Planner};
+use crate::preflight::SECONDS_PER_COLUMN;
+use crate::{Fold, Migration};
+
+/// Keys looked at, at most: each takes memory of the server.
+const MOST_KEYS: u32 = 10_000_000;
+
+impl Planner<'_> {
+    /// Of the rows of a key that have the same version, an engine keeps the one that came last. A copy does
+    /// not keep that order.
+    pub(crate) fn look_at_ties(&mut self, migration: &Migration) -> Result<(), PlanError> {
+        #[derive(Deserialize)]
+        struct Row {
+            keys: u64,
+        }
+        let Some(Fold::Version { key, version, .. }) = &migration.fold else {
+            return Ok(());
+        };
+        let columns = migration.columns.iter().map(|column| quote_ident(&column.name));
+        let row = self.session.row::<Row>(&format!(
+            "SELECT countIf(rows > 1) AS keys FROM (\
+                 SELECT uniqExact(row) AS rows FROM (\
+                     SELECT xxh3_128(tuple({})) AS key, {} AS version, xxh3_128(tuple({})) AS row FROM ({})\
+                 ) GROUP BY key, version ORDER BY version DESC LIMIT 1 BY key\
+             ) SETTINGS max_execution_time = {SECONDS_PER_COLUMN}, timeout_overflow_mode = 'break', \
+                 max_rows_to_group_by = {MOST_KEYS}, group_by_overflow_mode = 'any'",
+            key.join(", "),
+            quote_ident(version),
+            columns.collect::<Vec<_>>().join(", "),
+            migration.select
+        ))?;
+        if row.keys > 0 {
+            let says = format!(
+                "{} keys have several rows of the same version ({version}), which is their greatest: which of them stays in {} is not said",
+                row.keys, migration.green
+            );
+            let fix = "see that either is right; verification counts those of which the two tables show different rows";
+            self.found(&migration.blue, false, says, fix.to_owned());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,376 @@
+//! Engines that fold rows: what their merges make of green's rows is what they would make of blue's.
+
+use crate::support::Project;
+
+const BLUE: &str = "CREATE TABLE t (id UInt64, town String, v UInt32, gone UInt8, n Int32, m Nullable(Int16), at DateTime) \
+     ENGINE = MergeTree PARTITION BY toYYYYMM(at) ORDER BY id;\n";
+
+/// Blue, filled, and the models of its next version.
+fn filled(blue: &str, green: &str, select: &str) -> Project {
+    let project = Project::new(&[("app/t.sql", blue)]);
+    project.must(&["apply"]);
+    for from in [0, 20_000, 40_000] {
+        project.query(&insert(from, 20_000));
+    }
+    let view = format!("CREATE MATERIALIZED VIEW mv TO t_1 AS {select};\n");
+    let version = "-- teal: table t version 1\n";
+    project.write("app/t.sql", &format!("{blue}{version}CREATE TABLE t_1 {green};\n{view}"));
+    project
+}
+
+/// Rows of 1,000 keys. Versions come in no order; no two rows of a key have the same.
+fn insert(from: u64, rows: u64) -> String {
+    format!(
+        "INSERT INTO t (id, town, v, gone, n, m, at) SELECT id, town, v, gone, n, m, at FROM (\
+             SELECT {from} + number AS i, i % 1000 AS id, concat('town ', toString(i % 7)) AS town, \
+                 intDiv(i, 1000) * 37 % 1009 AS v, cityHash64(i) % 5 = 0 AS gone, toInt32(cityHash64(i) % 200) - 100 AS n, \
+                 if(i % 3 = 0, NULL, toInt16(i % 50) - 25) AS m, toDateTime('2024-01-01 00:00:00', 'UTC') + i * 60 AS at \
+             FROM numbers({rows}))"
+    )
+}
+
+fn verified(project: &Project) -> String {
+    let run = project.must(&["verify"]);
+    format!("{}{}", run.stdout, run.stderr)
+}
+
+#[test]
+fn a_version_decides_which_row_stays_whatever_the_order() {
+    let green = "(id UInt64, town String, v UInt32, gone UInt8, n Int32, m Nullable(Int16), at DateTime) \
+         ENGINE = ReplacingMergeTree(v, gone) PARTITION BY id % 3 ORDER BY (id)";
+    let project = filled(BLUE, green, "SELECT * FROM t");
+    project.must(&["apply", "--chunk-rows", "7000"]);
+    project.query(&insert(60_000, 5_000));
+    let expected = "SELECT sum(sipHash64(*)), count() FROM (\
+         SELECT argMax(tuple(*), v) AS r FROM t GROUP BY id) WHERE r.4 = 0";
+    let expected = project.query(&expected.replace("sipHash64(*)", "sipHash64(r)"));
+    let seen = "SELECT sum(sipHash64(tuple(*))), count() FROM t_1 FINAL";
+    assert_eq!(project.query(seen), expected);
+    let said = verified(&project);
+    assert!(said.contains("folded rows in both") && !said.contains("keys"), "{said}");
+    project.query("OPTIMIZE TABLE t_1 FINAL");
+    verified(&project);
+    // A row that is there in blue only, and one that green would show in its stead.
+    let shown = project.query("SELECT min(id) FROM t_1 FINAL");
+    project.query(&format!("INSERT INTO t_1 SELECT {shown}, 'nowhere', 100000, 0, 1, 1, now()"));
+    project
+        .teal(&["verify"])
+        .failed(3, &["green lacks 1 and has 1 too many", "nowhere", "`teal abort`"]);
+    project.query("ALTER TABLE t_1 DELETE WHERE town = 'nowhere' SETTINGS mutations_sync = 1");
+    // The mutation has not brought back what a merge may have folded into the row.
+    project.query(&insert(66_000, 1_000));
+    verified(&project);
+    project.query("ALTER TABLE t_1 DELETE WHERE id = 7 SETTINGS mutations_sync = 1");
+    let is_shown = project.query("SELECT argMax(gone, v) = 0 FROM t WHERE id = 7") == "1";
+    assert_eq!(project.teal(&["verify"]).code, if is_shown { Some(3) } else { Some(0) });
+}
+
+#[test]
+fn of_rows_with_the_same_version_either_may_stay_and_that_is_told() {
+    let green = "(id UInt64, town String, v UInt32, gone UInt8, n Int32, m Nullable(Int16), at DateTime) \
+         ENGINE = ReplacingMergeTree(v) PARTITION BY toYYYYMM(at) ORDER BY (id, gone)";
+    let project = filled(BLUE, green, "SELECT * FROM t");
+    for town in ["a", "b", "c"] {
+        project.query(&format!(
+            "INSERT INTO t SELECT number, '{town}', 5000, 0, 1, NULL, '2024-02-01 00:00:00' FROM numbers(100)"
+        ));
+    }
+    let said = project.must(&["plan"]).stdout;
+    assert!(said.contains("100 keys") && said.contains("the same version"), "{said}");
+    project.must(&["apply", "--chunk-rows", "7000"]);
+    let said = verified(&project);
+    assert!(said.contains("keys, several rows have the greatest version"), "{said}");
+    // A row of that version that is none of blue's is no tie.
+    project.query("INSERT INTO t_1 SELECT 5, 'nowhere', 5000, 0, 1, NULL, '2024-02-01 00:00:00'");
+    project.teal(&["verify"]).failed(3, &["green lacks 1 and has 1 too many", "nowhere"]);
+}
+
+#[test]
+fn sums_are_those_of_all_rows_and_zeros_are_no_rows() {
+    let green = "(town String, id UInt64, n Int32, m Nullable(Int16)) \
+         ENGINE = SummingMergeTree ORDER BY (town, id)";
+    let project = filled(BLUE, green, "SELECT town, id % 10 AS id, n, m FROM t");
+    // Sums that are 0, that become it, and that are it no more.
+    for (id, n, m) in
+        [(11, 0, "NULL"), (12, 5, "NULL"), (12, -5, "NULL"), (13, 5, "5"), (13, -5, "-5")]
+    {
+        project.query(&format!("INSERT INTO t SELECT {id}, 'zero', 1, 0, {n}, {m}, now()"));
+    }
+    project.must(&["apply", "--chunk-rows", "7000"]);
+    project.query(&insert(60_000, 5_000));
+    project.query("INSERT INTO t SELECT 2, 'zero', 1, 0, 7, NULL, now()");
+    verified(&project);
+    project.query("OPTIMIZE TABLE t_1 FINAL");
+    verified(&project);
+    let of_blue = "SELECT count(), sum(n), sum(m) FROM (SELECT sum(n) AS n, sum(m) AS m FROM t GROUP BY town, id % 10 HAVING n != 0 OR m != 0)";
+    let of_green = "SELECT count(), sum(n), sum(m) FROM t_1 WHERE n != 0 OR m != 0";
+    assert_eq!(project.query(of_green), project.query(of_blue));
+    // One row twice.
+    project.query("INSERT INTO t_1 SELECT 'town 3', 4, 1, 0");
+    project.teal(&["verify"]).failed(3, &["green lacks 1 and has 1 too many"]);
+    project.query("INSERT INTO t_1 SELECT 'town 3', 4, -1, 0");
+    verified(&project);
+    // A key that only green has, and one that it has lost.
+    project.query("INSERT INTO t_1 SELECT 'nowhere', 4, 1, 0");
+    project.teal(&["verify"]).failed(3, &["green lacks 0 and has 1 too many"]);
+    project.query(
+        "ALTER TABLE t_1 DELETE WHERE town IN ('nowhere', 'town 5') SETTINGS mutations_sync = 1",
+    );
+    project.teal(&["verify"]).failed(3, &["green lacks 10 and has 0 too many"]);
+    // Whole keys can be brought back.
+    assert!(project.must(&["repair"]).stdout.contains("10 rows"));
+    verified(&project);
+}
+
+#[test]
+fn a_rollup_of_chunks_and_inserts_is_that_of_the_whole() {
+    let green = "(town LowCardinality(String), day Date, rows UInt64, total Int64, latest SimpleAggregateFunction(max, DateTime), \
+         ids AggregateFunction(uniqExact, UInt64), mean AggregateFunction(avg, Int32), some AggregateFunction(sumIf, Int32, UInt8), \
+         last AggregateFunction(argMax, UInt64, DateTime)) \
+         ENGINE = SummingMergeTree PARTITION BY toYYYYMM(day) ORDER BY (town, day)";
+    let select = "SELECT town, toDate(at) AS day, count() AS rows, sum(n) AS total, max(at) AS latest, uniqExactState(id) AS ids, \
+         avgState(n) AS mean, sumIfState(n, gone) AS some, argMaxState(id, at) AS last FROM t WHERE id != 13 GROUP BY town, day";
+    let project = filled(BLUE, green, select);
+    project.must(&["apply", "--chunk-rows", "7000"]);
+    project.query(&insert(60_000, 5_000));
+    verified(&project);
+    project.query("OPTIMIZE TABLE t_1 FINAL");
+    verified(&project);
+    let whole = project.query(
+        "SELECT sum(sipHash64(town, day, r, t, l, u, m, s, a)) FROM (SELECT town, toDate(at) AS day, count() AS r, sum(n) AS t, \
+             max(at) AS l, uniqExact(id) AS u, avg(n) AS m, sumIf(n, gone) AS s, argMax(id, at) AS a FROM t WHERE id != 13 GROUP BY town, day)",
+    );
+    let folded = project.query(
+        "SELECT sum(sipHash64(town::String, day, rows, total, latest, finalizeAggregation(ids), finalizeAggregation(mean), \
+             finalizeAggregation(some), finalizeAggregation(last))) FROM t_1 FINAL",
+    );
+    assert_eq!(whole, folded);
+    // A group of an INSERT twice: the means are the same, of twice the rows.
+    project.query("INSERT INTO t_1 SELECT * FROM t_1 WHERE town = 'town 3' LIMIT 1");
+    project.teal(&["verify"]).failed(3, &["1 too many"]);
+}
+
+#[test]
+fn rows_cancel_their_copies_in_any_order() {
+    let blue = "CREATE TABLE t (id UInt64, town String, v UInt32, sign Int8, n Int32, m Nullable(Int16), at DateTime) \
+         ENGINE = MergeTree ORDER BY id;\n";
+    let green = "(id UInt64, town String, v UInt32, sign Int8, n Int32, m Nullable(Int16), at DateTime) \
+         ENGINE = VersionedCollapsingMergeTree(sign, v) ORDER BY (town, id)";
+    let project = Project::new(&[("app/t.sql", blue)]);
+    project.must(&["apply"]);
+    let write = |from: u64, step: u64, sign: i8| {
+        project.query(&format!(
+            "INSERT INTO t SELECT number * {step} + {from}, concat('town ', toString(number % 7)), 1, {sign}, 5, NULL, 0 FROM numbers(3000)"
+        ));
+    };
+    // Cancelled before and after, twice there, cancelled without being there.
+    write(0, 2, -1);
+    write(0, 2, 1);
+    write(0, 1, 1);
+    write(100_000, 1, 1);
+    write(100_000, 1, 1);
+    write(200_000, 1, -1);
+    let version = "-- teal: table t version 1\n";
+    let view = "CREATE MATERIALIZED VIEW mv TO t_1 AS SELECT * FROM t;\n";
+    project.write("app/t.sql", &format!("{blue}{version}CREATE TABLE t_1 {green};\n{view}"));
+    project.must(&["apply", "--chunk-rows", "1000"]);
+    write(0, 1, -1);
+    write(300_000, 1, 1);
+    verified(&project);
+    project.query("OPTIMIZE TABLE t_1 FINAL");
+    let said = verified(&project);
+    assert!(said.contains("12000 folded rows in both"), "{said}");
+    assert_eq!(project.query("SELECT count(), sum(sign) FROM t_1"), "12000\t6000");
+    project.query("INSERT INTO t_1 SELECT * REPLACE (-1 AS sign) FROM t_1 WHERE id = 300007");
+    project.teal(&["verify"]).failed(3, &["green lacks 1 and has 0 too many"]);
+}
+
+#[test]
+fn what_blue_folds_green_folds_likewise() {
+    let columns =
+        "(id UInt64, town String, v UInt32, gone UInt8, n Int32, m Nullable(Int16), at DateTime)";
+    let blue =
+        format!("CREATE TABLE t {columns} ENGINE = ReplacingMergeTree(v) ORDER BY (id, town);\n");
+    let green = format!(
+        "{columns} ENGINE = ReplacingMergeTree(v) PARTITION BY toYYYYMM(at) ORDER BY (town, id)"
+    );
+    let project = filled(&blue, &green, "SELECT * FROM t");
+    project.must(&["apply", "--chunk-rows", "7000"]);
+    project.query(&insert(60_000, 5_000));
+    project.query("OPTIMIZE TABLE t FINAL");
+    verified(&project);
+    project.query("OPTIMIZE TABLE t_1 FINAL");
+    verified(&project);
+    let seen = |table: &str| {
+        project.query(&format!("SELECT count(), sum(sipHash64(tuple(*))) FROM {table} FINAL"))
+    };
+    assert_eq!(seen("t"), seen("t_1"));
+}
+
+/// What cannot be made right, and why.
+#[test]
+fn what_depends_on_the_order_of_rows_is_refused() {
+    let replacing = BLUE.replace("= MergeTree", "= ReplacingMergeTree(v)");
+    let green = "(id UInt64) ENGINE = MergeTree ORDER BY id";
+    let plain_one = filled(BLUE, green, "SELECT id FROM t");
+    let replacing_one = filled(&replacing, green, "SELECT id FROM t");
+    for (blue, green, select, words) in [
+        (
+            BLUE,
+            "(id UInt64, n Int32) ENGINE = ReplacingMergeTree ORDER BY id",
+            "SELECT id, n FROM t",
+            "the row that came last stays",
+        ),
+        (
+            BLUE,
+            "(id UInt64, n Int32, s Int8) ENGINE = CollapsingMergeTree(s) ORDER BY id",
+            "SELECT id, n, 1::Int8 AS s FROM t",
+            "CollapsingMergeTree folds rows in the order",
+        ),
+        (
+            BLUE,
+            "(id UInt64, town String, n Int32) ENGINE = SummingMergeTree ORDER BY id",
+            "SELECT id, town, n FROM t",
+            "column town: it is neither in the sorting key",
+        ),
+        (
+            BLUE,
+            "(id UInt64, v UInt32, n Int32) ENGINE = SummingMergeTree(n) ORDER BY id",
+            "SELECT id, v, n FROM t",
+            "column v: it is neither",
+        ),
+        (
+            BLUE,
+            "(id UInt64, n Float64) ENGINE = SummingMergeTree ORDER BY id",
+            "SELECT id, n FROM t",
+            "column n: what floats add up to",
+        ),
+        (
+            BLUE,
+            "(id UInt64, n Int32, more Int32 DEFAULT 1) ENGINE = SummingMergeTree ORDER BY id",
+            "SELECT id, n FROM t",
+            "the SELECT does not fill column more",
+        ),
+        (
+            BLUE,
+            "(id UInt64, n Int32) ENGINE = SummingMergeTree ORDER BY intDiv(id, 10)",
+            "SELECT id, n FROM t",
+            "the sorting key has the expression",
+        ),
+        (
+            BLUE,
+            "(id UInt64, n Int32) ENGINE = SummingMergeTree ORDER BY tuple()",
+            "SELECT id, n FROM t",
+            "all rows are one",
+        ),
+        (
+            BLUE,
+            "(id UInt64, `xMap.k` Array(UInt64), `xMap.n` Array(Int32)) ENGINE = SummingMergeTree ORDER BY id",
+            "SELECT id, [id] AS `xMap.k`, [n] AS `xMap.n` FROM t",
+            "nested columns whose name ends in Map",
+        ),
+        (
+            BLUE,
+            "(id UInt64, n SimpleAggregateFunction(anyLast, Int32)) ENGINE = AggregatingMergeTree ORDER BY id",
+            "SELECT id, n FROM t",
+            "what anyLast gives depends on the order",
+        ),
+        (
+            BLUE,
+            "(id UInt64, n AggregateFunction(groupArray, Int32)) ENGINE = AggregatingMergeTree ORDER BY id",
+            "SELECT id, groupArrayState(n) AS n FROM t GROUP BY id",
+            "what groupArray gives depends on the order",
+        ),
+        (
+            BLUE,
+            "(id UInt64, n AggregateFunction(avg, Float64)) ENGINE = AggregatingMergeTree ORDER BY id",
+            "SELECT id, avgState(n::Float64) AS n FROM t GROUP BY id",
+            "what floats add up to",
+        ),
+        (
+            BLUE,
+            "(id UInt64, n AggregateFunction(sum, Int64)) ENGINE = AggregatingMergeTree ORDER BY id",
+            "SELECT id, sumState(n) AS n FROM t GROUP BY id",
+            "AggregateFunction(sum, Int32) to AggregateFunction(sum, Int64) is not supported",
+        ),
+        (
+            BLUE,
+            "(id UInt64, n Int64) ENGINE = MergeTree ORDER BY id",
+            "SELECT id, sum(n) AS n FROM t GROUP BY id",
+            "keeps each group once per INSERT",
+        ),
+        (
+            BLUE,
+            "(id UInt64, n Int64) ENGINE = SummingMergeTree ORDER BY id",
+            "SELECT id, max(n)::Int64 AS n FROM t GROUP BY id",
+            "something is around its aggregate function",
+        ),
+        (
+            BLUE,
+            "(id UInt64, n Int32) ENGINE = SummingMergeTree ORDER BY id",
+            "SELECT id, max(n) AS n FROM t GROUP BY id",
+            "green merges by sumWithOverflow what the SELECT makes by max",
+        ),
+        (
+            BLUE,
+            "(id UInt64, v UInt32) ENGINE = SummingMergeTree ORDER BY id",
+            "SELECT id, v FROM t GROUP BY id, v",
+            "and the SELECT groups by it",
+        ),
+        (
+            BLUE,
+            "(id UInt64, n Int64) ENGINE = SummingMergeTree ORDER BY (id, n)",
+            "SELECT id, sum(n) AS n FROM t GROUP BY id",
+            "it is in green's sorting key",
+        ),
+        (
+            BLUE,
+            "(id UInt64, n Int64) ENGINE = SummingMergeTree ORDER BY id",
+            "SELECT id, sum(n) AS n FROM t GROUP BY id HAVING n > 5",
+            "does not work row by row",
+        ),
+        (
+            BLUE,
+            "(id UInt64, n Int64) ENGINE = SummingMergeTree ORDER BY id",
+            "SELECT id, sum(n) AS n FROM t GROUP BY id WITH ROLLUP",
+            "does not work row by row",
+        ),
+        (
+            &replacing,
+            "(id UInt64, n Int32) ENGINE = MergeTree ORDER BY id",
+            "SELECT id, n FROM t",
+            "blue's engine ReplacingMergeTree(`v`) folds rows at any time",
+        ),
+        (
+            &replacing,
+            "(id UInt64, n Int32, v UInt32) ENGINE = ReplacingMergeTree(v) ORDER BY (id, n)",
+            "SELECT id, n, v FROM t",
+            "folds rows at any time",
+        ),
+        (
+            &replacing,
+            "(id UInt64, n Int32, v UInt32) ENGINE = ReplacingMergeTree(v) ORDER BY id PARTITION BY n",
+            "SELECT id, n, v FROM t WHERE n > 3",
+            "folds rows at any time",
+        ),
+        (
+            &replacing,
+            "(id UInt64, n Int32) ENGINE = SummingMergeTree ORDER BY id",
+            "SELECT id, n FROM t",
+            "folds rows at any time",
+        ),
+    ] {
+        let view = format!("CREATE MATERIALIZED VIEW mv TO t_1 AS {select};\n");
+        let project = if blue == BLUE { &plain_one } else { &replacing_one };
+        project.write(
+            "app/t.sql",
+            &format!("{blue}-- teal: table t version 1\nCREATE TABLE t_1 {green};\n{view}"),
+        );
+        let run = project.teal(&["plan"]);
+        let said = run.said();
+        assert!(
+            run.code != Some(0) && said.contains(words),
+            "{green} {select}: {words:?} is not in {said}"
+        );
+    }
+}
