@@ -9,6 +9,7 @@ mod change;
 mod chaos;
 mod diagnostics;
 mod every;
+mod every_write;
 mod examples;
 mod folded;
 mod kill;

@@ -2,7 +2,7 @@
 //! is as it would be without it. A crash in the middle is finished by the next command.
 
 use crate::state::{Aborting, Migrating};
-use crate::{Event, MigrateError, Operator, Phase, Step, Update, failpoint};
+use crate::{Event, MigrateError, Operator, Phase, Step, Update, failpoint, names};
 
 impl Operator<'_> {
     /// Drops all that the migration made.
@@ -64,7 +64,7 @@ impl Operator<'_> {
             format!("{green} dropped{held}")
         } else {
             // A view of this name is not this migration's yet, and neither are rows in green.
-            self.drop_own_tables(migrating)?;
+            self.drop_own_tables(migrating, names::ANY_ROLE)?;
             match self.rows_of(&green)? {
                 0 => {
                     self.drop_table(&green)?;

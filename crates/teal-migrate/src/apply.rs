@@ -48,6 +48,7 @@ impl Operator<'_> {
             for sql in operation.statements().unwrap_or_default().into_iter().skip(done) {
                 self.check_lock()?;
                 session.command(sql)?;
+                failpoint::written();
                 failpoint::reached("statement-done");
             }
             let object = operation.object().to_string();

@@ -8,6 +8,12 @@ pub(crate) fn reached(name: &str) {
     let _ = name;
 }
 
+/// The place behind every statement that changes something on the target: the test that counts through
+/// them kills teal at each.
+pub(crate) fn written() {
+    reached("write");
+}
+
 #[cfg(feature = "failpoints")]
 fn kill() {
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);

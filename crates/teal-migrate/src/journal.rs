@@ -9,9 +9,9 @@ use teal_client::{ClientError, Server, Session};
 use teal_plan::{Cutover, Migration};
 use teal_schema::{quote_ident, quote_string};
 
-use crate::Parity;
 use crate::names::TEAL_DATABASE;
 use crate::state::Snapshot;
+use crate::{Parity, failpoint};
 
 /// One thing that has happened to a migration. Written after its effect, save for those whose
 /// names say that something is about to happen; those tell a later process what to look for.
@@ -205,6 +205,7 @@ impl Journal {
             quote_string(entry.event.kind()),
             quote_string(&serde_json::to_string(&entry.event)?),
         ))?;
+        failpoint::written();
         Ok(entry)
     }
 }

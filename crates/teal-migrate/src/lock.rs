@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use teal_client::{ClientError, Server, Session};
 use teal_schema::{QualifiedName, quote_ident, quote_string};
 
+use crate::failpoint;
 use crate::names::TEAL_DATABASE;
 
 #[derive(Debug, thiserror::Error)]
@@ -123,7 +124,7 @@ impl Lock {
             quote_string(&serde_json::to_string(&owner)?)
         ));
         match created {
-            Ok(_) => (),
+            Ok(_) => failpoint::written(),
             Err(error) if error.server_name() == Some("TABLE_ALREADY_EXISTS") => {
                 return Err(held_by_another(session.as_mut(), generation)?);
             }

@@ -8,9 +8,13 @@ pub(crate) fn snapshot(migration: &str) -> QualifiedName {
     own(migration, "snapshot")
 }
 
+/// Every role in a migration begins with this.
+pub(crate) const ANY_ROLE: &str = "";
+pub(crate) const STAGING: &str = "staging_";
+
 /// Where a worker builds a chunk before it is published.
 pub(crate) fn staging(migration: &str, worker: usize) -> QualifiedName {
-    own(migration, &format!("staging_{worker}"))
+    own(migration, &format!("{STAGING}{worker}"))
 }
 
 /// The clones of a verification; the third is of blue once more, on a server.

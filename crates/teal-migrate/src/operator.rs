@@ -219,7 +219,9 @@ impl<'a> Operator<'a> {
     /// Runs one statement of the control session, while the lock is held.
     pub(crate) fn command(&self, sql: &str) -> Result<(), MigrateError> {
         self.lock.check()?;
-        Ok(self.control.lock().command(sql).map(drop)?)
+        self.control.lock().command(sql)?;
+        failpoint::written();
+        Ok(())
     }
 
     pub(crate) fn with_control<T>(&self, work: impl FnOnce(&mut dyn Session) -> T) -> T {

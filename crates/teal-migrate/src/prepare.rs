@@ -63,16 +63,15 @@ impl Operator<'_> {
         Ok(parts.iter().map(|part| part.rows).sum())
     }
 
-    /// Drops every table that teal made for itself in this migration.
-    pub(crate) fn drop_own_tables(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        let id = &migrating.id;
-        self.drop_table(&names::snapshot(id))?;
-        for worker in 0..crate::BackfillOptions::MOST_WORKERS {
-            self.drop_table(&names::staging(id, worker))?;
-        }
-        for colour in names::VERIFY {
-            self.drop_table(&names::verify(id, colour))?;
-        }
-        self.drop_table(&names::back(id))
+    /// Drops the tables that teal made for itself in this migration: those whose role begins so.
+    pub(crate) fn drop_own_tables(
+        &self,
+        migrating: &Migrating,
+        role: &str,
+    ) -> Result<(), MigrateError> {
+        let prefix = format!("{}_{role}", migrating.id);
+        let there = self.with_control(|session| Catalog::read(session, &[names::TEAL_DATABASE]))?;
+        let mut own = there.tables().filter(|table| table.name.starts_with(&prefix));
+        own.try_for_each(|table| self.drop_table(&table.qualified()))
     }
 }

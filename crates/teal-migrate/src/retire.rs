@@ -53,7 +53,7 @@ impl Operator<'_> {
         failpoint::reached("retiring-gate-opened");
         self.drop_table(&retired)?;
         failpoint::reached("retired");
-        self.drop_own_tables(migrating)?;
+        self.drop_own_tables(migrating, names::ANY_ROLE)?;
         Ok(held)
     }
 

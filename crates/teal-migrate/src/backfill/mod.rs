@@ -97,9 +97,7 @@ impl Operator<'_> {
             self.copy(migrating, todo, done_rows, snapshot.rows)?;
 
             self.restore_merges(migrating)?;
-            for worker in 0..BackfillOptions::MOST_WORKERS {
-                self.drop_table(&names::staging(&migrating.id, worker))?;
-            }
+            self.drop_own_tables(migrating, names::STAGING)?;
             failpoint::reached("staging-dropped");
             self.record(migrating, Event::Backfilled { rows: snapshot.rows })?;
             failpoint::reached("backfilled");

@@ -54,6 +54,7 @@ impl Worker<'_> {
                 green.sql(),
                 self.staging.sql()
             ))?;
+            failpoint::written();
             failpoint::reached("chunk-attached");
         }
         self.operator.record(&mut migrating, Event::Published { chunk: chunk.number, rows })?;
@@ -61,6 +62,7 @@ impl Worker<'_> {
         self.operator.restore_merges(&migrating)?;
         drop(migrating);
         self.session.command(&format!("TRUNCATE TABLE {}", self.staging.sql()))?;
+        failpoint::written();
         failpoint::reached("staging-emptied");
         Ok(true)
     }

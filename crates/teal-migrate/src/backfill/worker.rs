@@ -77,6 +77,7 @@ impl<'o> Worker<'o> {
         );
         self.session
             .command(&format!("{} SETTINGS additional_table_filters = {filter}", self.copy))?;
+        failpoint::written();
         failpoint::reached("chunk-copied");
         self.check_snapshot(chunk)
     }

@@ -1,0 +1,144 @@
+//! teal is killed behind every single statement that changes something on the target, in turn, and the same
+//! command is run again: it must go on, end exact, and leave nothing behind. Rows are written between the
+//! kill and the next command too.
+//!
+//! The state behind a write is the state before the next one, so these are all there are.
+
+use crate::support::{Project, Run};
+
+const ITEMS: &str = "-- teal: table items version 0\n\
+     CREATE TABLE items_0 (id UInt64, town String, at DateTime) ENGINE = MergeTree \
+     PARTITION BY toYYYYMM(at) ORDER BY id;\n";
+/// Rows are rewritten.
+const SORTED_ANEW: &str = "-- teal: table items version 1\n\
+     CREATE TABLE items_1 (id UInt64, town String, at DateTime) ENGINE = MergeTree \
+     PARTITION BY toYYYYMM(at) ORDER BY (town, id);\n";
+/// Parts are cloned.
+const SET_ANEW: &str = "-- teal: table items version 1\n\
+     CREATE TABLE items_1 (id UInt64, town String, at DateTime) ENGINE = MergeTree \
+     PARTITION BY toYYYYMM(at) ORDER BY id SETTINGS merge_with_ttl_timeout = 7200;\n";
+const VIEW: &str = "CREATE MATERIALIZED VIEW mv_items TO items_1 AS SELECT * FROM items_0;\n";
+
+const ROWS: u64 = 9_000;
+/// Some chunks, of several partitions and of pieces of one.
+const APPLY: &[&str] = &["apply", "--chunk-rows", "4000"];
+
+fn filled(next: &str) -> Project {
+    let project = Project::new(&[("app/items.sql", ITEMS)]);
+    project.must(&["apply"]);
+    project.query(&insert(0, ROWS - 2_000));
+    project.query(&insert(ROWS - 2_000, 2_000));
+    project.write("app/items.sql", &format!("{ITEMS}{next}{VIEW}"));
+    project
+}
+
+fn insert(from: u64, rows: u64) -> String {
+    format!(
+        "INSERT INTO items_0 SELECT {from} + number, concat('town ', toString(number % 100)), \
+         toDateTime('2024-01-01 00:00:00') + (number % 80) * 86400 FROM numbers({rows})"
+    )
+}
+
+/// Runs the command once for each of its writes, killed behind that one, each time on data of its own;
+/// then lets `go_on` do what follows. Gives the number of writes.
+fn killed_behind_every_write(
+    filled: &Project,
+    arguments: &[&str],
+    go_on: impl Fn(&Project, &str),
+) -> usize {
+    for number in 0.. {
+        let project = filled.copy();
+        let failpoint = format!("write={number}*off->return");
+        let output = project.command(arguments).env("FAILPOINTS", failpoint).output();
+        let run = Run::of(output.unwrap());
+        let said = format!("{arguments:?} killed behind its write {number}");
+        if !run.killed {
+            assert_eq!(run.code, Some(0), "{said}: {}", run.said());
+            return number;
+        }
+        project.query(&insert(1_000_000, 1_000));
+        go_on(&project, &said);
+    }
+    unreachable!("a command has an end")
+}
+
+/// Both tables hold the same rows, so many; teal has left nothing, and merges are on.
+fn assert_exact(project: &Project, said: &str, rows: u64) {
+    let found = project.query(
+        "SELECT (SELECT count() FROM items_0), \
+             (SELECT toUInt64(sum(abs(n))) FROM (SELECT sum(sign) AS n FROM (\
+                 SELECT 1::Int64 AS sign, * FROM items_0 UNION ALL SELECT -1::Int64 AS sign, * FROM items_1) \
+             GROUP BY id, town, at)), \
+             (SELECT groupArray(name) FROM system.tables WHERE database LIKE '\\_teal%' \
+                 AND name != 'journal' AND NOT name LIKE 'lock\\_%'), \
+             (SELECT count() FROM system.tables WHERE database = 'default' \
+                 AND match(engine_full, 'max_bytes_to_merge|merges_with_ttl'))",
+    );
+    assert_eq!(
+        found,
+        format!("{rows}\t0\t[]\t0"),
+        "{said}: rows, difference, left behind, unmerged"
+    );
+}
+
+fn applied(next: &str) -> usize {
+    killed_behind_every_write(&filled(next), APPLY, |project, said| {
+        project.must(APPLY);
+        assert_exact(project, said, ROWS + 1_000);
+    })
+}
+
+#[test]
+fn a_rewrite_killed_behind_any_write_goes_on() {
+    let writes = applied(SORTED_ANEW);
+    assert!(writes > 40, "{writes} writes are not all of a rewrite");
+}
+
+#[test]
+fn a_clone_killed_behind_any_write_goes_on() {
+    let writes = applied(SET_ANEW);
+    assert!(writes > 8, "{writes} writes are not all of a clone");
+}
+
+#[test]
+fn an_exchange_and_its_way_back_killed_behind_any_write_go_on() {
+    let project = filled(SORTED_ANEW);
+    project.must(APPLY);
+    let exchange = ["cutover", "--by", "exchange"];
+    let writes = killed_behind_every_write(&project, &exchange, |project, said| {
+        project.must(&exchange);
+        assert_exact(project, said, ROWS + 1_000);
+        let key = project.query("SELECT sorting_key FROM system.tables WHERE name = 'items_0'");
+        assert_eq!(key, "town, id", "{said}");
+    });
+    assert!(writes > 3, "{writes} writes are not all of an exchange");
+
+    project.must(&exchange);
+    let writes = killed_behind_every_write(&project, &["rollback"], |project, said| {
+        project.must(&["rollback"]);
+        project.must(APPLY);
+        assert_exact(project, said, ROWS + 1_000);
+        let key = project.query("SELECT sorting_key FROM system.tables WHERE name = 'items_0'");
+        assert_eq!(key, "id", "{said}");
+    });
+    assert!(writes > 3, "{writes} writes are not all of a rollback");
+}
+
+#[test]
+fn an_abort_and_a_cleanup_killed_behind_any_write_are_finished() {
+    let project = filled(SORTED_ANEW);
+    project.must(APPLY);
+    let tables = "SELECT arraySort(groupArray(concat(name, ' ', engine))) FROM system.tables \
+         WHERE database = 'default'";
+    killed_behind_every_write(&project, &["abort"], |project, said| {
+        project.must(&["abort"]);
+        assert_eq!(project.query(tables), "['items_0 MergeTree']", "{said}");
+        assert_eq!(project.query("SELECT count() FROM items_0"), "10000", "{said}");
+    });
+    project.must(&["cutover", "--by", "exchange"]);
+    killed_behind_every_write(&project, &["cleanup"], |project, said| {
+        project.must(&["cleanup"]);
+        assert_eq!(project.query(tables), "['items_0 MergeTree','items_1 Alias']", "{said}");
+        assert_exact(project, said, ROWS + 1_000);
+    });
+}
