@@ -15,6 +15,8 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 RELEASE := $(CARGO_TARGET_DIR)/release/teal
 TYPESCRIPT := sdk/typescript
 PYTHON := sdk/python
+# Apart from the package's own, which the demo installs too.
+LINTERS := tools/lint/node_modules
 VENV := $(CACHE)/venv
 
 # The tests kill teal at places that only this feature has.
@@ -58,7 +60,7 @@ docs: system ## build the crates' documentation
 setup: system typescript python test-servers engine ## install and fetch all that the tests need
 
 clean: ## remove what was built; what was fetched stays
-	rm -rf "$(CARGO_TARGET_DIR)" "$(VENV)" $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/dist
+	rm -rf "$(CARGO_TARGET_DIR)" "$(VENV)" $(TYPESCRIPT)/node_modules $(TYPESCRIPT)/dist $(LINTERS)
 
 # --- set-up -------------------------------------------------------------------------------------
 
@@ -95,8 +97,12 @@ $(TYPESCRIPT)/node_modules/.package-lock.json: $(TYPESCRIPT)/package.json \
 test-typescript: typescript
 	cd $(TYPESCRIPT) && npm test
 
-lint-typescript: typescript
-	cd $(TYPESCRIPT) && npm run lint
+lint-typescript: typescript $(LINTERS)/.package-lock.json
+	cd $(TYPESCRIPT) && npm run lint && $(CURDIR)/$(LINTERS)/.bin/biome lint --error-on-warnings
+
+$(LINTERS)/.package-lock.json: tools/lint/package.json tools/lint/package-lock.json | system
+	cd tools/lint && npm ci --no-fund --no-audit
+	@touch $@
 else
 typescript test-typescript lint-typescript:
 	@echo "skipped $@: there is no $(TYPESCRIPT)"

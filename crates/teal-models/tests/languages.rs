@@ -75,7 +75,18 @@ const TYPES: &[(&str, &str, &str)] = &[
         "Annotated[PointRow, \"ClickHouseNamedTuple\"]",
         "Tuple(x Float64, y Float64)",
     ),
-    ("ClickHouseType<\"Point\">", "Annotated[tuple, \"Point\"]", "Point"),
+    ("ClickHousePoint", "Point", "Point"),
+    ("ClickHouseRing", "Ring", "Ring"),
+    ("ClickHouseLineString", "LineString", "LineString"),
+    ("ClickHouseMultiLineString", "MultiLineString", "MultiLineString"),
+    ("ClickHousePolygon | null", "Optional[Polygon]", "Polygon"),
+    ("Record<string, any> | null", "Optional[dict[str, Any]]", "Nullable(JSON)"),
+    (
+        "Point & ClickHouseJson<8, 4, [\"a.b\"], [\"^c\"]>",
+        "Annotated[PointRow, ClickHouseJson(8, 4, (\"a.b\",), (\"^c\",))]",
+        "JSON(max_dynamic_types=4, max_dynamic_paths=8, x Float64, y Float64, SKIP a.b, SKIP REGEXP '^c')",
+    ),
+    ("DateTimeString", "clickhouse_datetime64(9)", "DateTime64(9)"),
     ("ClickHouseType<\"MultiPolygon\">", "Annotated[list, \"MultiPolygon\"]", "MultiPolygon"),
     (
         "number & Aggregated<\"avg\", [number]>",
@@ -220,6 +231,18 @@ const OPTIONS: &[(&str, &str, &str, &str)] = &[
         "",
     ),
     (
+        "engine: ClickHouseEngines.Merge, sourceDatabase: \"REGEXP('^d')\", tablesRegexp: \"^x\"",
+        "engine=MergeEngine(source_database=\"REGEXP('^d')\", tables_regexp=\"^x\")",
+        "ENGINE = Merge(REGEXP('^d'), '^x')",
+        "",
+    ),
+    (
+        "primaryKeyExpression: \"(id, toDate(at))\"",
+        "primary_key_expression=\"(id, toDate(at))\"",
+        "ENGINE = MergeTree PRIMARY KEY (id, toDate(at))",
+        "",
+    ),
+    (
         "engine: ClickHouseEngines.Buffer, targetDatabase: \"default\", targetTable: \"x\", numLayers: 1, \
          minTime: 10, maxTime: 100, minRows: 10000, maxRows: 1000000, minBytes: 10000000, maxBytes: 100000000",
         "engine=BufferEngine(target_database=\"default\", target_table=\"x\", num_layers=1)",
@@ -272,6 +295,16 @@ const ENGINES: &[(&str, &str, &str)] = &[
         "S3('https://b/x', NOSIGN, 'CSV')",
     ),
     (
+        "engine: \"S3\", path: \"https://b/x\", format: \"CSV\", noSign: true, compression: \"gzip\", partitionStrategy: \"hive\", partitionColumnsInDataFile: \"0\"",
+        "engine=S3Engine(path=\"https://b/x\", format=\"CSV\", no_sign=True, compression=\"gzip\", partition_strategy=\"hive\", partition_columns_in_data_file=\"0\")",
+        "S3('https://b/x', NOSIGN, 'CSV', 'gzip', partition_strategy = 'hive', partition_columns_in_data_file = 0)",
+    ),
+    (
+        "engine: \"S3Queue\", s3Path: \"https://b/x\", format: \"CSV\", noSign: true, headers: { a: \"it's\" }",
+        "engine=S3QueueEngine(s3_path=\"https://b/x\", format=\"CSV\", no_sign=True, headers={\"a\": \"it's\"})",
+        "S3Queue('https://b/x', NOSIGN, 'CSV', headers('a' = 'it\\'s'))",
+    ),
+    (
         "engine: \"S3Queue\", s3Path: \"https://b/x\", format: \"CSV\", awsAccessKeyId: \"k\", awsSecretAccessKey: \"s\"",
         "engine=S3QueueEngine(s3_path=\"https://b/x\", format=\"CSV\", aws_access_key_id=\"k\", aws_secret_access_key=\"s\")",
         "S3Queue('https://b/x', 'k', 's', 'CSV')",
@@ -290,7 +323,7 @@ const ENGINES: &[(&str, &str, &str)] = &[
 
 fn typescript() -> String {
     let mut text = "import * as teal from \"teal-sdk\";\nimport { ClickHouseEngines, OlapTable } from \"teal-sdk\";\nimport type { Aggregated, ClickHouseAlias, \
-        ClickHouseByteSize, ClickHouseCodec, ClickHouseComment, ClickHouseDecimal, ClickHouseDefault, \
+        ClickHouseByteSize, ClickHouseCodec, ClickHouseLineString, ClickHouseMultiLineString, ClickHousePoint, ClickHousePolygon, ClickHouseRing, DateTimeString, ClickHouseComment, ClickHouseDecimal, ClickHouseDefault, \
         ClickHouseEphemeral, ClickHouseJson, ClickHouseMaterialized, ClickHouseNamedTuple, ClickHouseTTL, \
         ClickHouseType, DateTime64, DateTime64String, Decimal, FixedString, Float32, Int8, Int16, Int32, \
         Int64, Key, LowCardinality, SimpleAggregated, UInt8, UInt16, UInt32, UInt64, WithDefault, tags } from \"teal-sdk\";\n\

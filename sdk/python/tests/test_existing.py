@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -152,6 +153,17 @@ OlapTable[Aliased]("t")
         "many Array(FixedString(17)), same LowCardinality(String)"
     )
     assert table["orderBy"] == ["`id`"]
+
+
+def test_the_real_package_is_not_loaded_where_it_is_installed(
+    extract: Extract, tmp_path: Path
+) -> None:
+    for name in ("moose_lib", "moose_lib/dmv2"):
+        package = tmp_path / "project" / name / "__init__.py"
+        package.parent.mkdir(parents=True)
+        package.write_text('raise RuntimeError("the real one")\n')
+    document = extract(MODELS + 'from moose_lib.dmv2 import OlapTable\nOlapTable[Row]("t")\n')
+    assert list(loaded(document)) == ["t"]
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the type statement is of Python 3.12")

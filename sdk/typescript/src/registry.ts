@@ -54,12 +54,13 @@ const key = Symbol.for("teal-sdk.registry");
 
 export function registry(): Registry {
   const holder = globalThis as unknown as Record<symbol, Registry | undefined>;
-  return (holder[key] ??= {
+  holder[key] ??= {
     tables: [],
     views: [],
     warnings: [],
     declared: { tables: new Map(), views: new Map(), materializedViews: new Map() },
-  });
+  };
+  return holder[key];
 }
 
 /** An error about a declaration; the extractor shows where it is. */

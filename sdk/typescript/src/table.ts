@@ -27,11 +27,11 @@ export interface TableConstraint {
 }
 
 /** The configuration of a table, beside its engine's. */
-export interface OlapConfig<T = unknown> extends EngineConfig {
+export interface OlapConfig<T = any> extends EngineConfig {
   /** Numbers with dots between them. A new version is a new table beside the old one. */
   version?: string;
   /** The sorting key, as columns. */
-  orderByFields?: (keyof T & string)[] | string[];
+  orderByFields?: (unknown extends T ? string : keyof T & string)[];
   /** The sorting key, as an expression. */
   orderByExpression?: string;
   partitionBy?: string;
@@ -71,7 +71,7 @@ const options = new Set<string>([
 ]);
 
 /** A table, with rows of type T. */
-export class OlapTable<T = unknown> implements SqlReference {
+export class OlapTable<T = any> implements SqlReference {
   /** The columns, for use in `sql`. */
   readonly columns: { readonly [Name in keyof T & string]: ColumnReference };
   readonly config: OlapConfig<T>;

@@ -94,8 +94,8 @@ type Tagged<T, Name extends string> = { [K in keyof T]-?: `~teal.${Name}` extend
 type Computed<T> = Tagged<T, "alias"> | Tagged<T, "materialized">;
 
 /** A row as it is inserted: without what the server computes, and free to leave out what has a default. */
-export type Insertable<T> = { [K in Exclude<keyof T, Computed<T> | Tagged<T, "default">>]: T[K] } & {
-  [K in Exclude<Tagged<T, "default">, Computed<T>>]?: T[K];
+export type Insertable<T> = { [K in keyof T as K extends Computed<T> | Tagged<T, "default"> ? never : K]: T[K] } & {
+  [K in keyof T as K extends Computed<T> ? never : K extends Tagged<T, "default"> ? K : never]?: T[K];
 };
 
 /** The tags of typia that carry a ClickHouse type. */

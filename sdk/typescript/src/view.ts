@@ -2,7 +2,7 @@ import type { EngineConfig } from "./engine.js";
 import type { LifeCycle } from "./lifecycle.js";
 import { quoteIdent } from "./quote.js";
 import { type Declaration, ModelError, nowhere, registry } from "./registry.js";
-import { Sql, type SqlReference } from "./sql.js";
+import type { Sql, SqlReference } from "./sql.js";
 import { defined, OlapTable } from "./table.js";
 
 export interface MaterializedViewConfig<T> {

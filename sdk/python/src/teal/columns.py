@@ -164,7 +164,8 @@ class _Reader:
             return self._enum(annotation)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             kind = "Tuple" if "ClickHouseNamedTuple" in marks else "Nested"
-            return f"{kind}({self._fields(annotation)})"
+            fields = self._fields(annotation).items()
+            return f"{kind}({', '.join(f'{_quoted(name)} {of}' for name, of in fields)})"
         if origin in (Union, types.UnionType):
             self._fail(
                 f"{_said(annotation)} is a union of several types",
@@ -175,24 +176,23 @@ class _Reader:
             "see the table of types in docs/models-python.md",
         )
 
-    def _fields(self, model: type[BaseModel]) -> str:
+    def _fields(self, model: type[BaseModel]) -> dict[str, str]:
+        """The types of a model's fields by their names."""
         if model in self.open:
             self._fail(
                 f"the model {model.__name__} contains itself",
                 "ClickHouse's types are finite: use Any (JSON) for the part that recurs",
             )
         self.open.append(model)
-        parts = []
+        found = {}
         for name, info in model.model_fields.items():
             self.path.append(name)
             bare, marks, nullable = _bare(info.annotation)
             data_type = self._type(bare, list(info.metadata) + marks)
-            column = info.alias or name
-            quoted = column if column.isidentifier() else quote_ident(column)
-            parts.append(f"{quoted} {_nullable(data_type) if nullable else data_type}")
+            found[info.alias or name] = _nullable(data_type) if nullable else data_type
             self.path.pop()
         self.open.pop()
-        return ", ".join(parts)
+        return found
 
     def _enum(self, enum: type[Enum]) -> str:
         if len({isinstance(item.value, int) for item in enum}) > 1:
@@ -209,14 +209,16 @@ class _Reader:
         return f"Enum{width}({items})"
 
     def _json(self, mark: t.ClickHouseJson, annotation: Any) -> str:
+        # In the order that ClickHouse has them in.
         parts = []
-        if mark.max_dynamic_paths is not None:
-            parts.append(f"max_dynamic_paths={mark.max_dynamic_paths}")
         if mark.max_dynamic_types is not None:
             parts.append(f"max_dynamic_types={mark.max_dynamic_types}")
+        if mark.max_dynamic_paths is not None:
+            parts.append(f"max_dynamic_paths={mark.max_dynamic_paths}")
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            parts.append(self._fields(annotation))
-        parts += [f"SKIP {path}" for path in mark.skip_paths]
+            fields = self._fields(annotation)
+            parts += [f"{_quoted(name)} {fields[name]}" for name in sorted(fields)]
+        parts += [f"SKIP {path if '`' in path else _quoted(path)}" for path in mark.skip_paths]
         parts += [f"SKIP REGEXP {quote_string(regexp)}" for regexp in mark.skip_regexps]
         return f"JSON({', '.join(parts)})" if parts else "JSON"
 
@@ -258,6 +260,10 @@ def _aliased(annotation: Any) -> Any:
         parameters = getattr(value, "__parameters__", ())
         chosen = tuple(given.get(parameter, parameter) for parameter in parameters)
         annotation = value[chosen] if chosen else value
+
+
+def _quoted(name: str) -> str:
+    return name if name.isidentifier() and name.isascii() else quote_ident(name)
 
 
 def _nullable(data_type: str) -> str:

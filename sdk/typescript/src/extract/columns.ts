@@ -282,11 +282,12 @@ export class Columns {
       of ? this.checker.getTypeArguments(of as ts.TypeReference).map((part) => this.literal(part)) : [];
     const isGiven = (part: ts.Type | undefined): part is ts.Type => part !== undefined && !(part.flags & ts.TypeFlags.Undefined);
     const typed = this.checker.getIndexInfosOfType(type).length ? [] : this.checker.getPropertiesOfType(type);
+    // In the order that ClickHouse has them in.
     const parts = [
-      ...(isGiven(paths) ? [`max_dynamic_paths=${this.literal(paths)}`] : []),
       ...(isGiven(types) ? [`max_dynamic_types=${this.literal(types)}`] : []),
-      ...typed.map((property) => `${field(property.name)} ${this.nested(this.typeOf(property))}`),
-      ...list(skip).map((path) => `SKIP ${path}`),
+      ...(isGiven(paths) ? [`max_dynamic_paths=${this.literal(paths)}`] : []),
+      ...[...typed].sort((a, b) => (a.name < b.name ? -1 : 1)).map((property) => `${field(property.name)} ${this.nested(this.typeOf(property))}`),
+      ...list(skip).map((path) => `SKIP ${path.includes("`") ? path : field(path)}`),
       ...list(regexps).map((regexp) => `SKIP REGEXP ${quoteString(regexp)}`),
     ];
     return parts.length ? `JSON(${parts.join(", ")})` : "JSON";

@@ -1,5 +1,5 @@
 import { type Declaration, ModelError, nowhere } from "../registry.js";
-import { type ColumnReference } from "../sql.js";
+import type { ColumnReference } from "../sql.js";
 import { type OlapConfig, OlapTable } from "../table.js";
 import { ignore, standIn } from "./stand-in.js";
 

@@ -8,7 +8,7 @@ export function ignore(what: string): void {
 }
 
 /** Can be called, constructed and looked into, and gives itself. */
-export const standIn: unknown = new Proxy(function () {}, {
+export const standIn: unknown = new Proxy(constructible, {
   get: (target, name) => {
     if (name === Symbol.toPrimitive) return () => "";
     // A class may extend it, and `await` must not take it for a promise.
@@ -21,6 +21,9 @@ export const standIn: unknown = new Proxy(function () {}, {
   apply: () => standIn,
   construct: () => standIn as object,
 });
+
+/** An arrow function is not. */
+function constructible(): void {}
 
 /** One warning for all that was used and is of no use here. */
 export function warnOfIgnored(): void {
