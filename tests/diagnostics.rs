@@ -78,6 +78,13 @@ const CASES: &[Case] = &[
         says: &["orderByField|order_by_field|vers", "orderByFields|order_by_fields|version"],
     },
     Case {
+        what: "a version that is none",
+        typescript: "export const t = new OlapTable<Row>(\"t\", { version: \"v1.0\", orderByFields: [\"id\"] });",
+        python: "t = OlapTable[Row](\"t\", config=OlapConfig(version=\"v1.0\", order_by_fields=[\"id\"]))",
+        sql: "-- teal: table t version v1.0\nCREATE TABLE t (id String) ENGINE = MergeTree ORDER BY id;",
+        says: &["v1.0", "numbers with dots between them"],
+    },
+    Case {
         what: "a value in the SELECT of a view",
         typescript: "export const t = new OlapTable<Row>(\"t\", { orderByFields: [\"id\"] });\nexport const u = new OlapTable<Row>(\"u\", { orderByFields: [\"id\"] });\nexport const v = new MaterializedView<Row>({ materializedViewName: \"v\", selectTables: [t], targetTable: u,\n  selectStatement: sql`SELECT * FROM ${t} WHERE n > ${7}` });",
         python: "",

@@ -117,6 +117,9 @@ export class OlapTable<T = any> implements SqlReference {
     const engine: Engine = readEngine(config);
     const { tables } = registry();
     const version = config.version || undefined;
+    if (version !== undefined && !/^[0-9]+([._][0-9]+)*$/.test(version)) {
+      throw new Error(`${JSON.stringify(version)} is no version: write numbers with dots between them, such as "0.1"`);
+    }
     const before = tables.find((table) => table.name === this.name && table.version === version && table.database === config.database);
     if (before) {
       throw new Error(

@@ -1,7 +1,10 @@
 // Projects written for the compatibility name load unchanged.
 import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
-import { extract } from "./extract.mjs";
+import { extract, extractProject } from "./extract.mjs";
 
 const moose = "@514labs/moose-lib";
 
@@ -126,6 +129,32 @@ test("tables of other folders of the project are declared where they are importe
   });
   assert.equal(error, undefined, JSON.stringify(error));
   assert.deepEqual([tables[0].columns.length, tables[0].location.file, tables[0].location.declaration], [1, "shared/tables.ts", "shared"]);
+});
+
+test("a package of the workspace may be TypeScript, and declare tables too", async () => {
+  const workspace = mkdtempSync(join(tmpdir(), "teal-ts-workspace-"));
+  try {
+    const files = {
+      "tsconfig.base.json": '{ // what the packages share\n "compilerOptions": { "paths": { "~/*": ["./packages/models/app/*"] } } }',
+      "packages/shared/package.json": '{ "name": "@acme/shared", "exports": { ".": { "types": "./src/index.ts", "default": "./src/index.ts" } } }',
+      "packages/shared/src/index.ts": `import { Key, OlapTable } from "${moose}"; export interface Base { id: Key<string> } export const shared = new OlapTable<Base>("shared");`,
+      "packages/models/tsconfig.json": '{ "extends": "../../tsconfig.base.json" }',
+      "packages/models/app/t.ts": `import { OlapTable } from "${moose}"; import { type Base, shared } from "@acme/shared"; export const t = new OlapTable<Base & { n: number }>("t", { version: shared.name && "1.0" });`,
+      "packages/models/app/v.ts": `import { t } from "~/t"; import { View, sql } from "${moose}"; new View("v", sql\`SELECT * FROM \${t}\`, [t]);`,
+    };
+    for (const [file, text] of Object.entries(files)) {
+      mkdirSync(dirname(join(workspace, file)), { recursive: true });
+      writeFileSync(join(workspace, file), text);
+    }
+    mkdirSync(join(workspace, "node_modules/@acme"), { recursive: true });
+    symlinkSync(join(workspace, "packages/shared"), join(workspace, "node_modules/@acme/shared"));
+    const { tables, views, error } = await extractProject(join(workspace, "packages/models"));
+    assert.equal(error, undefined, JSON.stringify(error));
+    assert.deepEqual(shown(tables), { shared: "id String", t: "id String, n Float64" });
+    assert.equal(views[0].select, "SELECT * FROM `t_1_0`");
+  } finally {
+    rmSync(workspace, { recursive: true });
+  }
 });
 
 test("what the key is, where no order is given", async () => {
