@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod bad_input;
+mod bad_server;
 mod change;
 mod chaos;
 mod diagnostics;

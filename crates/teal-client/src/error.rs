@@ -53,6 +53,9 @@ pub enum ClientError {
     Pem { path: PathBuf, reason: String },
 }
 
+/// The name of an error that the server gave none.
+pub(crate) const UNKNOWN: &str = "UNKNOWN";
+
 impl ClientError {
     /// Makes an error of a message as ClickHouse writes it:
     /// `Code: 60. DB::Exception: Unknown table … (UNKNOWN_TABLE)`.
@@ -82,7 +85,7 @@ impl ClientError {
                 let first = rest.find(&format!("({name})")).unwrap_or(open);
                 (rest.get(..first).unwrap_or(rest).trim_end(), name)
             }
-            None => (rest, "UNKNOWN".to_owned()),
+            None => (rest, UNKNOWN.to_owned()),
         };
         Self::Server { code, name, message: message.to_owned(), statement: shortened(statement) }
     }

@@ -168,6 +168,24 @@ fn a_result_that_is_cut_is_an_error_and_its_statement_is_killed() {
 }
 
 #[test]
+fn an_error_that_is_cut_is_a_broken_connection_unless_it_has_its_name() {
+    let error = "Code: 60. DB::Exception: Unknown table nosuch. (UNKNOWN_TABLE)";
+    let answered = |length: usize| {
+        let peer = Peer::start(move |number, _| {
+            greets(number).unwrap_or_else(|| {
+                let cut = &error[..length];
+                format!("HTTP/1.1 404 Not Found\r\nContent-Length: 100\r\n\r\n{cut}").into_bytes()
+            })
+        });
+        let mut session = HttpServer::open(peer.options()).unwrap().session(&[]).unwrap();
+        session.run("SELECT 1 FROM nosuch", Format::TSV).unwrap_err()
+    };
+    let cut = answered(30);
+    assert!(matches!(cut, ClientError::Cut { received: 30, .. }), "{cut:?}");
+    assert_eq!(answered(error.len()).server_name(), Some("UNKNOWN_TABLE"));
+}
+
+#[test]
 fn a_read_is_sent_again_after_a_cut_and_a_write_is_not() {
     // Cut before the answer, once.
     let peer = || {

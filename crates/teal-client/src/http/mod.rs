@@ -22,7 +22,7 @@ use ureq::{Agent, Body, SendBody};
 pub use self::address::{Address, AddressError};
 use self::answer::BodyError;
 use self::insert::HttpInsert;
-use crate::error::shortened;
+use crate::error::{UNKNOWN, shortened};
 use crate::{
     Answer, ClientError, Format, InsertStream, Server, Session, Settings, TEAL_LOG_COMMENT,
     WriteGate,
@@ -368,11 +368,17 @@ impl Inner {
         let (head, mut body) = response.into_parts();
         if head.status != StatusCode::OK {
             let mut text = Vec::new();
-            // What came of a cut message is all there is to show.
-            let _ = std::io::Read::read_to_end(&mut body.as_reader(), &mut text);
+            let whole = std::io::Read::read_to_end(&mut body.as_reader(), &mut text);
+            let received = text.len() as u64;
             let text = String::from_utf8_lossy(&text);
-            return Err(answer::server_error(&text, statement)
-                .unwrap_or_else(|| self.not_clickhouse(head.status.as_u16(), &text)));
+            let error = answer::server_error(&text, statement);
+            return Err(match (error, whole) {
+                // The end has the error's name, which tells some errors from others.
+                (Some(error), _) if error.server_name() != Some(UNKNOWN) => error,
+                (_, Err(source)) => self.cut(source, received, statement),
+                (Some(error), Ok(_)) => error,
+                (None, Ok(_)) => self.not_clickhouse(head.status.as_u16(), &text),
+            });
         }
         started();
         let mut answer = answer::summary(&head.headers);

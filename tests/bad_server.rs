@@ -1,0 +1,237 @@
+//! Servers that cannot be used, and connections that break: each a clear error with the exit code of a
+//! failure, and nothing changed that the plan does not say.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::servers::{Modern, Old};
+use crate::support::Project;
+
+const EVENTS: &str =
+    "CREATE TABLE events (id UInt64, town String) ENGINE = MergeTree ORDER BY id;\n";
+const MORE: &str = "CREATE TABLE events (id UInt64, town String COMMENT 'where', more UInt8) \
+     ENGINE = MergeTree ORDER BY id COMMENT 'events';\n\
+     CREATE TABLE other (id UInt64) ENGINE = MergeTree ORDER BY id;\n";
+
+/// Each command that talks to a server says what is wrong with it, before anything else.
+fn is_refused(project: &Project, arguments: &[&str], words: &[&str]) {
+    for command in ["plan", "apply", "doctor", "status"] {
+        let run = project.teal(&[arguments, &[command]].concat());
+        run.failed(1, words);
+        assert_eq!(run.stdout, "", "{command}: {}", run.said());
+    }
+}
+
+#[test]
+fn a_server_that_cannot_be_used_is_an_error_that_says_why() {
+    let modern = Modern::start();
+    let project = Project::new(&[("app/events.sql", EVENTS)]);
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let html = serve(|_| {
+        b"HTTP/1.1 200 OK\r\nContent-Length: 26\r\nConnection: close\r\n\r\n<html>Please log in</html>".to_vec()
+    });
+    let gateway = serve(|_| {
+        b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 24\r\nConnection: close\r\n\r\n<html>No upstream</html>".to_vec()
+    });
+    let plain = modern.url().replace("http://", "https://");
+    for (url, words) in [
+        ("http://nosuch.invalid:8123".to_owned(), &["cannot reach http://nosuch.invalid:8123"][..]),
+        (format!("http://127.0.0.1:{free}"), &["nothing listens at this port", &free.to_string()]),
+        (plain, &["cannot reach https://127.0.0.1", "TLS"]),
+        (format!("{}?database=nosuch", modern.url()), &["nosuch", "UNKNOWN_DATABASE"]),
+        (format!("{}?nosuch_setting=1", modern.url()), &["nosuch_setting", "UNKNOWN_SETTING"]),
+        (html, &["is no ClickHouse (HTTP status 200)", "Please log in"]),
+        (gateway, &["is no ClickHouse (HTTP status 502)", "No upstream"]),
+    ] {
+        is_refused(&project, &["--url", &url], words);
+    }
+    for (line, file) in [("ca", "nosuch.pem"), ("certificate", "app/events.sql")] {
+        project.write(
+            "teal.toml",
+            &format!("[targets.default]\nkind = \"server\"\nurl = \"https://localhost:1\"\n{line} = \"{file}\"\n"),
+        );
+        is_refused(&project, &[], &[file, "PEM"]);
+    }
+    // None of them has left anything.
+    let databases = "SELECT groupArray(name) FROM system.databases WHERE name LIKE '\\_teal%'";
+    assert_eq!(project.must(&["--url", &modern.url(), "query", databases]).stdout, "[]\n");
+    assert_eq!(project.must(&["--url", &modern.url(), "query", "SHOW TABLES"]).stdout, "");
+}
+
+#[test]
+#[allow(clippy::print_stdout)]
+fn a_server_that_is_too_old_is_refused_by_every_command() {
+    let Some(old) = Old::start() else {
+        println!("skipped: there is no ClickHouse 18.16 here");
+        return;
+    };
+    let project = Project::new(&[("app/events.sql", EVENTS)]);
+    is_refused(&project, &["--url", &old.url()], &["ClickHouse 18.16.1", "23.8 or newer", "lacks"]);
+    let with = |url: &str| url.replace("http://", "http://ana:hunter2@");
+    let run = project.teal(&["--url", &with(&old.url()), "plan"]);
+    run.failed(1, &["ana"]);
+    assert!(!run.said().contains("hunter2"), "{}", run.said());
+}
+
+#[test]
+fn a_plan_whose_connection_breaks_changes_nothing() {
+    let target = Target::new();
+    let before = target.definitions();
+    let mut broken = 0;
+    for cut in (1..).step_by(9) {
+        let proxy = Proxy::start(&target.modern, cut);
+        let run = target.project.teal(&["--url", &proxy.url, "plan"]);
+        if proxy.answers.load(Ordering::SeqCst) < cut {
+            assert_eq!(run.code, Some(0), "{}", run.said());
+            break;
+        }
+        match run.code {
+            // A read of which nothing had come was sent again.
+            Some(0) => (),
+            _ => {
+                run.failed(1, &["the connection to http://127.0.0.1", "broke after"]);
+                broken += 1;
+            }
+        }
+        assert_eq!(target.definitions(), before, "answer {cut}");
+    }
+    assert!(broken > 2, "{broken} of the plans only were cut");
+}
+
+#[test]
+fn an_apply_whose_connection_breaks_is_finished_by_the_next() {
+    let finished = {
+        let target = Target::new();
+        target.project.must(&["--url", &target.modern.url(), "apply"]);
+        target.definitions()
+    };
+    let mut broken = 0;
+    for cut in (1..).step_by(14) {
+        let target = Target::new();
+        let proxy = Proxy::start(&target.modern, cut);
+        let run = target.project.teal(&["--url", &proxy.url, "apply"]);
+        if proxy.answers.load(Ordering::SeqCst) < cut {
+            assert_eq!(run.code, Some(0), "{}", run.said());
+            break;
+        }
+        match run.code {
+            Some(0) => (),
+            _ => {
+                run.failed(1, &["the connection to http://127.0.0.1", "broke after"]);
+                broken += 1;
+            }
+        }
+        target.project.must(&["--url", &target.modern.url(), "apply"]);
+        assert_eq!(target.definitions(), finished, "answer {cut}");
+        assert_eq!(target.query("SELECT sum(id), count() FROM events"), "45\t10\n");
+    }
+    assert!(broken > 2, "{broken} of the applies only were cut");
+}
+
+/// A server with a table of ten rows, and models that change it and add another.
+struct Target {
+    modern: Modern,
+    project: Project,
+}
+
+impl Target {
+    fn new() -> Self {
+        let modern = Modern::start();
+        let project = Project::new(&[("app/events.sql", EVENTS)]);
+        project.must(&["--url", &modern.url(), "apply"]);
+        let target = Self { modern, project };
+        target.query("INSERT INTO events SELECT number, 'x' FROM numbers(10)");
+        target.project.write("app/events.sql", MORE);
+        target
+    }
+
+    fn query(&self, statement: &str) -> String {
+        self.project.must(&["--url", &self.modern.url(), "query", statement]).stdout
+    }
+
+    /// Everything but the journal and the lock.
+    fn definitions(&self) -> String {
+        self.query(
+            "SELECT groupArray(create_table_query) FROM (SELECT create_table_query FROM system.tables \
+             WHERE database NOT IN ('system', '_teal', 'INFORMATION_SCHEMA', 'information_schema') ORDER BY database, name)",
+        )
+    }
+}
+
+/// Stands before a server, and breaks the connection in the middle of one of its answers.
+struct Proxy {
+    url: String,
+    answers: Arc<AtomicUsize>,
+}
+
+impl Proxy {
+    /// Cuts the answer of number `cut`, from 1: in its body, or where there is none in its head.
+    fn start(modern: &Modern, cut: usize) -> Self {
+        let upstream = modern.url().replace("http://", "");
+        let answers = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&answers);
+        let url = serve(move |request| {
+            let mut server = TcpStream::connect(&upstream).unwrap();
+            server.write_all(request).unwrap();
+            let mut answer = Vec::new();
+            server.read_to_end(&mut answer).unwrap();
+            let line = answer.windows(2).position(|end| end == b"\r\n").unwrap() + 2;
+            answer.splice(line..line, *b"Connection: close\r\n");
+            if counted.fetch_add(1, Ordering::SeqCst) + 1 == cut {
+                let head = answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
+                let body = answer.len() - head;
+                answer.truncate(if body > 1 { head + body / 2 } else { head / 2 });
+            }
+            answer
+        });
+        Self { url, answers }
+    }
+}
+
+/// Answers each request by `answer`, which is given all of it, on a connection of its own. Lives as
+/// long as the test's process.
+fn serve(answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answer = Arc::new(answer);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let answer = Arc::clone(&answer);
+            std::thread::spawn(move || {
+                let mut stream = stream.unwrap();
+                if let Some(request) = read_request(&stream) {
+                    // The client may have gone.
+                    let _ = stream.write_all(&answer(&request));
+                }
+            });
+        }
+    });
+    url
+}
+
+/// A request with its body, which says that it is the last of its connection; nothing where the
+/// client went before it said anything.
+fn read_request(stream: &TcpStream) -> Option<Vec<u8>> {
+    let mut reader = BufReader::new(stream);
+    let (mut request, mut length) = (Vec::new(), 0);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap_or(0) == 0 {
+            return None;
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        if line == "\r\n" {
+            break;
+        }
+        request.extend_from_slice(line.as_bytes());
+    }
+    request.extend_from_slice(b"Connection: close\r\n\r\n");
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    request.extend_from_slice(&body);
+    Some(request)
+}
