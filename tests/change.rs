@@ -154,6 +154,10 @@ fn what_it_cannot_is_migrated_in_place_and_exchanged() {
         }
         assert_eq!(operation["kind"], "migrate", "{field}: {planned}");
         assert_eq!(operation["strategy"], *strategy, "{field}: {planned}");
+        let disk =
+            if *strategy == "clone" { "0".to_owned() } else { operation["bytes"].to_string() };
+        assert_eq!(operation["needs"]["diskBytes"].to_string(), disk, "{field}: {planned}");
+        assert!(operation["needs"]["seconds"].as_u64() >= Some(1), "{field}: {planned}");
         let said = project.must(&["plan"]).stdout;
         for words in [*field, "default.events, changed in its model", "exchange, by `teal cutover`"]
         {
@@ -276,13 +280,38 @@ fn a_rewrite_into_an_engine_that_folds_rows_is_refused() {
 #[test]
 fn views_that_read_the_table_are_told_and_follow_the_name() {
     let project = filled(EVENTS);
+    // Also those of a database that no model is about; a column of the name is no table.
+    project.query("CREATE DATABASE elsewhere");
+    project.query("CREATE VIEW elsewhere.towns AS SELECT town, count() AS n FROM default.events GROUP BY town");
+    project.query("CREATE VIEW elsewhere.others AS SELECT 1 AS events");
     project.query("CREATE VIEW towns AS SELECT town, count() AS n FROM events GROUP BY town");
     project.write("app/events.sql", &EVENTS.replace("ORDER BY id", "ORDER BY (town, id)"));
     let said = project.must(&["plan"]).stdout;
-    assert!(
-        said.contains("mind: default.events: default.towns read it, and follow the name"),
-        "{said}"
+    let told = "mind: default.events: default.towns, elsewhere.towns read it, and follow the name";
+    assert!(said.contains(told), "{said}");
+}
+
+#[test]
+fn a_view_on_the_new_version_is_told_that_the_history_does_not_reach_it() {
+    let project = filled(EVENTS);
+    project.write(
+        "app/events.sql",
+        &format!(
+            "{EVENTS}-- teal: table events version 1\n\
+             CREATE TABLE events_1 (id UInt64, town String, at DateTime) ENGINE = MergeTree ORDER BY (town, id);\n\
+             CREATE MATERIALIZED VIEW mv_events TO events_1 AS SELECT * FROM events;\n\
+             CREATE TABLE seen (town String) ENGINE = MergeTree ORDER BY town;\n\
+             CREATE VIEW plain AS SELECT town FROM events_1;\n\
+             CREATE MATERIALIZED VIEW mv_seen TO seen AS SELECT town FROM events_1;\n"
+        ),
     );
+    let said = project.must(&["plan"]).stdout;
+    let told = "mind: default.events_1: default.mv_seen read it, and get the rows of INSERTs alone";
+    assert!(said.contains(told), "{said}");
+    project.must(&["apply"]);
+    assert_eq!(project.query("SELECT count() FROM seen"), "0");
+    insert(&project, 90_000, 10);
+    assert_eq!(project.query("SELECT count() FROM seen"), "10");
 }
 
 #[test]

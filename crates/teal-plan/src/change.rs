@@ -9,7 +9,7 @@ use crate::diff::{compare, origin};
 use crate::migration::{Declared, Unsafe};
 use crate::plan::AlterCost;
 use crate::planner::{PlanError, Planner};
-use crate::{Change, Conflict, Cutover, Field, Migration, Operation, Statement};
+use crate::{Change, Conflict, Cutover, Field, Migration, Needs, Operation, Statement};
 
 /// What a table is and what it is to be, in the server's own words.
 struct Pair {
@@ -41,13 +41,15 @@ impl Planner<'_> {
             Ok((statements, cost)) => {
                 self.note_unbuilt(&pair);
                 let now = self.current.table(name);
+                let bytes = now.map_or(0, |now| now.bytes);
                 self.plan.operations.push(Operation::AlterTable {
                     table: name.clone(),
                     statements,
                     changes: pair.changes,
                     cost,
                     rows: now.map_or(0, |now| now.rows),
-                    bytes: now.map_or(0, |now| now.bytes),
+                    bytes,
+                    needs: Needs::of_alter(cost, bytes),
                     before: now.map(|now| now.create_table_query.clone()).unwrap_or_default(),
                     declared_at: table.location.clone(),
                 });

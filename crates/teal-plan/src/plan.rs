@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use teal_schema::{Location, QualifiedName};
 
-use crate::{Change, Migration};
+use crate::{Change, Migration, Needs};
 
 /// What has to be done so that the target has what the models declare. It serialises to the plan
 /// file.
@@ -55,6 +55,7 @@ pub enum Operation {
         /// Rows and bytes on disk of the table when the plan was made.
         rows: u64,
         bytes: u64,
+        needs: Needs,
         /// The table's definition when the plan was made.
         before: String,
         /// In this order.
@@ -76,6 +77,7 @@ pub enum Operation {
     Migrate {
         #[serde(flatten)]
         migration: Box<Migration>,
+        needs: Needs,
         /// Blue's definition when the plan was made; nothing where an earlier operation makes blue.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         before: Option<String>,

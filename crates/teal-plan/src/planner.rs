@@ -8,7 +8,7 @@ use teal_schema::{
 };
 
 use crate::migration::{Declared, Unsafe};
-use crate::{Conflict, Cutover, History, Migration, Operation, Plan, Standing, Statement};
+use crate::{Conflict, Cutover, History, Migration, Needs, Operation, Plan, Standing, Statement};
 
 /// What a plan depends on beside the models and the server.
 #[derive(Debug, Clone)]
@@ -304,6 +304,7 @@ impl Planner<'_> {
         let now = self.current.table(&migration.blue);
         let before = earlier.map(str::to_owned).or_else(|| Some(now?.create_table_query.clone()));
         self.plan.operations.push(Operation::Migrate {
+            needs: Needs::of_copy(migration.strategy, migration.rows, migration.bytes),
             migration: Box::new(migration),
             before,
             resumes,

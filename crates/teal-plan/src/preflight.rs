@@ -3,13 +3,11 @@
 use serde::Deserialize;
 use teal_catalog::{Grant, has_rights, missing_on_tables, traffic};
 use teal_client::ClientError;
-use teal_schema::{
-    QualifiedName, clause, head, quote_ident, quote_string, rewrite_table_references, split_list,
-};
+use teal_schema::{QualifiedName, clause, head, quote_ident, quote_string, split_list};
 
-use crate::plan::{AlterCost, Finding};
+use crate::plan::Finding;
 use crate::planner::{PlanError, Planner};
-use crate::{CopyStrategy, Cutover, Field, Migration, Operation};
+use crate::{Cutover, Field, Migration, Operation};
 
 /// How long one look at the values of a column may take: a plan is made often, and the table may have
 /// a trillion rows.
@@ -95,15 +93,17 @@ impl Planner<'_> {
             policy: String,
             free: u64,
         }
-        let rewritten = migrations.iter().filter(|it| it.strategy == CopyStrategy::Rewrite);
-        let rewritten = rewritten.map(|it| (it.blue.clone(), it.bytes));
-        let altered = self.plan.operations.iter().filter_map(|operation| match operation {
-            Operation::AlterTable { table, cost: AlterCost::Mutation, bytes, .. } => {
-                Some((table.clone(), *bytes))
-            }
-            _ => None,
+        let needs = self.plan.operations.iter().filter_map(|operation| {
+            let needs = match operation {
+                Operation::AlterTable { needs, .. } => needs,
+                Operation::Migrate { migration, needs, .. } if migrations.contains(migration) => {
+                    needs
+                }
+                _ => return None,
+            };
+            (needs.disk_bytes > 0).then(|| (operation.object().clone(), needs.disk_bytes))
         });
-        let needs = rewritten.chain(altered).collect::<Vec<_>>();
+        let needs = needs.collect::<Vec<_>>();
         if needs.is_empty() {
             return Ok(());
         }
@@ -298,38 +298,6 @@ impl Planner<'_> {
                 self.found(&migration.blue, true, says, fix);
             }
         }
-    }
-
-    /// Views that read blue, and are not the migration's own.
-    fn look_at_readers(&mut self, migration: &Migration) -> Result<(), PlanError> {
-        let mut reading = Vec::new();
-        for view in self.current.tables().filter(|view| view.is_view()) {
-            let mut reads_it = false;
-            let read = rewrite_table_references(&view.as_select, |table| {
-                let database = table.database.as_ref().unwrap_or(&view.database);
-                reads_it |= QualifiedName::new(database, &table.name) == migration.blue;
-                None
-            });
-            // What cannot be read as tokens is no SELECT that teal knows.
-            if read.is_ok() && reads_it && view.qualified() != migration.view {
-                reading.push(view.qualified().to_string());
-            }
-        }
-        if !reading.is_empty() {
-            let (what, fix) = match migration.cutover {
-                Cutover::Exchange => (
-                    "follow the name: from the cutover on they read the new layout",
-                    "look at the plan of their SELECT over the new layout",
-                ),
-                Cutover::App => (
-                    "stay with it: rows that are written to the new version alone do not reach them",
-                    "declare them over the new version as well",
-                ),
-            };
-            let says = format!("{} read it, and {what}", reading.join(", "));
-            self.found(&migration.blue, false, says, fix.to_owned());
-        }
-        Ok(())
     }
 
     /// Counts the values that another type would change.

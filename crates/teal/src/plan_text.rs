@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use owo_colors::OwoColorize as _;
-use teal_plan::{AlterCost, Change, CopyStrategy, Cutover, Migration, Operation, Plan};
+use teal_plan::{AlterCost, Change, CopyStrategy, Cutover, Migration, Needs, Operation, Plan};
 
 use crate::show;
 
@@ -66,15 +66,17 @@ fn operation_as_text(operation: &Operation) -> String {
             cost,
             rows,
             bytes,
+            needs,
             declared_at,
             ..
         } => {
             let touched = match cost {
                 AlterCost::Metadata => String::new(),
                 AlterCost::Mutation => format!(
-                    ": parts with {} rows, {}, get files of the changed columns anew",
+                    ": parts with {} rows, {}, get files of the changed columns anew, {}",
                     show::count(*rows),
-                    show::bytes(*bytes)
+                    show::bytes(*bytes),
+                    time(needs)
                 ),
             };
             format!(
@@ -99,7 +101,7 @@ fn operation_as_text(operation: &Operation) -> String {
             show::bytes(*bytes),
             indented(sql)
         ),
-        Operation::Migrate { migration, resumes, declared_at, .. } => {
+        Operation::Migrate { migration, needs, resumes, declared_at, .. } => {
             let verb = match resumes {
                 Some(_) => "go on migrating",
                 None => "migrate",
@@ -118,17 +120,17 @@ fn operation_as_text(operation: &Operation) -> String {
                     [] => String::new(),
                     changes => listed(changes) + "\n",
                 },
-                migration_as_text(migration)
+                migration_as_text(migration, needs)
             )
         }
     }
 }
 
-fn migration_as_text(migration: &Migration) -> String {
+fn migration_as_text(migration: &Migration, needs: &Needs) -> String {
     let disk = match migration.strategy {
         CopyStrategy::Clone => "no disk (hard links)".to_owned(),
         CopyStrategy::Rewrite => {
-            format!("about {} of disk until the cleanup", show::bytes(migration.bytes))
+            format!("about {} of disk until the cleanup", show::bytes(needs.disk_bytes))
         }
     };
     let back = match (migration.is_identity, migration.cutover) {
@@ -160,7 +162,7 @@ fn migration_as_text(migration: &Migration) -> String {
                 migration.reason
             ),
         ),
-        ("needs", disk),
+        ("needs", format!("{disk}, {}", time(needs))),
         ("verify", "128-bit row hashes, per partition and bucket".to_owned()),
         ("cutover", format!("{}, by `teal cutover`; {back}", migration.cutover)),
     ]);
@@ -171,6 +173,11 @@ fn migration_as_text(migration: &Migration) -> String {
     let _ = writeln!(out, "{}", indented(&migration.create_green));
     out.push_str(&indented(&migration.create_view));
     out
+}
+
+/// The time that an operation takes, where nothing slows it down.
+fn time(needs: &Needs) -> String {
+    format!("{} at the rate of two cores", show::roughly(needs.seconds))
 }
 
 /// Why an operation is as it is, what it does, what it costs, and the way back.

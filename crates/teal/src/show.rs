@@ -34,6 +34,14 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
+/// A guess at a time.
+pub(crate) fn roughly(seconds: u64) -> String {
+    match seconds {
+        0 | 1 => "about a second".to_owned(),
+        more => format!("about {}", indicatif::HumanDuration(Duration::from_secs(more))),
+    }
+}
+
 pub(crate) fn warning(text: &dyn std::fmt::Display) {
     anstream::eprintln!("{} {text}", "warning:".yellow().bold());
 }

@@ -1,0 +1,90 @@
+//! What else reads the tables of a migration.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use teal_schema::{QualifiedName, quote_string, rewrite_table_references};
+
+use crate::planner::{PlanError, Planner};
+use crate::{Cutover, Migration};
+
+impl Planner<'_> {
+    /// Views that read blue or green, and are not the migration's own: those of the target, in
+    /// whatever database, and those that the models declare.
+    pub(crate) fn look_at_readers(&mut self, migration: &Migration) -> Result<(), PlanError> {
+        let (of_blue, of_green) = (self.readers(&migration.blue)?, self.readers(&migration.green)?);
+        let but_own = |views: BTreeMap<QualifiedName, bool>| {
+            views.into_iter().filter(|(name, _)| *name != migration.view).collect::<Vec<_>>()
+        };
+        let of_blue = but_own(of_blue);
+        if !of_blue.is_empty() {
+            let (what, fix) = match migration.cutover {
+                Cutover::Exchange => (
+                    "follow the name: from the cutover on they read the new layout",
+                    "look at the plan of their SELECT over the new layout",
+                ),
+                Cutover::App => (
+                    "stay with it: rows that are written to the new version alone do not reach them",
+                    "declare them over the new version as well",
+                ),
+            };
+            let says = format!("{} read it, and {what}", names(&of_blue));
+            self.found(&migration.blue, false, says, fix.to_owned());
+        }
+        let mut of_green = but_own(of_green);
+        of_green.retain(|(_, materialized)| *materialized);
+        if !of_green.is_empty() {
+            let says = format!(
+                "{} read it, and get the rows of INSERTs alone: the history comes as parts, which reach no view",
+                names(&of_green)
+            );
+            let fix = "after the migration, fill what they write to with the history by hand, or let them be filled from the old version";
+            self.found(&migration.green, false, says, fix.to_owned());
+        }
+        Ok(())
+    }
+
+    /// The views that read `table`, and whether each is materialized.
+    fn readers(
+        &mut self,
+        table: &QualifiedName,
+    ) -> Result<BTreeMap<QualifiedName, bool>, PlanError> {
+        #[derive(Deserialize)]
+        struct Row {
+            database: String,
+            name: String,
+            engine: String,
+            as_select: String,
+        }
+        let reads = |select: &str, database: &str| {
+            let mut reads_it = false;
+            let read = rewrite_table_references(select, |read| {
+                let of = read.database.as_deref().unwrap_or(database);
+                reads_it |= QualifiedName::new(of, &read.name) == *table;
+                None
+            });
+            // What cannot be read as tokens is no SELECT that teal knows.
+            read.is_ok() && reads_it
+        };
+        let views = self.session.rows::<Row>(&format!(
+            "SELECT database, name, engine, as_select FROM system.tables \
+             WHERE engine LIKE '%View' AND position(as_select, {}) > 0 \
+                 AND NOT startsWith(database, '_teal')",
+            quote_string(&table.name)
+        ))?;
+        let mut readers = BTreeMap::new();
+        for view in views.into_iter().filter(|view| reads(&view.as_select, &view.database)) {
+            let name = QualifiedName::new(&view.database, &view.name);
+            readers.insert(name, view.engine != "View");
+        }
+        let database = &self.options.database;
+        for view in self.schema.views.iter().filter(|view| reads(&view.select, database)) {
+            readers.entry(view.qualified(database)).or_insert(view.target.is_some());
+        }
+        Ok(readers)
+    }
+}
+
+fn names(views: &[(QualifiedName, bool)]) -> String {
+    views.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>().join(", ")
+}
