@@ -1,6 +1,6 @@
 //! The append-only record of every migration, kept in the target itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -122,6 +122,10 @@ pub enum JournalError {
         "the journal {TEAL_DATABASE}.journal is corrupt: migration {migration}, entry {sequence}: {reason}. Nothing has been changed. Restore the entry from a backup, or, when you know the migration to be over, delete the entries of this migration"
     )]
     Corrupt { migration: String, sequence: u32, reason: String },
+    #[error(
+        "the last entry of migration {migration} was sent to the journal {TEAL_DATABASE}.journal, and no answer came: whether it is there is not known here. Run the command again: it reads the journal, and goes on from there"
+    )]
+    Unsure { migration: String },
     #[error("cannot write an entry of the journal: {0}")]
     Unwritable(#[from] serde_json::Error),
 }
@@ -134,6 +138,9 @@ impl JournalError {
 
 pub struct Journal {
     session: Mutex<Box<dyn Session>>,
+    /// Migrations whose last entry was sent and had no answer: it may be there, and another one would have
+    /// its number.
+    unsure: Mutex<BTreeSet<String>>,
 }
 
 impl Journal {
@@ -157,7 +164,7 @@ impl Journal {
              COMMENT 'The record of teal''s migrations'",
             table()
         ))?;
-        Ok(Self { session: Mutex::new(session) })
+        Ok(Self { session: Mutex::new(session), unsure: Mutex::default() })
     }
 
     /// Reads the journal of a server without making one: `plan` and `status` change nothing.
@@ -188,12 +195,19 @@ impl Journal {
         read(self.session.lock().as_mut())
     }
 
+    /// Writes an entry. After one that could not be written the migration gets no other one: were it
+    /// written nevertheless (the connection was lost, and the server went on), two entries would have one
+    /// number, and the journal would be corrupt.
     pub(crate) fn append(
         &self,
         migration: &str,
         sequence: u32,
         event: Event,
     ) -> Result<Entry, JournalError> {
+        let body = serde_json::to_string(&event)?;
+        if !self.unsure.lock().insert(migration.to_owned()) {
+            return Err(JournalError::Unsure { migration: migration.to_owned() });
+        }
         let entry =
             Entry { migration: migration.to_owned(), sequence, time: Timestamp::now(), event };
         self.session.lock().command(&format!(
@@ -203,9 +217,10 @@ impl Journal {
             quote_string(migration),
             entry.time.as_microsecond(),
             quote_string(entry.event.kind()),
-            quote_string(&serde_json::to_string(&entry.event)?),
+            quote_string(&body),
         ))?;
         failpoint::written();
+        self.unsure.lock().remove(migration);
         Ok(entry)
     }
 }
@@ -248,4 +263,78 @@ fn read(session: &mut dyn Session) -> Result<BTreeMap<String, Vec<Entry>>, Journ
         entries.push(Entry { migration: row.migration, sequence: row.sequence, time, event });
     }
     Ok(migrations)
+}
+
+#[cfg(test)]
+mod tests {
+    use teal_client::{Answer, Format, InsertStream, Settings, WriteGate};
+
+    use super::*;
+
+    /// Takes every statement, and gives no answer to one that writes a `fenceUndone`.
+    struct Mute;
+
+    impl Server for Mute {
+        fn session(&self, _: Settings<'_>) -> Result<Box<dyn Session>, ClientError> {
+            Ok(Box::new(Mute))
+        }
+
+        fn user_session(&self, _: Settings<'_>) -> Result<Box<dyn Session>, ClientError> {
+            Ok(Box::new(Mute))
+        }
+
+        fn write_gate(&self) -> Option<&WriteGate> {
+            None
+        }
+
+        fn describe(&self) -> String {
+            "mute".to_owned()
+        }
+
+        fn is_exclusive(&self) -> bool {
+            true
+        }
+    }
+
+    impl Session for Mute {
+        fn run(&mut self, statement: &str, _: Format) -> Result<Answer, ClientError> {
+            match statement.contains("'fenceUndone'") {
+                true => Err(silence(statement)),
+                false => Ok(Answer::default()),
+            }
+        }
+
+        fn insert<'s>(
+            &'s mut self,
+            statement: &str,
+            _: Format,
+        ) -> Result<Box<dyn InsertStream + 's>, ClientError> {
+            Err(silence(statement))
+        }
+
+        fn stream_from_now(
+            &mut self,
+            statement: &str,
+            _: Format,
+            _: &mut dyn FnMut(),
+            _: &mut dyn FnMut(&[u8]),
+        ) -> Result<(), ClientError> {
+            Err(silence(statement))
+        }
+    }
+
+    fn silence(statement: &str) -> ClientError {
+        ClientError::Silence { statement: statement.to_owned() }
+    }
+
+    #[test]
+    fn after_an_entry_without_an_answer_its_migration_gets_no_other_one() {
+        let journal = Journal::open(&Mute).unwrap();
+        journal.append("a", 2, Event::FenceOpened).unwrap();
+        let lost = journal.append("a", 3, Event::FenceUndone).unwrap_err();
+        assert!(matches!(lost, JournalError::Client(_)), "{lost}");
+        let next = journal.append("a", 3, Event::FenceOpened).unwrap_err();
+        assert!(matches!(next, JournalError::Unsure { .. }), "{next}");
+        journal.append("b", 2, Event::FenceOpened).unwrap();
+    }
 }

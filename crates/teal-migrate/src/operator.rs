@@ -212,6 +212,12 @@ impl<'a> Operator<'a> {
         Ok(migrating.record(&self.journal, event)?)
     }
 
+    /// Ends what this process, or one before it, has sent to the server and had no answer to.
+    pub(crate) fn end_own_statements(&self) -> Result<(), MigrateError> {
+        self.lock.check()?;
+        Ok(end_statements_of_the_dead(self.server, self.control.lock().as_mut())?)
+    }
+
     pub(crate) fn check_lock(&self) -> Result<(), MigrateError> {
         Ok(self.lock.check()?)
     }

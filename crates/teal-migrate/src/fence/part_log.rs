@@ -148,6 +148,9 @@ impl Operator<'_> {
 
     pub(super) fn undo_by_log(&self, migrating: &Migrating) -> Result<(), MigrateError> {
         let migration = &migrating.migration;
+        // The cut may have failed because the connection was lost: what was sent last, say the view's
+        // CREATE, would come behind what takes it back.
+        self.end_own_statements()?;
         self.command(&format!("DROP TABLE IF EXISTS {} SYNC", migration.view.sql()))?;
         failpoint::reached("undo-view-dropped");
         self.start_merges(migrating)?;
@@ -288,11 +291,13 @@ impl Operator<'_> {
         }
     }
 
+    /// The oldest of each partition first: of equal parts, [`window`] takes the first for the old ones.
     fn hashed_parts(&self, table: &QualifiedName) -> Result<Vec<HashedPart>, MigrateError> {
         Ok(self.with_control(|session| {
             session.rows(&format!(
                 "SELECT partition_id, name, hash_of_all_files AS hash, level FROM system.parts \
                  WHERE active AND database = {} AND table = {} \
+                 ORDER BY partition_id, min_block_number \
                  SETTINGS output_format_json_quote_64bit_integers = 0",
                 quote_string(&table.database),
                 quote_string(&table.name)
@@ -350,7 +355,9 @@ fn clone_of(migrating: &Migrating) -> QualifiedName {
     }
 }
 
-/// The parts of blue that are not in the clone.
+/// The parts of blue that are not in the clone. Of equal parts, the ones that come first are those that
+/// the clone has: a forwarded part that is taken for an old one would leave the old one to be copied once
+/// more.
 fn window(cloned: &[HashedPart], blue: Vec<HashedPart>) -> Result<Vec<HashedPart>, MigrateError> {
     let key = |part: &HashedPart| -> PartKey { (part.partition_id.clone(), part.hash.clone()) };
     let mut old = BTreeMap::<PartKey, u32>::new();
