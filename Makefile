@@ -26,11 +26,11 @@ TEST_THREADS ?= $(shell n=$$(nproc); echo $$((n > 8 ? 8 : n)))
 # nextest where it is installed; installing it takes longer than it saves.
 NEXTEST := $(shell PATH="$(PATH)" command -v cargo-nextest)
 
-.PHONY: help demo chaos test test-rust test-doc test-typescript test-python lint lint-rust \
+.PHONY: help demo chaos check-model test test-rust test-doc test-typescript test-python lint lint-rust \
 	lint-typescript lint-python fmt bench docs setup system release engine typescript python test-servers components clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: release typescript ## build teal, fetch the engine and the data, run the demo (ARGS="--rows 20000000")
 	@$(RELEASE) engine install
@@ -39,6 +39,9 @@ demo: release typescript ## build teal, fetch the engine and the data, run the d
 chaos: setup ## everything at once, at random, for as long as you like (DURATION=600 SEED=7)
 	TEAL_CHAOS_SECONDS=$(DURATION) TEAL_CHAOS_SEED=$(SEED) \
 	  cargo test -p teal $(FEATURES) --test end_to_end -- chaos --nocapture
+
+check-model: system ## check the protocols as a model, within larger bounds than `make test` does
+	TEAL_MODEL_BOUNDS=large cargo test -p teal-migrate --test protocol -- --nocapture
 
 test: setup test-rust test-doc test-typescript test-python ## run every test
 

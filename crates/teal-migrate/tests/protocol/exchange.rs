@@ -1,0 +1,226 @@
+//! The exchange of the two tables' names: at the gate, by `cutover.rs`; and where INSERTs cannot be held,
+//! by the steps that `docs/model-check.md` tells.
+
+use crate::journal::{Entry, Phase};
+use crate::protocol::Protocol;
+use crate::server::{Data, Name, Part, World, Writer};
+use crate::step::{Flow, Step};
+
+/// `EXCHANGE TABLES` and nothing else.
+pub(crate) fn bare() -> Vec<Step> {
+    vec![
+        Step::Record(Entry::CutoverOpened),
+        Step::Exchange,
+        Step::Record(Entry::CutOver),
+        Step::Advance,
+    ]
+}
+
+pub(crate) mod at_gate {
+    use super::*;
+
+    /// If the view cannot forward back, it is dropped in the same cut.
+    pub(crate) fn exchange(forwards_back: bool) -> Vec<Step> {
+        let shut = vec![Step::Record(Entry::CutoverOpened), Step::ShutGate, Step::WaitAtGate];
+        let drop = if forwards_back { vec![] } else { vec![Step::DropView] };
+        let swap =
+            vec![Step::Exchange, Step::OpenGate, Step::Record(Entry::CutOver), Step::Advance];
+        [shut, drop, swap].concat()
+    }
+
+    pub(crate) fn settle_exchanged() -> Vec<Step> {
+        vec![Step::Record(Entry::CutOver), Step::Advance]
+    }
+
+    pub(crate) fn settle_not_exchanged() -> Vec<Step> {
+        vec![
+            Step::ShutGate,
+            Step::WaitAtGate,
+            Step::CreateView,
+            Step::OpenGate,
+            Step::Record(Entry::CutoverUndone),
+            Step::Advance,
+        ]
+    }
+}
+
+pub(crate) mod on_server {
+    use super::*;
+
+    /// If the view cannot forward back, it is not made anew. That the new table has every row is
+    /// known by the view, or else by an entry: the old one's parts cannot be told any more when they are
+    /// merged.
+    pub(crate) fn exchange(forwards_back: bool) -> Vec<Step> {
+        let mut steps = vec![
+            Step::Record(Entry::CutoverOpened),
+            Step::StopMerges(Name::Blue),
+            Step::StopMerges(Name::Green),
+            Step::WaitForMerges(Name::Blue),
+            Step::WaitForMerges(Name::Green),
+            Step::ListOld,
+            Step::DropView,
+            // Whoever has found the view must not find its target after the exchange.
+            Step::ListInserts,
+            Step::WaitForInserts,
+            // What came meanwhile, forwarded or not.
+            Step::ListWindow,
+            Step::ListInserts,
+            Step::WaitForInserts,
+            Step::ReadPartLog,
+            Step::CopyAcross,
+            // What came since then is not forwarded.
+            Step::ListNewer,
+            Step::CopyAcross,
+            Step::ListNew,
+            Step::Record(Entry::Swapping),
+            Step::Exchange,
+        ];
+        steps.extend(carry_the_rest());
+        // Whoever knows the old table by the readers' name must not find the view.
+        steps.extend([Step::ListInserts, Step::WaitForInserts]);
+        steps.extend(carry_the_rest());
+        if forwards_back {
+            steps.extend([
+                Step::CreateView,
+                Step::ListInserts,
+                Step::WaitForInserts,
+                Step::ListReturning,
+                Step::ListInserts,
+                Step::WaitForInserts,
+                Step::ReadPartLogOfReturning,
+                Step::CopyBack,
+            ]);
+        } else {
+            steps.push(Step::Record(Entry::Complete));
+        }
+        steps.extend(end(Entry::CutOver));
+        steps
+    }
+
+    fn carry_the_rest() -> Vec<Step> {
+        vec![Step::ListLate, Step::RecordCarrying, Step::AttachLate, Step::RecordCarried]
+    }
+
+    fn end(entry: Entry) -> Vec<Step> {
+        vec![
+            Step::StartMerges(Name::Blue),
+            Step::StartMerges(Name::Green),
+            Step::Record(entry),
+            Step::Advance,
+        ]
+    }
+
+    /// After a crash, where the exchange happened and the view is not there.
+    pub(crate) fn settle_exchanged(forwards_back: bool) -> Vec<Step> {
+        let mut steps =
+            vec![Step::AttachLate, Step::RecordCarried, Step::ListInserts, Step::WaitForInserts];
+        steps.extend(carry_the_rest());
+        steps.push(match forwards_back {
+            true => Step::CreateView,
+            false => Step::Record(Entry::Complete),
+        });
+        steps.extend(end(Entry::CutOver));
+        steps
+    }
+
+    /// Where the new table has every row: what the old one lacks is found by comparing the rows.
+    pub(crate) fn settle_complete() -> Vec<Step> {
+        end(Entry::CutOver)
+    }
+
+    /// Where it did not happen: what the new table lacks is found by comparing the rows, when whoever
+    /// does not know the view has ended.
+    pub(crate) fn settle_not_exchanged() -> Vec<Step> {
+        let view = vec![Step::CreateView, Step::ListInserts, Step::WaitForInserts];
+        [view, end(Entry::CutoverUndone)].concat()
+    }
+}
+
+impl Protocol {
+    pub(crate) fn execute_exchange(&self, world: &mut World, step: Step) -> Flow {
+        let old = world.parts(Data::Old).to_vec();
+        let new = world.parts(Data::New).to_vec();
+        match step {
+            Step::Exchange => world.is_exchanged = !world.is_exchanged,
+            Step::ListOld => world.memory.old[0] = old,
+            Step::ListNew => world.memory.old[1] = new,
+            Step::ListNewer => {
+                let newer = unknown(&old, &world.memory.old[0]);
+                if newer.iter().any(|part| part.is_merged()) {
+                    return Flow::NotClean;
+                }
+                world.memory.to_copy[0] = newer;
+                world.memory.old[0] = old;
+            }
+            Step::CopyAcross => {
+                for part in std::mem::take(&mut world.memory.to_copy[0]) {
+                    self.attach(world, part, Data::New);
+                }
+            }
+            Step::ListLate => {
+                let late = unknown(&old, &world.memory.old[0]);
+                if late.iter().any(|part| part.is_merged()) {
+                    return Flow::Refused("a late part that was merged");
+                }
+                world.memory.to_copy[0] = late;
+            }
+            Step::RecordCarrying if world.memory.to_copy[0].is_empty() => (),
+            Step::RecordCarrying => self.record(world, Entry::Carrying),
+            // Only what the journal says is attached. A part that is there already is known by its uuid.
+            Step::AttachLate | Step::RecordCarried if world.phase != Phase::Carrying => {
+                world.memory.to_copy[0].clear();
+            }
+            Step::AttachLate => {
+                for part in world.memory.to_copy[0].clone() {
+                    if !world.parts(Data::New).contains(&attached(part)) {
+                        self.attach(world, part, Data::New);
+                    }
+                }
+            }
+            Step::RecordCarried => {
+                self.record(world, Entry::Carried);
+                let carried = std::mem::take(&mut world.memory.to_copy[0]);
+                world.memory.old[0].extend(carried);
+                world.memory.old[0].sort_unstable();
+            }
+            Step::ListReturning => {
+                let mut window = unknown(&new, &world.memory.old[1]);
+                window.retain(|part| part.writer != Writer::Teal);
+                if window.iter().any(|part| part.is_merged()) {
+                    return Flow::NotClean;
+                }
+                world.memory.window[1] = window;
+            }
+            Step::ReadPartLogOfReturning => {
+                for part in std::mem::take(&mut world.memory.window[1]) {
+                    if let Writer::Insert(number) = part.writer {
+                        let query = self.setting.inserts[usize::from(number)].query;
+                        if !world.log[query].wrote_old {
+                            world.memory.to_copy[1].push(part);
+                        }
+                    }
+                }
+            }
+            Step::CopyBack => {
+                for part in std::mem::take(&mut world.memory.to_copy[1]) {
+                    self.attach(world, part, Data::Old);
+                }
+            }
+            _ => (),
+        }
+        Flow::Next
+    }
+
+    /// By a table of teal's own and `ATTACH`: no view forwards what is attached.
+    fn attach(&self, world: &mut World, part: Part, into: Data) {
+        world.add(into, attached(part), self.setting.equal_rows);
+    }
+}
+
+fn attached(part: Part) -> Part {
+    Part { writer: Writer::Teal, has_uuid: true, ..part }
+}
+
+fn unknown(parts: &[Part], known: &[Part]) -> Vec<Part> {
+    parts.iter().filter(|part| !known.contains(part)).copied().collect()
+}

@@ -1,0 +1,181 @@
+//! A protocol and the setting in which it is checked: the model that the checker explores.
+
+use std::collections::BTreeMap;
+
+use stateright::{Model, Property};
+
+use crate::insert::{Insert, Move, rows_of};
+use crate::journal::Phase;
+use crate::merger::MergeMove;
+use crate::server::{Data, Left, Part, Rows, World, Writer};
+use crate::setting::Setting;
+use crate::step::Step;
+use crate::teal::{Process, Routine};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Protocol {
+    pub(crate) setting: Setting,
+    pub(crate) routines: BTreeMap<Routine, Vec<Step>>,
+    pub(crate) begins_in: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    Insert(usize, Move),
+    Merge(MergeMove),
+    /// teal's next step.
+    Teal(Step),
+    /// A wait has taken too long.
+    TimeOut(Step),
+    /// teal is killed; what it has sent may still happen.
+    Crash {
+        sent: Option<Step>,
+    },
+    CrashOfServer,
+    LoseConnection {
+        sent: Step,
+    },
+    /// The server comes to a statement whose teal has gone.
+    Adrift(Step),
+    /// Somebody runs the next command.
+    Run,
+}
+
+impl Model for Protocol {
+    type State = World;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<World> {
+        let inserts = vec![Insert::Waiting; self.setting.inserts.len()];
+        let left = Left {
+            crashes: self.setting.crashes,
+            cuts: self.setting.cuts,
+            merges: self.setting.merges,
+        };
+        let mut world = World::new(inserts, self.begins_in, Process::Absent, left);
+        let is_migrated = self.begins_in == Phase::Verified;
+        world.has_view = is_migrated;
+        for row in 0..self.setting.history {
+            let rows = 1 << (8 + row);
+            let part = Part { rows, writer: Writer::History, through_view: false, has_uuid: false };
+            world.add(Data::Old, part, self.setting.equal_rows);
+            if is_migrated {
+                world.add(Data::New, part, self.setting.equal_rows);
+            }
+        }
+        vec![world]
+    }
+
+    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
+        let mut moves = Vec::new();
+        for number in 0..world.inserts.len() {
+            self.insert_moves(world, number, &mut moves);
+            actions.extend(moves.drain(..).map(|step| Action::Insert(number, step)));
+        }
+        let mut merges = Vec::new();
+        self.merge_moves(world, &mut merges);
+        actions.extend(merges.into_iter().map(Action::Merge));
+        if let Some(adrift) = &world.adrift {
+            actions.push(Action::Adrift(adrift.step));
+        }
+        let may_crash = world.left.crashes > 0;
+        match world.process {
+            Process::Absent => actions.push(Action::Run),
+            Process::Running { routine, at, .. } => {
+                let step = self.routines[&routine][at];
+                match self.is_ready(world, step) {
+                    true => actions.push(Action::Teal(step)),
+                    false if self.gives_up_waiting(world, routine) => {
+                        actions.push(Action::TimeOut(step));
+                    }
+                    false => (),
+                }
+                if may_crash {
+                    actions.push(Action::Crash { sent: None });
+                    if step.is_statement() && world.adrift.is_none() && !self.setting.is_embedded {
+                        actions.push(Action::Crash { sent: Some(step) });
+                        if self.setting.loses_connection {
+                            actions.push(Action::LoseConnection { sent: step });
+                        }
+                    }
+                }
+            }
+            Process::Ended(_) => (),
+        }
+        if may_crash && self.setting.server_crashes {
+            actions.push(Action::CrashOfServer);
+        }
+    }
+
+    fn next_state(&self, before: &World, action: Action) -> Option<World> {
+        let mut world = before.clone();
+        match action {
+            Action::Insert(number, step) => self.move_insert(&mut world, number, step),
+            Action::Merge(step) => self.move_merge(&mut world, step),
+            Action::Teal(step) => self.step(&mut world, step),
+            Action::TimeOut(_) => self.not_clean(&mut world),
+            Action::Crash { sent } => {
+                world.left.crashes -= 1;
+                if let Some(step) = sent {
+                    self.set_adrift(&mut world, step);
+                }
+                self.forget(&mut world);
+                if self.setting.is_embedded {
+                    cut_off(&mut world);
+                }
+            }
+            Action::CrashOfServer => {
+                world.left.crashes -= 1;
+                if !matches!(world.process, Process::Ended(_)) {
+                    self.forget(&mut world);
+                }
+                cut_off(&mut world);
+            }
+            Action::LoseConnection { sent } => {
+                world.left.crashes -= 1;
+                self.set_adrift(&mut world, sent);
+                self.fail(&mut world, sent);
+            }
+            Action::Adrift(_) => self.execute_adrift(&mut world),
+            Action::Run => self.begin(&mut world, Routine::Open, false),
+        }
+        Some(world)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        crate::properties::all()
+    }
+}
+
+/// The server has died: INSERTs and merges that ran are cut off, stopped merges are on again.
+fn cut_off(world: &mut World) {
+    for insert in &mut world.inserts {
+        if insert.is_running() {
+            *insert = Insert::CutOff;
+        }
+    }
+    world.merge = None;
+    world.merges_stopped = [false; 2];
+    world.adrift = None;
+    world.is_gate_closed = false;
+    // The logs are written some seconds late.
+    for line in &mut world.log {
+        line.is_lost = true;
+    }
+}
+
+impl Protocol {
+    pub(crate) fn filtered_rows(&self) -> Rows {
+        let filtered = self.setting.inserts.iter().enumerate().filter(|(_, plan)| plan.is_filtered);
+        filtered.fold(0, |rows, (number, _)| rows | rows_of(number, 0) | rows_of(number, 1))
+    }
+
+    /// What the rows are, whoever wrote them.
+    pub(crate) fn content(&self, rows: Rows) -> Rows {
+        let (first, second) = (rows_of(0, 0), rows_of(1, 0));
+        match self.setting.equal_rows && rows & second != 0 {
+            true => rows & !second | first,
+            false => rows,
+        }
+    }
+}

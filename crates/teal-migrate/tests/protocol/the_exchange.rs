@@ -1,0 +1,154 @@
+//! The exchange: what holds, and what breaks it.
+
+use std::collections::BTreeMap;
+
+use crate::check::{holds, is_broken};
+use crate::exchange::{at_gate, bare, on_server};
+use crate::journal::{Entry, Phase};
+use crate::properties::{EXACT, REFUSED};
+use crate::protocol::Protocol;
+use crate::server::Name;
+use crate::setting::{Setting, inserts, is_large, large, small};
+use crate::step::Step;
+use crate::teal::Routine;
+use crate::verify;
+
+fn protocol(setting: Setting, routines: Vec<(Routine, Vec<Step>)>) -> Protocol {
+    let open = (Routine::Open, vec![Step::EndStatementsOfTheDead, Step::Heal]);
+    let routines = routines.into_iter().chain([open]).collect::<BTreeMap<_, _>>();
+    Protocol { setting, routines, begins_in: Phase::Verified }
+}
+
+fn on_server(setting: Setting) -> Protocol {
+    let forwards_back = setting.forwards_back;
+    let mut routines = vec![
+        (Routine::Exchange, on_server::exchange(forwards_back)),
+        (Routine::Failed, vec![Step::EndStatementsOfTheDead, Step::Heal]),
+        (Routine::SettleExchanged, on_server::settle_exchanged(forwards_back)),
+        (Routine::SettleComplete, on_server::settle_complete()),
+        (Routine::SettleNotExchanged, on_server::settle_not_exchanged()),
+        (Routine::Verify, verify::on_server()),
+    ];
+    if forwards_back {
+        routines.push((Routine::CarryBack, verify::carry_back()));
+    }
+    protocol(setting, routines)
+}
+
+fn at_gate(setting: Setting) -> Protocol {
+    let routines = vec![
+        (Routine::Exchange, at_gate::exchange(setting.forwards_back)),
+        (Routine::SettleExchanged, at_gate::settle_exchanged()),
+        (Routine::SettleNotExchanged, at_gate::settle_not_exchanged()),
+        (Routine::Verify, verify::at_gate()),
+    ];
+    protocol(Setting { is_embedded: true, either_order: false, ..setting }, routines)
+}
+
+/// One INSERT that nothing but the exchange disturbs.
+fn quiet() -> Setting {
+    Setting { inserts: inserts(&[1]), crashes: 0, merges: 0, cuts: 1, ..Setting::default() }
+}
+
+/// The same with a merge, and a crash or a lost connection.
+fn busy() -> Setting {
+    Setting { crashes: 1, merges: 1, loses_connection: true, ..quiet() }
+}
+
+#[test]
+fn the_exchange_at_the_gate_is_exact() {
+    for forwards_back in [true, false] {
+        holds("at the gate", at_gate(Setting { forwards_back, ..small(&[1, 1]) }));
+        if is_large() {
+            holds("at the gate", at_gate(Setting { forwards_back, ..large(&[2, 1]) }));
+        }
+    }
+}
+
+#[test]
+fn the_exchange_on_a_server_is_exact() {
+    for forwards_back in [true, false] {
+        let setting = |parts| Setting { forwards_back, cuts: 1, ..small(parts) };
+        holds("lost", on_server(Setting { loses_connection: true, ..setting(&[1]) }));
+        holds("two", on_server(Setting { crashes: 0, ..setting(&[1, 1]) }));
+        if is_large() {
+            let setting = |parts| Setting { forwards_back, cuts: 1, ..large(parts) };
+            holds("two", on_server(setting(&[2, 1])));
+            holds("lost", on_server(Setting { loses_connection: true, ..setting(&[1, 1]) }));
+            holds("three", on_server(Setting { crashes: 0, merges: 0, ..setting(&[1, 1, 1]) }));
+        }
+    }
+}
+
+#[test]
+fn a_bare_exchange_is_broken() {
+    is_broken("bare", EXACT, protocol(quiet(), vec![(Routine::Exchange, bare())]));
+}
+
+#[test]
+fn an_exchange_that_was_taken_back_is_not_trusted_without_a_new_proof() {
+    let setting = Setting { crashes: 1, forwards_back: false, ..quiet() };
+    let mut mutant = at_gate(setting);
+    mutant.routines.insert(Routine::Verify, vec![Step::Record(Entry::Verified), Step::Advance]);
+    is_broken("not proven", EXACT, mutant);
+}
+
+/// Without the comparison of the rows, which would find what they leave behind, or could not explain it.
+#[test]
+fn every_wait_of_the_exchange_is_needed() {
+    // All but the second: an entry of `part_log` may come after its part, which the model leaves out.
+    for wait in [0, 2, 3, 4] {
+        let mut mutant = on_server(quiet()).without_wait(Routine::Exchange, wait);
+        mutant.routines.remove(&Routine::CarryBack);
+        is_broken(&format!("wait {wait}"), EXACT, mutant);
+    }
+}
+
+#[test]
+fn the_view_is_not_there_while_the_names_change_places() {
+    let mut mutant = on_server(quiet()).without(Step::DropView);
+    mutant.routines.remove(&Routine::CarryBack);
+    is_broken("the view stays", EXACT, mutant);
+}
+
+#[test]
+fn late_parts_are_carried_twice_over() {
+    // By the time that the first are carried, INSERTs may still write to the old table.
+    let mut mutant = on_server(quiet());
+    let steps = mutant.routines.get_mut(&Routine::Exchange).unwrap();
+    let last = steps.iter().rposition(|step| *step == Step::ListLate).unwrap();
+    steps.drain(last..last + 4);
+    mutant.routines.remove(&Routine::CarryBack);
+    is_broken("carried once", EXACT, mutant);
+}
+
+#[test]
+fn what_is_known_and_what_is_carried_is_in_the_journal() {
+    is_broken("forgotten", REFUSED, on_server(Setting { lists_survive: false, ..busy() }));
+}
+
+#[test]
+fn merges_are_stopped_until_nobody_has_to_tell_the_parts_apart() {
+    let setting = || Setting { forwards_back: false, ..busy() };
+    is_broken("no entry", REFUSED, on_server(setting()).without(Step::Record(Entry::Complete)));
+    let mut mutant = on_server(busy());
+    let failed = mutant.routines.get_mut(&Routine::Failed).unwrap();
+    failed.splice(0..0, [Step::StartMerges(Name::Blue), Step::StartMerges(Name::Green)]);
+    is_broken("started when it fails", REFUSED, mutant);
+    let setting = Setting { server_crashes: true, ..busy() };
+    is_broken("started by a new server", REFUSED, on_server(setting));
+}
+
+#[test]
+fn what_was_sent_is_ended_before_anything_is_settled() {
+    let mut mutant = on_server(busy());
+    mutant.routines.insert(Routine::Failed, vec![Step::Heal]);
+    is_broken("still exchanging", REFUSED, mutant);
+}
+
+#[test]
+fn parity_is_proven_when_whoever_did_not_know_the_view_has_ended() {
+    let setting = Setting { crashes: 1, ..quiet() };
+    let mutant = on_server(setting).without_wait(Routine::SettleNotExchanged, 0);
+    is_broken("not waited for", EXACT, mutant);
+}

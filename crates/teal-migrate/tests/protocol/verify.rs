@@ -1,0 +1,105 @@
+//! The proof of parity and the copy of what green lacks, at the gate: `verify_or_repair`.
+
+use crate::journal::Entry;
+use crate::protocol::Protocol;
+use crate::server::{Data, Name, Part, World};
+use crate::step::{Flow, Step};
+
+pub(crate) fn at_gate() -> Vec<Step> {
+    vec![
+        Step::ShutGate,
+        Step::WaitAtGate,
+        Step::Compare,
+        Step::OpenGate,
+        Step::CopyMissing,
+        Step::ShutGate,
+        Step::WaitAtGate,
+        Step::Prove,
+        Step::OpenGate,
+        Step::Record(Entry::Verified),
+        Step::Advance,
+    ]
+}
+
+/// `verify_or_repair` on a server: clones, one after another, with the INSERTs waited for between them.
+pub(crate) fn on_server() -> Vec<Step> {
+    let judge =
+        vec![Step::JudgeMissing, Step::CopyMissing, Step::Record(Entry::Verified), Step::Advance];
+    [clones(), judge].concat()
+}
+
+/// `verify_exchange` with its `carry_back`: what the old table lacks is attached to it.
+pub(crate) fn carry_back() -> Vec<Step> {
+    [clones(), vec![Step::JudgeExtra, Step::CopyBack, Step::Advance]].concat()
+}
+
+fn clones() -> Vec<Step> {
+    let wait = [Step::ListInserts, Step::WaitForInserts];
+    [&[Step::CloneOld][..], &wait, &[Step::CloneNew], &wait].concat()
+}
+
+impl Protocol {
+    pub(crate) fn execute_verify(&self, world: &mut World, step: Step) -> Flow {
+        let [blue, green] =
+            [Name::Blue, Name::Green].map(|name| world.parts(world.data(name)).to_vec());
+        let (old, new) = (world.parts(Data::Old).to_vec(), world.parts(Data::New).to_vec());
+        match step {
+            Step::CloneOld => world.memory.old[0] = old,
+            Step::CloneNew => world.memory.old[1] = new,
+            // A row of the first clone of the old table that is not in the new one's is missing; a row of
+            // the new one's that is not in the old table now is too many.
+            Step::JudgeMissing | Step::JudgeExtra => {
+                let [first, second] = std::mem::take(&mut world.memory.old);
+                let (missing, extra) = (self.surplus(&first, &second), self.surplus(&second, &old));
+                let is_forward = step == Step::JudgeMissing;
+                if !(if is_forward { &extra } else { &missing }).is_empty() {
+                    return Flow::Refused("there is no parity");
+                }
+                world.memory.to_copy =
+                    if is_forward { [missing, Vec::new()] } else { [Vec::new(), extra] };
+            }
+            Step::Compare => {
+                if !self.surplus(&green, &blue).is_empty() {
+                    return Flow::Refused("green has rows that blue lacks");
+                }
+                world.memory.to_copy[0] = self.surplus(&blue, &green);
+            }
+            Step::CopyMissing => {
+                for part in std::mem::take(&mut world.memory.to_copy[0]) {
+                    self.copy(world, part, world.data(Name::Green));
+                }
+            }
+            _ => {
+                let (extra, missing) = (self.surplus(&green, &blue), self.surplus(&blue, &green));
+                if !extra.is_empty() || !missing.is_empty() {
+                    return Flow::Refused("there is no parity");
+                }
+            }
+        }
+        Flow::Next
+    }
+
+    /// The rows, as parts of one each, that the one has more often than the other.
+    pub(crate) fn surplus(&self, one: &[Part], other: &[Part]) -> Vec<Part> {
+        let mut others = rows(other).map(|part| self.content(part.rows)).collect::<Vec<_>>();
+        rows(one)
+            .filter(|part| part.rows & !self.filtered_rows() != 0)
+            .filter(|part| {
+                match others.iter().position(|other| *other == self.content(part.rows)) {
+                    Some(at) => {
+                        others.swap_remove(at);
+                        false
+                    }
+                    None => true,
+                }
+            })
+            .collect()
+    }
+}
+
+fn rows(parts: &[Part]) -> impl Iterator<Item = Part> {
+    parts.iter().flat_map(|part| {
+        let bits = (0..u16::BITS).map(|bit| 1 << bit).filter(|bit| part.rows & bit != 0);
+        bits.map(|rows| Part { rows, ..*part })
+    })
+}
