@@ -11,7 +11,7 @@ use teal_schema::{quote_ident, quote_string};
 
 use crate::names::TEAL_DATABASE;
 use crate::state::Snapshot;
-use crate::{Parity, failpoint};
+use crate::{Parity, ProvenPartition, failpoint};
 
 /// One thing that has happened to a migration. Written after its effect, save for those whose
 /// names say that something is about to happen; those tell a later process what to look for.
@@ -45,6 +45,9 @@ pub enum Event {
     },
     Verified {
         parity: Parity,
+        /// Partitions that need not be read again while they have these parts.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        proven: Vec<ProvenPartition>,
     },
     /// Rows that green lacked were copied.
     Repaired {

@@ -42,3 +42,4 @@ pub use state::{
     Aborted, Aborting, Attached, Backfilled, Cleaned, CutOver, Migrating, Phase, Prepared,
     Publication, Started, Verified, history,
 };
+pub use verify::ProvenPartition;

@@ -3,6 +3,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ProvenPartition;
+
 /// What a verification found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -24,6 +26,10 @@ pub struct Parity {
     /// blue would show: which of them an engine keeps depends on the order in which they came.
     #[serde(default, skip_serializing_if = "is_none")]
     pub ties: u64,
+    /// Partitions that were not read, since in both tables they have the parts of the proof before. Their
+    /// rows are in the counts.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub unchanged: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mismatches: Vec<Mismatch>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -58,6 +64,15 @@ impl Parity {
         self.missing > 0 && self.extra == 0
     }
 
+    /// With the partitions that were left out.
+    pub(crate) fn and_unchanged(mut self, left_out: &[ProvenPartition]) -> Self {
+        let rows = left_out.iter().map(|partition| partition.rows).sum::<u64>();
+        self.blue_rows += rows;
+        self.green_rows += rows;
+        self.unchanged = left_out.len() as u64;
+        self
+    }
+
     /// The buckets that differ, of whatever partition.
     pub(crate) fn buckets(&self) -> BTreeSet<u8> {
         self.mismatches.iter().map(|mismatch| mismatch.bucket).collect()
@@ -69,6 +84,9 @@ impl fmt::Display for Parity {
         let folded = if self.folded { "folded " } else { "" };
         if self.holds() {
             write!(f, "{} {folded}rows in both, {} sums equal", self.green_rows, self.compared)?;
+            if self.unchanged > 0 {
+                write!(f, ", {} partitions as in the proof before", self.unchanged)?;
+            }
             return match self.ties {
                 0 => Ok(()),
                 ties => write!(

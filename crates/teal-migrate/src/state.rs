@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use teal_plan::{Cutover, History, Migration, PastMigration, Standing};
 use teal_schema::QualifiedName;
 
-use crate::{Entry, Event, Journal, JournalError, Parity};
+use crate::{Entry, Event, Journal, JournalError, Parity, ProvenPartition};
 
 /// A migration with the phase that it is in.
 #[derive(Debug, Clone)]
@@ -91,6 +91,8 @@ pub struct Backfilled {
 #[derive(Debug, Clone)]
 pub struct Verified {
     pub parity: Parity,
+    /// The partitions that it covers and that need not be read again while they have these parts.
+    pub proven: Vec<ProvenPartition>,
     pub at: Timestamp,
     /// An exchange was begun and not journalled as done; this
     /// tells green's data.
@@ -238,8 +240,8 @@ impl Migrating {
             (P::Attached(_), E::Backfilled { rows }) => {
                 P::Backfilled(Backfilled { rows, rolled_back: false })
             }
-            (P::Backfilled(_) | P::Verified(_), E::Verified { parity }) => {
-                P::Verified(Verified { parity, at: entry.time, cutover_open: None })
+            (P::Backfilled(_) | P::Verified(_), E::Verified { parity, proven }) => {
+                P::Verified(Verified { parity, proven, at: entry.time, cutover_open: None })
             }
             // What was proven before is not proven of the repaired table.
             (P::Backfilled(state), E::Repaired { .. }) => P::Backfilled(state),

@@ -11,9 +11,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use teal_client::Format;
 
+use super::Found;
 use super::drill_down::within_buckets;
 use super::sides::{Sides, folds_in_order, partition_expression, shown, sides};
 use super::sums::{parity, read_sums, sums_query};
+use super::unchanged::{noted, proven, unchanged, without};
 use crate::state::Migrating;
 use crate::{MigrateError, Mismatch, Operator, Parity, failpoint};
 
@@ -26,16 +28,16 @@ const LOOKS_AT_KEYS: u32 = 30;
 const MOST_KEYS: usize = 10_000;
 
 impl Operator<'_> {
-    pub(super) fn compare_with_looks(
-        &self,
-        migrating: &Migrating,
-    ) -> Result<(Parity, String), MigrateError> {
+    pub(super) fn compare_with_looks(&self, migrating: &Migrating) -> Result<Found, MigrateError> {
         if folds_in_order(migrating) {
             return self.compare_clones_until_equal(migrating);
         }
         let (blue, green) = migrating.tables_now();
         let sides = sides(migrating, blue, green)?;
-        let query = sums_query(&sides, &partition_expression(migrating));
+        let before = self.partitions(migrating)?;
+        let left_out = unchanged(proven(migrating), &before);
+        let settings = without(migrating, &left_out);
+        let query = sums_query(&sides, &partition_expression(migrating), &settings);
         let mut different: Option<Vec<Mismatch>> = None;
         for look in 1..=LOOKS {
             let answer = self.with_control(|session| session.run(&query, Format::JSON_EACH_ROW))?;
@@ -53,7 +55,11 @@ impl Operator<'_> {
             if parity.holds() {
                 // What the two counts differ by was on its way.
                 parity.blue_rows = parity.green_rows;
-                return Ok((parity, format!("each of them, within {look} looks")));
+                return Ok(Found {
+                    parity: parity.and_unchanged(&left_out),
+                    how: format!("each of them, within {look} looks"),
+                    proven: noted(&before, self.partitions(migrating)?),
+                });
             }
             if look == LOOKS && migrating.migration.green_folds {
                 return self.compare_keys(migrating, &sides, parity);
@@ -62,7 +68,7 @@ impl Operator<'_> {
             std::thread::sleep(BETWEEN_LOOKS);
         }
         let parity = self.with_clones(migrating, |_, _| Ok(()))?;
-        Ok((parity, "row by row".to_owned()))
+        Ok(Found { parity, how: "row by row".to_owned(), proven: Vec::new() })
     }
 
     /// Looks at the keys of the buckets that differ, until each was equal once.
@@ -71,7 +77,7 @@ impl Operator<'_> {
         migrating: &Migrating,
         sides: &Sides,
         mut parity: Parity,
-    ) -> Result<(Parity, String), MigrateError> {
+    ) -> Result<Found, MigrateError> {
         let mut condition = within_buckets(&parity.buckets());
         for _ in 0..LOOKS_AT_KEYS {
             let keys = self.different_keys(sides, &condition)?;
@@ -91,7 +97,7 @@ impl Operator<'_> {
         if parity.holds() {
             parity.blue_rows = parity.green_rows;
         }
-        Ok((parity, "key by key".to_owned()))
+        Ok(Found { parity, how: "key by key".to_owned(), proven: Vec::new() })
     }
 
     /// The keys of which the two sides show other rows, within `condition`.
@@ -127,15 +133,13 @@ impl Operator<'_> {
 
     /// Where an engine folds rows in their order, a clone is taken of both tables for each look, and one must
     /// find them equal as a whole.
-    fn compare_clones_until_equal(
-        &self,
-        migrating: &Migrating,
-    ) -> Result<(Parity, String), MigrateError> {
+    fn compare_clones_until_equal(&self, migrating: &Migrating) -> Result<Found, MigrateError> {
         let mut look = 1;
         loop {
             let parity = self.with_clones(migrating, |_, _| Ok(()))?;
             if parity.holds() || look == LOOKS {
-                return Ok((parity, format!("clones of them, within {look} looks")));
+                let how = format!("clones of them, within {look} looks");
+                return Ok(Found { parity, how, proven: Vec::new() });
             }
             look += 1;
             std::thread::sleep(BETWEEN_LOOKS);

@@ -21,8 +21,8 @@ pub(super) struct Sum {
 
 /// 16 buckets: the sums of a bucket then say where to look, at no cost that can be measured.
 pub(crate) const BUCKETS: u8 = 16;
-/// The sums of both sides in one query.
-pub(super) fn sums_query(sides: &Sides, partition: &str) -> String {
+/// The sums of both sides in one query, each read with these settings.
+pub(super) fn sums_query(sides: &Sides, partition: &str, settings: &str) -> String {
     let sums = |is_green: u8, side: &str| {
         format!(
             "SELECT {is_green} AS is_green, toString(_teal_partition) AS partition, \
@@ -31,7 +31,7 @@ pub(super) fn sums_query(sides: &Sides, partition: &str) -> String {
                  SELECT {partition} AS _teal_partition, \
                      toUInt8(_teal_key % {BUCKETS}) AS _teal_bucket, \
                      count() AS row_count, sum(_teal_hash) AS hash_sum \
-                 FROM ({side}) GROUP BY _teal_partition, _teal_bucket)"
+                 FROM ({side}) GROUP BY _teal_partition, _teal_bucket{settings})"
         )
     };
     format!("{} UNION ALL {}", sums(0, &sides.blue), sums(1, &sides.green))
@@ -79,6 +79,7 @@ pub(super) fn parity(blue: &Sums, green: &Sums) -> Parity {
         extra: 0,
         folded: false,
         ties: 0,
+        unchanged: 0,
         mismatches,
         samples: Vec::new(),
     }

@@ -1,0 +1,164 @@
+//! Partitions that need not be read again, since they hold the very parts of the last proof.
+//!
+//! A part never changes under its name: what changes its rows gives it another one, and no name comes
+//! twice. So two partitions that were equal are equal for as long as each has the parts that it had. The
+//! proof notes of a partition which parts it was made of: those that were there both before its query
+//! began and after it had ended, and so were what it read. A partition to which something came meanwhile
+//! is not noted, and is read the next time.
+//!
+//! This takes that a row of blue lies in green's partition of the same id: the SELECT gives blue's columns
+//! as they are, and both tables have one partition key. Where this is not so, everything is read.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use teal_schema::{QualifiedName, quote_string};
+
+use crate::state::{Migrating, Phase};
+use crate::{MigrateError, Operator};
+
+/// A partition that was equal in both tables.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProvenPartition {
+    pub id: String,
+    pub rows: u64,
+    /// Hashes of the parts, with the definition of their table.
+    pub blue: String,
+    pub green: String,
+}
+
+/// More than these are not noted in the journal, whose entry they would make large.
+const MOST_PARTITIONS: usize = 2_000;
+
+/// The partitions that both tables have, with their parts.
+pub(super) type Partitions = BTreeMap<String, ProvenPartition>;
+
+impl Operator<'_> {
+    /// Which parts are where. Empty where partitions of the two cannot be compared by their ids.
+    pub(super) fn partitions(&self, migrating: &Migrating) -> Result<Partitions, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            is_green: u8,
+            key: String,
+            id: String,
+            rows: u64,
+            hash: String,
+        }
+        if !may_match(migrating) {
+            return Ok(Partitions::new());
+        }
+        let (blue, green) = migrating.tables_now();
+        let of = |table: &QualifiedName| {
+            format!("({}, {})", quote_string(&table.database), quote_string(&table.name))
+        };
+        let rows = self.with_control(|session| {
+            session.rows::<Row>(&format!(
+                "SELECT (_teal_parts.database, _teal_parts.table) = {green} AS is_green, \
+                     any(partition_key) AS key, partition_id AS id, sum(rows) AS rows, \
+                     concat(toString(sum(xxh3_128((_teal_parts.name, hash_of_all_files)))), '-', \
+                         toString(any(cityHash64(create_table_query)))) AS hash \
+                 FROM (SELECT database, table, name, partition_id, rows, hash_of_all_files FROM system.parts \
+                       WHERE active AND (database, table) IN ({blue}, {green})) AS _teal_parts \
+                 INNER JOIN (SELECT database, name AS table, partition_key, create_table_query FROM system.tables \
+                       WHERE (database, name) IN ({blue}, {green})) AS _teal_tables USING (database, table) \
+                 GROUP BY is_green, id \
+                 SETTINGS output_format_json_quote_64bit_integers = 0",
+                blue = of(blue),
+                green = of(green)
+            ))
+        })?;
+        let key = rows.first().map(|row| row.key.clone()).unwrap_or_default();
+        // A patch part changes what other parts say.
+        let is_patched = rows.iter().any(|row| row.id.starts_with("patch-"));
+        if key.is_empty() || is_patched || rows.iter().any(|row| row.key != key) {
+            return Ok(Partitions::new());
+        }
+        let (in_green, in_blue): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|row| row.is_green == 1);
+        let mut in_green =
+            in_green.into_iter().map(|row| (row.id.clone(), row)).collect::<BTreeMap<_, _>>();
+        let both = in_blue.into_iter().filter_map(|blue| {
+            let green = in_green.remove(&blue.id)?;
+            let rows = green.rows;
+            let id = blue.id;
+            let proven =
+                ProvenPartition { id: id.clone(), rows, blue: blue.hash, green: green.hash };
+            Some((id, proven))
+        });
+        Ok(both.collect())
+    }
+}
+
+/// Whether a row of blue may be known to lie in green's partition of the same id.
+fn may_match(migrating: &Migrating) -> bool {
+    let migration = &migrating.migration;
+    let key = &migration.green_partition_key;
+    let converts = |name: &str| key.contains(name);
+    migration.is_identity
+        && migration.fills_green
+        && !migration.green_folds
+        && !key.is_empty()
+        && !migration
+            .columns
+            .iter()
+            .any(|column| column.from_type.is_some() && converts(&column.name))
+}
+
+/// What was proven the last time.
+pub(super) fn proven(migrating: &Migrating) -> &[ProvenPartition] {
+    match &migrating.phase {
+        Phase::Verified(verified) => &verified.proven,
+        _ => &[],
+    }
+}
+
+/// Those of `proven` whose parts are the same `now`.
+pub(super) fn unchanged(proven: &[ProvenPartition], now: &Partitions) -> Vec<ProvenPartition> {
+    proven.iter().filter(|then| now.get(&then.id) == Some(then)).cloned().collect()
+}
+
+/// What a proof may note: the partitions that were the same before and after it.
+pub(super) fn noted(before: &Partitions, after: Partitions) -> Vec<ProvenPartition> {
+    let same = after.into_values().filter(|now| before.get(&now.id) == Some(now));
+    let same = same.collect::<Vec<_>>();
+    if same.len() > MOST_PARTITIONS { Vec::new() } else { same }
+}
+
+/// The settings by which a SELECT leaves these partitions of both tables out.
+pub(super) fn without(migrating: &Migrating, unchanged: &[ProvenPartition]) -> String {
+    if unchanged.is_empty() {
+        return String::new();
+    }
+    let ids = unchanged.iter().map(|partition| quote_string(&partition.id)).collect::<Vec<_>>();
+    let filter = quote_string(&format!("_partition_id NOT IN ({})", ids.join(", ")));
+    let (blue, green) = migrating.tables_now();
+    let filters =
+        [blue, green].map(|table| format!("{}: {filter}", quote_string(&table.to_string())));
+    format!(" SETTINGS additional_table_filters = {{{}}}", filters.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn partition(id: &str, blue: &str, green: &str) -> (String, ProvenPartition) {
+        let (blue, green) = (blue.to_owned(), green.to_owned());
+        (id.to_owned(), ProvenPartition { id: id.to_owned(), rows: 3, blue, green })
+    }
+
+    #[test]
+    fn what_has_other_parts_or_came_meanwhile_is_read_again() {
+        let before = Partitions::from([partition("1", "a", "b"), partition("2", "a", "b")]);
+        let after = Partitions::from([
+            partition("1", "a", "b"),
+            partition("2", "a", "c"),
+            partition("3", "a", "b"),
+        ]);
+        let proven = noted(&before, after.clone());
+        assert_eq!(proven, [partition("1", "a", "b").1]);
+        assert_eq!(unchanged(&proven, &after), proven);
+        assert_eq!(unchanged(&proven, &Partitions::from([partition("1", "x", "b")])), []);
+        assert_eq!(unchanged(&proven, &Partitions::new()), []);
+    }
+}
