@@ -22,4 +22,5 @@ mod server_migration;
 mod servers;
 mod story;
 mod support;
+mod throttle;
 mod way_back;

@@ -1,7 +1,8 @@
 //! What the end-to-end tests share: a project in a directory of its own, and the program under test.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
@@ -119,6 +120,54 @@ impl Run {
             assert!(self.stderr.contains(word), "{word:?} is not in: {}", self.said());
         }
         assert!(!self.stderr.contains("panicked"), "{}", self.said());
+    }
+}
+
+/// A run of teal beside the test. Killed with it.
+pub(crate) struct Background {
+    child: Option<Child>,
+}
+
+impl Background {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self { child: Some(command.spawn().unwrap()) }
+    }
+
+    pub(crate) fn child(&mut self) -> &mut Child {
+        self.child.as_mut().unwrap()
+    }
+
+    /// Its own end.
+    pub(crate) fn finish(mut self) -> Run {
+        Run::of(self.child.take().unwrap().wait_with_output().unwrap())
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(mut self) -> Run {
+        self.child().kill().unwrap();
+        self.finish()
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
+/// Looks until there is something.
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < Duration::from_secs(120), "{what} did not come");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

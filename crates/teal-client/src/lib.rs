@@ -5,10 +5,11 @@ mod embedded;
 mod error;
 mod gate;
 mod http;
+mod pace;
 mod running;
 mod session;
 
-pub use embedded::{EmbeddedEngine, EngineOptions};
+pub use embedded::{EmbeddedEngine, EngineOptions, holder_of};
 pub use error::ClientError;
 pub use gate::{GateClosing, GateStats, GateTimeout, WriteGate, WritePass};
 pub use http::{Address, AddressError, HttpOptions, HttpServer};

@@ -1,3 +1,6 @@
+use std::path::Path;
+use std::time::Duration;
+
 use serde::de::DeserializeOwned;
 
 use crate::error::shortened;
@@ -36,6 +39,18 @@ pub trait Server: Send + Sync {
     /// Whether only this process can have the server's data open, so that any other process that
     /// left a mark there is known to have ended.
     fn is_exclusive(&self) -> bool;
+
+    /// The data directory that no other process can open meanwhile, where there is one. What other
+    /// processes should know or say stands in files beside it.
+    fn exclusive_directory(&self) -> Option<&Path> {
+        None
+    }
+
+    /// What the users' statements took that have ended within this time; `None` where they do not
+    /// pass through this process.
+    fn users_pace(&self, _within: Duration) -> Option<Vec<Duration>> {
+        None
+    }
 }
 
 /// One conversation with a server: one statement at a time, with settings of its own.

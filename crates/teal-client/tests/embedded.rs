@@ -217,6 +217,13 @@ fn the_gate_closes_only_when_a_running_streaming_insert_has_ended() {
 }
 
 #[test]
+fn what_the_users_statements_took_is_known() {
+    user().command("SELECT sleep(0.2)").unwrap();
+    let times = engine().users_pace(PATIENCE).unwrap();
+    assert!(times.into_iter().max() >= Some(Duration::from_millis(200)));
+}
+
+#[test]
 fn a_failed_or_dropped_insert_leaves_the_gate_free() {
     let table = table("gate_failed");
     let _alone = GATE.lock();

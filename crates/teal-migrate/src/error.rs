@@ -5,7 +5,7 @@ use teal_client::ClientError;
 use teal_plan::Drift;
 use teal_schema::{QualifiedName, TokenError};
 
-use crate::{JournalError, LockError, Parity};
+use crate::{JournalError, LockError, Parity, RequestError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
@@ -15,6 +15,8 @@ pub enum MigrateError {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Lock(#[from] LockError),
+    #[error(transparent)]
+    Request(#[from] RequestError),
     #[error(transparent)]
     QueryTree(#[from] QueryTreeError),
     #[error("cannot read the migration's SELECT: {0}")]
@@ -78,6 +80,13 @@ pub enum MigrateError {
         "{new} has {rows} rows that {old} lacks and that cannot be carried back, since the SELECT changes rows or the engine folds them. With --force, {old} comes back without them; they stay in {new}"
     )]
     CannotCarryBack { old: QualifiedName, new: QualifiedName, rows: u64 },
+    #[error(
+        "the migration of {green} was aborted: {by} asked for it. Its green table is gone, and blue is as it was"
+    )]
+    AbortedOnRequest { green: QualifiedName, by: String },
+    /// On its way to [`AbortedOnRequest`](Self::AbortedOnRequest), when the workers have ended.
+    #[error("{by} asked for an abort")]
+    AbortAsked { by: String, force: bool },
     #[error("migration {migration} is {phase}; {wanted}")]
     WrongPhase { migration: String, phase: &'static str, wanted: &'static str },
     #[error(
@@ -116,6 +125,8 @@ impl MigrateError {
             | Self::WouldLoseRows { .. }
             | Self::CannotCarryBack { .. }
             | Self::CannotRepair { .. }
+            | Self::AbortedOnRequest { .. }
+            | Self::AbortAsked { .. }
             | Self::WrongPhase { .. }
             | Self::ModelsChanged { .. }
             | Self::Drift { .. }

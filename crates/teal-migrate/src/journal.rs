@@ -29,6 +29,9 @@ pub enum Event {
         snapshot: Option<Snapshot>,
         rows: u64,
         attempts: u32,
+        /// By what the INSERTs that ran across were told apart.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fence: Option<String>,
     },
     /// The parts of a chunk are about to be published from a staging table.
     Publishing {

@@ -18,28 +18,39 @@ mod error;
 mod failpoint;
 mod fence;
 mod journal;
+mod limits;
+mod live;
 mod lock;
 mod names;
 mod operator;
 mod parity;
 mod prepare;
+mod pressure;
 mod progress;
 mod repair;
+mod request_file;
+mod requests;
 mod retire;
 mod rollback;
 mod state;
+mod status;
+mod throttle;
 mod verify;
 
 pub use apply::{Applied, Migrated};
 pub use backfill::BackfillOptions;
 pub use error::MigrateError;
 pub use journal::{Entry, Event, Journal, JournalError};
+pub use limits::{Bytes, Hours, Latency, Limit, Limits};
+pub use live::{Doing, Live, Running, Waiting};
 pub use lock::{Lock, LockError};
 pub use operator::{Goal, Operator, OperatorOptions};
 pub use parity::{Mismatch, Parity, Sample};
 pub use progress::{Observer, Silent, Step, Update};
+pub use requests::{Ask, Asked, Orders, Request, RequestError, peek_requests};
 pub use state::{
     Aborted, Aborting, Attached, Backfilled, Cleaned, CutOver, Migrating, Phase, Prepared,
     Publication, Started, Verified, history,
 };
+pub use status::{Fence, Status, Verification, Worker, read_status};
 pub use verify::ProvenPartition;

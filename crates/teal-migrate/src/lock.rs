@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 use teal_client::{ClientError, Server, Session};
 use teal_schema::{QualifiedName, quote_ident, quote_string};
 
-use crate::failpoint;
 use crate::names::TEAL_DATABASE;
+use crate::{Live, failpoint};
 
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
@@ -62,7 +62,8 @@ const RENEWALS: u32 = 12;
 /// Leave to work on a target. Released when dropped.
 pub struct Lock {
     held: Arc<Held>,
-    /// Where the lock is a lease. The thread ends when the sender is dropped.
+    /// Where the lock is a lease. The thread renews it when it is sent something, and ends when the
+    /// sender is dropped.
     renewing: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
@@ -73,6 +74,8 @@ struct Held {
     owner: Owner,
     lease: Duration,
     renewed: Mutex<Instant>,
+    /// What its owner does, for others to read.
+    says: Mutex<Option<Live>>,
 }
 
 /// Who holds a lock; the comment of its table.
@@ -89,6 +92,8 @@ struct Owner {
     /// By the server's clock, in milliseconds; nothing where the owner's death can be seen.
     #[serde(default)]
     until: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    says: Option<Live>,
 }
 
 impl Lock {
@@ -140,13 +145,17 @@ impl Lock {
             session.command(&format!("DROP TABLE IF EXISTS {}", table(*older).sql()))?;
         }
         let renewed = Mutex::new(renewed);
-        let held =
-            Arc::new(Held { session: Mutex::new(session), generation, owner, lease, renewed });
+        let session = Mutex::new(session);
+        let says = Mutex::new(None);
+        let held = Arc::new(Held { session, generation, owner, lease, renewed, says });
         let renewing = is_lease.then(|| {
             let (stop, stopped) = channel();
             let held = Arc::clone(&held);
             let thread = std::thread::spawn(move || {
-                while stopped.recv_timeout(lease / RENEWALS) == Err(RecvTimeoutError::Timeout) {
+                while stopped.recv_timeout(lease / RENEWALS) != Err(RecvTimeoutError::Disconnected)
+                {
+                    // Several words at once are one renewal.
+                    while stopped.try_recv().is_ok() {}
                     // One that fails is followed by another; `check` counts the time.
                     if held.renew().is_ok_and(|is_ours| !is_ours) {
                         break;
@@ -156,6 +165,35 @@ impl Lock {
             (stop, thread)
         });
         Ok(Self { held, renewing })
+    }
+
+    /// What a teal that holds the lock of a server says that it does; `None` where none works. Reads
+    /// only.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn peek(server: &dyn Server) -> Result<Option<Live>, LockError> {
+        if server.is_exclusive() {
+            // Nobody else can be at work there.
+            return Ok(None);
+        }
+        let mut session = server.session(&[])?;
+        let now = server_time(session.as_mut())?;
+        let last = list(session.as_mut())?.pop().map(|(_, owner)| owner);
+        let working = last.filter(|owner| !owner.released && !is_dead(server, owner, now));
+        Ok(working.map(|owner| match owner.says {
+            Some(live) => live,
+            None => Live { host: owner.host, process: owner.pid, ..Live::new() },
+        }))
+    }
+
+    /// Lets others read with the lock what its owner does, soon.
+    pub(crate) fn tell(&self, live: Live) {
+        *self.held.says.lock() = Some(live);
+        if let Some((renew, _)) = &self.renewing {
+            // Where the thread has ended, the lock is not ours any more, and `check` says so.
+            let _ = renew.send(());
+        }
     }
 
     /// Whether the lock is still held. To be asked before every write.
@@ -181,7 +219,8 @@ impl Held {
         if highest != Some(self.generation) {
             return Ok(false);
         }
-        let owner = Owner { until: Some(end_of(self.lease, now)), ..self.owner.clone() };
+        let says = self.says.lock().clone();
+        let owner = Owner { until: Some(end_of(self.lease, now)), says, ..self.owner.clone() };
         mark(session.as_mut(), self.generation, &owner)?;
         *self.renewed.lock() = began;
         Ok(true)
@@ -231,7 +270,7 @@ impl Owner {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let process = PROCESS.get_or_init(|| uuid::Uuid::new_v4().to_string()).clone();
         let (pid, machine) = (std::process::id(), this_machine());
-        Self { host, pid, machine, process, released: false, until: None }
+        Self { host, pid, machine, process, released: false, until: None, says: None }
     }
 
     /// Whether the owner was a process of this machine that is not there any more.

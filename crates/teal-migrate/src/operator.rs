@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -6,9 +7,12 @@ use teal_client::{ClientError, GateClosing, Server, Session, TEAL_LOG_COMMENT};
 use teal_plan::Migration;
 use teal_schema::{QualifiedName, quote_string};
 
+use crate::live::{Board, Teller};
+use crate::requests::Requests;
 use crate::state::{Migrating, Phase};
 use crate::{
-    BackfillOptions, Event, Journal, Lock, MigrateError, Observer, Step, Update, failpoint, names,
+    BackfillOptions, Entry, Event, Journal, Limits, Lock, MigrateError, Observer, Step, Update,
+    failpoint, names,
 };
 
 const FLUSH_ASYNC_INSERTS: &str = "SYSTEM FLUSH ASYNC INSERT QUEUE";
@@ -17,12 +21,14 @@ const FLUSH_ASYNC_INSERTS: &str = "SYSTEM FLUSH ASYNC INSERT QUEUE";
 /// right what a process before it left half done.
 pub struct Operator<'a> {
     pub(crate) server: &'a dyn Server,
-    pub(crate) observer: &'a dyn Observer,
+    pub(crate) observer: Teller<'a>,
     pub(crate) options: OperatorOptions,
     pub(crate) journal: Journal,
+    pub(crate) requests: Arc<Requests>,
+    board: Option<Board>,
     control: Mutex<Box<dyn Session>>,
     has_async_inserts: bool,
-    lock: Lock,
+    lock: Arc<Lock>,
 }
 
 #[derive(Debug, Clone)]
@@ -35,6 +41,9 @@ pub struct OperatorOptions {
     /// On a server: after this time the lock of a teal that was killed is free.
     pub lease: Duration,
     pub backfill: BackfillOptions,
+    /// The limits of the project, and those that this command was given.
+    pub limits: Limits,
+    pub given_limits: Limits,
 }
 
 impl Default for OperatorOptions {
@@ -44,6 +53,8 @@ impl Default for OperatorOptions {
             fence_timeout: Duration::from_secs(60),
             lease: Duration::from_secs(60),
             backfill: BackfillOptions::default(),
+            limits: Limits::default(),
+            given_limits: Limits::default(),
         }
     }
 }
@@ -92,14 +103,26 @@ impl<'a> Operator<'a> {
         observer: &'a dyn Observer,
     ) -> Result<Self, MigrateError> {
         // The lock first: nothing is read that another could be changing.
-        let lock = Lock::take(server, options.lease)?;
+        let lock = Arc::new(Lock::take(server, options.lease)?);
         let mut control = server.session(&[])?;
         end_statements_of_the_dead(server, control.as_mut())?;
         let journal = Journal::open(server)?;
         let has_async_inserts = has_async_inserts(control.as_mut())?;
         let control = Mutex::new(control);
-        let operator =
-            Self { server, observer, options, journal, control, has_async_inserts, lock };
+        let requests = Arc::new(Requests::open(server, options.limits, options.given_limits)?);
+        let observer = Teller::new(observer, Arc::clone(&lock));
+        let board = hang_board(server, &observer, &requests, &journal)?;
+        let operator = Self {
+            server,
+            observer,
+            options,
+            journal,
+            requests,
+            board,
+            control,
+            has_async_inserts,
+            lock,
+        };
         for mut migrating in operator.migrations()? {
             operator.heal(&mut migrating)?;
         }
@@ -126,17 +149,34 @@ impl<'a> Operator<'a> {
         while taken.contains_key(&id) {
             id.push('b');
         }
-        let migrating = Migrating::start(&self.journal, &id, migration)?;
+        let (migrating, entry) = Migrating::start(&self.journal, &id, migration)?;
+        self.tell(entry);
         failpoint::reached("started");
         Ok(migrating)
     }
 
-    /// Takes a migration from wherever it is to `goal`. Does nothing when it is there already.
+    /// Takes a migration from wherever it is to `goal`. Does nothing when it is there already. While
+    /// it is paused, this waits; an abort that was asked for is done.
     ///
     /// # Errors
     /// What stopped it; the journal says where, and the next call goes on from there.
     pub fn advance(&self, migrating: &mut Migrating, goal: Goal) -> Result<(), MigrateError> {
+        match self.take_steps(migrating, goal) {
+            Err(MigrateError::AbortAsked { by, force }) => {
+                self.abort(migrating, force)?;
+                let green = migrating.migration.green.clone();
+                Err(MigrateError::AbortedOnRequest { green, by })
+            }
+            other => other,
+        }
+    }
+
+    fn take_steps(&self, migrating: &mut Migrating, goal: Goal) -> Result<(), MigrateError> {
         loop {
+            if has_step(&migrating.phase, goal) {
+                let green = migrating.migration.green.to_string();
+                self.wait_while_paused(&migrating.id, &green)?;
+            }
             match migrating.phase.clone() {
                 Phase::Started(state) => self.prepare(migrating, state)?,
                 Phase::Prepared(state) => self.attach(migrating, state)?,
@@ -209,7 +249,15 @@ impl<'a> Operator<'a> {
         event: Event,
     ) -> Result<(), MigrateError> {
         self.lock.check()?;
-        Ok(migrating.record(&self.journal, event)?)
+        self.tell(migrating.record(&self.journal, event)?);
+        Ok(())
+    }
+
+    /// Lets `status` of another process know of an entry of the journal that it cannot read.
+    fn tell(&self, entry: Entry) {
+        if let Some(board) = &self.board {
+            board.add(entry);
+        }
     }
 
     /// Ends what this process, or one before it, has sent to the server and had no answer to.
@@ -292,6 +340,38 @@ impl<'a> Operator<'a> {
                     std::thread::sleep(PAUSE);
                 }
             }
+        }
+    }
+}
+
+/// Whether [`Operator::advance`] has something left to do.
+fn has_step(phase: &Phase, goal: Goal) -> bool {
+    match phase {
+        Phase::Started(_) | Phase::Prepared(_) | Phase::Attached(_) => true,
+        Phase::Backfilled(_) => goal == Goal::Verified,
+        _ => false,
+    }
+}
+
+/// Where no other process can read the journal meanwhile, it is shown beside the data.
+fn hang_board(
+    server: &dyn Server,
+    teller: &Teller<'_>,
+    requests: &Arc<Requests>,
+    journal: &Journal,
+) -> Result<Option<Board>, MigrateError> {
+    let Some(data) = server.exclusive_directory() else {
+        return Ok(None);
+    };
+    match Board::hang(data, teller, Arc::clone(requests), journal.read()?) {
+        Ok(board) => Ok(Some(board)),
+        Err(error) => {
+            let beside = data.display();
+            let what = format!(
+                "nothing can be written beside {beside} ({error}): `teal status` of another terminal will not see this migration"
+            );
+            teller.update(Update::Warning { what });
+            Ok(None)
         }
     }
 }

@@ -52,6 +52,12 @@ pub enum Update<'a> {
     Waiting {
         reason: String,
     },
+    /// What it waited for has come.
+    WentOn,
+    /// Something that does not hinder the migration, and that a person should know.
+    Warning {
+        what: String,
+    },
     /// Something left behind by a process that ended was set right.
     Healed {
         what: String,

@@ -180,15 +180,21 @@ impl Migrating {
         journal: &Journal,
         id: &str,
         migration: Migration,
-    ) -> Result<Self, JournalError> {
+    ) -> Result<(Self, Entry), JournalError> {
         let started = Event::Started { migration: Box::new(migration) };
-        Self::fold(&[journal.append(id, 0, started)?])
+        let entry = journal.append(id, 0, started)?;
+        Ok((Self::fold(std::slice::from_ref(&entry))?, entry))
     }
 
     /// Writes `event` to the journal and takes it in.
-    pub(crate) fn record(&mut self, journal: &Journal, event: Event) -> Result<(), JournalError> {
+    pub(crate) fn record(
+        &mut self,
+        journal: &Journal,
+        event: Event,
+    ) -> Result<Entry, JournalError> {
         let entry = journal.append(&self.id, self.next, event)?;
-        self.take(&entry)
+        self.take(&entry)?;
+        Ok(entry)
     }
 
     fn fold(entries: &[Entry]) -> Result<Self, JournalError> {

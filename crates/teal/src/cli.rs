@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use teal_migrate::{Bytes, Hours, Latency, Limit, Limits};
 
 /// Change the layout of ClickHouse tables without stopping reads or writes.
 ///
@@ -64,8 +65,14 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Do what the plan says: create, and migrate up to a verified copy
     Apply(Apply),
-    /// Show every migration: phase, rows, and what comes next
-    Status,
+    /// Show every migration: phase, progress, what it waits for, limits, and what comes next
+    Status(Status),
+    /// Let a migration begin nothing more, also while `apply` runs in another terminal
+    Pause(Which),
+    /// Let a paused migration go on
+    Resume(Which),
+    /// Show the limits of a migration, or change them, also while `apply` runs in another terminal
+    Throttle(Throttle),
     /// Prove that the old and the new table hold the same rows
     Verify(Which),
     /// Copy exactly the rows that the new table is proven to lack, and verify again
@@ -76,7 +83,7 @@ pub(crate) enum Command {
     Rollback(Rollback),
     /// Drop the old table and what teal made for the migration
     Cleanup(Cleanup),
-    /// Give a migration up before its cutover: drop all that it made
+    /// Give a migration up before its cutover, also while `apply` runs: drop all that it made
     Abort(Abort),
     /// Look at the target: connection, version, rights, features, fence, disks, merges, clock
     Doctor,
@@ -174,6 +181,58 @@ pub(crate) struct Migrate {
     /// Seconds to keep trying for a moment without long INSERTs
     #[arg(long, value_name = "SECONDS")]
     pub(crate) fence_timeout: Option<u64>,
+    #[command(flatten)]
+    pub(crate) limits: LimitFlags,
+}
+
+/// Each takes `off` and `auto` as well.
+#[derive(Debug, Args)]
+pub(crate) struct LimitFlags {
+    /// Bytes to copy in a second, before compression, such as 50MB; `off` or `auto`: as fast as it goes
+    #[arg(long, value_name = "BYTES")]
+    bytes_per_second: Option<Limit<Bytes>>,
+    /// Wait while 5 of 100 of the users' statements take longer, such as 200ms; `off` or `auto`: whatever
+    /// they take
+    #[arg(long, value_name = "TIME")]
+    query_latency: Option<Limit<Latency>>,
+    /// Wait while a partition of either table has more parts; `auto`: half of the table's
+    /// parts_to_delay_insert, a quarter while merges do not keep up
+    #[arg(long, value_name = "PARTS")]
+    max_parts: Option<Limit<u64>>,
+    /// Wait while less is free on the new table's disk, such as 20GiB; `auto`: a twentieth of the disk, 5
+    /// GiB at most
+    #[arg(long, value_name = "BYTES")]
+    disk_free: Option<Limit<Bytes>>,
+    /// Copy only then, by the server's clock, such as 22:00-06:00; `off` or `auto`: at any time
+    #[arg(long, value_name = "FROM-TO")]
+    hours: Option<Limit<Hours>>,
+}
+
+impl From<&LimitFlags> for Limits {
+    fn from(flags: &LimitFlags) -> Self {
+        Self {
+            bytes_per_second: flags.bytes_per_second,
+            query_latency: flags.query_latency,
+            max_parts: flags.max_parts,
+            disk_free: flags.disk_free,
+            hours: flags.hours,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Show it anew as it changes, until Ctrl-C: in place on a terminal, else a line for each change
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Throttle {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    #[command(flatten)]
+    pub(crate) limits: LimitFlags,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::Deserialize;
 use teal_client::{Address, HttpOptions};
+use teal_migrate::{Bytes, Hours, Latency, Limit, Limits};
 use teal_plan::Cutover;
 
 use crate::failure::Failure;
@@ -76,6 +77,23 @@ pub(crate) struct Migrate {
     pub(crate) chunk_rows: Option<u64>,
     /// Seconds.
     pub(crate) fence_timeout: Option<u64>,
+    bytes_per_second: Option<Limit<Bytes>>,
+    query_latency: Option<Limit<Latency>>,
+    max_parts: Option<Limit<u64>>,
+    disk_free: Option<Limit<Bytes>>,
+    hours: Option<Limit<Hours>>,
+}
+
+impl Migrate {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            bytes_per_second: self.bytes_per_second,
+            query_latency: self.query_latency,
+            max_parts: self.max_parts,
+            disk_free: self.disk_free,
+            hours: self.hours,
+        }
+    }
 }
 
 fn default_database() -> String {

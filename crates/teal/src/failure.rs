@@ -6,7 +6,7 @@ use owo_colors::OwoColorize as _;
 use teal_catalog::ShadowError;
 use teal_client::ClientError;
 use teal_fetch::FetchError;
-use teal_migrate::{JournalError, MigrateError};
+use teal_migrate::{JournalError, MigrateError, RequestError};
 use teal_models::ModelError;
 use teal_plan::PlanError;
 use teal_schema::Diagnostic;
@@ -59,6 +59,10 @@ impl Failure {
             Kind::Usage => 2,
             Kind::Refused => 3,
         })
+    }
+
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.kind == Kind::Refused
     }
 
     /// As it is shown. Places in the code are relative to `project`.
@@ -116,6 +120,12 @@ impl From<MigrateError> for Failure {
 
 impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Self {
+        MigrateError::from(error).into()
+    }
+}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
         MigrateError::from(error).into()
     }
 }

@@ -10,6 +10,7 @@ mod failure;
 mod plan_text;
 mod progress;
 mod show;
+mod status_text;
 mod target;
 
 use std::process::ExitCode;

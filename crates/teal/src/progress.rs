@@ -69,6 +69,8 @@ impl Observer for Progress {
             Update::Waiting { reason } => {
                 self.line(&format!("  {} for {reason}", "waiting".yellow()))
             }
+            Update::WentOn => self.line(&format!("  {}", "going on".yellow())),
+            Update::Warning { what } => show::warning(&what),
             Update::Healed { what } => self.line(&format!("  {} {what}", "healed".yellow())),
         }
     }

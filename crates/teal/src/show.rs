@@ -46,6 +46,11 @@ pub(crate) fn warning(text: &dyn std::fmt::Display) {
     anstream::eprintln!("{} {text}", "warning:".yellow().bold());
 }
 
+/// What goes on, for a person.
+pub(crate) fn note(text: &str) {
+    anstream::eprintln!("{text}");
+}
+
 /// A table without lines, for people and for `grep`.
 pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();

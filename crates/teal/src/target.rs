@@ -1,9 +1,9 @@
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use teal_catalog::has_rights;
-use teal_client::{EmbeddedEngine, EngineOptions, HttpOptions, HttpServer};
-use teal_migrate::OperatorOptions;
+use teal_client::{ClientError, EmbeddedEngine, EngineOptions, HttpOptions, HttpServer};
+use teal_migrate::{Limits, OperatorOptions, Running};
 use teal_models::{LoadOptions, Loading};
 use teal_plan::{Cutover, PlanOptions};
 
@@ -55,6 +55,16 @@ impl OwnEngine {
             EmbeddedEngine::open(EngineOptions { library, data: path, config_file: None })?;
         Ok(Self { engine, _data: data })
     }
+}
+
+/// A target, as a command that needs no lock finds it.
+pub(crate) enum OpenOrRunning {
+    Open(Box<dyn teal_client::Server>),
+    /// Another process has the data directory open.
+    Running {
+        data: PathBuf,
+        running: Box<Running>,
+    },
 }
 
 /// How the target is opened.
@@ -119,13 +129,43 @@ impl Project {
 
     pub(crate) fn open(&self) -> Result<Box<dyn teal_client::Server>, Failure> {
         match &self.target {
-            Opening::Embedded(options) => Ok(Box::new(EmbeddedEngine::open(options.clone())?)),
+            Opening::Embedded(options) => match open_embedded(options)? {
+                Embedded::Open(engine) => Ok(Box::new(engine)),
+                Embedded::InUse { error, .. } => Err(error.into()),
+            },
             Opening::Server(options) => {
                 let server = HttpServer::open((**options).clone())?;
                 end_with_its_statements(&server)?;
                 Ok(Box::new(server))
             }
         }
+    }
+
+    /// The embedded engine's data directory, where the target is one.
+    pub(crate) fn data_directory(&self) -> Result<Option<PathBuf>, Failure> {
+        match &self.target {
+            Opening::Embedded(options) => Ok(Some(absolute(options)?)),
+            Opening::Server(_) => Ok(None),
+        }
+    }
+
+    /// Opens the target, or gives what the process says that has its data directory open.
+    pub(crate) fn open_or_running(&self) -> Result<OpenOrRunning, Failure> {
+        let Opening::Embedded(options) = &self.target else {
+            return Ok(OpenOrRunning::Open(self.open()?));
+        };
+        match open_embedded(options)? {
+            Embedded::Open(engine) => Ok(OpenOrRunning::Open(Box::new(engine))),
+            Embedded::InUse { running: Some(running), .. } => {
+                Ok(OpenOrRunning::Running { data: absolute(options)?, running })
+            }
+            Embedded::InUse { error, running: None } => Err(error.into()),
+        }
+    }
+
+    /// The limits of the project, which hold where nothing else was said.
+    pub(crate) fn limits(&self) -> Limits {
+        self.config.migrate.limits()
     }
 
     /// Loads the models and opens the target, at the same time.
@@ -144,6 +184,8 @@ impl Project {
     pub(crate) fn operator_options(&self, flags: Option<&Migrate>) -> OperatorOptions {
         let mut options = OperatorOptions::default();
         let file = &self.config.migrate;
+        options.limits = file.limits();
+        options.given_limits = flags.map(|flags| Limits::from(&flags.limits)).unwrap_or_default();
         if let Some(workers) = flags.and_then(|flags| flags.workers).or(file.workers) {
             options.backfill.workers = workers;
         }
@@ -155,6 +197,47 @@ impl Project {
         }
         options
     }
+}
+
+/// A data directory, opened.
+enum Embedded {
+    Open(EmbeddedEngine),
+    /// By another process, and what that one says.
+    InUse {
+        error: ClientError,
+        running: Option<Box<Running>>,
+    },
+}
+
+/// Opens a data directory. Another process may have it open for a moment only, as `status` has, or
+/// has just begun, or has ended its work and not yet itself: that is waited for.
+fn open_embedded(options: &EngineOptions) -> Result<Embedded, Failure> {
+    const PATIENCE: Duration = Duration::from_secs(3);
+    let data = absolute(options)?;
+    let began = Instant::now();
+    loop {
+        let error = match EmbeddedEngine::open(options.clone()) {
+            Ok(engine) => return Ok(Embedded::Open(engine)),
+            Err(error) => error,
+        };
+        let ClientError::DirectoryInUse { holder, .. } = &error else {
+            return Err(error.into());
+        };
+        let running = Running::beside(&data)?;
+        match running.filter(|running| running.live.process.to_string() == *holder) {
+            Some(running) => {
+                return Ok(Embedded::InUse { error, running: Some(Box::new(running)) });
+            }
+            None if began.elapsed() > PATIENCE => {
+                return Ok(Embedded::InUse { error, running: None });
+            }
+            None => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+}
+
+fn absolute(options: &EngineOptions) -> Result<PathBuf, Failure> {
+    Ok(std::path::absolute(&options.data)?)
 }
 
 fn plan_options(database: String, config: &Config) -> PlanOptions {

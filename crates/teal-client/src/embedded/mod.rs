@@ -6,12 +6,14 @@ mod library;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use connection::{EmbeddedConnection, Origin};
 use library::Library;
 use parking_lot::Mutex;
 use teal_schema::quote_string;
 
+use crate::pace::Pace;
 use crate::{ClientError, Server, Session, Settings, TEAL_LOG_COMMENT, WriteGate};
 
 /// How to open the embedded engine.
@@ -35,6 +37,7 @@ struct Inner {
     library: &'static Library,
     options: EngineOptions,
     gate: WriteGate,
+    pace: Pace,
     /// Kept open so that the engine stays up between sessions.
     _keeper: Mutex<library::RawConnection>,
 }
@@ -79,6 +82,7 @@ impl EmbeddedEngine {
             library,
             options,
             gate: WriteGate::default(),
+            pace: Pace::default(),
             _keeper: Mutex::new(keeper),
         });
         *opened = Arc::downgrade(&inner);
@@ -118,6 +122,10 @@ impl EmbeddedEngine {
     fn gate(&self) -> &WriteGate {
         &self.inner.gate
     }
+
+    fn pace(&self) -> &Pace {
+        &self.inner.pace
+    }
 }
 
 impl Server for EmbeddedEngine {
@@ -143,6 +151,14 @@ impl Server for EmbeddedEngine {
     fn is_exclusive(&self) -> bool {
         true
     }
+
+    fn exclusive_directory(&self) -> Option<&Path> {
+        Some(self.data_directory())
+    }
+
+    fn users_pace(&self, within: Duration) -> Option<Vec<Duration>> {
+        Some(self.pace().within(within))
+    }
 }
 
 fn boot_arguments(options: &EngineOptions) -> Vec<String> {
@@ -153,25 +169,24 @@ fn boot_arguments(options: &EngineOptions) -> Vec<String> {
     arguments
 }
 
+fn refuse_if_in_use(data: &Path) -> Result<(), ClientError> {
+    match holder_of(data) {
+        None => Ok(()),
+        Some(holder) => Err(ClientError::DirectoryInUse { path: data.to_owned(), holder }),
+    }
+}
+
+/// The pid of the process that has a data directory open.
+///
 /// The engine locks `status` in its data directory, but tells the one who comes second on the
 /// standard error only. Asking for the same lock first gives an error that can be shown.
-fn refuse_if_in_use(data: &Path) -> Result<(), ClientError> {
+pub fn holder_of(data: &Path) -> Option<String> {
     use rustix::fs::{FlockOperation, flock};
 
     let path = data.join("status");
-    let Ok(status) = std::fs::File::open(&path) else {
-        return Ok(());
-    };
-    match flock(&status, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(()),
-        Err(_) => {
-            let holder = std::fs::read_to_string(&path)
-                .ok()
-                .and_then(|text| {
-                    Some(text.lines().find_map(|l| l.strip_prefix("PID: "))?.to_owned())
-                })
-                .unwrap_or_else(|| "unknown".to_owned());
-            Err(ClientError::DirectoryInUse { path: data.to_owned(), holder })
-        }
-    }
+    let status = std::fs::File::open(&path).ok()?;
+    flock(&status, FlockOperation::NonBlockingLockExclusive).err()?;
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let pid = text.lines().find_map(|line| line.strip_prefix("PID: "));
+    Some(pid.unwrap_or("unknown").to_owned())
 }

@@ -8,6 +8,8 @@ pub(crate) struct Chunk {
     /// The same for every process, since the snapshot's parts and the rows of a chunk are.
     pub(crate) number: u32,
     pub(crate) rows: u64,
+    /// Before compression, by its share of the rows of its parts.
+    pub(crate) bytes: u64,
     pub(crate) ranges: Vec<Range>,
 }
 
@@ -43,10 +45,12 @@ pub(crate) fn cut(parts: &[Part], chunk_rows: u64) -> Vec<Chunk> {
                 let chunk = open.get_or_insert_with(|| Chunk {
                     number: u32::try_from(chunks.len()).unwrap_or(u32::MAX),
                     rows: 0,
+                    bytes: 0,
                     ranges: Vec::new(),
                 });
                 let to = part.rows.min(from + (chunk_rows - chunk.rows));
                 chunk.rows += to - from;
+                chunk.bytes += share(part, to - from);
                 let part_rows = part.rows;
                 chunk.ranges.push(Range { part: part.name.clone(), from, to, part_rows });
                 from = to;
@@ -58,6 +62,12 @@ pub(crate) fn cut(parts: &[Part], chunk_rows: u64) -> Vec<Chunk> {
     }
     chunks.extend(open);
     chunks
+}
+
+/// The bytes of so many rows of a part.
+fn share(part: &Part, rows: u64) -> u64 {
+    let bytes = u128::from(part.uncompressed_bytes) * u128::from(rows);
+    u64::try_from(bytes / u128::from(part.rows.max(1))).unwrap_or(u64::MAX)
 }
 
 impl Chunk {
@@ -125,6 +135,8 @@ mod tests {
         let chunks = cut(&parts, 10);
         assert_eq!(rows(&chunks), [4, 10, 10, 10, 1]);
         assert_eq!(chunks.iter().map(|chunk| chunk.number).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        let bytes = chunks.iter().map(|chunk| chunk.bytes).collect::<Vec<_>>();
+        assert_eq!(bytes, [64, 160, 160, 160, 16]);
         assert_eq!(
             chunks[3].condition(),
             "_part IN ('b_2', 'c_1') OR (_part = 'b_1' AND _part_offset >= 20 AND _part_offset < 25)"

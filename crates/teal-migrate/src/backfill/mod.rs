@@ -2,6 +2,7 @@
 //! green. A chunk is in green as a whole or not at all, whatever crashes: see [`publish`].
 
 mod chunk;
+mod leave;
 mod publish;
 mod worker;
 
@@ -11,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use chunk::Chunk;
+use leave::Leave;
 use parking_lot::Mutex;
 use teal_catalog::active_parts;
 use teal_client::TEAL_LOG_COMMENT;
@@ -58,6 +60,9 @@ impl Default for BackfillOptions {
 
 /// What the workers share.
 struct Shared<'m> {
+    /// The migration's.
+    id: String,
+    leave: Leave,
     todo: Mutex<Vec<Chunk>>,
     /// One publication at a time, and with it the journal's state.
     migrating: Mutex<&'m mut Migrating>,
@@ -126,6 +131,8 @@ impl Operator<'_> {
             .map(|number| Worker::new(self, migrating, number, &comment))
             .collect::<Result<Vec<_>, _>>()?;
         let shared = Shared {
+            id: migrating.id.clone(),
+            leave: Leave::new(),
             todo: Mutex::new(todo),
             migrating: Mutex::new(migrating),
             copied: AtomicU64::new(done_rows),
@@ -133,6 +140,8 @@ impl Operator<'_> {
             failed: Mutex::new(None),
         };
         let shared_by_all = &shared;
+        let mut watch = self.watch(shared_by_all)?;
+        self.look(&mut watch, shared_by_all)?;
         thread::scope(|scope| {
             let running = workers
                 .into_iter()
@@ -143,7 +152,13 @@ impl Operator<'_> {
                 if running.iter().all(thread::ScopedJoinHandle::is_finished) {
                     break;
                 }
-                if look % LOOKS == 0 {
+                if look % LOOKS != 0 {
+                    continue;
+                }
+                if let Err(error) = self.look(&mut watch, shared_by_all) {
+                    shared_by_all.failed.lock().get_or_insert(error);
+                }
+                if !watch.is_waiting() {
                     self.tell_progress(shared_by_all, &comment);
                 }
             }

@@ -52,10 +52,7 @@ impl<'o> Worker<'o> {
 
     /// Takes chunks until there are none, or any worker has failed.
     pub(super) fn run(mut self, shared: &Shared<'_>) {
-        while shared.failed.lock().is_none() {
-            let Some(chunk) = shared.todo.lock().pop() else {
-                return;
-            };
+        while let Some(chunk) = shared.next_chunk() {
             match self.copy(&chunk).and_then(|()| self.publish(shared, &chunk)) {
                 Ok(true) => (),
                 Ok(false) => return,

@@ -49,7 +49,7 @@ impl Operator<'_> {
             None => self.with_control(|session| active_parts(session, clone))?,
         };
 
-        Ok(self.attached(migrating, &parts, cut.attempts, &held))
+        Ok(self.attached(migrating, &parts, cut.attempts, "write gate", &held))
     }
 
     pub(super) fn undo_at_gate(&self, migrating: &Migrating) -> Result<(), MigrateError> {

@@ -83,6 +83,7 @@ impl Operator<'_> {
         migrating: &Migrating,
         parts: &[Part],
         attempts: u32,
+        fence: &str,
         held: &str,
     ) -> (Event, String) {
         let rows = parts.iter().map(|part| part.rows).sum();
@@ -94,7 +95,8 @@ impl Operator<'_> {
             chunk_rows: self.options.backfill.chunk_rows(rows, bytes),
         });
         let outcome = format!("{rows} rows in {} parts cut off; {held}", parts.len());
-        (Event::Attached { snapshot, rows, attempts }, outcome)
+        let fence = Some(fence.to_owned());
+        (Event::Attached { snapshot, rows, attempts, fence }, outcome)
     }
 
     /// From here on, undoing the fence drops the view and empties green: a view or rows that are

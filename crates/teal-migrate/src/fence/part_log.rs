@@ -72,7 +72,8 @@ impl Operator<'_> {
                 Ok(held) => {
                     let clone = clone_of(migrating);
                     let parts = self.with_control(|session| active_parts(session, &clone))?;
-                    return Ok(self.attached(migrating, &parts, attempt, &held));
+                    let fence = if features.part_log.is_there { "part_log" } else { "quiet cut" };
+                    return Ok(self.attached(migrating, &parts, attempt, fence, &held));
                 }
                 Err(MigrateError::NotClean { reason }) => {
                     if let Phase::Prepared(state) = &migrating.phase

@@ -1,12 +1,19 @@
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use teal_migrate::Operator;
+use teal_client::Server;
+use teal_migrate::{Ask, MigrateError, Operator, Phase, Request, Running, Status, read_status};
 
 use super::choose;
 use crate::cli::{Abort, Common};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::show;
-use crate::target::Project;
+use crate::target::{OpenOrRunning, Project};
+
+/// Between two looks whether the running teal has ended.
+const LOOK: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -15,18 +22,118 @@ struct Report {
     phase: &'static str,
 }
 
+/// What the other process that works on the target was asked to give up.
+struct Asked {
+    migration: String,
+}
+
+/// The one who holds the lock is asked to end its work and abort; whatever it does of that, this goes on
+/// when the lock is free, and does what is left to do. So its outcome is the outcome.
 pub(crate) fn run(common: &Common, args: &Abort) -> Result<(), Failure> {
     let project = Project::read(common)?;
-    let server = project.open()?;
+    let mut asked = None;
+    if project.data_directory()?.is_none() {
+        let server = project.open()?;
+        loop {
+            match abort(common, args, &project, server.as_ref(), asked.as_ref()) {
+                Err(Ended::Held) => (),
+                Err(Ended::Failed(failure)) => return Err(failure),
+                Ok(()) => return Ok(()),
+            }
+            if asked.is_none() {
+                let all = read_status(server.as_ref(), project.limits())?;
+                asked = Some(ask(args, all, |request| Ok(request.write(server.as_ref())?))?);
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+    loop {
+        let (data, running) = match project.open_or_running()? {
+            OpenOrRunning::Open(server) => {
+                return match abort(common, args, &project, server.as_ref(), asked.as_ref()) {
+                    Ok(()) => Ok(()),
+                    Err(Ended::Failed(failure)) => Err(failure),
+                    Err(Ended::Held) => Err(Failure::refused("the lock is held by this process")),
+                };
+            }
+            OpenOrRunning::Running { data, running } => (data, running),
+        };
+        if asked.is_none() {
+            let write = |request: Request| Ok(request.write_beside(&data)?);
+            asked = Some(ask(args, running.migrations, write)?);
+        }
+        // Not by opening the directory, which would keep others from it.
+        std::thread::sleep(LOOK);
+        while Running::beside(&data)?.is_some_and(|running| is_alive(&running)) {
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+fn is_alive(running: &Running) -> bool {
+    const SILENT: SignedDuration = SignedDuration::from_secs(5);
+    Timestamp::now().duration_since(running.live.told) < SILENT
+}
+
+fn ask(
+    args: &Abort,
+    all: Vec<Status>,
+    write: impl FnOnce(Request) -> Result<(), Failure>,
+) -> Result<Asked, Failure> {
+    let status = choose(all, args.which.table.as_deref())?;
+    let request = Request::new(&status.migration, Ask::Abort { force: args.force });
+    write(request)?;
+    let who = match &status.operator {
+        Some(operator) => format!("process {} on {}", operator.process, operator.host),
+        None => "the other teal".to_owned(),
+    };
+    show::note(&format!("{who} was asked to end its work on {}; waiting for that", status.table));
+    Ok(Asked { migration: status.migration })
+}
+
+/// Why there is no outcome here.
+enum Ended {
+    /// Another holds the lock.
+    Held,
+    Failed(Failure),
+}
+
+impl<E: Into<Failure>> From<E> for Ended {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+fn abort(
+    common: &Common,
+    args: &Abort,
+    project: &Project,
+    server: &dyn Server,
+    asked: Option<&Asked>,
+) -> Result<(), Ended> {
     let progress = Progress::default();
-    let operator = Operator::open(server.as_ref(), project.operator_options(None), &progress)?;
-    let mut migrating = choose(operator.migrations()?, args.which.table.as_deref())?;
-    operator.abort(&mut migrating, args.force)?;
+    let operator = match Operator::open(server, project.operator_options(None), &progress) {
+        Err(MigrateError::Lock(error)) if error.is_held() => return Err(Ended::Held),
+        other => other?,
+    };
+    let which = match asked {
+        Some(asked) => Some(asked.migration.as_str()),
+        None => args.which.table.as_deref(),
+    };
+    let mut migrating = choose(operator.migrations()?, which)?;
+    let outcome = operator.abort(&mut migrating, args.force);
+    if outcome.is_err() && !matches!(migrating.phase, Phase::Aborting(_)) && asked.is_some() {
+        // It will not be aborted later, when nobody expects it.
+        Request::new(&migrating.id, Ask::Keep).write(server)?;
+    }
+    outcome?;
     if common.json {
-        return show::json(&Report { phase: migrating.phase.name(), migration: migrating.id });
+        show::json(&Report { phase: migrating.phase.name(), migration: migrating.id })?;
+        return Ok(());
     }
     show::data(&format!(
         "the migration of {} was given up; {} is as it was. `teal plan` will show it again while the models declare it",
         migrating.migration.table, migrating.migration.blue
-    ))
+    ))?;
+    Ok(())
 }

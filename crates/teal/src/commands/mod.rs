@@ -1,5 +1,6 @@
 mod abort;
 mod apply;
+mod ask;
 mod cleanup;
 mod cutover;
 mod doctor;
@@ -16,7 +17,7 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
-use teal_migrate::Migrating;
+use teal_migrate::{Ask, Migrating, Status};
 
 use crate::cli::{Cli, Command};
 use crate::demo;
@@ -32,7 +33,10 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Pull(args) => pull::run(common, args)?,
         Command::Plan(args) => return plan::run(common, args),
         Command::Apply(args) => apply::run(common, args)?,
-        Command::Status => status::run(common)?,
+        Command::Status(args) => status::run(common, args)?,
+        Command::Pause(which) => ask::run(common, which, Ask::Pause)?,
+        Command::Resume(which) => ask::run(common, which, Ask::Resume)?,
+        Command::Throttle(args) => ask::throttle(common, args)?,
         Command::Verify(which) => verify::run(common, which)?,
         Command::Repair(which) => repair::run(common, which)?,
         Command::Cutover(args) => cutover::run(common, args)?,
@@ -52,23 +56,44 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A migration, as a person names it.
+trait Named {
+    /// By any of these.
+    fn names(&self) -> [String; 4];
+    fn is_over(&self) -> bool;
+}
+
+impl Named for Migrating {
+    fn names(&self) -> [String; 4] {
+        let green = &self.migration.green;
+        [green.name.clone(), green.to_string(), self.id.clone(), self.migration.table.clone()]
+    }
+
+    fn is_over(&self) -> bool {
+        self.phase.is_over()
+    }
+}
+
+impl Named for Status {
+    fn names(&self) -> [String; 4] {
+        let (_, green) = self.green.rsplit_once('.').unwrap_or(("", &self.green));
+        [green.to_owned(), self.green.clone(), self.migration.clone(), self.table.clone()]
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over
+    }
+}
+
 /// The migration that a command is about: the only one of this name that is not over; else the last one,
 /// so that a command which was killed at its very end can be repeated.
-fn choose(migrations: Vec<Migrating>, which: Option<&str>) -> Result<Migrating, Failure> {
-    let is_named = |migrating: &Migrating| match which {
-        Some(which) => {
-            let migration = &migrating.migration;
-            [&migrating.id, &migration.table, &migration.green.name, &migration.green.to_string()]
-                .iter()
-                .any(|name| *name == which)
-        }
-        None => true,
-    };
-    let known = migrations.iter().map(|m| m.migration.green.name.clone()).collect::<Vec<_>>();
+fn choose<M: Named>(migrations: Vec<M>, which: Option<&str>) -> Result<M, Failure> {
+    let known = migrations.iter().map(|m| m.names()[0].clone()).collect::<Vec<_>>();
+    let is_named = |it: &M| which.is_none_or(|which| it.names().iter().any(|name| *name == which));
     let (mut over, mut open): (Vec<_>, Vec<_>) =
-        migrations.into_iter().filter(is_named).partition(|migrating| migrating.phase.is_over());
+        migrations.into_iter().filter(is_named).partition(M::is_over);
     match (open.pop().or_else(|| over.pop()), open.len()) {
-        (Some(migrating), 0) => Ok(migrating),
+        (Some(it), 0) => Ok(it),
         (Some(_), _) => Err(Failure::usage(format!(
             "there are several migrations: name one of {}",
             known.join(", ")

@@ -1,0 +1,187 @@
+//! Leave to take the next chunk: between two chunks, and only there, the backfill waits for what was
+//! asked of it and for what presses on the target.
+//!
+//! One thread looks about once a second, so that the workers lose no time by it. Interleavings:
+//! - A worker takes a chunk just before a pause is seen: it copies and publishes that one chunk, and
+//!   waits then. So at most one chunk of each worker comes after a pause.
+//! - The last chunk is taken before a pause is seen: the backfill ends, and the migration waits before
+//!   its next step.
+//! - An abort is seen: the workers end as they do when one has failed, each at the end of its chunk, and
+//!   only when all have ended are their tables dropped.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::Shared;
+use super::chunk::Chunk;
+use crate::limits::{Bytes, Limit};
+use crate::pressure::{Gauge, Pressure};
+use crate::requests::Orders;
+use crate::throttle::{Kind, Pace, Wait, paused, waits};
+use crate::{MigrateError, Operator, Update};
+
+/// Between two looks at requests and pressure.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A worker that waits looks so often whether another has failed.
+const CHECK: Duration = Duration::from_millis(100);
+
+pub(super) struct Leave {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    waits: bool,
+    bytes_per_second: Option<Bytes>,
+    pace: Pace,
+    /// Workers that wait for their turn by bytes per second.
+    pacing: usize,
+}
+
+impl Leave {
+    pub(super) fn new() -> Self {
+        let pace = Pace::new(Instant::now());
+        let state = State { waits: true, bytes_per_second: None, pace, pacing: 0 };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+}
+
+impl Shared<'_> {
+    /// The next chunk, when it may be copied; none when there is none or a worker has failed.
+    pub(super) fn next_chunk(&self) -> Option<Chunk> {
+        let mut state = self.leave.state.lock();
+        loop {
+            if self.failed.lock().is_some() {
+                return None;
+            }
+            let mut todo = self.todo.lock();
+            let bytes = todo.last()?.bytes;
+            let limit = state.bytes_per_second;
+            let turn = match state.waits {
+                true => Err(CHECK),
+                false => state.pace.take(bytes, limit, Instant::now()),
+            };
+            let Err(time) = turn else {
+                return todo.pop();
+            };
+            drop(todo);
+            let is_pacing = usize::from(!state.waits);
+            state.pacing += is_pacing;
+            self.leave.changed.wait_for(&mut state, time.min(CHECK));
+            state.pacing -= is_pacing;
+        }
+    }
+}
+
+/// Looks, and lets the workers know.
+pub(super) struct Watch<'a> {
+    gauge: Gauge<'a>,
+    looked: Option<Instant>,
+    /// What was told last.
+    told: Vec<Kind>,
+}
+
+impl Watch<'_> {
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.told.is_empty()
+    }
+}
+
+impl<'a> Operator<'a> {
+    pub(super) fn watch(&self, shared: &Shared<'_>) -> Result<Watch<'a>, MigrateError> {
+        let migrating = shared.migrating.lock();
+        let gauge = Gauge {
+            server: self.server,
+            session: self.server.session(&[])?,
+            blue: migrating.migration.blue.clone(),
+            green: migrating.migration.green.clone(),
+        };
+        Ok(Watch { gauge, looked: None, told: Vec::new() })
+    }
+
+    /// Looks, if it is time to.
+    pub(super) fn look(
+        &self,
+        watch: &mut Watch<'_>,
+        shared: &Shared<'_>,
+    ) -> Result<(), MigrateError> {
+        if watch.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
+            return Ok(());
+        }
+        self.check_lock()?;
+        let orders = self.orders(&shared.id)?;
+        let pressure = match orders.paused {
+            Some(_) => Pressure::default(),
+            None => watch.gauge.read(&orders.limits)?,
+        };
+        let waits = waits(&orders, &pressure);
+        watch.looked = Some(Instant::now());
+        let mut state = shared.leave.state.lock();
+        state.waits = !waits.is_empty();
+        state.bytes_per_second = orders.limits.bytes_per_second.and_then(Limit::at);
+        let pacing = state.bytes_per_second.filter(|_| state.pacing > 0);
+        drop(state);
+        shared.leave.changed.notify_all();
+        self.tell_waits(watch, &orders, &waits, pacing);
+        Ok(())
+    }
+
+    fn tell_waits(
+        &self,
+        watch: &mut Watch<'_>,
+        orders: &Orders,
+        waits: &[Wait],
+        pacing: Option<Bytes>,
+    ) {
+        let reasons = waits.iter().map(|wait| wait.reason.as_str()).collect::<Vec<_>>();
+        let reason = reasons.join("; and for ");
+        let kinds = waits.iter().map(|wait| wait.kind).collect::<Vec<_>>();
+        if kinds != watch.told {
+            self.observer.update(match kinds.is_empty() {
+                true => Update::WentOn,
+                false => Update::Waiting { reason: reason.clone() },
+            });
+            watch.told = kinds;
+        }
+        let pacing = pacing.map(|limit| format!("its turn ({limit} per second)"));
+        let waiting = Some(reason).filter(|reason| !reason.is_empty()).or(pacing);
+        self.observer.follow(orders.limits, waiting.as_deref());
+    }
+}
+
+impl Operator<'_> {
+    /// What is asked of a migration; an abort is an error, on which the work ends.
+    fn orders(&self, migration: &str) -> Result<Orders, MigrateError> {
+        let orders = self.requests.orders(migration)?;
+        match &orders.abort {
+            Some(asked) => {
+                Err(MigrateError::AbortAsked { by: asked.by.clone(), force: orders.force })
+            }
+            None => Ok(orders),
+        }
+    }
+
+    /// Waits while the migration is paused, before its next step.
+    pub(crate) fn wait_while_paused(
+        &self,
+        migration: &str,
+        green: &str,
+    ) -> Result<(), MigrateError> {
+        let mut waited = false;
+        while let Some(wait) = paused(&self.orders(migration)?) {
+            if !waited {
+                self.observer.rest(green);
+                self.observer.update(Update::Waiting { reason: wait.reason });
+                waited = true;
+            }
+            self.check_lock()?;
+            std::thread::sleep(CHECK);
+        }
+        if waited {
+            self.observer.update(Update::WentOn);
+        }
+        Ok(())
+    }
+}

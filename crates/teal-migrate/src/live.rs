@@ -1,0 +1,257 @@
+//! What a running teal tells of itself, for `status` in another process. On a server it stands with the
+//! lock. Where the data directory is exclusive, it stands in a file beside it, with all that `status`
+//! would read there.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use crate::requests::Requests;
+use crate::status::{Status, statuses};
+use crate::{Entry, Limits, Lock, Observer, Update};
+
+/// Between two writings of the file.
+const WRITE: Duration = Duration::from_secs(1);
+
+/// A teal at work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Live {
+    pub host: String,
+    pub process: u32,
+    /// When it said so.
+    pub told: Timestamp,
+    pub doing: Option<Doing>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Doing {
+    /// The migration, by the name of its green table.
+    pub green: String,
+    pub step: String,
+    pub since: Timestamp,
+    /// Rows in green and on their way there, while rows are copied.
+    pub rows: Option<u64>,
+    pub waiting: Option<Waiting>,
+    /// As they are followed now.
+    pub limits: Option<Limits>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    pub since: Timestamp,
+    #[serde(rename = "for")]
+    pub reason: String,
+}
+
+impl Live {
+    pub(crate) fn new() -> Self {
+        Self {
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            process: std::process::id(),
+            told: Timestamp::now(),
+            doing: None,
+        }
+    }
+
+    /// Says whether others should hear of it at once.
+    fn take(&mut self, update: &Update<'_>) -> bool {
+        match update {
+            Update::Began { migration, step } => {
+                self.doing = Some(Doing {
+                    green: (*migration).to_owned(),
+                    step: step.name().to_owned(),
+                    since: Timestamp::now(),
+                    rows: None,
+                    waiting: None,
+                    limits: None,
+                });
+            }
+            Update::Ended { .. } => self.doing = None,
+            Update::Waiting { reason } => self.wait_for(Some(reason)),
+            Update::WentOn => self.wait_for(None),
+            Update::Copied { rows, .. } => {
+                if let Some(doing) = &mut self.doing {
+                    doing.rows = Some(*rows);
+                }
+                return false;
+            }
+            Update::Healed { .. } | Update::Warning { .. } => return false,
+        }
+        true
+    }
+
+    fn wait_for(&mut self, reason: Option<&str>) {
+        let Some(doing) = &mut self.doing else {
+            return;
+        };
+        doing.waiting = reason.map(|reason| Waiting {
+            since: match &doing.waiting {
+                Some(waiting) if waiting.reason == reason => waiting.since,
+                _ => Timestamp::now(),
+            },
+            reason: reason.to_owned(),
+        });
+    }
+}
+
+/// Passes the updates of a migration on, and lets other processes know.
+pub(crate) struct Teller<'a> {
+    observer: &'a dyn Observer,
+    lock: Arc<Lock>,
+    live: Arc<Mutex<Live>>,
+}
+
+impl<'a> Teller<'a> {
+    pub(crate) fn new(observer: &'a dyn Observer, lock: Arc<Lock>) -> Self {
+        Self { observer, lock, live: Arc::new(Mutex::new(Live::new())) }
+    }
+
+    pub(crate) fn update(&self, update: Update<'_>) {
+        self.change(|live| live.take(&update));
+        self.observer.update(update);
+    }
+
+    /// Between two steps of the migration to `green`, there is nothing that it does.
+    pub(crate) fn rest(&self, green: &str) {
+        let since = Timestamp::now();
+        let (green, step) = (green.to_owned(), "pause".to_owned());
+        let doing = Doing { green, step, since, rows: None, waiting: None, limits: None };
+        self.live.lock().doing = Some(doing);
+    }
+
+    /// Lets `status` know the limits, and what the copy waits for between two chunks: that comes and goes
+    /// too often to be an update.
+    pub(crate) fn follow(&self, limits: Limits, pacing: Option<&str>) {
+        self.change(|live| {
+            let before = live.doing.clone();
+            if let Some(doing) = &mut live.doing {
+                doing.limits = Some(limits.filled());
+            }
+            live.wait_for(pacing);
+            before != live.doing
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Live) -> bool) {
+        let mut live = self.live.lock();
+        if change(&mut live) {
+            live.told = Timestamp::now();
+            self.lock.tell(live.clone());
+        }
+    }
+}
+
+/// The path of what belongs to a data directory and stands beside it.
+pub(crate) fn beside(data: &Path, what: &str) -> PathBuf {
+    let mut name = data.file_name().unwrap_or_default().to_owned();
+    name.push(".");
+    name.push(what);
+    data.with_file_name(name)
+}
+
+/// What the process says that has a data directory open.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Running {
+    pub live: Live,
+    pub migrations: Vec<Status>,
+}
+
+impl Running {
+    /// Reads what stands beside a data directory: of a process that runs, or of one that was killed.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn beside(data: &Path) -> std::io::Result<Option<Self>> {
+        match std::fs::read(beside(data, "running")) {
+            Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As a whole or not at all, for whoever reads meanwhile.
+    fn write(&self, path: &Path) -> std::io::Result<()> {
+        let new = path.with_extension("running.new");
+        std::fs::write(&new, serde_json::to_vec(self)?)?;
+        std::fs::rename(&new, path)
+    }
+}
+
+/// Writes the file about once a second. Gone when it is dropped, and the file with it.
+pub(crate) struct Board {
+    told: Arc<Told>,
+    path: PathBuf,
+    writing: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+/// What the file is made of.
+struct Told {
+    live: Arc<Mutex<Live>>,
+    requests: Arc<Requests>,
+    journal: Mutex<BTreeMap<String, Vec<Entry>>>,
+}
+
+impl Told {
+    fn running(&self) -> std::io::Result<Running> {
+        let live = Live { told: Timestamp::now(), ..self.live.lock().clone() };
+        let journal = self.journal.lock();
+        let requests = self.requests.known();
+        let migrations =
+            statuses(&journal, &requests, self.requests.base(), Some(&live), live.told)
+                .map_err(std::io::Error::other)?;
+        Ok(Running { live, migrations })
+    }
+}
+
+impl Board {
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn hang(
+        data: &Path,
+        teller: &Teller<'_>,
+        requests: Arc<Requests>,
+        journal: BTreeMap<String, Vec<Entry>>,
+    ) -> std::io::Result<Self> {
+        let path = beside(data, "running");
+        let journal = Mutex::new(journal);
+        let told = Arc::new(Told { live: Arc::clone(&teller.live), requests, journal });
+        told.running()?.write(&path)?;
+        let (stop, stopped) = channel();
+        let (to_tell, to) = (Arc::clone(&told), path.clone());
+        let thread = std::thread::spawn(move || {
+            while stopped.recv_timeout(WRITE) == Err(RecvTimeoutError::Timeout) {
+                // Written once, it could be written; should the disk be full now, the file's age tells
+                // that it is not of today, and the next one may work.
+                let _ = to_tell.running().and_then(|running| running.write(&to));
+            }
+        });
+        Ok(Self { told, path, writing: Some((stop, thread)) })
+    }
+
+    pub(crate) fn add(&self, entry: Entry) {
+        self.told.journal.lock().entry(entry.migration.clone()).or_default().push(entry);
+    }
+}
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.writing.take() {
+            drop(stop);
+            // A panic there has been said already.
+            let _ = thread.join();
+        }
+        // Should this fail, the next reader finds that its process has ended.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}

@@ -1,0 +1,267 @@
+//! A migration as `teal status` tells it: from its journal, from what was asked of it, and from what a
+//! running teal says of itself.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use teal_client::{Server, TEAL_LOG_COMMENT};
+use teal_plan::Cutover;
+
+use crate::live::{Live, Waiting};
+use crate::requests::{Asked, Orders, Request, peek_requests};
+use crate::{Entry, Event, Journal, JournalError, Limits, Lock, MigrateError, Migrating, Phase};
+
+/// The speed is that of the last minute.
+const LATELY: SignedDuration = SignedDuration::from_secs(60);
+
+/// One migration. Fields are only added.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    pub migration: String,
+    pub table: String,
+    pub from: String,
+    pub to: String,
+    pub blue: String,
+    pub green: String,
+    pub strategy: String,
+    pub phase: String,
+    pub is_over: bool,
+    pub started: Timestamp,
+    /// When the last thing happened to it.
+    pub since: Timestamp,
+    /// Rows to copy, and those that are in green or on their way.
+    pub rows: u64,
+    pub rows_copied: u64,
+    /// Bytes of blue on disk when the migration was planned, and the share of them that the copied
+    /// rows are.
+    pub bytes: u64,
+    pub bytes_copied: u64,
+    /// Of the last minute, while rows are copied.
+    pub rows_per_second: Option<u64>,
+    pub seconds_left: Option<u64>,
+    /// The teal that works on the target now.
+    pub operator: Option<Worker>,
+    /// What it does to this migration.
+    pub step: Option<String>,
+    /// What that waits for.
+    pub waiting: Option<Waiting>,
+    pub paused: Option<Asked>,
+    /// An abort was asked for and has not begun.
+    pub abort_asked: Option<Asked>,
+    pub throttle: Limits,
+    pub fence: Option<Fence>,
+    pub verified: Option<Verification>,
+    pub next: String,
+}
+
+impl Status {
+    /// Whether `teal apply` has anything left to do for it.
+    pub fn has_work(&self) -> bool {
+        matches!(
+            self.phase.as_str(),
+            "started" | "prepared" | "attached" | "backfilled" | "rolled back"
+        )
+    }
+}
+
+/// A teal at work, as of this time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Worker {
+    pub host: String,
+    pub process: u32,
+    pub told: Timestamp,
+}
+
+/// The cut that attached the view.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fence {
+    /// By what the INSERTs were told apart; not known of a migration of an older teal.
+    pub by: Option<String>,
+    pub at: Timestamp,
+    pub attempts: u32,
+}
+
+/// The last proof of parity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verification {
+    pub at: Timestamp,
+    /// Rows of each side.
+    pub rows: u64,
+    /// Pairs of a partition and a hash bucket that were compared.
+    pub compared: u64,
+    /// The rows are those that are left when each side has been folded as green's engine does.
+    pub folded: bool,
+}
+
+/// Every migration of a target, for a process that changes nothing there. `base` are the limits that
+/// hold where no teal works.
+///
+/// # Errors
+/// When the server refuses, or what is written there cannot be understood.
+pub fn read_status(server: &dyn Server, base: Limits) -> Result<Vec<Status>, MigrateError> {
+    let journal = Journal::peek(server)?;
+    if journal.is_empty() {
+        return Ok(Vec::new());
+    }
+    let requests = peek_requests(server)?;
+    let mut live = Lock::peek(server)?;
+    if let Some(doing) = live.as_mut().and_then(|live| live.doing.as_mut()) {
+        // It says nothing of rows there, since the server can be asked.
+        let migrations = Migrating::all(&journal)?;
+        let copying = migrations.iter().rfind(|it| it.migration.green.to_string() == doing.green);
+        if let Some(migrating) = copying
+            && let Phase::Attached(attached) = &migrating.phase
+        {
+            let comment = format!("{TEAL_LOG_COMMENT} backfill of {}", migrating.id);
+            let reading = server.session(&[])?.running(&comment)?;
+            let reading = reading.iter().map(|statement| statement.rows_read).sum::<u64>();
+            let published = attached.published.values().sum::<u64>();
+            doing.rows = Some((published + reading).min(attached.rows));
+        }
+    }
+    Ok(statuses(&journal, &requests, base, live.as_ref(), Timestamp::now())?)
+}
+
+pub(crate) fn statuses(
+    journal: &BTreeMap<String, Vec<Entry>>,
+    requests: &[Request],
+    base: Limits,
+    live: Option<&Live>,
+    now: Timestamp,
+) -> Result<Vec<Status>, JournalError> {
+    let status = |migrating: Migrating| {
+        let entries = journal.get(&migrating.id).map(Vec::as_slice).unwrap_or_default();
+        let orders = Orders::of(&migrating.id, requests);
+        status(&migrating, entries, &orders, base, live, now)
+    };
+    Ok(Migrating::all(journal)?.into_iter().map(status).collect())
+}
+
+fn status(
+    migrating: &Migrating,
+    entries: &[Entry],
+    orders: &Orders,
+    base: Limits,
+    live: Option<&Live>,
+    now: Timestamp,
+) -> Status {
+    let migration = &migrating.migration;
+    let is_over = migrating.phase.is_over();
+    let live = live.filter(|_| !is_over);
+    let green = migration.green.to_string();
+    let doing = live.and_then(|live| live.doing.as_ref()).filter(|doing| doing.green == green);
+    let (rows, mut rows_copied) = rows(migrating);
+    let copying = doing.filter(|_| matches!(migrating.phase, Phase::Attached(_)));
+    if let Some(doing) = copying {
+        rows_copied = rows_copied.max(doing.rows.unwrap_or_default()).min(rows);
+    }
+    let waiting = doing.and_then(|doing| doing.waiting.clone());
+    let rows_per_second = copying.map(|doing| speed(entries, rows_copied, doing.since, now));
+    let seconds_left = rows_per_second
+        .filter(|speed| *speed > 0 && waiting.is_none())
+        .map(|speed| (rows - rows_copied).div_ceil(speed));
+    let limits = doing.and_then(|doing| doing.limits);
+    Status {
+        migration: migrating.id.clone(),
+        table: migration.table.clone(),
+        from: migration.from_version.clone(),
+        to: migration.to_version.clone(),
+        blue: migration.blue.to_string(),
+        green,
+        strategy: migration.strategy.to_string(),
+        phase: migrating.phase.name().to_owned(),
+        is_over,
+        started: migrating.started,
+        since: migrating.since,
+        rows,
+        rows_copied,
+        bytes: migration.bytes,
+        bytes_copied: share(migration.bytes, rows_copied, rows),
+        rows_per_second,
+        seconds_left,
+        operator: live.map(|live| Worker {
+            host: live.host.clone(),
+            process: live.process,
+            told: live.told,
+        }),
+        step: doing.map(|doing| doing.step.clone()),
+        waiting,
+        paused: orders.paused.clone().filter(|_| !is_over),
+        abort_asked: orders.abort.clone().filter(|_| !is_over),
+        throttle: limits.unwrap_or_else(|| base.then(orders.limits)).filled(),
+        fence: fence(entries),
+        verified: verification(entries),
+        next: next(migrating, orders).to_owned(),
+    }
+}
+
+/// Rows to copy, and those of them that are in green.
+fn rows(migrating: &Migrating) -> (u64, u64) {
+    let planned = migrating.migration.rows;
+    match &migrating.phase {
+        Phase::Started(_) | Phase::Prepared(_) => (planned, 0),
+        Phase::Attached(attached) => (attached.rows, attached.published.values().sum()),
+        Phase::Backfilled(backfilled) => (backfilled.rows, backfilled.rows),
+        Phase::Verified(verified) => (verified.parity.blue_rows, verified.parity.green_rows),
+        Phase::CutOver(state) => (state.blue_rows, state.blue_rows),
+        Phase::Cleaned(_) => (planned, planned),
+        Phase::Aborting(_) | Phase::Aborted(_) => (planned, 0),
+    }
+}
+
+/// Rows in a second, since a minute ago or since the copy (of this process) began.
+fn speed(entries: &[Entry], rows_copied: u64, began: Timestamp, now: Timestamp) -> u64 {
+    let from = now.checked_sub(LATELY).unwrap_or(began).max(began);
+    let published =
+        entries.iter().filter(|entry| entry.time <= from).map(|entry| match &entry.event {
+            Event::Published { rows, .. } => *rows,
+            _ => 0,
+        });
+    let lately = rows_copied.saturating_sub(published.sum());
+    let seconds = now.duration_since(from).as_secs_f64();
+    if seconds > 0.0 { (lately as f64 / seconds) as u64 } else { 0 }
+}
+
+fn share(bytes: u64, copied: u64, rows: u64) -> u64 {
+    let share = u128::from(bytes) * u128::from(copied) / u128::from(rows.max(1));
+    u64::try_from(share).unwrap_or(u64::MAX).min(bytes)
+}
+
+fn fence(entries: &[Entry]) -> Option<Fence> {
+    entries.iter().rev().find_map(|entry| match &entry.event {
+        Event::Attached { attempts, fence, .. } => {
+            Some(Fence { by: fence.clone(), at: entry.time, attempts: *attempts })
+        }
+        _ => None,
+    })
+}
+
+fn verification(entries: &[Entry]) -> Option<Verification> {
+    entries.iter().rev().find_map(|entry| match &entry.event {
+        Event::Verified { parity, .. } => Some(Verification {
+            at: entry.time,
+            rows: parity.green_rows,
+            compared: parity.compared,
+            folded: parity.folded,
+        }),
+        _ => None,
+    })
+}
+
+fn next(migrating: &Migrating, orders: &Orders) -> &'static str {
+    match &migrating.phase {
+        Phase::Verified(_) => "teal cutover",
+        Phase::CutOver(_) => "teal cleanup",
+        Phase::Cleaned(state) if state.cutover == Cutover::App => "remove the old model",
+        Phase::Cleaned(_) | Phase::Aborted(_) => "",
+        Phase::Aborting(_) => "teal abort",
+        Phase::Backfilled(state) if state.rolled_back => "teal cutover, or teal abort",
+        _ if orders.paused.is_some() => "teal resume",
+        _ => "teal apply",
+    }
+}

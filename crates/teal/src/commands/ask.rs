@@ -1,0 +1,117 @@
+//! What is asked of a migration without the lock: `pause`, `resume`, `throttle`.
+
+use serde::Serialize;
+use teal_migrate::{Ask, Limits, Request, Status, read_status};
+
+use super::choose;
+use crate::cli::{Common, Throttle, Which};
+use crate::failure::Failure;
+use crate::show;
+use crate::target::{OpenOrRunning, Project};
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    migration: String,
+    paused: bool,
+    throttle: Limits,
+    /// Whether a teal works on the migration now, and will follow.
+    is_running: bool,
+}
+
+pub(crate) fn run(common: &Common, which: &Which, ask: Ask) -> Result<(), Failure> {
+    let target = Target::read(common)?;
+    let status = target.choose(which)?;
+    let said = match ask {
+        Ask::Pause if status.paused.is_some() => "is paused already".to_owned(),
+        Ask::Pause => {
+            target.write(&status, ask)?;
+            "is paused; `teal resume` lets it go on".to_owned()
+        }
+        _ if status.paused.is_none() && status.abort_asked.is_none() => "is not paused".to_owned(),
+        _ => {
+            target.write(&status, ask)?;
+            match status.operator {
+                Some(_) => "goes on".to_owned(),
+                None => "is not paused any more; `teal apply` lets it go on".to_owned(),
+            }
+        }
+    };
+    let throttle = status.throttle;
+    report(common, &status, said, ask == Ask::Pause, throttle)
+}
+
+pub(crate) fn throttle(common: &Common, args: &Throttle) -> Result<(), Failure> {
+    let target = Target::read(common)?;
+    let status = target.choose(&args.which)?;
+    let limits = Limits::from(&args.limits);
+    let throttle = status.throttle.then(limits);
+    if !limits.is_empty() {
+        target.write(&status, Ask::Throttle { limits })?;
+    }
+    let is_paused = status.paused.is_some();
+    report(common, &status, format!("has these limits: {throttle}"), is_paused, throttle)
+}
+
+fn report(
+    common: &Common,
+    status: &Status,
+    said: String,
+    paused: bool,
+    throttle: Limits,
+) -> Result<(), Failure> {
+    if common.json {
+        return show::json(&Report {
+            migration: status.migration.clone(),
+            paused,
+            throttle,
+            is_running: status.operator.is_some(),
+        });
+    }
+    let follows = match &status.operator {
+        Some(operator) => format!(
+            "\nprocess {} on {} follows when it has copied the chunks that it is at",
+            operator.process, operator.host
+        ),
+        None => String::new(),
+    };
+    show::data(&format!("the migration of {} {said}{follows}", status.table))
+}
+
+/// The target and its migrations.
+struct Target {
+    found: OpenOrRunning,
+    migrations: Vec<Status>,
+}
+
+impl Target {
+    fn read(common: &Common) -> Result<Self, Failure> {
+        let project = Project::read(common)?;
+        let found = project.open_or_running()?;
+        let migrations = match &found {
+            OpenOrRunning::Open(server) => read_status(server.as_ref(), project.limits())?,
+            OpenOrRunning::Running { running, .. } => running.migrations.clone(),
+        };
+        Ok(Self { found, migrations })
+    }
+
+    /// The migration, if there is anything left to be paused or limited.
+    fn choose(&self, which: &Which) -> Result<Status, Failure> {
+        let status = choose(self.migrations.clone(), which.table.as_deref())?;
+        match status.has_work() {
+            true => Ok(status),
+            false => Err(Failure::refused(format!(
+                "the migration of {} is {}: nothing is left to copy",
+                status.table, status.phase
+            ))),
+        }
+    }
+
+    fn write(&self, status: &Status, ask: Ask) -> Result<(), Failure> {
+        let request = Request::new(&status.migration, ask);
+        match &self.found {
+            OpenOrRunning::Open(server) => Ok(request.write(server.as_ref())?),
+            OpenOrRunning::Running { data, .. } => Ok(request.write_beside(data)?),
+        }
+    }
+}
