@@ -256,7 +256,6 @@ impl Drop for RawConnection {
     fn drop(&mut self) {
         // SAFETY: the handle came from `chdb_connect` and is closed once.
         unsafe { (self.library.chdb_close_conn)(self.handle.as_ptr()) }
-        exit::connection_closed();
     }
 }
 
