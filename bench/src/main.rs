@@ -11,6 +11,7 @@ mod scene;
 #[path = "../../tests/servers/mod.rs"]
 #[allow(clippy::unwrap_used)]
 mod servers;
+mod verify;
 
 use std::error::Error;
 
@@ -34,6 +35,8 @@ enum Part {
     Latency(latency::Options),
     /// The time of a migration by the rows and partitions of the table
     Growth(growth::Options),
+    /// The proof of parity against a plain sum of hashes
+    Verify(verify::Options),
     /// Loading models against the bare start of their languages
     Models(models::Options),
     /// The plan of many tables that have not changed
@@ -45,12 +48,14 @@ fn main() -> Outcome<()> {
         Some(Part::Copy(options)) => copy::run(&options),
         Some(Part::Latency(options)) => latency::run(&options),
         Some(Part::Growth(options)) => growth::run(&options),
+        Some(Part::Verify(options)) => verify::run(&options),
         Some(Part::Models(options)) => models::run(&options),
         Some(Part::Plan(options)) => plan::run(&options),
         None => {
             plan::run(&plan::Options::default())?;
             models::run(&models::Options::default())?;
             copy::run(&copy::Options::default())?;
+            verify::run(&verify::Options::default())?;
             latency::run(&latency::Options::default())?;
             growth::run(&growth::Options::default())
         }

@@ -108,6 +108,38 @@ impl Scene {
         Ok(Sample { seconds: steps.copy().as_secs_f64(), parts })
     }
 
+    /// After a migration: a plain sum of hashes over both tables, and teal's proof of parity.
+    pub(crate) fn verify(&self, layout: Layout, pairs: usize) -> Outcome<Vec<(Sample, Sample)>> {
+        let migration = self.migration(layout)?;
+        let steps = Steps::default();
+        let operator = Operator::open(&self.engine, OperatorOptions::default(), &steps)?;
+        let mut migrating = operator.start(migration.clone())?;
+        operator.advance(&mut migrating, Goal::Backfilled)?;
+        let mut session = self.engine.session(&[])?;
+        let parts = active_parts(session.as_mut(), &migration.green)?.len();
+        let mut samples = Vec::new();
+        for _ in 0..pairs {
+            let began = Instant::now();
+            for table in [&migration.blue, &migration.green] {
+                session.run(
+                    &format!("SELECT sum(cityHash64(*)) FROM {}", table.sql()),
+                    teal_client::Format::TSV,
+                )?;
+            }
+            let plain = Sample { seconds: began.elapsed().as_secs_f64(), parts };
+            let began = Instant::now();
+            let parity = operator.compare(&migrating)?;
+            let teal = Sample { seconds: began.elapsed().as_secs_f64(), parts };
+            if !parity.holds() {
+                return Err(parity.to_string().into());
+            }
+            samples.push((plain, teal));
+        }
+        drop(operator);
+        self.drop_all(&migration)?;
+        Ok(samples)
+    }
+
     fn migration(&self, layout: Layout) -> Outcome<Migration> {
         let options = PlanOptions {
             database: "default".to_owned(),

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use teal_schema::QualifiedName;
 
 use crate::state::Migrating;
-use crate::verify::{BUCKETS, Sides};
+use crate::verify::{BUCKET, Sides};
 use crate::{Event, MigrateError, Operator, Parity, Phase, Step, failpoint};
 
 impl Operator<'_> {
@@ -82,7 +82,7 @@ impl Operator<'_> {
         bucket: u8,
     ) -> Result<(), MigrateError> {
         let columns = crate::backfill::columns(migrating);
-        let within = format!("WHERE _teal_key % {BUCKETS} = {bucket}");
+        let within = format!("WHERE {BUCKET} = {bucket}");
         self.command(&format!(
             "INSERT INTO {into} ({columns}) SELECT {columns} FROM (\
                  SELECT {columns}, surplus, row_number() OVER (PARTITION BY _teal_hash) AS _teal_number \
@@ -107,7 +107,7 @@ impl Operator<'_> {
             rows: u64,
         }
         let buckets = buckets.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
-        let within = format!("WHERE _teal_key % {BUCKETS} IN ({buckets})");
+        let within = format!("WHERE {BUCKET} IN ({buckets})");
         let row: Row = self.with_control(|session| {
             session.row(&format!(
                 "SELECT toUInt64(sum(surplus)) AS rows FROM ({})",

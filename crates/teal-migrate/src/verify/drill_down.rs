@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 use super::sides::Sides;
-use super::sums::BUCKETS;
+use super::sums::BUCKET;
 use crate::{MigrateError, Operator, Parity, Sample};
 
 /// Rows shown of a difference.
@@ -102,5 +102,5 @@ impl Operator<'_> {
 /// The rows of these buckets.
 pub(super) fn within_buckets(buckets: &BTreeSet<u8>) -> String {
     let buckets = buckets.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
-    format!("_teal_key % {BUCKETS} IN ({buckets})")
+    format!("{BUCKET} IN ({buckets})")
 }

@@ -27,7 +27,7 @@ mod unchanged;
 use drill_down::within_buckets;
 pub(crate) use sides::{Sides, sides};
 use sides::{folds_in_order, partition_expression, shown};
-pub(crate) use sums::BUCKETS;
+pub(crate) use sums::BUCKET;
 use sums::{parity, read_sums, sums_query};
 use teal_client::Format;
 use teal_schema::QualifiedName;

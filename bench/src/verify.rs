@@ -1,0 +1,54 @@
+//! The proof of parity against a plain sum of hashes over both tables, pair by pair.
+
+use clap::Args;
+use comfy_table::{Table, presets};
+
+use crate::Outcome;
+use crate::measure::{median, ratio};
+use crate::scene::{Layout, Scene};
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Rows of each of the two tables
+    #[arg(long, default_value_t = ROWS)]
+    rows: u64,
+    /// Pairs of runs
+    #[arg(long, default_value_t = PAIRS)]
+    pairs: usize,
+}
+
+const ROWS: u64 = 20_000_000;
+const PAIRS: usize = 7;
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { rows: ROWS, pairs: PAIRS }
+    }
+}
+
+pub(crate) fn run(options: &Options) -> Outcome<()> {
+    let directory = tempfile::Builder::new().prefix("teal-bench-").tempdir()?;
+    let scene = Scene::open(directory.path())?;
+    anstream::eprintln!("loading {} rows", options.rows);
+    scene.load(options.rows)?;
+    let pairs = scene.verify(Layout::ByRoute, options.pairs)?;
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN).set_header([
+        "what",
+        "rows",
+        "sum(cityHash64(*)) of both",
+        "teal",
+        "ratio (median of pairs)",
+        "must be",
+    ]);
+    table.add_row([
+        "proof of parity".to_owned(),
+        options.rows.to_string(),
+        format!("{:.2} s", median(pairs.iter().map(|(plain, _)| plain.seconds))),
+        format!("{:.2} s", median(pairs.iter().map(|(_, teal)| teal.seconds))),
+        format!("{:.2}", ratio(&pairs)),
+        "at most 1.5".to_owned(),
+    ]);
+    anstream::println!("{table}");
+    Ok(())
+}
