@@ -4,6 +4,7 @@
 // What a test did not expect may end it.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod altered;
 mod bad_input;
 mod bad_server;
 mod change;
@@ -18,8 +19,10 @@ mod plan_file;
 mod preflight;
 mod pull;
 mod server;
+mod server_hazards;
 mod server_migration;
 mod servers;
+mod stale;
 mod story;
 mod support;
 mod throttle;

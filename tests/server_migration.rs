@@ -12,20 +12,20 @@ use crate::support::{Project, Run};
 
 const EVENTS: &str = "CREATE TABLE events (id UInt64, town String, at DateTime) ENGINE = MergeTree \
      PARTITION BY toYYYYMM(at) ORDER BY id;\n";
-const REWRITTEN: &str = "CREATE TABLE events_1 (id UInt64, town String, at DateTime) ENGINE = MergeTree \
+pub(crate) const REWRITTEN: &str = "CREATE TABLE events_1 (id UInt64, town String, at DateTime) ENGINE = MergeTree \
      PARTITION BY toYYYYMM(at) ORDER BY (town, id);\n";
 const CLONED: &str = "CREATE TABLE events_1 (id UInt64, town String, at DateTime) ENGINE = MergeTree \
      PARTITION BY toYYYYMM(at) ORDER BY id SETTINGS merge_with_ttl_timeout = 7200;\n";
-const ROWS: u64 = 200_000;
+pub(crate) const ROWS: u64 = 200_000;
 
-struct Stage {
-    modern: Modern,
-    project: Project,
+pub(crate) struct Stage {
+    pub(crate) modern: Modern,
+    pub(crate) project: Project,
 }
 
 impl Stage {
     /// A filled table, and the models of its next version.
-    fn new(modern: Modern, next: &str) -> Self {
+    pub(crate) fn new(modern: Modern, next: &str) -> Self {
         let project = Project::new(&[("app/events.sql", EVENTS)]);
         let stage = Self { modern, project };
         stage.must(&["apply"]);
@@ -38,16 +38,16 @@ impl Stage {
         stage
     }
 
-    fn command(&self, arguments: &[&str]) -> std::process::Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> std::process::Command {
         let url = self.modern.url();
         self.project.command(&[&["--url", &url], arguments].concat())
     }
 
-    fn teal(&self, arguments: &[&str]) -> Run {
+    pub(crate) fn teal(&self, arguments: &[&str]) -> Run {
         Run::of(self.command(arguments).output().unwrap())
     }
 
-    fn must(&self, arguments: &[&str]) -> String {
+    pub(crate) fn must(&self, arguments: &[&str]) -> String {
         let run = self.teal(arguments);
         assert_eq!(run.code, Some(0), "teal {arguments:?}: {}", run.said());
         run.stdout.trim_end().to_owned()
@@ -59,12 +59,12 @@ impl Stage {
         assert!(run.killed, "{failpoint} was not reached by {arguments:?}: {}", run.said());
     }
 
-    fn query(&self, sql: &str) -> String {
+    pub(crate) fn query(&self, sql: &str) -> String {
         self.must(&["query", sql])
     }
 
     /// Rows by which the two tables differ, as multisets.
-    fn difference(&self) -> String {
+    pub(crate) fn difference(&self) -> String {
         self.query(
             "SELECT ifNull(sum(abs(n)), 0) FROM (SELECT sum(sign) AS n FROM (\
                  SELECT 1::Int64 AS sign, * FROM events UNION ALL SELECT -1::Int64 AS sign, * FROM events_1) \
@@ -85,13 +85,13 @@ impl Stage {
     }
 
     /// Writes all the time until `work` is done. Gives the rows written.
-    fn under_traffic(&self, writers: u64, work: impl FnOnce()) -> u64 {
+    pub(crate) fn under_traffic(&self, writers: u64, work: impl FnOnce()) -> u64 {
         let tables = vec!["events"; usize::try_from(writers).unwrap()];
         self.under_traffic_to(&tables, work)
     }
 
     /// One writer for each of `tables`.
-    fn under_traffic_to(&self, tables: &[&str], work: impl FnOnce()) -> u64 {
+    pub(crate) fn under_traffic_to(&self, tables: &[&str], work: impl FnOnce()) -> u64 {
         let (stop, written) = (AtomicBool::new(false), AtomicU64::new(0));
         thread::scope(|scope| {
             for (writer, table) in (0..).zip(tables) {

@@ -79,7 +79,20 @@ impl Operator<'_> {
     }
 
     fn refuse_to_lose_rows(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        match self.compare(migrating)?.extra {
+        let compared = self.compare(migrating).map_err(|error| {
+            match (self.refuse_altered(migrating), error) {
+                (Err(MigrateError::Altered { altered }), MigrateError::Client(error))
+                    if error.server_name().is_some() =>
+                {
+                    MigrateError::AlteredBeyondCompare { altered }
+                }
+                (_, error) => error,
+            }
+        });
+        if compared?.extra == 0 {
+            return Ok(());
+        }
+        match self.unexplained(migrating)? {
             0 => Ok(()),
             rows => {
                 let (blue, green) = migrating.tables_now();

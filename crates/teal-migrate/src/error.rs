@@ -65,9 +65,41 @@ pub enum MigrateError {
     #[error("the server gave {text:?} as {what}")]
     Unreadable { what: &'static str, text: String },
     #[error(
-        "{blue} and {green} do not hold the same rows\n{parity}\n  `teal repair` copies what is missing; what is too many is for you to judge"
+        "{blue} and {green} do not hold the same rows\n{parity}\n  `teal repair` copies what is missing, and removes what is too many where it is known how {blue} lost it"
     )]
     NoParity { blue: QualifiedName, green: QualifiedName, parity: Box<Parity> },
+    #[error(
+        "{blue} and {green} do not hold the same rows\n{parity}\n  nothing was removed of {reason}. If somebody writes to {green}, `teal rollback` brings those rows to {blue}; `teal repair --drop-extra` removes them"
+    )]
+    Unexplained {
+        blue: QualifiedName,
+        green: QualifiedName,
+        parity: Box<Parity>,
+        /// Which rows, and why not.
+        reason: Box<str>,
+    },
+    #[error(
+        "{green} has rows that blue has lost, and its engine folds rows, so that they cannot be removed one by one\n{parity}\n  instead: `teal abort`, and `teal apply` once more"
+    )]
+    StaleFolds { green: QualifiedName, parity: Box<Parity> },
+    #[error(
+        "rows that blue has lost could not be removed from {green}: {reason}\n  the mutation was ended; nothing is lost. Mend the cause, and run the command again"
+    )]
+    RemovalFailed { green: QualifiedName, reason: String },
+    #[error(
+        "{rows} rows that {green} lacks cannot be copied into it; nothing is lost. Mend the cause, or abort\n  {source}"
+    )]
+    NotCopyable { green: QualifiedName, rows: u64, source: Box<ClientError> },
+    #[error(
+        "a table was altered since the migration began; it stands where it was, and nothing is lost\n{}\n  instead: undo the change and run the command again; to keep it, or where ClickHouse does not let a column go that the view reads, `teal abort` and begin again",
+        indented(.altered)
+    )]
+    Altered { altered: Vec<Drift> },
+    #[error(
+        "a table was altered since the migration began, so that the two cannot be compared, and rows that only the new one has would be lost unseen\n{}\n  instead: undo the change; or give up such rows, with --force",
+        indented(.altered)
+    )]
+    AlteredBeyondCompare { altered: Vec<Drift> },
     #[error(
         "{blue} got {rows} rows since the cutover: someone still writes to it. Move that writer to {green}, or --force"
     )]
@@ -121,6 +153,10 @@ impl MigrateError {
             | Self::GreenNotEmpty { .. }
             | Self::ViewExists { .. }
             | Self::NoParity { .. }
+            | Self::Unexplained { .. }
+            | Self::StaleFolds { .. }
+            | Self::Altered { .. }
+            | Self::AlteredBeyondCompare { .. }
             | Self::StillUsed { .. }
             | Self::WouldLoseRows { .. }
             | Self::CannotCarryBack { .. }

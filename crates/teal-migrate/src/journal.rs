@@ -10,6 +10,7 @@ use teal_plan::{Cutover, Migration};
 use teal_schema::{quote_ident, quote_string};
 
 use crate::names::TEAL_DATABASE;
+use crate::seen::BlueSeen;
 use crate::state::Snapshot;
 use crate::{Parity, ProvenPartition, failpoint};
 
@@ -51,6 +52,23 @@ pub enum Event {
         /// Partitions that need not be read again while they have these parts.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         proven: Vec<ProvenPartition>,
+    },
+    /// The statements that make the two tables, as the migration found or made them.
+    Defined {
+        blue: String,
+        green: Option<String>,
+    },
+    /// The parts of blue, at a moment from which green gets or has all of their rows.
+    Seen {
+        blue: BlueSeen,
+    },
+    /// Rows that green has and blue lost are about to be removed.
+    Stale {
+        /// Rows too many.
+        rows: u64,
+        /// Partitions of green, by id.
+        partitions: Vec<String>,
+        causes: Vec<String>,
     },
     /// Rows that green lacked were copied.
     Repaired {
@@ -95,6 +113,9 @@ impl Event {
             Self::Published { .. } => "published",
             Self::Backfilled { .. } => "backfilled",
             Self::Verified { .. } => "verified",
+            Self::Defined { .. } => "defined",
+            Self::Seen { .. } => "seen",
+            Self::Stale { .. } => "stale",
             Self::Repaired { .. } => "repaired",
             Self::CutoverOpened { .. } => "cutoverOpened",
             Self::CutoverUndone => "cutoverUndone",

@@ -10,6 +10,7 @@
 //! migration is the fold of its journal, so any process can go on where another one ended.
 
 mod abort;
+mod altered;
 mod apply;
 mod backfill;
 mod cleanup;
@@ -27,11 +28,14 @@ mod parity;
 mod prepare;
 mod pressure;
 mod progress;
+mod removal;
 mod repair;
 mod request_file;
 mod requests;
 mod retire;
 mod rollback;
+mod seen;
+mod stale;
 mod state;
 mod status;
 mod throttle;
@@ -47,7 +51,9 @@ pub use lock::{Lock, LockError};
 pub use operator::{Goal, Operator, OperatorOptions};
 pub use parity::{Mismatch, Parity, Sample};
 pub use progress::{Observer, Silent, Step, Update};
+pub use repair::{Leave, Repaired};
 pub use requests::{Ask, Asked, Orders, Request, RequestError, peek_requests};
+pub use seen::{BlueSeen, SeenPart};
 pub use state::{
     Aborted, Aborting, Attached, Backfilled, Cleaned, CutOver, Migrating, Phase, Prepared,
     Publication, Started, Verified, history,

@@ -85,7 +85,7 @@ impl Live {
                 }
                 return false;
             }
-            Update::Healed { .. } | Update::Warning { .. } => return false,
+            Update::Healed { .. } | Update::Warning { .. } | Update::Stale { .. } => return false,
         }
         true
     }

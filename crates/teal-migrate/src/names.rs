@@ -25,6 +25,11 @@ pub(crate) fn verify(migration: &str, colour: &str) -> QualifiedName {
     own(migration, &format!("verify_{colour}"))
 }
 
+/// The hashes of rows that green has too many.
+pub(crate) fn extra(migration: &str) -> QualifiedName {
+    own(migration, "extra")
+}
+
 /// Rows on their way from green back to blue.
 pub(crate) fn back(migration: &str) -> QualifiedName {
     own(migration, "back")

@@ -11,8 +11,8 @@ use crate::live::{Board, Teller};
 use crate::requests::Requests;
 use crate::state::{Migrating, Phase};
 use crate::{
-    BackfillOptions, Entry, Event, Journal, Limits, Lock, MigrateError, Observer, Step, Update,
-    failpoint, names,
+    BackfillOptions, Entry, Event, Journal, Leave, Limits, Lock, MigrateError, Observer, Step,
+    Update, failpoint, names,
 };
 
 const FLUSH_ASYNC_INSERTS: &str = "SYSTEM FLUSH ASYNC INSERT QUEUE";
@@ -149,9 +149,10 @@ impl<'a> Operator<'a> {
         while taken.contains_key(&id) {
             id.push('b');
         }
-        let (migrating, entry) = Migrating::start(&self.journal, &id, migration)?;
+        let (mut migrating, entry) = Migrating::start(&self.journal, &id, migration)?;
         self.tell(entry);
         failpoint::reached("started");
+        self.record_definitions(&mut migrating)?;
         Ok(migrating)
     }
 
@@ -189,19 +190,40 @@ impl<'a> Operator<'a> {
         }
     }
 
-    /// Proves parity. Where green only lacks rows (the server died in the middle of an INSERT, between
-    /// blue and the view), they are copied first; a second difference is not explained by that.
+    /// Proves parity. Where green lacks rows (the server died in the middle of an INSERT, between blue
+    /// and the view) or has some that blue has lost since (to a mutation, say), it is repaired first.
+    /// While blue is being changed, that may take several rounds.
     pub(crate) fn verify_or_repair(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
-        match self.verify(migrating) {
-            // Of folded rows it could not be told where INSERTs go on.
-            Err(MigrateError::NoParity { parity, .. })
-                if parity.is_only_missing()
-                    && (!parity.folded || self.server.write_gate().is_some()) =>
-            {
-                self.repair(migrating)?;
-                self.verify(migrating)
+        const ROUNDS: u32 = 3;
+        let mut round = 0;
+        loop {
+            match self.prove(migrating) {
+                // Of folded rows it could not be told where INSERTs go on.
+                Err(MigrateError::NoParity { parity, .. })
+                    if round < ROUNDS && (!parity.folded || self.server.write_gate().is_some()) =>
+                {
+                    round += 1;
+                    self.repair(migrating, Leave::ByCause)?;
+                }
+                other => return other,
             }
-            other => other,
+        }
+    }
+
+    /// Proves parity of two tables that nobody is changing, and takes down how blue was then.
+    ///
+    /// # Errors
+    /// [`MigrateError::NoParity`] when they differ; what stopped the comparison.
+    pub fn prove(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+        self.refuse_altered(migrating)?;
+        self.settle_removal(migrating)?;
+        self.wait_for_mutations(migrating)?;
+        // Before the comparison: what goes meanwhile was seen.
+        let blue = self.see(migrating.tables_now().0)?;
+        self.verify(migrating)?;
+        match migrating.phase {
+            Phase::Verified(_) => self.record(migrating, Event::Seen { blue }),
+            _ => Ok(()),
         }
     }
 
@@ -210,6 +232,11 @@ impl<'a> Operator<'a> {
             Phase::Prepared(state) if state.fence_open => self.heal_fence(migrating),
             // A crash during a publication or just after it leaves green without merges.
             Phase::Attached(state) if state.snapshot.is_some() => {
+                match self.refuse_altered(migrating) {
+                    // The backfill refuses it, and finishes this when it goes on. An abort need not.
+                    Err(MigrateError::Altered { .. }) => return Ok(()),
+                    other => other?,
+                }
                 self.finish_publication(migrating)?;
                 self.restore_merges(migrating)
             }

@@ -17,7 +17,8 @@ impl Operator<'_> {
         _: Started,
     ) -> Result<(), MigrateError> {
         self.step(migrating, Step::Prepare, |migrating| {
-            let migration = &migrating.migration;
+            self.refuse_altered(migrating)?;
+            let migration = migrating.migration.clone();
             let there = self.with_control(|session| {
                 let catalog = Catalog::read(session, &[&migration.green.database])?;
                 Ok::<_, MigrateError>(catalog.table(&migration.green).cloned())
@@ -33,6 +34,7 @@ impl Operator<'_> {
                 None => self.command(&migration.create_green)?,
             }
             failpoint::reached("green-created");
+            self.record_definitions(migrating)?;
             let outcome = format!("{} created", migration.green);
             self.record(migrating, Event::Prepared)?;
             failpoint::reached("prepared");

@@ -58,6 +58,10 @@ pub enum Update<'a> {
     Warning {
         what: String,
     },
+    /// Green has rows that blue has lost; they are about to be removed.
+    Stale {
+        what: String,
+    },
     /// Something left behind by a process that ended was set right.
     Healed {
         what: String,

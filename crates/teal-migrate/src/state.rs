@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use teal_plan::{Cutover, History, Migration, PastMigration, Standing};
 use teal_schema::QualifiedName;
 
+use crate::seen::BlueSeen;
 use crate::{Entry, Event, Journal, JournalError, Parity, ProvenPartition};
 
 /// A migration with the phase that it is in.
@@ -19,8 +20,23 @@ pub struct Migrating {
     pub started: Timestamp,
     /// When the last thing happened to it.
     pub since: Timestamp,
+    /// How the two tables were when it began.
+    pub(crate) definitions: Option<Definitions>,
+    /// The parts of blue that green is known to have the rows of.
+    pub(crate) seen: Option<BlueSeen>,
+    /// When it was attached, at the earliest, by the server's clock.
+    pub(crate) fenced: Option<u32>,
+    /// A removal of rows from green was begun and not journalled as done.
+    pub(crate) removing: bool,
     /// The sequence number of the journal's next entry.
     pub(crate) next: u32,
+}
+
+/// The statements that make the two tables.
+#[derive(Debug, Clone)]
+pub(crate) struct Definitions {
+    pub(crate) blue: String,
+    pub(crate) green: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -210,6 +226,10 @@ impl Migrating {
             phase: Phase::Started(Started),
             started: first.time,
             since: first.time,
+            definitions: None,
+            seen: None,
+            fenced: None,
+            removing: false,
             next: 1,
         };
         rest.iter().try_for_each(|entry| state.take(entry))?;
@@ -250,10 +270,12 @@ impl Migrating {
                 P::Verified(Verified { parity, proven, at: entry.time, cutover_open: None })
             }
             // What was proven before is not proven of the repaired table.
-            (P::Backfilled(state), E::Repaired { .. }) => P::Backfilled(state),
-            (P::Verified(verified), E::Repaired { .. }) => {
+            (P::Backfilled(state), E::Repaired { .. } | E::Stale { .. }) => P::Backfilled(state),
+            (P::Verified(verified), E::Repaired { .. } | E::Stale { .. }) => {
                 P::Backfilled(Backfilled { rows: verified.parity.blue_rows, rolled_back: false })
             }
+            (phase @ (P::Started(_) | P::Prepared(_)), E::Defined { .. })
+            | (phase @ (P::Prepared(_) | P::Verified(_)), E::Seen { .. }) => phase,
             (P::Verified(verified), E::CutoverOpened { green_data }) => {
                 P::Verified(Verified { cutover_open: Some(green_data), ..verified })
             }
@@ -297,9 +319,28 @@ impl Migrating {
                 ));
             }
         };
+        self.note(&entry.event);
         self.since = entry.time;
         self.next = entry.sequence + 1;
         Ok(())
+    }
+
+    /// Takes in what is known in every phase.
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Defined { blue, green } => {
+                self.definitions = Some(Definitions { blue: blue.clone(), green: green.clone() });
+            }
+            Event::Seen { blue } => {
+                if matches!(self.phase, Phase::Prepared(_)) {
+                    self.fenced = Some(blue.time);
+                }
+                self.seen = Some(blue.clone());
+            }
+            Event::Stale { .. } => self.removing = true,
+            Event::Repaired { .. } => self.removing = false,
+            _ => (),
+        }
     }
 }
 

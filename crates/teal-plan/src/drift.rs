@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use teal_catalog::{Catalog, CatalogTable, Declaration, Scratch};
+use teal_catalog::{Catalog, Declaration, Scratch};
 use teal_client::{ClientError, Server};
 use teal_schema::{CreateKind, LifeCycle, Location, QualifiedName, Table, read_create};
 
 use crate::plan::Steps;
-use crate::{History, Operation, Plan, compare};
+use crate::{Change, History, Operation, Plan, compare};
 
 /// How a plan and its target stand to each other.
 #[derive(Debug, Default)]
@@ -92,7 +92,9 @@ impl Checker<'_> {
         let mut first = Vec::new();
         for (done, state) in steps.states.iter().enumerate() {
             let differences = match (state, &is, &now) {
-                (Some(state), Some(is), Some(now)) => self.differences(state, is, now)?,
+                (Some(state), Some(is), Some(now)) => {
+                    differences(self.server, state, is, &now.qualified())?
+                }
                 (Some(_), ..) => vec!["it was there, and is not any more".to_owned()],
                 (None, ..) => vec!["it was not there, and is now".to_owned()],
             };
@@ -105,67 +107,85 @@ impl Checker<'_> {
         }
         Ok((0, first))
     }
+}
 
-    fn differences(
-        &mut self,
-        was: &str,
-        is: &str,
-        now: &CatalogTable,
-    ) -> Result<Vec<String>, ClientError> {
-        let in_full = || vec![format!("was: {was}"), format!("is:  {is}")];
-        let (Ok(Some(one)), Ok(Some(other))) = (read_create(was), read_create(is)) else {
-            return Ok(in_full());
-        };
-        if one.kind != CreateKind::Table || other.kind != CreateKind::Table {
-            let same =
-                (one.kind, &one.target, &one.select) == (other.kind, &other.target, &other.select);
-            return Ok(if same { Vec::new() } else { in_full() });
-        }
-        match (self.as_declared(was, now)?, self.as_declared(is, now)?) {
-            (Some(was), Some(is)) => {
-                Ok(compare(&was, &is).iter().map(ToString::to_string).collect())
-            }
-            _ => Ok(in_full()),
-        }
+/// What differs between two definitions of a table or view, a sentence each.
+fn differences(
+    server: &dyn Server,
+    was: &str,
+    is: &str,
+    name: &QualifiedName,
+) -> Result<Vec<String>, ClientError> {
+    let in_full = || vec![format!("was: {was}"), format!("is:  {is}")];
+    let (Ok(Some(one)), Ok(Some(other))) = (read_create(was), read_create(is)) else {
+        return Ok(in_full());
+    };
+    if one.kind != CreateKind::Table || other.kind != CreateKind::Table {
+        let same =
+            (one.kind, &one.target, &one.select) == (other.kind, &other.target, &other.select);
+        return Ok(if same { Vec::new() } else { in_full() });
     }
+    Ok(match definition_changes(server, was, is, name)? {
+        Some(changes) => changes.iter().map(ToString::to_string).collect(),
+        None => in_full(),
+    })
+}
 
-    /// The table that a statement creates, field by field. Nothing where the server does not make it,
-    /// or where it would be more than a table that keeps to itself.
-    fn as_declared(&mut self, sql: &str, now: &CatalogTable) -> Result<Option<Table>, ClientError> {
-        let Ok(Some(create)) = read_create(sql) else {
-            return Ok(None);
-        };
-        let engine = sql.split_once(" ENGINE = ").map_or("", |(_, engine)| engine);
-        let engine = engine.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
-        if !engine.ends_with("MergeTree")
-            || engine.starts_with("Replicated")
-            || engine.starts_with("Shared")
-        {
-            return Ok(None);
-        }
-        let databases = std::slice::from_ref(&now.database);
-        let mut scratch = match Scratch::create(self.server, &[], databases) {
-            Ok(scratch) => scratch,
-            Err(ClientError::Server { .. }) => return Ok(None),
-            Err(other) => return Err(other),
-        };
-        let name = scratch.name(&now.qualified());
-        let head = sql.get(..create.name_range.start).unwrap_or_default();
-        let rest = sql.get(create.name_range.end..).unwrap_or_default();
-        match scratch.session.command(&format!("{head}{}{rest}", name.sql())) {
-            Ok(_) => (),
-            Err(ClientError::Server { .. }) => return Ok(None),
-            Err(other) => return Err(other),
-        }
-        let catalog = scratch.catalog()?;
-        let declaration = Declaration {
-            name: now.name.clone(),
-            version: None,
-            database: Some(now.database.clone()),
-            life_cycle: LifeCycle::FullyManaged,
-            cluster: None,
-            location: Location { file: String::new(), line: 0, column: None, declaration: None },
-        };
-        Ok(catalog.table(&name).and_then(|made| made.declared(declaration).ok()))
+/// What differs between two statements that create a table of this name, field by field. Nothing where
+/// that cannot be told.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub fn definition_changes(
+    server: &dyn Server,
+    was: &str,
+    is: &str,
+    name: &QualifiedName,
+) -> Result<Option<Vec<Change>>, ClientError> {
+    let (was, is) = (as_declared(server, was, name)?, as_declared(server, is, name)?);
+    Ok(was.zip(is).map(|(was, is)| compare(&was, &is)))
+}
+
+/// The table that a statement creates, field by field. Nothing where the server does not make it,
+/// or where it would be more than a table that keeps to itself.
+fn as_declared(
+    server: &dyn Server,
+    sql: &str,
+    table: &QualifiedName,
+) -> Result<Option<Table>, ClientError> {
+    let Ok(Some(create)) = read_create(sql) else {
+        return Ok(None);
+    };
+    let engine = sql.split_once(" ENGINE = ").map_or("", |(_, engine)| engine);
+    let engine = engine.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+    if !engine.ends_with("MergeTree")
+        || engine.starts_with("Replicated")
+        || engine.starts_with("Shared")
+    {
+        return Ok(None);
     }
+    let databases = std::slice::from_ref(&table.database);
+    let mut scratch = match Scratch::create(server, &[], databases) {
+        Ok(scratch) => scratch,
+        Err(ClientError::Server { .. }) => return Ok(None),
+        Err(other) => return Err(other),
+    };
+    let name = scratch.name(table);
+    let head = sql.get(..create.name_range.start).unwrap_or_default();
+    let rest = sql.get(create.name_range.end..).unwrap_or_default();
+    match scratch.session.command(&format!("{head}{}{rest}", name.sql())) {
+        Ok(_) => (),
+        Err(ClientError::Server { .. }) => return Ok(None),
+        Err(other) => return Err(other),
+    }
+    let catalog = scratch.catalog()?;
+    let declaration = Declaration {
+        name: table.name.clone(),
+        version: None,
+        database: Some(table.database.clone()),
+        life_cycle: LifeCycle::FullyManaged,
+        cluster: None,
+        location: Location { file: String::new(), line: 0, column: None, declaration: None },
+    };
+    Ok(catalog.table(&name).and_then(|made| made.declared(declaration).ok()))
 }

@@ -18,7 +18,7 @@ mod rollup;
 mod ties;
 
 pub use diff::{Change, Field, compare};
-pub use drift::{Check, Drift, check};
+pub use drift::{Check, Drift, check, definition_changes};
 pub use fold::{Compared, Fold, MergedColumn};
 pub use history::{History, PastMigration, Standing};
 pub use migration::{CopyColumn, CopyStrategy, Cutover, MERGE_STOPS, Migration};

@@ -75,8 +75,8 @@ pub(crate) enum Command {
     Throttle(Throttle),
     /// Prove that the old and the new table hold the same rows
     Verify(Which),
-    /// Copy exactly the rows that the new table is proven to lack, and verify again
-    Repair(Which),
+    /// Make the new table equal to the old one, by exactly the rows that are proven to differ
+    Repair(Repair),
     /// Move readers and writers to the new table
     Cutover(Cutover),
     /// Move readers and writers back to the old table, with the rows that only the new one has
@@ -239,6 +239,15 @@ pub(crate) struct Throttle {
 pub(crate) struct Which {
     /// The migration: its table, its green table or its id. Not needed where there is only one
     pub(crate) table: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Repair {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Remove rows that only the new table has, also where it is not known how the old one lost them
+    #[arg(long)]
+    pub(crate) drop_extra: bool,
 }
 
 #[derive(Debug, Args)]

@@ -71,6 +71,7 @@ impl Observer for Progress {
             }
             Update::WentOn => self.line(&format!("  {}", "going on".yellow())),
             Update::Warning { what } => show::warning(&what),
+            Update::Stale { what } => self.line(&format!("  {}   {what}", "stale".yellow())),
             Update::Healed { what } => self.line(&format!("  {} {what}", "healed".yellow())),
         }
     }

@@ -80,6 +80,7 @@ impl Operator<'_> {
     ) -> Result<(), MigrateError> {
         self.step(migrating, Step::Backfill, |migrating| {
             let began = Instant::now();
+            self.refuse_altered(migrating)?;
             let Some(snapshot) = &attached.snapshot else {
                 self.record(migrating, Event::Backfilled { rows: attached.rows })?;
                 return Ok(((), format!("{} rows shared with blue by hard links", attached.rows)));

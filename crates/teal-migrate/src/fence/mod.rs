@@ -16,7 +16,7 @@ mod running;
 use serde::Deserialize;
 use teal_catalog::Part;
 use teal_plan::CopyStrategy;
-use teal_schema::quote_string;
+use teal_schema::{QualifiedName, quote_string};
 
 use crate::state::{Migrating, Prepared, Snapshot};
 use crate::{Event, MigrateError, Operator, Step, Update, failpoint, names};
@@ -32,8 +32,12 @@ impl Operator<'_> {
             self.heal_fence(migrating)?;
         }
         self.step(migrating, Step::Fence, |migrating| {
+            self.record_definitions(migrating)?;
+            self.refuse_altered(migrating)?;
+            let blue = self.see(&migrating.migration.blue)?;
             self.refuse_running_mutations(migrating)?;
             self.refuse_what_is_not_ours(migrating)?;
+            self.record(migrating, Event::Seen { blue })?;
             let (attached, outcome) = match self.server.write_gate() {
                 Some(_) => self.try_cut(migrating, |migrating| self.cut_at_gate(migrating))?,
                 None => self.cut_by_log(migrating)?,
@@ -115,11 +119,17 @@ impl Operator<'_> {
     /// A snapshot would have the parts as they were before the mutation, and the view does not
     /// forward what a mutation changes.
     fn refuse_running_mutations(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        self.refuse_running_mutations_of(&migrating.migration.blue)
+    }
+
+    pub(crate) fn refuse_running_mutations_of(
+        &self,
+        blue: &QualifiedName,
+    ) -> Result<(), MigrateError> {
         #[derive(Deserialize)]
         struct Row {
             command: String,
         }
-        let blue = &migrating.migration.blue;
         let rows = self.with_control(|session| {
             session.rows::<Row>(&format!(
                 "SELECT command FROM system.mutations \

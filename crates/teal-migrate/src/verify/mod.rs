@@ -25,8 +25,8 @@ mod sums;
 mod unchanged;
 
 use drill_down::within_buckets;
-pub(crate) use sides::{Sides, sides};
-use sides::{folds_in_order, partition_expression, shown};
+pub(crate) use sides::{Sides, folds, partition_expression, row_hash, sides};
+use sides::{folds_in_order, shown};
 pub(crate) use sums::BUCKET;
 use sums::{parity, read_sums, sums_query};
 use teal_client::Format;

@@ -23,6 +23,11 @@ impl Sides {
     }
 }
 
+/// Whether parity is that of folded rows.
+pub(crate) fn folds(migrating: &Migrating) -> bool {
+    migrating.migration.fold.is_some() || folds_in_order(migrating)
+}
+
 /// Whether green's engine folds rows in the order in which they came. Only a clone keeps that order: blue's
 /// parts fit green's layout then, and both sides are read as green's engine would.
 pub(super) fn folds_in_order(migrating: &Migrating) -> bool {
@@ -54,11 +59,10 @@ pub(crate) fn sides(
         .collect::<Vec<_>>()
         .join(", ");
     let columns = columns(migrating);
-    // The tuple matters: without it a single NULL argument makes the hash NULL, which no sum
-    // counts (seen on 26.7).
     let hashed = |source: String| {
         format!(
-            "SELECT {columns}, xxh3_128(tuple({columns})) AS _teal_hash, _teal_hash AS _teal_key FROM ({source})"
+            "SELECT {columns}, {} AS _teal_hash, _teal_hash AS _teal_key FROM ({source})",
+            row_hash(&columns)
         )
     };
     let selected = format!("SELECT {columns_of_blue} FROM ({})", select_from(migrating, blue)?);
@@ -98,9 +102,15 @@ pub(super) fn shown(migrating: &Migrating) -> String {
     columns.collect::<Vec<_>>().join(", ")
 }
 
+/// The hash of a row, by which rows are compared. The tuple matters: without it a single NULL argument
+/// makes the hash NULL, which no sum counts (seen on 26.7).
+pub(crate) fn row_hash(columns: &str) -> String {
+    format!("xxh3_128(tuple({columns}))")
+}
+
 /// Green's partition key over the copied columns; a constant where it has none, or where it needs
 /// a column that the copy does not fill.
-pub(super) fn partition_expression(migrating: &Migrating) -> String {
+pub(crate) fn partition_expression(migrating: &Migrating) -> String {
     let migration = &migrating.migration;
     match migration.green_partition_key.as_str() {
         "" => "''".to_owned(),

@@ -38,7 +38,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Resume(which) => ask::run(common, which, Ask::Resume)?,
         Command::Throttle(args) => ask::throttle(common, args)?,
         Command::Verify(which) => verify::run(common, which)?,
-        Command::Repair(which) => repair::run(common, which)?,
+        Command::Repair(args) => repair::run(common, args)?,
         Command::Cutover(args) => cutover::run(common, args)?,
         Command::Rollback(args) => rollback::run(common, args)?,
         Command::Cleanup(args) => cleanup::run(common, args)?,

@@ -1,0 +1,128 @@
+//! Whether somebody has altered blue or green since the migration began.
+//!
+//! The view, the copy and the comparison were planned for the tables as they were. So each step begins
+//! with a look, and so does each publication; what differs stops the migration where it stands. Undoing
+//! the change lets it go on. (A view that is made again forwards again; what it missed is found by the
+//! verification.)
+//!
+//! Storage settings and the table's comment are of no account here: they change no row, and teal itself
+//! sets some of green's.
+
+use serde::Deserialize;
+use teal_plan::{Drift, Field, definition_changes};
+use teal_schema::{QualifiedName, head, quote_string, read_create};
+
+use crate::state::Migrating;
+use crate::{Event, MigrateError, Operator, Phase};
+
+const GONE: &str = "it was there, and is not any more";
+
+impl Operator<'_> {
+    /// Takes down how the two tables are, for the looks to come.
+    pub(crate) fn record_definitions(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+        let (blue, green) = migrating.tables_now();
+        let known = migrating.definitions.as_ref();
+        if known.is_some_and(|known| known.green.is_some()) {
+            return Ok(());
+        }
+        let blue = match known {
+            Some(known) => Some(known.blue.clone()),
+            None => self.definition(blue)?,
+        };
+        let green = self.definition(green)?;
+        match blue {
+            Some(blue) => self.record(migrating, Event::Defined { blue, green }),
+            // What needs it will say that it is not there.
+            None => Ok(()),
+        }
+    }
+
+    /// # Errors
+    /// [`MigrateError::Altered`], with what differs, field by field.
+    pub(crate) fn refuse_altered(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        let Some(definitions) = &migrating.definitions else {
+            return Ok(());
+        };
+        let (blue, green) = migrating.tables_now();
+        let mut altered = Vec::new();
+        let green_was = definitions.green.as_deref().map(|was| (green, was));
+        for (object, was) in
+            [Some((blue, definitions.blue.as_str())), green_was].into_iter().flatten()
+        {
+            let differences = self.differences(object, was)?;
+            if !differences.is_empty() {
+                altered.push(Drift { object: object.clone(), differences });
+            }
+        }
+        let view = &migrating.migration.view;
+        let is_attached = matches!(
+            migrating.phase,
+            Phase::Attached(_) | Phase::Backfilled(_) | Phase::Verified(_)
+        );
+        if is_attached && self.definition(view)?.is_none() {
+            altered.push(Drift { object: view.clone(), differences: vec![GONE.to_owned()] });
+        }
+        match altered.is_empty() {
+            true => Ok(()),
+            false => Err(MigrateError::Altered { altered }),
+        }
+    }
+
+    fn differences(&self, table: &QualifiedName, was: &str) -> Result<Vec<String>, MigrateError> {
+        let Some(is) = self.definition(table)? else {
+            return Ok(vec![GONE.to_owned()]);
+        };
+        let (before, now) = (what_counts(was)?, what_counts(&is)?);
+        if before == now {
+            return Ok(Vec::new());
+        }
+        Ok(match definition_changes(self.server, was, &is, table)? {
+            Some(changes) => changes
+                .into_iter()
+                .filter(|change| !matches!(change.field, Field::Setting(_) | Field::Comment))
+                .map(|change| change.to_string())
+                .collect(),
+            None => vec![format!("was: {before}"), format!("is:  {now}")],
+        })
+    }
+
+    /// The statement that makes the table.
+    fn definition(&self, table: &QualifiedName) -> Result<Option<String>, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            sql: String,
+        }
+        let rows = self.with_control(|session| {
+            session.rows::<Row>(&format!(
+                "SELECT create_table_query AS sql FROM system.tables \
+                 WHERE database = {} AND name = {}",
+                quote_string(&table.database),
+                quote_string(&table.name)
+            ))
+        })?;
+        Ok(rows.into_iter().next().map(|row| row.sql))
+    }
+}
+
+/// The definition without the name, which an exchange swaps, the settings and the comment.
+fn what_counts(definition: &str) -> Result<&str, MigrateError> {
+    let behind_name = read_create(definition)?.map_or(0, |create| create.name_range.end);
+    let rest = definition.get(behind_name..).unwrap_or(definition);
+    Ok(head(rest, &[&["SETTINGS"], &["COMMENT"]])?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_comment_and_name_do_not_count_and_all_else_does() {
+        let one = "CREATE TABLE d.settings (`a` UInt8 COMMENT 'x') ENGINE = MergeTree ORDER BY a \
+             SETTINGS index_granularity = 8192";
+        let other = "CREATE TABLE d.b (`a` UInt8 COMMENT 'x') ENGINE = MergeTree ORDER BY a \
+             SETTINGS index_granularity = 8192, max_bytes_to_merge_at_max_space_in_pool = 1 COMMENT 'c'";
+        assert_eq!(what_counts(one).unwrap(), what_counts(other).unwrap());
+        let altered = other.replace("UInt8", "UInt16");
+        assert_ne!(what_counts(one).unwrap(), what_counts(&altered).unwrap());
+    }
+}

@@ -1,0 +1,223 @@
+//! How rows that green has too many go, while INSERTs go on through the view.
+//!
+//! 1. Clones of the two tables tell which rows those are, by their hashes; of a partition of which blue
+//!    has no row at all, all of them.
+//! 2. The journal gets `Stale`.
+//! 3. Such whole partitions of green are dropped. Of the others, *every* row with one of the hashes is
+//!    deleted, also where blue has some of the same: which of several equal rows go cannot be said.
+//! 4. The INSERTs that run then are waited for.
+//! 5. The journal gets `Repaired`, and the next comparison tells what green lacks now, which is copied.
+//!
+//! Removing too much is therefore no loss: blue has the row, and 5 finds it. What must not happen is that
+//! 5 does not find it. An INSERT that is under way may have written a row to green, where 3 deletes it,
+//! and not yet to blue, where 5 would look: that is what 4 is for. An INSERT that comes to green after 3
+//! keeps its rows, as a mutation changes the parts that were there when it was made, and no other. A
+//! row that is inserted meanwhile and equals one that is removed is either deleted and copied again, or
+//! kept and counted by 5.
+//!
+//! Where INSERTs can be held, 5 holds them, and needs no 4.
+//!
+//! A crash after 2 leaves a mutation that goes on by itself. Who comes next waits for its end, and for
+//! the INSERTs of 4, before anything is compared.
+
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use teal_schema::{QualifiedName, quote_string};
+
+use crate::backfill::columns;
+use crate::repair::surplus;
+use crate::state::Migrating;
+use crate::verify::{Sides, partition_expression, row_hash};
+use crate::{Event, MigrateError, Operator, Parity, failpoint, names};
+
+/// Between two looks at a mutation.
+const LOOK: Duration = Duration::from_millis(20);
+/// A mutation of more partitions than that reads all of green once, rather than each of them.
+const PARTITIONS: usize = 32;
+
+/// What green has too many. The hashes of the rows within partitions are in a table of teal's own.
+#[derive(Debug, Default)]
+pub(crate) struct Extra {
+    pub(crate) rows: u64,
+    /// Partitions of green, by id, of which blue has no row.
+    whole: Vec<String>,
+    /// Other partitions that have rows too many.
+    partly: Vec<String>,
+}
+
+impl Extra {
+    /// Partitions of green, by id.
+    pub(crate) fn partitions(&self) -> Vec<String> {
+        let mut all = [self.whole.as_slice(), &self.partly].concat();
+        all.sort();
+        all
+    }
+}
+
+impl Operator<'_> {
+    /// Finds what green's clone has too many, and fills the table of hashes.
+    pub(crate) fn collect_extra(
+        &self,
+        migrating: &Migrating,
+        sides: &Sides,
+        parity: &Parity,
+    ) -> Result<Extra, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            partition: String,
+        }
+        let clone = names::verify(&migrating.id, "green");
+        let partitions = |condition: &str| {
+            let query = format!(
+                "SELECT DISTINCT _partition_id AS partition FROM {} WHERE {condition} ORDER BY partition",
+                clone.sql()
+            );
+            let rows = self.with_control(|session| session.rows::<Row>(&query))?;
+            Ok::<_, MigrateError>(rows.into_iter().map(|row| row.partition).collect::<Vec<_>>())
+        };
+        let partition = partition_expression(migrating);
+        let whole = partitions(&format!(
+            "toString({partition}) NOT IN (SELECT DISTINCT toString({partition}) FROM ({}))",
+            sides.last_of_blue()
+        ))?;
+
+        let hashes = names::extra(&migrating.id);
+        self.drop_table(&hashes)?;
+        self.command(&format!(
+            "CREATE TABLE {} (hash UInt128) ENGINE = MergeTree ORDER BY hash",
+            hashes.sql()
+        ))?;
+        let filter = match whole.is_empty() {
+            true => String::new(),
+            false => format!(
+                " SETTINGS additional_table_filters = {{{}: {}}}",
+                quote_string(&clone.to_string()),
+                quote_string(&format!("_partition_id NOT IN ({})", quoted(&whole)))
+            ),
+        };
+        for within in self.pieces(&sides.green, &parity.buckets())? {
+            self.command(&format!(
+                "INSERT INTO {} SELECT _teal_hash FROM ({}){filter}",
+                hashes.sql(),
+                surplus(&sides.green, sides.last_of_blue(), &within)
+            ))?;
+        }
+        let partly = partitions(&condition(migrating, &hashes))?;
+        let partly = partly.into_iter().filter(|id| !whole.contains(id)).collect();
+        Ok(Extra { rows: parity.extra, whole, partly })
+    }
+
+    /// Removes what was collected. May be repeated.
+    pub(crate) fn remove(&self, migrating: &Migrating, extra: &Extra) -> Result<(), MigrateError> {
+        let green = migrating.tables_now().1.sql();
+        for id in &extra.whole {
+            self.command(&format!("ALTER TABLE {green} DROP PARTITION ID {}", quote_string(id)))?;
+            failpoint::reached("stale-partition-dropped");
+        }
+        let condition = condition(migrating, &names::extra(&migrating.id));
+        let of_all = [String::new()];
+        let of_each =
+            extra.partly.iter().map(|id| format!("IN PARTITION ID {} ", quote_string(id)));
+        let of_each = of_each.collect::<Vec<_>>();
+        let mutations = if of_each.len() > PARTITIONS { &of_all[..] } else { &of_each };
+        for of in mutations {
+            self.command(&format!(
+                "ALTER TABLE {green} DELETE {of}WHERE {condition} \
+                 SETTINGS mutations_sync = 0, allow_nondeterministic_mutations = 1"
+            ))?;
+            failpoint::reached("stale-rows-mutation");
+        }
+        Ok(())
+    }
+
+    /// Ends a removal that was begun: after this, what it removed too much can be seen.
+    pub(crate) fn settle_removal(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+        if !migrating.removing {
+            return Ok(());
+        }
+        self.wait_for_removal(migrating)?;
+        failpoint::reached("stale-rows-removed");
+        if self.server.write_gate().is_none() {
+            self.wait_for_inserts_in_time()?;
+        }
+        self.drop_table(&names::extra(&migrating.id))?;
+        self.record(migrating, Event::Repaired { rows: 0 })?;
+        failpoint::reached("removal-settled");
+        Ok(())
+    }
+
+    /// Waits until teal's own mutations of green have ended.
+    fn wait_for_removal(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            fail_reason: String,
+        }
+        let green = migrating.tables_now().1;
+        let ours = format!(
+            "database = {} AND table = {} AND position(command, {}) > 0",
+            quote_string(&green.database),
+            quote_string(&green.name),
+            quote_string(&names::extra(&migrating.id).name)
+        );
+        let mut fails_since = None;
+        loop {
+            let left = self.with_control(|session| {
+                session.rows::<Row>(&format!(
+                    "SELECT latest_fail_reason AS fail_reason FROM system.mutations \
+                     WHERE NOT is_done AND {ours}"
+                ))
+            })?;
+            if left.is_empty() {
+                return Ok(());
+            }
+            match left.into_iter().find(|mutation| !mutation.fail_reason.is_empty()) {
+                None => fails_since = None,
+                Some(Row { fail_reason }) => {
+                    // The server tries it again and again; it may only lack memory for a while.
+                    let since = fails_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() > self.options.fence_timeout {
+                        self.command(&format!("KILL MUTATION WHERE {ours} SYNC"))?;
+                        self.wait_for_mutating(green)?;
+                        let green = green.clone();
+                        return Err(MigrateError::RemovalFailed { green, reason: fail_reason });
+                    }
+                }
+            }
+            self.check_lock()?;
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Waits until no part of the table is being mutated: one that was killed may be about to end.
+    fn wait_for_mutating(&self, table: &QualifiedName) -> Result<(), MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            parts: u64,
+        }
+        loop {
+            let Row { parts } = self.with_control(|session| {
+                session.row(&format!(
+                    "SELECT count() AS parts FROM system.merges \
+                     WHERE is_mutation AND database = {} AND table = {}",
+                    quote_string(&table.database),
+                    quote_string(&table.name)
+                ))
+            })?;
+            if parts == 0 {
+                return Ok(());
+            }
+            self.check_lock()?;
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+/// Whether a row of green has one of the hashes.
+fn condition(migrating: &Migrating, hashes: &QualifiedName) -> String {
+    format!("{} IN (SELECT hash FROM {})", row_hash(&columns(migrating)), hashes.sql())
+}
+
+fn quoted(ids: &[String]) -> String {
+    ids.iter().map(|id| quote_string(id)).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,155 @@
+//! What blue's parts were at a moment at which green was known to get all of their rows. What has
+//! become of them since tells whether blue lost rows behind the view's back.
+//!
+//! An INSERT makes a part with a block number of its own; a merge or a mutation makes one whose range of
+//! numbers covers those that it was made of. So a part that nothing covers any more was dropped,
+//! detached, replaced or truncated. (The server may put a part of no rows in its place, for a while; such
+//! parts are left out.) And no merge makes fewer rows than it was given, unless a TTL or an
+//! engine that folds rows takes some.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use teal_schema::{QualifiedName, quote_string};
+
+use crate::{MigrateError, Operator};
+
+/// The parts of blue at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BlueSeen {
+    /// By the server's clock, in seconds since 1970. What happened to blue earlier is in `parts`.
+    pub time: u32,
+    /// By partition.
+    pub parts: BTreeMap<String, Vec<SeenPart>>,
+}
+
+/// First and last block number of a part, and its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SeenPart(pub i64, pub i64, pub u64);
+
+/// What has become of the parts that were seen: partitions of blue, by id.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Fate {
+    /// Parts of these are gone.
+    pub(crate) gone: BTreeSet<String>,
+    /// Parts of these have fewer rows than those that they were made of.
+    pub(crate) fewer: BTreeSet<String>,
+}
+
+impl SeenPart {
+    fn covers(&self, other: &Self) -> bool {
+        self.0 <= other.0 && other.1 <= self.1
+    }
+}
+
+impl BlueSeen {
+    /// Takes a further part for seen, such as one that a log tells of; not if a part has its rows that
+    /// was seen itself.
+    pub(crate) fn add(&mut self, partition: String, part: SeenPart) {
+        let parts = self.parts.entry(partition).or_default();
+        if !parts.iter().any(|it| it.covers(&part)) {
+            parts.push(part);
+        }
+    }
+
+    /// Compares with how blue is `now`.
+    pub(crate) fn fate(&self, now: &Self) -> Fate {
+        let mut fate = Fate::default();
+        for (partition, seen) in &self.parts {
+            let now = now.parts.get(partition).map(Vec::as_slice).unwrap_or_default();
+            if seen.iter().any(|part| !now.iter().any(|it| it.covers(part))) {
+                fate.gone.insert(partition.clone());
+            }
+            let has_fewer = now.iter().any(|part| {
+                let made_of = seen.iter().filter(|it| part.covers(it));
+                part.2 < made_of.map(|part| part.2).sum()
+            });
+            if has_fewer {
+                fate.fewer.insert(partition.clone());
+            }
+        }
+        fate
+    }
+}
+
+impl Operator<'_> {
+    /// The active parts of a table.
+    pub(crate) fn see(&self, blue: &QualifiedName) -> Result<BlueSeen, MigrateError> {
+        #[derive(Deserialize)]
+        struct Now {
+            now: u32,
+        }
+        #[derive(Deserialize)]
+        struct Row {
+            partition_id: String,
+            first: i64,
+            last: i64,
+            rows: u64,
+        }
+        // The time first: what happens in between is told twice, and not never.
+        let Now { now } = self.with_control(|session| {
+            session.row("SELECT toUInt32(toUnixTimestamp(now())) AS now")
+        })?;
+        let rows = self.with_control(|session| {
+            session.rows::<Row>(&format!(
+                "SELECT partition_id, toInt64(min_block_number) AS first, \
+                     toInt64(max_block_number) AS last, rows \
+                 FROM system.parts WHERE active AND rows > 0 AND database = {} AND table = {} \
+                     AND NOT startsWith(partition_id, 'patch-') \
+                 ORDER BY partition_id, first",
+                quote_string(&blue.database),
+                quote_string(&blue.name)
+            ))
+        })?;
+        let mut seen = BlueSeen { time: now, parts: BTreeMap::new() };
+        for row in rows {
+            seen.add(row.partition_id, SeenPart(row.first, row.last, row.rows));
+        }
+        Ok(seen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blue(parts: &[(&str, i64, i64, u64)]) -> BlueSeen {
+        let mut seen = BlueSeen::default();
+        for (partition, first, last, rows) in parts {
+            seen.add((*partition).to_owned(), SeenPart(*first, *last, *rows));
+        }
+        seen
+    }
+
+    fn fate(seen: &BlueSeen, now: &BlueSeen) -> (Vec<String>, Vec<String>) {
+        let fate = seen.fate(now);
+        (fate.gone.into_iter().collect(), fate.fewer.into_iter().collect())
+    }
+
+    #[test]
+    fn inserts_and_merges_leave_no_sign() {
+        let seen = blue(&[("a", 1, 1, 10), ("a", 2, 2, 10), ("b", 3, 3, 5)]);
+        let now = blue(&[("a", 1, 4, 25), ("b", 3, 3, 5), ("b", 5, 5, 9), ("c", 6, 6, 1)]);
+        assert_eq!(fate(&seen, &now), (vec![], vec![]));
+    }
+
+    #[test]
+    fn rows_of_a_part_that_the_log_tells_of_as_well_are_counted_once() {
+        let mut seen = blue(&[("a", 1, 4, 40)]);
+        seen.add("a".to_owned(), SeenPart(3, 3, 10));
+        seen.add("a".to_owned(), SeenPart(5, 5, 10));
+        assert_eq!(fate(&seen, &blue(&[("a", 1, 5, 50)])), (vec![], vec![]));
+        assert_eq!(fate(&seen, &blue(&[("a", 1, 5, 49)])).1, ["a"]);
+    }
+
+    #[test]
+    fn a_part_that_went_and_a_part_with_fewer_rows_are_told_by_their_partitions() {
+        let seen = blue(&[("a", 1, 1, 10), ("a", 2, 2, 10), ("b", 3, 3, 5), ("c", 4, 4, 7)]);
+        // Replaced: as many rows in other blocks.
+        let now = blue(&[("a", 7, 7, 20), ("b", 3, 3, 4), ("b", 8, 8, 100), ("c", 4, 9, 8)]);
+        assert_eq!(fate(&seen, &now), (vec!["a".to_owned()], vec!["b".to_owned()]));
+        let empty = BlueSeen::default();
+        assert_eq!(fate(&seen, &empty).0, ["a", "b", "c"]);
+    }
+}

@@ -1,0 +1,429 @@
+//! Why green has rows that blue lacks, and whether they may go.
+//!
+//! A view forwards INSERTs and nothing else. A mutation, a TTL, a dropped, replaced or truncated
+//! partition on blue leaves green with rows that blue has no more. But a row that green alone has may also
+//! be one that somebody wrote there. So rows are removed only if something is known to have happened to
+//! blue, since the two were last known to be in step, that explains them, and nothing speaks against it.
+//!
+//! Signs are: blue's mutations; parts of blue that are gone, or have fewer rows than before (see
+//! [`crate::seen`]); and, where there is `part_log`, parts that came and went since, and merges by a TTL.
+//! Against it speak: parts of blue that the server has set aside as broken, for then green may have the
+//! last copy; and, by `part_log`, INSERTs into green that did not come through the view.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use serde::Deserialize;
+use teal_catalog::Features;
+use teal_client::TEAL_LOG_COMMENT;
+use teal_schema::{QualifiedName, quote_string};
+
+use crate::removal::Extra;
+use crate::seen::{BlueSeen, SeenPart};
+use crate::state::Migrating;
+use crate::{MigrateError, Operator, Update};
+
+/// Statements and partitions shown of many.
+const SHOWN: usize = 3;
+/// Characters of a statement that are shown.
+const STATEMENT: usize = 120;
+
+/// Something that has happened to blue.
+#[derive(Debug, Clone)]
+struct Cause {
+    what: String,
+    /// Partitions of blue that it touched, by id; nothing where that is not known.
+    partitions: Option<BTreeSet<String>>,
+}
+
+/// What is known of blue since it was last seen.
+#[derive(Debug, Default)]
+struct Evidence {
+    causes: Vec<Cause>,
+    /// Why green's rows must not go, whatever the causes.
+    against: Option<String>,
+}
+
+impl Operator<'_> {
+    /// The causes of these rows of green; or why they must stay.
+    pub(crate) fn explain(
+        &self,
+        migrating: &Migrating,
+        extra: &Extra,
+    ) -> Result<Result<Vec<String>, String>, MigrateError> {
+        let Some(seen) = &migrating.seen else {
+            return Ok(Err("it is not known what blue was like before".to_owned()));
+        };
+        let evidence = self.evidence(migrating, seen)?;
+        if let Some(against) = evidence.against {
+            return Ok(Err(against));
+        }
+        if evidence.causes.is_empty() {
+            return Ok(Err("there is no sign that blue has lost any".to_owned()));
+        }
+        if self.has_same_partitions(migrating)? {
+            let touched = |id: &String| {
+                let by = |cause: &Cause| cause.partitions.as_ref().is_none_or(|it| it.contains(id));
+                evidence.causes.iter().any(by)
+            };
+            let untouched = extra.partitions().into_iter().filter(|id| !touched(id));
+            let untouched = untouched.collect::<Vec<_>>();
+            if !untouched.is_empty() {
+                return Ok(Err(format!(
+                    "there is no sign that blue has lost any of partition {}",
+                    first_of(&untouched)
+                )));
+            }
+        }
+        Ok(Ok(evidence.causes.into_iter().map(|cause| cause.what).collect()))
+    }
+
+    /// Waits for the end of blue's mutations: what they have not come to yet is in blue still, and would
+    /// be lacking there a moment later.
+    pub(crate) fn wait_for_mutations(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        const LOOK: std::time::Duration = std::time::Duration::from_millis(50);
+        let blue = migrating.tables_now().0;
+        let began = Instant::now();
+        let mut is_told = false;
+        loop {
+            match self.refuse_running_mutations_of(blue) {
+                Err(MigrateError::MutationsRunning { first, .. })
+                    if began.elapsed() < self.options.fence_timeout =>
+                {
+                    if !is_told {
+                        let reason = format!("the end of a mutation of {blue}: {first}");
+                        self.observer.update(Update::Waiting { reason });
+                        is_told = true;
+                    }
+                    self.check_lock()?;
+                    std::thread::sleep(LOOK);
+                }
+                other => {
+                    if is_told {
+                        self.observer.update(Update::WentOn);
+                    }
+                    return other;
+                }
+            }
+        }
+    }
+
+    fn evidence(&self, migrating: &Migrating, seen: &BlueSeen) -> Result<Evidence, MigrateError> {
+        let (blue, green) = migrating.tables_now();
+        let mut evidence = Evidence { causes: self.mutations(blue, seen.time)?, against: None };
+        evidence.causes.extend(self.patches(blue, seen.time)?);
+        let mut seen = seen.clone();
+        let features = self.with_control(|session| Features::read(session))?;
+        if features.part_log.is_there {
+            self.command("SYSTEM FLUSH LOGS")?;
+            evidence.causes.extend(self.ttl_merges(blue, seen.time)?);
+            let fenced = migrating.fenced.unwrap_or(seen.time);
+            let writes = self.writes_past_the_view(&features, blue, green, fenced, seen.time)?;
+            for write in writes {
+                match write.is_of_blue {
+                    1 => evidence.causes.push(Cause {
+                        what: format!("the INSERT {} failed half-way", write.query_id),
+                        partitions: Some(write.partitions.into_iter().collect()),
+                    }),
+                    _ => {
+                        evidence.against = Some(format!(
+                            "INSERTs have written to green itself (query_id {})",
+                            write.query_id
+                        ));
+                    }
+                }
+            }
+            self.add_logged(blue, &mut seen)?;
+        }
+        let fate = seen.fate(&self.see(blue)?);
+        let broken = self.broken_parts(blue)?;
+        if let Some(id) = fate.gone.iter().find(|id| broken.contains(*id)) {
+            evidence.against = Some(format!(
+                "the server has set parts of blue's partition {id} aside as broken (system.detached_parts): green may have the last copy"
+            ));
+        }
+        let statements = match features.query_log.is_there {
+            true => self.statements_on(blue, seen.time)?,
+            false => String::new(),
+        };
+        if !fate.gone.is_empty() {
+            let ids = fate.gone.iter().cloned().collect::<Vec<_>>();
+            evidence.causes.push(Cause {
+                what: format!("parts of blue's partition {} went{statements}", first_of(&ids)),
+                partitions: Some(fate.gone),
+            });
+        }
+        if !fate.fewer.is_empty() && !self.folds_by_itself(blue)? {
+            let ids = fate.fewer.iter().cloned().collect::<Vec<_>>();
+            evidence.causes.push(Cause {
+                what: format!("parts of blue's partition {} lost rows{statements}", first_of(&ids)),
+                partitions: Some(fate.fewer),
+            });
+        }
+        Ok(evidence)
+    }
+
+    fn mutations(&self, blue: &QualifiedName, since: u32) -> Result<Vec<Cause>, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            mutation_id: String,
+            command: String,
+        }
+        let rows = self.with_control(|session| {
+            session.rows::<Row>(&format!(
+                "SELECT mutation_id, command FROM system.mutations \
+                 WHERE database = {} AND table = {} AND create_time >= toDateTime({since}) \
+                 ORDER BY create_time",
+                quote_string(&blue.database),
+                quote_string(&blue.name)
+            ))
+        })?;
+        let cause = |row: Row| Cause {
+            what: format!("{} of blue: {}", row.mutation_id, shortened(&row.command)),
+            partitions: None,
+        };
+        Ok(rows.into_iter().map(cause).collect())
+    }
+
+    /// Updates that are not mutations lie in parts of their own beside those that they change.
+    fn patches(&self, blue: &QualifiedName, since: u32) -> Result<Option<Cause>, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            parts: u64,
+        }
+        let Row { parts } = self.with_control(|session| {
+            session.row(&format!(
+                "SELECT count() AS parts FROM system.parts \
+                 WHERE database = {} AND table = {} AND startsWith(partition_id, 'patch-') \
+                     AND modification_time >= toDateTime({since})",
+                quote_string(&blue.database),
+                quote_string(&blue.name)
+            ))
+        })?;
+        let what = "a lightweight update of blue".to_owned();
+        Ok((parts > 0).then_some(Cause { what, partitions: None }))
+    }
+
+    fn ttl_merges(&self, blue: &QualifiedName, since: u32) -> Result<Option<Cause>, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            partitions: Vec<String>,
+        }
+        let Row { partitions } = self.with_control(|session| {
+            session.row(&format!(
+                "SELECT arraySort(groupUniqArray(partition_id)) AS partitions FROM system.part_log \
+                 WHERE {} AND event_type = 'MergeParts' AND merge_reason IN ('TTLDeleteMerge', 'TTLDropMerge')",
+                logged(blue, since)
+            ))
+        })?;
+        Ok((!partitions.is_empty()).then(|| Cause {
+            what: format!("the TTL of blue, in partition {}", first_of(&partitions)),
+            partitions: Some(partitions.into_iter().collect()),
+        }))
+    }
+
+    /// INSERTs that made a part of green and none of blue, and are not teal's.
+    fn writes_past_the_view(
+        &self,
+        features: &Features,
+        blue: &QualifiedName,
+        green: &QualifiedName,
+        fenced: u32,
+        since: u32,
+    ) -> Result<Vec<Write>, MigrateError> {
+        let comment = quote_string(TEAL_LOG_COMMENT);
+        let (own, of_blue) = match features.query_log.is_there {
+            true => (
+                format!(
+                    "AND query_id NOT IN (SELECT query_id FROM system.query_log \
+                         WHERE event_date >= toDate(toDateTime({since})) AND startsWith(log_comment, {comment}))"
+                ),
+                format!(
+                    "query_id IN (SELECT query_id FROM system.query_log \
+                         WHERE event_date >= toDate(toDateTime({since})) AND has(tables, {}))",
+                    quote_string(&blue.to_string())
+                ),
+            ),
+            false => (String::new(), "0".to_owned()),
+        };
+        Ok(self.with_control(|session| {
+            session.rows(&format!(
+                "SELECT query_id, toUInt8({of_blue}) AS is_of_blue, \
+                     arraySort(groupUniqArray(partition_id)) AS partitions \
+                 FROM system.part_log \
+                 WHERE {} AND event_type = 'NewPart' AND rows > 0 AND NOT startsWith(query_id, 'teal-') \
+                     AND query_id NOT IN (SELECT query_id FROM system.part_log \
+                         WHERE {} AND event_type = 'NewPart') {own} \
+                 GROUP BY query_id ORDER BY query_id",
+                logged(green, since),
+                logged(blue, fenced)
+            ))
+        })?)
+    }
+
+    /// Parts that came since, by the log.
+    fn add_logged(&self, blue: &QualifiedName, seen: &mut BlueSeen) -> Result<(), MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            partition_id: String,
+            part_name: String,
+            rows: u64,
+        }
+        // A part of no rows is put where others were dropped.
+        let rows = self.with_control(|session| {
+            session.rows::<Row>(&format!(
+                "SELECT partition_id, part_name, rows FROM system.part_log \
+                 WHERE {} AND event_type = 'NewPart' AND rows > 0 \
+                     AND NOT startsWith(partition_id, 'patch-')",
+                logged(blue, seen.time)
+            ))
+        })?;
+        for row in rows {
+            if let Some((first, last)) = blocks(&row.partition_id, &row.part_name) {
+                seen.add(row.partition_id, SeenPart(first, last, row.rows));
+            }
+        }
+        Ok(())
+    }
+
+    /// Partitions of which the server has set parts aside because they were broken.
+    fn broken_parts(&self, blue: &QualifiedName) -> Result<BTreeSet<String>, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            partition_id: String,
+        }
+        let rows = self.with_control(|session| {
+            session.rows::<Row>(&format!(
+                "SELECT DISTINCT ifNull(partition_id, '') AS partition_id FROM system.detached_parts \
+                 WHERE database = {} AND table = {} AND startsWith(ifNull(reason, ''), 'broken')",
+                quote_string(&blue.database),
+                quote_string(&blue.name)
+            ))
+        })?;
+        Ok(rows.into_iter().map(|row| row.partition_id).collect())
+    }
+
+    /// Who has done what to blue, in words.
+    fn statements_on(&self, blue: &QualifiedName, since: u32) -> Result<String, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            user: String,
+            query: String,
+            at: String,
+        }
+        let rows = self.with_control(|session| {
+            session.rows::<Row>(&format!(
+                "SELECT user, query, toString(event_time) AS at FROM system.query_log \
+                 WHERE type = 'QueryFinish' AND event_date >= toDate(toDateTime({since})) \
+                     AND event_time >= toDateTime({since}) AND has(tables, {}) \
+                     AND query_kind IN ('Alter', 'Delete', 'Update', 'Drop', 'Truncate') \
+                     AND NOT startsWith(log_comment, {}) \
+                 ORDER BY event_time DESC LIMIT {SHOWN}",
+                quote_string(&blue.to_string()),
+                quote_string(TEAL_LOG_COMMENT)
+            ))
+        })?;
+        let said = rows
+            .iter()
+            .map(|row| format!("`{}` by {} at {}", shortened(&row.query), row.user, row.at));
+        let said = said.collect::<Vec<_>>().join("; ");
+        Ok(if said.is_empty() { said } else { format!(" ({said})") })
+    }
+
+    /// Whether merges of the table make fewer rows without losing any.
+    fn folds_by_itself(&self, table: &QualifiedName) -> Result<bool, MigrateError> {
+        let (engine, _) = self.engine_and_partition_key(table)?;
+        Ok(!matches!(engine.as_str(), "MergeTree" | "ReplicatedMergeTree" | "SharedMergeTree"))
+    }
+
+    /// Whether a row's partition has the same id in both tables.
+    fn has_same_partitions(&self, migrating: &Migrating) -> Result<bool, MigrateError> {
+        let migration = &migrating.migration;
+        let (_, key) = self.engine_and_partition_key(migrating.tables_now().0)?;
+        Ok(migration.is_identity
+            && migration.columns.iter().all(|column| column.from_type.is_none())
+            && key == migration.green_partition_key)
+    }
+
+    fn engine_and_partition_key(
+        &self,
+        table: &QualifiedName,
+    ) -> Result<(String, String), MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            engine: String,
+            partition_key: String,
+        }
+        let row: Row = self.with_control(|session| {
+            session.row(&format!(
+                "SELECT engine, partition_key FROM system.tables WHERE database = {} AND name = {}",
+                quote_string(&table.database),
+                quote_string(&table.name)
+            ))
+        })?;
+        Ok((row.engine, row.partition_key))
+    }
+}
+
+/// An INSERT into green.
+#[derive(Debug, Deserialize)]
+struct Write {
+    query_id: String,
+    /// It was told to write to blue.
+    is_of_blue: u8,
+    /// Partitions of green that it wrote to.
+    partitions: Vec<String>,
+}
+
+/// The condition on `part_log` for what happened to a table.
+fn logged(table: &QualifiedName, since: u32) -> String {
+    format!(
+        "event_date >= toDate(toDateTime({since})) AND event_time >= toDateTime({since}) AND error = 0 \
+             AND database = {} AND table = {}",
+        quote_string(&table.database),
+        quote_string(&table.name)
+    )
+}
+
+/// The block numbers in the name of a part: `partition_first_last_level`, and perhaps a mutation's.
+fn blocks(partition: &str, name: &str) -> Option<(i64, i64)> {
+    let mut numbers = name.strip_prefix(partition)?.strip_prefix('_')?.split('_');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+fn shortened(statement: &str) -> String {
+    let words = statement.split_whitespace().collect::<Vec<_>>().join(" ");
+    match words.char_indices().nth(STATEMENT) {
+        Some((end, _)) => format!("{}…", words.get(..end).unwrap_or_default()),
+        None => words,
+    }
+}
+
+/// The first of some names, and how many more there are.
+pub(crate) fn first_of(names: &[String]) -> String {
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn block_numbers_are_read_from_the_names_of_parts() {
+        assert_eq!(blocks("202401", "202401_1_9_2"), Some((1, 9)));
+        assert_eq!(blocks("a_b", "a_b_3_3_0_17"), Some((3, 3)));
+        assert_eq!(blocks("all", "none_1_1_0"), None);
+    }
+
+    #[test]
+    fn a_long_list_is_cut() {
+        let names = ["a", "b", "c", "d", "e"].map(str::to_owned);
+        assert_eq!(first_of(&names), "a, b, c and 2 more");
+        assert_eq!(first_of(&names[..1]), "a");
+        assert_eq!(shortened("ALTER  TABLE\n t"), "ALTER TABLE t");
+    }
+}

@@ -1,0 +1,78 @@
+//! Somebody alters the old table or the new one while it is migrated: teal stops with what has changed,
+//! loses nothing, and goes on when it is undone.
+
+use crate::stale::{APPLY, REWRITTEN, assert_equal, filled, insert};
+
+/// ClickHouse lets no column go that a view reads, and `SELECT *` reads them all.
+const VIEW: &str =
+    "CREATE MATERIALIZED VIEW mv_events TO events_1 AS SELECT id, town, at FROM events;\n";
+
+/// What is altered, what teal says of it, and how it is undone.
+const ALTERS: &[(&str, &[&str], &str)] = &[
+    (
+        "ALTER TABLE events ADD COLUMN more UInt8",
+        &["default.events", "column more: new, UInt8"],
+        "ALTER TABLE events DROP COLUMN more",
+    ),
+    (
+        "ALTER TABLE events_1 MODIFY COLUMN town LowCardinality(String)",
+        &["default.events_1", "type of column town: String → LowCardinality(String)"],
+        "ALTER TABLE events_1 MODIFY COLUMN town String",
+    ),
+    (
+        "ALTER TABLE events MODIFY TTL at + INTERVAL 50 YEAR",
+        &["default.events", "TTL: new, at + toIntervalYear(50)"],
+        "ALTER TABLE events REMOVE TTL",
+    ),
+];
+
+#[test]
+fn an_alter_stops_the_migration_until_it_is_undone() {
+    let filled = filled(REWRITTEN, VIEW);
+    for (moment, (alter, words, undo)) in
+        [("prepared", &ALTERS[2]), ("attached", &ALTERS[0]), ("chunk-attached", &ALTERS[1])]
+    {
+        let project = filled.copy();
+        project.killed_at(moment, APPLY);
+        project.query(alter);
+        let mut all = vec!["was altered since", "nothing is lost", "undo the change"];
+        all.extend(*words);
+        project.teal(APPLY).failed(3, &all);
+        // The users go on meanwhile.
+        let columns = "INSERT INTO events (id, town, at) SELECT";
+        project.query(&insert(1_000_000, 100).replace("INSERT INTO events SELECT", columns));
+        let aborted = project.copy();
+        aborted.must(&["abort"]);
+        assert_eq!(aborted.query("SELECT count() FROM events"), "4640", "{alter}");
+        project.query(undo);
+        let run = project.must(APPLY);
+        assert_equal(&project, VIEW, &format!("{moment}, {alter}: {}", run.said()));
+    }
+}
+
+/// What the server needs to be told in an emergency, and what teal itself sets, changes no row.
+#[test]
+fn settings_may_be_altered() {
+    let project = filled(REWRITTEN, VIEW);
+    project.killed_at("chunk-attached", APPLY);
+    for table in ["events", "events_1"] {
+        project.query(&format!("ALTER TABLE {table} MODIFY SETTING parts_to_throw_insert = 10000"));
+        project.query(&format!("ALTER TABLE {table} MODIFY COMMENT 'mine'"));
+    }
+    project.must(APPLY);
+    assert_equal(&project, VIEW, "settings");
+}
+
+/// The SELECT does not work any more, so nobody can tell what only green has.
+#[test]
+fn a_migration_of_a_table_that_lost_a_column_can_be_given_up() {
+    let project = filled(REWRITTEN, VIEW);
+    project.must(APPLY);
+    project.query("DROP TABLE mv_events SYNC");
+    project.query("ALTER TABLE events DROP COLUMN town SETTINGS mutations_sync = 1");
+    project.teal(&["cutover"]).failed(3, &["column town: String → none"]);
+    project.teal(&["abort"]).failed(3, &["column town", "--force"]);
+    project.must(&["abort", "--force"]);
+    assert_eq!(project.query("SHOW TABLES"), "events");
+    assert_eq!(project.query("SELECT count() FROM events"), "4540");
+}

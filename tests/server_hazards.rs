@@ -1,0 +1,152 @@
+//! What can go wrong around a migration on a server, provoked: blue is changed behind the view, green is
+//! written to, tables are altered, statements are killed, two operators come at once.
+
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use teal_client::Server as _;
+
+use crate::server_migration::{REWRITTEN, ROWS, Stage};
+use crate::servers::Modern;
+use crate::support::Run;
+
+/// Starts teal such that it takes `milliseconds` at a failpoint.
+fn slowly(stage: &Stage, failpoint: &str, milliseconds: u64, arguments: &[&str]) -> Child {
+    stage
+        .command(arguments)
+        .env("FAILPOINTS", format!("{failpoint}=sleep({milliseconds})"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Waits until the query gives something else than 0.
+fn wait_for(stage: &Stage, query: &str) {
+    let server = stage.modern.open(|_| ());
+    let mut session = server.user_session(&[]).unwrap();
+    let began = Instant::now();
+    loop {
+        let answer = session.run(query, teal_client::Format::TSV).unwrap();
+        if answer.body != b"0\n" {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(120), "in vain: {query}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+const STAGED: &str =
+    "SELECT count() FROM system.tables WHERE database = '_teal' AND name LIKE '%_staging_0'";
+
+#[test]
+fn a_mutation_during_the_backfill_is_found_and_a_second_operator_is_refused() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    stage.under_traffic(1, || {
+        let apply = slowly(&stage, "chunk-copied", 400, &["apply", "--chunk-rows", "50000"]);
+        wait_for(&stage, STAGED);
+        stage.teal(&["apply"]).failed(3, &["another teal works"]);
+        stage.query("ALTER TABLE events DELETE WHERE id % 10 = 3 SETTINGS mutations_sync = 1");
+        let run = Run::of(apply.wait_with_output().unwrap());
+        assert_eq!(run.code, Some(0), "{}", run.said());
+        assert!(run.stderr.contains("DELETE WHERE"), "{}", run.said());
+    });
+    assert_eq!(stage.difference(), "0");
+}
+
+/// Part_log tells that somebody writes to green, so rows stay that a dropped partition would explain.
+#[test]
+fn what_somebody_wrote_to_green_stays_also_where_blue_was_changed() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    stage.must(&["apply"]);
+    stage.query("INSERT INTO events_1 SELECT 1, 'direct', toDateTime('2024-02-03 00:00:00') FROM numbers(5)");
+    stage.query("ALTER TABLE events DROP PARTITION 202402");
+    let words = ["INSERTs have written to green itself", "--drop-extra"];
+    stage.teal(&["repair"]).failed(3, &words);
+    stage.teal(&["cutover"]).failed(3, &words);
+    assert_eq!(stage.query("SELECT count() FROM events_1 WHERE town = 'direct'"), "5");
+    stage.must(&["repair", "--drop-extra"]);
+    assert_eq!(stage.difference(), "0");
+    // From here on the two are in step again.
+    stage.query("ALTER TABLE events DROP PARTITION 202403");
+    stage.must(&["cutover"]);
+    assert_eq!(stage.difference(), "0");
+}
+
+#[test]
+fn rows_that_expired_in_blue_go_from_green() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    let text = std::fs::read_to_string(stage.project.path().join("app/events.sql")).unwrap();
+    let ttl = "ORDER BY id TTL at + INTERVAL 900 DAY SETTINGS merge_with_ttl_timeout = 0";
+    stage.query("DROP TABLE events SYNC");
+    stage
+        .project
+        .write("app/events.sql", &text[..=text.find(';').unwrap()].replace("ORDER BY id", ttl));
+    stage.must(&["apply"]);
+    stage.query("SYSTEM STOP TTL MERGES events");
+    // 100 rows are younger.
+    stage.query("INSERT INTO events SELECT number, 'a', if(number < 100, now(), toDateTime('2024-01-01 00:00:00')) FROM numbers(1000)");
+    stage.project.write("app/events.sql", &text.replacen("ORDER BY id", ttl, 1));
+    stage.must(&["apply"]);
+    assert_eq!(stage.query("SELECT count() FROM events_1"), "1000");
+    stage.query("SYSTEM START TTL MERGES events");
+    stage.query("INSERT INTO events SELECT 5000 + number, 'b', now() FROM numbers(3000)");
+    wait_for(&stage, "SELECT count() = 3100 FROM events");
+    let run = stage.teal(&["cutover"]);
+    assert_eq!(run.code, Some(0), "{}", run.said());
+    assert!(run.stderr.contains("900 rows too many"), "{}", run.said());
+    assert_eq!(stage.difference(), "0");
+}
+
+#[test]
+fn an_alter_during_the_backfill_stops_it_before_the_next_publication() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    let written = stage.under_traffic(1, || {
+        let apply = slowly(&stage, "chunk-copied", 500, &["apply", "--chunk-rows", "50000"]);
+        wait_for(&stage, STAGED);
+        stage.query("ALTER TABLE events_1 ADD COLUMN more UInt8");
+        let run = Run::of(apply.wait_with_output().unwrap());
+        run.failed(3, &["default.events_1", "column more: new, UInt8", "nothing is lost"]);
+        stage.query("ALTER TABLE events_1 DROP COLUMN more SETTINGS mutations_sync = 1");
+        stage.must(&["apply", "--chunk-rows", "50000"]);
+    });
+    assert_eq!(stage.query("SELECT count() FROM events_1"), (ROWS + written).to_string());
+    assert_eq!(stage.difference(), "0");
+}
+
+#[test]
+fn a_killed_copy_is_an_error_and_goes_on() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    stage.query("INSERT INTO events SELECT number, toString(cityHash64(number)), toDateTime('2024-04-01 00:00:00') FROM numbers(3000000)");
+    let apply = slowly(&stage, "none", 0, &["apply"]);
+    let killed = "KILL QUERY WHERE Settings['log_comment'] LIKE 'teal backfill%' AND query_kind = 'Insert' SYNC";
+    let server = stage.modern.open(|_| ());
+    let mut session = server.user_session(&[]).unwrap();
+    let began = Instant::now();
+    while session.run(killed, teal_client::Format::TSV).unwrap().body.is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(120), "nothing to kill");
+    }
+    let run = Run::of(apply.wait_with_output().unwrap());
+    run.failed(1, &["QUERY_WAS_CANCELLED"]);
+    stage.must(&["apply"]);
+    assert_eq!(stage.query("SELECT count() FROM events_1"), (ROWS + 3_000_000).to_string());
+    assert_eq!(stage.difference(), "0");
+}
+
+/// Blue is fed by a view itself; the fence tells its parts by the INSERT into the view's source.
+#[test]
+fn a_blue_that_a_view_writes_to_is_migrated_exactly_under_traffic() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    stage.query(
+        "CREATE TABLE source (id UInt64, town String, at DateTime) ENGINE = MergeTree ORDER BY id",
+    );
+    stage.query(
+        "CREATE MATERIALIZED VIEW feed TO events AS SELECT id, upper(town) AS town, at FROM source",
+    );
+    let written = stage.under_traffic_to(&["source", "source", "events"], || {
+        stage.must(&["apply", "--chunk-rows", "50000"]);
+    });
+    assert_eq!(stage.query("SELECT count() FROM events_1"), (ROWS + written).to_string());
+    assert_eq!(stage.difference(), "0");
+}

@@ -1,0 +1,223 @@
+//! Somebody changes the old table while it is migrated, in ways that no view forwards. The new table must
+//! end as the old one is then, without a word from the user; but what somebody wrote to the new table
+//! itself is not touched.
+
+use crate::support::Project;
+
+pub(crate) const EVENTS: &str = "CREATE TABLE events (id UInt64, town String, at DateTime) ENGINE = MergeTree \
+     PARTITION BY toYYYYMM(at) ORDER BY id;\n";
+pub(crate) const VERSION: &str = "-- teal: table events version 1\n";
+pub(crate) const REWRITTEN: &str = "CREATE TABLE events_1 (id UInt64, town String, at DateTime) ENGINE = MergeTree \
+     PARTITION BY toYYYYMM(at) ORDER BY (town, id);\n";
+/// Other partitions, and other rows than blue has.
+const REGROUPED: &str = "CREATE TABLE events_1 (id UInt64, town String, at DateTime) ENGINE = MergeTree \
+     PARTITION BY id % 4 ORDER BY (town, id);\n";
+const FOLDED: &str = "CREATE TABLE events_1 (id UInt64, town String, at DateTime) ENGINE = ReplacingMergeTree \
+     PARTITION BY toYYYYMM(at) ORDER BY id;\n";
+pub(crate) const VIEW: &str =
+    "CREATE MATERIALIZED VIEW mv_events TO events_1 AS SELECT * FROM events;\n";
+const UPPER: &str = "CREATE MATERIALIZED VIEW mv_events TO events_1 AS \
+     SELECT id, upper(town) AS town, at FROM events WHERE id != 77;\n";
+pub(crate) const APPLY: &[&str] = &["apply", "--chunk-rows", "1000"];
+
+/// What is done to blue, and what teal must say of it.
+const CHANGES: &[(&[&str], &str)] = &[
+    (&["ALTER TABLE events DELETE WHERE id % 10 = 3 SETTINGS mutations_sync = 1"], "DELETE WHERE"),
+    // Not waited for.
+    (&["ALTER TABLE events UPDATE town = 'changed' WHERE id < 50"], "UPDATE town"),
+    (&["DELETE FROM events WHERE id BETWEEN 10 AND 200"], "_row_exists"),
+    (
+        &[
+            "ALTER TABLE events DROP PARTITION 202402",
+            "ALTER TABLE events DROP PARTITION 202403",
+            "INSERT INTO events VALUES (1, 'late', '2024-03-05 00:00:00')",
+        ],
+        "partition 202402, 202403 went",
+    ),
+    (&["TRUNCATE TABLE events"], "partition 202401, 202402, 202403 went"),
+    (
+        &[
+            "CREATE TABLE other AS events",
+            // As many rows, and some of the same.
+            "INSERT INTO other SELECT id, if(id < 500, town, 'other'), at FROM events WHERE toYYYYMM(at) = 202401",
+            "ALTER TABLE events REPLACE PARTITION 202401 FROM other",
+            "DROP TABLE other SYNC",
+        ],
+        "partition 202401 went",
+    ),
+    // Some of equal rows go.
+    (&["ALTER TABLE events DROP PART '202402_8_8_0'"], "40 rows too many"),
+    (
+        &[
+            "CREATE TABLE other AS events",
+            "INSERT INTO other SELECT 7, 'twin', toDateTime('2024-02-01 00:00:00') FROM numbers(40)",
+            "ALTER TABLE events ATTACH PARTITION 202402 FROM other",
+            "DROP TABLE other SYNC",
+        ],
+        "40 rows copied that green lacked",
+    ),
+];
+
+/// Blue with several parts in three partitions, and the models of what comes next.
+pub(crate) fn filled(next: &str, view: &str) -> Project {
+    let project = Project::new(&[("app/events.sql", EVENTS)]);
+    project.must(&["apply"]);
+    project.query("SYSTEM STOP MERGES events");
+    for from in [0, 2000] {
+        project.query(&insert(from, 2000));
+    }
+    for rows in [500, 40] {
+        project.query(&format!("INSERT INTO events SELECT 7, 'twin', toDateTime('2024-02-01 00:00:00') FROM numbers({rows})"));
+    }
+    project.write("app/events.sql", &format!("{EVENTS}{VERSION}{next}{view}"));
+    project
+}
+
+pub(crate) fn insert(from: u64, rows: u64) -> String {
+    format!(
+        "INSERT INTO events SELECT {from} + number, concat('town ', toString(number % 100)), \
+             toDateTime('2024-01-01 00:00:00') + (number % 80) * 86400 FROM numbers({rows})"
+    )
+}
+
+/// Asserts that green is blue as the view sees it, and nothing is left behind.
+pub(crate) fn assert_equal(project: &Project, view: &str, said: &str) {
+    let select = view.split_once(" AS ").unwrap().1.trim_end().trim_end_matches(';').trim();
+    let found = project.query(&format!(
+        "SELECT (SELECT ifNull(sum(abs(n)), 0) FROM (SELECT sum(sign) AS n FROM (\
+                 SELECT 1::Int64 AS sign, * FROM ({select}) UNION ALL SELECT -1::Int64 AS sign, * FROM events_1) \
+             GROUP BY id, town, at)) AS rows_that_differ, \
+             (SELECT groupArray(name) FROM system.tables \
+                 WHERE database = '_teal' AND name != 'journal' AND NOT name LIKE 'lock_%') AS left_behind"
+    ));
+    assert_eq!(found, "0\t[]", "{said}");
+}
+
+fn change(filled: &Project, view: &str, then: &[&str]) {
+    for (statements, word) in CHANGES {
+        let project = filled.copy();
+        for statement in *statements {
+            project.query(statement);
+        }
+        let run = project.must(then);
+        let said = format!("{statements:?}: {}", run.said());
+        assert!(run.stderr.contains(word), "{said}");
+        // The view forwards as before.
+        project.query(&insert(1_000_000, 100));
+        assert_equal(&project, view, &said);
+    }
+}
+
+#[test]
+fn what_is_changed_in_the_backfill_is_changed_in_green_too() {
+    let filled = filled(REWRITTEN, VIEW);
+    filled.killed_at("chunk-attached=2*off->return", APPLY);
+    change(&filled, VIEW, APPLY);
+}
+
+#[test]
+fn what_is_changed_while_the_cutover_is_waited_for_is_changed_in_green_too() {
+    let filled = filled(REGROUPED, UPPER);
+    filled.must(APPLY);
+    change(&filled, UPPER, &["cutover", "--by", "app"]);
+}
+
+/// The removal and the copy that follows it, killed at each step; the engine dies with teal, and a mutation
+/// goes on when it comes back.
+#[test]
+fn a_repair_killed_at_any_step_goes_on() {
+    let filled = filled(REWRITTEN, VIEW);
+    filled.must(APPLY);
+    filled.query("ALTER TABLE events DROP PARTITION 202403");
+    filled.query(
+        "ALTER TABLE events UPDATE town = 'changed' WHERE id % 10 = 3 SETTINGS mutations_sync = 1",
+    );
+    for step in [
+        "stale-rows-collected",
+        "stale",
+        "stale-partition-dropped",
+        "stale-rows-mutation",
+        "stale-rows-mutation=1*off->return",
+        "stale-rows-removed",
+        "removal-settled",
+        "bucket-repaired",
+    ] {
+        let project = filled.copy();
+        project.killed_at(step, &["repair"]);
+        // Some of what comes meanwhile is equal to what went.
+        project.query(&insert(0, 300));
+        project.query("ALTER TABLE events DELETE WHERE id = 5 SETTINGS mutations_sync = 1");
+        let run = project.must(&["cutover", "--by", "app"]);
+        assert_equal(&project, VIEW, &format!("killed at {step}: {}", run.said()));
+    }
+}
+
+#[test]
+fn what_somebody_wrote_to_green_is_removed_by_leave_only() {
+    let project = filled(REWRITTEN, VIEW);
+    project.must(APPLY);
+    project.query("INSERT INTO events_1 SELECT id, 'direct', at FROM events WHERE toYYYYMM(at) = 202401 LIMIT 3");
+    let words = [
+        "has 3 too many",
+        "direct",
+        "partition 202401",
+        "no sign that blue has lost any",
+        "--drop-extra",
+    ];
+    project.teal(&["cutover"]).failed(3, &words);
+    project.teal(&["repair"]).failed(3, &words);
+    // What has happened to another partition is no reason.
+    project.query("ALTER TABLE events DROP PARTITION 202402");
+    let word = "no sign that blue has lost any of partition 202401";
+    project.teal(&["repair"]).failed(3, &[word]);
+    project.teal(&["abort"]).failed(3, &["rows that default.events lacks"]);
+    assert_eq!(project.query("SELECT count() FROM events_1 WHERE town = 'direct'"), "3");
+
+    let copy = project.copy();
+    let run = copy.must(&["repair", "--drop-extra"]);
+    assert!(run.stdout.contains("rows removed that blue lacks"), "{}", run.said());
+    assert_equal(&copy, VIEW, "dropped");
+    copy.must(&["cutover"]);
+}
+
+#[test]
+fn a_migration_of_a_changed_table_can_be_given_up_without_force() {
+    let project = filled(REWRITTEN, VIEW);
+    project.must(APPLY);
+    project.query("ALTER TABLE events DROP PARTITION 202402");
+    project.must(&["abort"]);
+    assert_eq!(project.query("SHOW TABLES"), "events");
+}
+
+/// Where the server has set a part aside because it could not be read, green has the last copy.
+#[test]
+fn what_blue_lost_by_a_broken_part_is_kept() {
+    let project = filled(REWRITTEN, VIEW);
+    project.must(APPLY);
+    project.query("ALTER TABLE events DETACH PARTITION 202402");
+    let path = project.query("SELECT data_paths[1] FROM system.tables WHERE name = 'events'");
+    let detached = project.data().join(path).join("detached");
+    let mut set_aside = 0;
+    for part in std::fs::read_dir(&detached).unwrap() {
+        let name = part.unwrap().file_name().into_string().unwrap();
+        let broken = detached.join(format!("broken_{name}"));
+        std::fs::rename(detached.join(&name), broken).unwrap();
+        set_aside += 1;
+    }
+    assert!(set_aside > 0);
+    let words = ["partition 202402", "broken", "last copy"];
+    project.teal(&["cutover"]).failed(3, &words);
+    assert_ne!(project.query("SELECT count() FROM events_1 WHERE toYYYYMM(at) = 202402"), "0");
+}
+
+#[test]
+fn where_green_folds_rows_the_way_out_is_another_clone() {
+    let project = filled(FOLDED, VIEW);
+    project.must(APPLY);
+    project.query("ALTER TABLE events DELETE WHERE id % 10 = 3 SETTINGS mutations_sync = 1");
+    project.teal(&["cutover"]).failed(3, &["engine folds rows", "teal abort", "teal apply"]);
+    project.must(&["abort"]);
+    project.must(APPLY);
+    let ids = "SELECT (SELECT arraySort(groupUniqArray(id)) FROM events) = (SELECT arraySort(groupUniqArray(id)) FROM events_1)";
+    assert_eq!(project.query(ids), "1");
+}
