@@ -19,6 +19,7 @@ mod plan_file;
 mod preflight;
 mod pull;
 mod server;
+mod server_exchange;
 mod server_hazards;
 mod server_migration;
 mod servers;

@@ -428,7 +428,7 @@ fn status_says_all_of_it_as_json() {
         "rows": ROWS, "rowsCopied": copied,
         "bytes": bytes, "bytesCopied": bytes * copied / ROWS,
         "rowsPerSecond": null, "secondsLeft": null,
-        "operator": null, "step": null, "waiting": null,
+        "operator": null, "step": null, "waiting": null, "stillUsedBy": [],
         "paused": { "by": asked, "at": "…" }, "abortAsked": null,
         "throttle": { "bytesPerSecond": "auto", "queryLatency": "auto", "maxParts": "auto", "diskFree": "auto", "hours": "auto" },
         "fence": { "by": "write gate", "at": "…", "attempts": 1 },

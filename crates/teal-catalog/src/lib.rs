@@ -22,4 +22,4 @@ pub use parts::{Part, active_parts};
 pub use query_tree::{Grouped, QueryTree, QueryTreeError};
 pub use scratch::{Scratch, permissive_session};
 pub use shadow::{Shadow, ShadowError};
-pub use traffic::{Traffic, traffic};
+pub use traffic::{Traffic, Use, traffic, uses};

@@ -1,6 +1,11 @@
+use std::fmt;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use teal_client::{ClientError, Session, TEAL_LOG_COMMENT};
 use teal_schema::{QualifiedName, quote_string};
+
+use crate::Features;
 
 /// What one user did with a table in the last hour, by `query_log`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,5 +33,62 @@ pub fn traffic(
          GROUP BY user HAVING selects + inserts > 0 ORDER BY selects + inserts DESC, user",
         quote_string(&table.to_string()),
         quote_string(TEAL_LOG_COMMENT)
+    ))
+}
+
+/// What one user has done with a table that is to go, by `query_log`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Use {
+    pub user: String,
+    pub selects: u64,
+    pub inserts: u64,
+    /// The last time, by the server's clock and in UTC.
+    pub last: String,
+    /// The last statement, without its values.
+    pub query: String,
+}
+
+impl fmt::Display for Use {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {} SELECTs, {} INSERTs, the last at {} ({})",
+            self.user, self.selects, self.inserts, self.last, self.query
+        )
+    }
+}
+
+/// Who read or wrote `table` within the time `within` until now, the latest first; teal itself is left out, and so
+/// are INSERTs into other tables that only came through the view `forwarded_by`. Empty where the server
+/// has no `query_log`, whose rows are some seconds late.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub fn uses(
+    session: &mut dyn Session,
+    table: &QualifiedName,
+    forwarded_by: Option<&QualifiedName>,
+    within: Duration,
+) -> Result<Vec<Use>, ClientError> {
+    if !Features::read(session)?.query_log.is_there {
+        return Ok(Vec::new());
+    }
+    let forwarded = forwarded_by.map_or_else(String::new, |view| {
+        format!("AND NOT has(views, {})", quote_string(&view.to_string()))
+    });
+    session.rows(&format!(
+        "SELECT user, countIf(query_kind = 'Select') AS selects, countIf(query_kind = 'Insert') AS inserts, \
+             formatDateTime(max(event_time), '%Y-%m-%dT%H:%i:%SZ', 'UTC') AS last, \
+             substring(normalizeQuery(argMax(query, event_time)), 1, 120) AS query \
+         FROM system.query_log \
+         WHERE type = 'QueryFinish' AND event_date >= toDate(now() - {seconds}) \
+             AND query_start_time_microseconds > now64(6) - toIntervalMillisecond({milliseconds}) \
+             AND has(tables, {table}) AND NOT startsWith(log_comment, {own}) {forwarded} \
+         GROUP BY user HAVING selects + inserts > 0 ORDER BY max(event_time) DESC, user",
+        seconds = within.as_secs() + 1,
+        milliseconds = within.as_millis(),
+        table = quote_string(&table.to_string()),
+        own = quote_string(TEAL_LOG_COMMENT)
     ))
 }

@@ -3,6 +3,7 @@
 //! After an exchange the names have changed places: blue's data goes by green's name. That name
 //! becomes an alias of the new layout, so that code which uses it, as the models tell it to, works.
 
+use teal_catalog::Features;
 use teal_plan::Cutover;
 
 use crate::state::Migrating;
@@ -12,8 +13,8 @@ impl Operator<'_> {
     /// Drops what the migration does not need any more.
     ///
     /// # Errors
-    /// When the migration has not been cut over, or (without `force`) someone still writes to
-    /// blue.
+    /// When the migration has not been cut over, or (without `force`) someone still uses the old table
+    /// or it is to be kept.
     pub fn cleanup(&self, migrating: &mut Migrating, force: bool) -> Result<(), MigrateError> {
         let state = match &migrating.phase {
             Phase::CutOver(state) => state.clone(),
@@ -26,8 +27,8 @@ impl Operator<'_> {
                 });
             }
         };
-        if state.cutover == Cutover::App && !force {
-            self.refuse_if_written(migrating, state.blue_rows)?;
+        if !force {
+            self.refuse_while_kept(migrating, &state)?;
         }
         self.step(migrating, Step::Cleanup, |migrating| {
             self.record(migrating, Event::CleanupOpened)?;
@@ -56,7 +57,9 @@ impl Operator<'_> {
             Cutover::Exchange => &migration.green,
         };
         // Code may know green's name, unless teal chose it.
-        let keeps_alias = cutover == Cutover::Exchange && !migration.in_place;
+        let features = self.with_control(|session| Features::read(session))?;
+        let keeps_alias =
+            cutover == Cutover::Exchange && !migration.in_place && features.alias.is_there;
         let held = self.retire(migrating, leaving, keeps_alias.then_some(&kept))?;
         self.record(migrating, Event::Cleaned)?;
         failpoint::reached("cleaned");
@@ -64,22 +67,5 @@ impl Operator<'_> {
             true => format!("blue dropped, {leaving} is an alias of {kept}{held}"),
             false => format!("{leaving} dropped{held}"),
         })
-    }
-
-    fn refuse_if_written(
-        &self,
-        migrating: &Migrating,
-        rows_at_cutover: u64,
-    ) -> Result<(), MigrateError> {
-        let blue = &migrating.migration.blue;
-        let rows = self.rows_of(blue)?;
-        match rows > rows_at_cutover {
-            true => Err(MigrateError::StillUsed {
-                blue: blue.clone(),
-                green: migrating.migration.green.clone(),
-                rows: rows - rows_at_cutover,
-            }),
-            false => Ok(()),
-        }
     }
 }

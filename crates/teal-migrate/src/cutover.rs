@@ -3,7 +3,7 @@
 //! `app`: they move by deploying code that uses green's name. Nothing changes on the server; the
 //! journal gets that it was done.
 //!
-//! `exchange`: `EXCHANGE TABLES`, with the gate closed. An INSERT that ran across the exchange
+//! `exchange`: `EXCHANGE TABLES`, with the gate closed where there is one; on a server as [`swap`](crate::swap) says. An INSERT that ran across the exchange
 //! could find its table before and its view after it; with the gate closed none does. The view
 //! follows names: if its SELECT is the identity, it now forwards from the new layout to the old
 //! one, which keeps blue in step for a rollback; otherwise it is dropped in the same cut.
@@ -13,6 +13,7 @@ use teal_plan::Cutover;
 use teal_schema::QualifiedName;
 
 use crate::state::Migrating;
+use crate::swap::Way;
 use crate::{Event, MigrateError, Operator, Phase, Step, Update, failpoint};
 
 impl Operator<'_> {
@@ -23,6 +24,12 @@ impl Operator<'_> {
     pub fn cutover(&self, migrating: &mut Migrating, how: Cutover) -> Result<(), MigrateError> {
         match &migrating.phase {
             Phase::Backfilled(_) | Phase::Verified(_) => (),
+            // Rows that an exchange left behind on a server, before it was killed, are found now.
+            Phase::CutOver(state)
+                if state.cutover == Cutover::Exchange && self.server.write_gate().is_none() =>
+            {
+                return self.verify_exchange(migrating);
+            }
             Phase::CutOver(_) => return Ok(()),
             other => {
                 return Err(MigrateError::WrongPhase {
@@ -39,10 +46,20 @@ impl Operator<'_> {
             return Err(MigrateError::NoSuchCutover { table: migrating.migration.blue.clone() });
         }
         if how == Cutover::Exchange && self.server.write_gate().is_none() {
-            return Err(MigrateError::NoWriteGate);
+            self.refuse_folded(migrating)?;
         }
-        // The view has run since the last proof; a new one costs a read of both tables.
-        self.verify_or_repair(migrating)?;
+        self.until_clean(migrating, |migrating| {
+            // The view has run since the last proof; a new one costs a read of both tables.
+            self.verify_or_repair(migrating)?;
+            self.move_readers(migrating, how)
+        })?;
+        match how == Cutover::Exchange && self.server.write_gate().is_none() {
+            true => self.verify_exchange(migrating),
+            false => Ok(()),
+        }
+    }
+
+    fn move_readers(&self, migrating: &mut Migrating, how: Cutover) -> Result<(), MigrateError> {
         self.step(migrating, Step::Cutover, |migrating| {
             let outcome = match how {
                 Cutover::App => {
@@ -61,10 +78,20 @@ impl Operator<'_> {
     }
 
     fn exchange(&self, migrating: &mut Migrating) -> Result<String, MigrateError> {
+        let readers = self.readers(migrating)?;
+        let told = self.exchange_names(migrating)?;
+        Ok(format!("{told}{}", self.probe_readers(migrating, &readers)?))
+    }
+
+    fn exchange_names(&self, migrating: &mut Migrating) -> Result<String, MigrateError> {
         let migration = migrating.migration.clone();
         let green_data = self.data_of(&migration.green)?;
         self.record(migrating, Event::CutoverOpened { green_data })?;
         failpoint::reached("cutover-opened");
+        if self.server.write_gate().is_none() {
+            let told = self.swap_or_settle(migrating, Way::Forward)?;
+            return Ok(format!("{} has the new layout; {told}", migration.blue));
+        }
         let cut = self.with_gate_closed(|| {
             if !migration.is_identity {
                 self.command(&format!("DROP TABLE IF EXISTS {}", migration.view.sql()))?;
@@ -94,11 +121,15 @@ impl Operator<'_> {
         };
         // The data stays where it is; the names change places.
         let happened = self.data_of(&migrating.migration.blue)? == *green_data;
+        let has_gate = self.server.write_gate().is_some();
+        if !has_gate {
+            self.settle_swap(migrating, Way::Forward, happened)?;
+        }
         let how = if happened {
             self.record_exchange(migrating)?;
             "had happened"
         } else {
-            if !self.exists(&migrating.migration.view)? {
+            if has_gate && !self.exists(&migrating.migration.view)? {
                 let create_view = migrating.migration.create_view.clone();
                 // With the gate closed, every INSERT from now on is forwarded as a whole; what was
                 // not forwarded meanwhile is found by the next verification, and copied.
@@ -113,7 +144,7 @@ impl Operator<'_> {
         Ok(())
     }
 
-    fn record_exchange(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+    pub(crate) fn record_exchange(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         // Blue's data has green's name now.
         let blue_rows = self.rows_of(&migrating.migration.green)?;
         let forwards_back = migrating.migration.is_identity;

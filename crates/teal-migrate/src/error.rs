@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use teal_catalog::QueryTreeError;
+use jiff::Timestamp;
+use teal_catalog::{QueryTreeError, Use};
 use teal_client::ClientError;
 use teal_plan::Drift;
 use teal_schema::{QualifiedName, TokenError};
@@ -40,10 +41,16 @@ pub enum MigrateError {
         .waited.as_secs()
     )]
     NoCleanCut { waited: Duration, reason: String },
-    #[error(
-        "INSERTs cannot be held on a server, and an exchange needs that: move by `teal cutover --by app`"
-    )]
+    #[error("INSERTs cannot be held on a server")]
     NoWriteGate,
+    #[error(
+        "the exchange has happened, and {live} has the new layout; what still runs writes to the old table, and is carried over when it has ended: teal waited for {reason}. Run the command again then"
+    )]
+    ExchangeOpen { live: QualifiedName, reason: String },
+    #[error(
+        "the engine of {green} folds rows, and on a server INSERTs that run across an exchange are carried over after others: move by `teal cutover --by app`"
+    )]
+    FoldsAcross { green: QualifiedName },
     #[error(
         "there is a view {view} already, which this migration did not attach; drop it, and run the command again"
     )]
@@ -104,6 +111,13 @@ pub enum MigrateError {
         "{blue} got {rows} rows since the cutover: someone still writes to it. Move that writer to {green}, or --force"
     )]
     StillUsed { blue: QualifiedName, green: QualifiedName, rows: u64 },
+    #[error("{old} is kept until {until} (the retention); wait, or --force")]
+    Kept { old: QualifiedName, until: Timestamp },
+    #[error(
+        "{old} has been used since the cutover; move who uses it to {new}, or --force\n{}",
+        .used.iter().map(|by| format!("  {by}")).collect::<Vec<_>>().join("\n")
+    )]
+    StillRead { old: QualifiedName, new: QualifiedName, used: Vec<Use> },
     #[error(
         "{green} has {rows} rows that {blue} lacks: someone writes to it. `teal rollback` brings them to {blue}; --force drops them"
     )]
@@ -150,6 +164,8 @@ impl MigrateError {
             | Self::NotClean { .. }
             | Self::NoCleanCut { .. }
             | Self::NoWriteGate
+            | Self::ExchangeOpen { .. }
+            | Self::FoldsAcross { .. }
             | Self::GreenNotEmpty { .. }
             | Self::ViewExists { .. }
             | Self::NoParity { .. }
@@ -158,6 +174,8 @@ impl MigrateError {
             | Self::Altered { .. }
             | Self::AlteredBeyondCompare { .. }
             | Self::StillUsed { .. }
+            | Self::Kept { .. }
+            | Self::StillRead { .. }
             | Self::WouldLoseRows { .. }
             | Self::CannotCarryBack { .. }
             | Self::CannotRepair { .. }

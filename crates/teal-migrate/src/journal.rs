@@ -80,6 +80,18 @@ pub enum Event {
     CutoverOpened {
         green_data: String,
     },
+    /// On a server, the names are about to change places. Every part of what the readers' name
+    /// means, up to this block, is in the other table.
+    Swapping {
+        known: i64,
+        server_start: i64,
+    },
+    /// Parts that came later are about to be attached to the other table, as parts of these uuids.
+    Carrying {
+        parts: Vec<String>,
+        uuids: Vec<String>,
+    },
+    Carried,
     CutOver {
         cutover: Cutover,
         forwards_back: bool,
@@ -119,6 +131,9 @@ impl Event {
             Self::Repaired { .. } => "repaired",
             Self::CutoverOpened { .. } => "cutoverOpened",
             Self::CutoverUndone => "cutoverUndone",
+            Self::Swapping { .. } => "swapping",
+            Self::Carrying { .. } => "carrying",
+            Self::Carried => "carried",
             Self::CutOver { .. } => "cutOver",
             Self::RollbackOpened { .. } => "rollbackOpened",
             Self::RollbackUndone => "rollbackUndone",

@@ -28,6 +28,7 @@ mod parity;
 mod prepare;
 mod pressure;
 mod progress;
+mod readers;
 mod removal;
 mod repair;
 mod request_file;
@@ -38,6 +39,8 @@ mod seen;
 mod stale;
 mod state;
 mod status;
+mod still_used;
+mod swap;
 mod throttle;
 mod verify;
 

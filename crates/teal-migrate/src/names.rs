@@ -35,6 +35,11 @@ pub(crate) fn back(migration: &str) -> QualifiedName {
     own(migration, "back")
 }
 
+/// Rows on their way from one table to the other while the names change places.
+pub(crate) fn across(migration: &str) -> QualifiedName {
+    own(migration, "across")
+}
+
 /// A table on its way out.
 pub(crate) fn retired(migration: &str) -> QualifiedName {
     own(migration, "retired")

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use teal_catalog::Catalog;
 use teal_client::{ClientError, GateClosing, Server, Session, TEAL_LOG_COMMENT};
@@ -44,6 +45,10 @@ pub struct OperatorOptions {
     /// The limits of the project, and those that this command was given.
     pub limits: Limits,
     pub given_limits: Limits,
+    /// For how long the old table is kept after a cutover, at least.
+    pub retention: Duration,
+    /// The clock that the retention is counted by.
+    pub now: fn() -> Timestamp,
 }
 
 impl Default for OperatorOptions {
@@ -55,6 +60,8 @@ impl Default for OperatorOptions {
             backfill: BackfillOptions::default(),
             limits: Limits::default(),
             given_limits: Limits::default(),
+            retention: Duration::ZERO,
+            now: Timestamp::now,
         }
     }
 }

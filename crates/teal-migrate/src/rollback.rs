@@ -10,9 +10,10 @@
 //! the first moment. After `exchange`, the names are exchanged once more.
 
 use teal_plan::Cutover;
+use teal_schema::QualifiedName;
 
 use crate::state::{CutOver, Migrating};
-use crate::verify::Sides;
+use crate::swap::Way;
 use crate::{Event, MigrateError, Operator, Parity, Phase, Step, Update, failpoint, names};
 
 impl Operator<'_> {
@@ -37,26 +38,29 @@ impl Operator<'_> {
                 });
             }
         };
-        if exchanged.is_some() && self.server.write_gate().is_none() {
-            return Err(MigrateError::NoWriteGate);
-        }
-        self.step(migrating, Step::Rollback, |migrating| {
-            let carried = if force { 0 } else { self.carry_back(migrating)? };
-            failpoint::reached("carried-back");
-            let held = match exchanged {
-                Some(state) => self.exchange_back(migrating, &state)?,
-                None => {
-                    self.record_rollback(migrating)?;
-                    String::new()
-                }
-            };
-            let old = migrating.tables_now().0;
-            Ok((carried, format!("{carried} rows carried back to {old}{held}")))
+        self.until_clean(migrating, |migrating| {
+            self.step(migrating, Step::Rollback, |migrating| {
+                let carried = if force { 0 } else { self.carry_back(migrating)? };
+                failpoint::reached("carried-back");
+                let held = match &exchanged {
+                    Some(state) => {
+                        let readers = self.readers(migrating)?;
+                        let held = self.exchange_back(migrating, state)?;
+                        format!("{held}{}", self.probe_readers(migrating, &readers)?)
+                    }
+                    None => {
+                        self.record_rollback(migrating)?;
+                        String::new()
+                    }
+                };
+                let old = migrating.tables_now().0;
+                Ok((carried, format!("{carried} rows carried back to {old}{held}")))
+            })
         })
     }
 
     /// Copies what the new layout has and the old one lacks, and proves that nothing is left.
-    fn carry_back(&self, migrating: &Migrating) -> Result<u64, MigrateError> {
+    pub(crate) fn carry_back(&self, migrating: &Migrating) -> Result<u64, MigrateError> {
         let migration = &migrating.migration;
         let can_carry = migration.is_identity && !migration.green_folds;
         let found = self.compare(migrating)?;
@@ -72,7 +76,7 @@ impl Operator<'_> {
         let mut left = 0;
         let parity = self.with_clones(migrating, |sides, parity| {
             if parity.extra > 0 {
-                self.attach_extra(migrating, sides, parity)?;
+                self.attach_surplus(migrating, &sides.green, sides.last_of_blue(), old, parity)?;
                 // Rows of the cloned moment only: someone may write to the new layout still. A type that
                 // does not hold what the other one does would lose it without a word.
                 let old = crate::verify::sides(migrating, old, new)?.blue;
@@ -86,22 +90,24 @@ impl Operator<'_> {
         }
     }
 
-    fn attach_extra(
+    /// Attaches to `into` the rows that `from` has more often than `against`. No view forwards them.
+    pub(crate) fn attach_surplus(
         &self,
         migrating: &Migrating,
-        sides: &Sides,
+        from: &str,
+        against: &str,
+        into: &QualifiedName,
         parity: &Parity,
     ) -> Result<(), MigrateError> {
-        let old = migrating.tables_now().0;
         let back = names::back(&migrating.id);
-        self.make_own(&back, old)?;
+        self.make_own(&back, into)?;
         for bucket in parity.buckets() {
-            self.copy_surplus(migrating, &sides.green, sides.last_of_blue(), &back, bucket)?;
+            self.copy_surplus(migrating, from, against, &back, bucket)?;
             failpoint::reached("bucket-carried-back");
         }
         self.command(&format!(
             "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
-            old.sql(),
+            into.sql(),
             back.sql()
         ))?;
         failpoint::reached("rows-attached-back");
@@ -118,6 +124,10 @@ impl Operator<'_> {
         let blue_data = self.data_of(&old)?;
         self.record(migrating, Event::RollbackOpened { blue_data })?;
         failpoint::reached("rollback-opened");
+        if self.server.write_gate().is_none() {
+            let told = self.swap_or_settle(migrating, Way::Back)?;
+            return Ok(format!("; {told}"));
+        }
         let cut = self.with_gate_closed(|| {
             self.command(&format!("EXCHANGE TABLES {} AND {}", new.sql(), old.sql()))?;
             failpoint::reached("exchanged-back");
@@ -139,8 +149,12 @@ impl Operator<'_> {
             return Ok(());
         };
         let happened = self.data_of(&migrating.migration.blue)? == *blue_data;
+        let has_gate = self.server.write_gate().is_some();
+        if !has_gate {
+            self.settle_swap(migrating, Way::Back, happened)?;
+        }
         let how = if happened {
-            if !self.exists(&migrating.migration.view)? {
+            if has_gate && !self.exists(&migrating.migration.view)? {
                 let create_view = migrating.migration.create_view.clone();
                 // As after any crash, verification finds what was not forwarded meanwhile.
                 self.with_gate_closed(|| self.command(&create_view))?;
@@ -156,7 +170,7 @@ impl Operator<'_> {
         Ok(())
     }
 
-    fn record_rollback(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+    pub(crate) fn record_rollback(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         let rows = self.rows_of(&migrating.migration.blue)?;
         self.record(migrating, Event::RolledBack { rows })?;
         failpoint::reached("rolled-back");

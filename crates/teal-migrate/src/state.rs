@@ -113,12 +113,51 @@ pub struct Verified {
     /// An exchange was begun and not journalled as done; this
     /// tells green's data.
     pub cutover_open: Option<String>,
+    /// How far that exchange got, on a server.
+    pub swapping: Option<Swapping>,
+}
+
+/// Names that change places while INSERTs go on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Swapping {
+    /// Of what the readers' name meant, each part up to this block is in the other table;
+    /// `i64::MAX` when no more can come.
+    pub known: i64,
+    /// When the server was started (seconds since 1970, by its own clock, give or take one).
+    pub server_start: i64,
+    /// The parts that came later and are in the other table too.
+    pub carried: BTreeSet<String>,
+    /// The uuids that they have there.
+    pub uuids: BTreeSet<String>,
+    /// Parts that were about to be attached, with their uuids to be.
+    pub carrying: Option<(Vec<String>, BTreeSet<String>)>,
+}
+
+impl Swapping {
+    fn take(mut self, event: Event) -> Self {
+        match event {
+            Event::Swapping { known, server_start } => {
+                (self.known, self.server_start, self.carrying) = (known, server_start, None);
+            }
+            Event::Carrying { parts, uuids } => {
+                self.carrying = Some((parts, uuids.into_iter().collect()));
+            }
+            Event::Carried => {
+                let (parts, uuids) = self.carrying.take().unwrap_or_default();
+                self.carried.extend(parts);
+                self.uuids.extend(uuids);
+            }
+            _ => (),
+        }
+        self
+    }
 }
 
 /// Readers and writers are on green.
 #[derive(Debug, Clone)]
 pub struct CutOver {
     pub cutover: Cutover,
+    pub at: Timestamp,
     /// The view now keeps blue in step, so a rollback loses nothing.
     pub forwards_back: bool,
     /// Rows of blue at the cutover.
@@ -127,6 +166,8 @@ pub struct CutOver {
     pub cleanup_open: bool,
     /// An exchange back was begun and not journalled as done; this tells blue's data.
     pub rollback_open: Option<String>,
+    /// How far that exchange got, on a server.
+    pub swapping: Option<Swapping>,
 }
 
 /// View and blue are gone.
@@ -267,7 +308,13 @@ impl Migrating {
                 P::Backfilled(Backfilled { rows, rolled_back: false })
             }
             (P::Backfilled(_) | P::Verified(_), E::Verified { parity, proven }) => {
-                P::Verified(Verified { parity, proven, at: entry.time, cutover_open: None })
+                P::Verified(Verified {
+                    parity,
+                    proven,
+                    at: entry.time,
+                    cutover_open: None,
+                    swapping: None,
+                })
             }
             // What was proven before is not proven of the repaired table.
             (P::Backfilled(state), E::Repaired { .. } | E::Stale { .. }) => P::Backfilled(state),
@@ -277,7 +324,27 @@ impl Migrating {
             (phase @ (P::Started(_) | P::Prepared(_)), E::Defined { .. })
             | (phase @ (P::Prepared(_) | P::Verified(_)), E::Seen { .. }) => phase,
             (P::Verified(verified), E::CutoverOpened { green_data }) => {
-                P::Verified(Verified { cutover_open: Some(green_data), ..verified })
+                P::Verified(Verified { cutover_open: Some(green_data), swapping: None, ..verified })
+            }
+            (P::Verified(mut verified), event @ E::Swapping { .. }) => {
+                verified.swapping = Some(verified.swapping.unwrap_or_default().take(event));
+                P::Verified(verified)
+            }
+            (P::Verified(mut verified), event @ (E::Carrying { .. } | E::Carried))
+                if verified.swapping.is_some() =>
+            {
+                verified.swapping = verified.swapping.map(|swapping| swapping.take(event));
+                P::Verified(verified)
+            }
+            (P::CutOver(mut state), event @ E::Swapping { .. }) => {
+                state.swapping = Some(state.swapping.unwrap_or_default().take(event));
+                P::CutOver(state)
+            }
+            (P::CutOver(mut state), event @ (E::Carrying { .. } | E::Carried))
+                if state.swapping.is_some() =>
+            {
+                state.swapping = state.swapping.map(|swapping| swapping.take(event));
+                P::CutOver(state)
             }
             (P::Verified(verified), E::CutoverUndone) => {
                 P::Backfilled(Backfilled { rows: verified.parity.blue_rows, rolled_back: false })
@@ -285,17 +352,19 @@ impl Migrating {
             (P::Verified(_), E::CutOver { cutover, forwards_back, blue_rows }) => {
                 P::CutOver(CutOver {
                     cutover,
+                    at: entry.time,
                     forwards_back,
                     blue_rows,
                     cleanup_open: false,
                     rollback_open: None,
+                    swapping: None,
                 })
             }
             (P::CutOver(state), E::RollbackOpened { blue_data }) => {
-                P::CutOver(CutOver { rollback_open: Some(blue_data), ..state })
+                P::CutOver(CutOver { rollback_open: Some(blue_data), swapping: None, ..state })
             }
             (P::CutOver(state), E::RollbackUndone) => {
-                P::CutOver(CutOver { rollback_open: None, ..state })
+                P::CutOver(CutOver { rollback_open: None, swapping: None, ..state })
             }
             (P::CutOver(_) | P::Backfilled(_) | P::Verified(_), E::RolledBack { rows }) => {
                 P::Backfilled(Backfilled { rows, rolled_back: true })

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use teal_catalog::Use;
 use teal_client::{Server, TEAL_LOG_COMMENT};
 use teal_plan::Cutover;
 
 use crate::live::{Live, Waiting};
 use crate::requests::{Asked, Orders, Request, peek_requests};
+use crate::still_used::uses_of_old;
 use crate::{Entry, Event, Journal, JournalError, Limits, Lock, MigrateError, Migrating, Phase};
 
 /// The speed is that of the last minute.
@@ -53,6 +55,9 @@ pub struct Status {
     pub throttle: Limits,
     pub fence: Option<Fence>,
     pub verified: Option<Verification>,
+    /// Who has used the old table since the cutover, where the server's log tells it.
+    #[serde(default)]
+    pub still_used_by: Vec<Use>,
     pub next: String,
 }
 
@@ -124,7 +129,19 @@ pub fn read_status(server: &dyn Server, base: Limits) -> Result<Vec<Status>, Mig
             doing.rows = Some((published + reading).min(attached.rows));
         }
     }
-    Ok(statuses(&journal, &requests, base, live.as_ref(), Timestamp::now())?)
+    let now = Timestamp::now();
+    let mut told = statuses(&journal, &requests, base, live.as_ref(), now)?;
+    if !server.is_exclusive() {
+        for migrating in Migrating::all(&journal)? {
+            if let Phase::CutOver(state) = &migrating.phase
+                && let Some(status) = told.iter_mut().find(|it| it.migration == migrating.id)
+            {
+                let mut session = server.session(&[])?;
+                status.still_used_by = uses_of_old(session.as_mut(), &migrating, state, now)?;
+            }
+        }
+    }
+    Ok(told)
 }
 
 pub(crate) fn statuses(
@@ -196,6 +213,7 @@ fn status(
         throttle: limits.unwrap_or_else(|| base.then(orders.limits)).filled(),
         fence: fence(entries),
         verified: verification(entries),
+        still_used_by: Vec::new(),
         next: next(migrating, orders).to_owned(),
     }
 }

@@ -282,8 +282,8 @@ impl Planner<'_> {
             return;
         }
         for migration in migrations {
-            if migration.cutover == Cutover::Exchange {
-                let says = "an exchange needs INSERTs to be held, which teal can on the embedded engine only";
+            if migration.cutover == Cutover::Exchange && migration.green_folds {
+                let says = "on a server, an exchange carries INSERTs that run across it over after others, which is not exact where the new engine folds rows";
                 let fix = match migration.in_place {
                     true => "declare a new version with a migration view, and move by `--by app`",
                     false => "move by `--by app`",

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use crate::retention::Retention;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use teal_migrate::{Bytes, Hours, Latency, Limit, Limits};
 
@@ -298,9 +299,13 @@ pub(crate) struct Abort {
 pub(crate) struct Cleanup {
     #[command(flatten)]
     pub(crate) which: Which,
-    /// Even though someone still writes to the old table
+    /// Even though someone still uses the old table, or its time is not over
     #[arg(long)]
     pub(crate) force: bool,
+    /// Keep the old table for so long after the cutover, as in 7d or 12h [default: as teal.toml says,
+    /// else 0s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) retention: Option<Retention>,
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ mod diagnose;
 mod failure;
 mod plan_text;
 mod progress;
+mod retention;
 mod show;
 mod status_text;
 mod target;

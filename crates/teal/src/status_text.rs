@@ -109,6 +109,7 @@ fn details(status: &Status) -> Vec<(&'static str, String)> {
             None => "not yet".to_owned(),
         },
     ));
+    details.extend(status.still_used_by.iter().map(|by| ("used", format!("still, by {by}"))));
     details
 }
 

@@ -13,6 +13,8 @@ mod gate;
 mod part_log;
 mod running;
 
+pub(crate) use part_log::{Hold, PAUSE, not_clean};
+pub(crate) use running::long_inserts;
 use serde::Deserialize;
 use teal_catalog::Part;
 use teal_plan::CopyStrategy;
@@ -118,7 +120,10 @@ impl Operator<'_> {
 
     /// A snapshot would have the parts as they were before the mutation, and the view does not
     /// forward what a mutation changes.
-    fn refuse_running_mutations(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+    pub(crate) fn refuse_running_mutations(
+        &self,
+        migrating: &Migrating,
+    ) -> Result<(), MigrateError> {
         self.refuse_running_mutations_of(&migrating.migration.blue)
     }
 

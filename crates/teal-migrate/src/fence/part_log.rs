@@ -33,7 +33,7 @@ use crate::{Event, MigrateError, Operator, Update, failpoint, names};
 const LONGEST_HOLD: Duration = Duration::from_secs(20);
 
 /// Between two cuts, so that merges come to work.
-const PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 
 /// What identifies the rows of a part.
 type PartKey = (String, String);
@@ -47,8 +47,8 @@ struct HashedPart {
 }
 
 /// One attempt.
-struct Hold {
-    since: Instant,
+pub(crate) struct Hold {
+    pub(crate) since: Instant,
     /// Parts of a partition at which the server begins to slow INSERTs down.
     delay_at: u64,
 }
@@ -99,16 +99,13 @@ impl Operator<'_> {
         if migration.strategy == CopyStrategy::Rewrite {
             self.make_own(&clone, blue)?;
         }
-        let hold = Hold { since: Instant::now(), delay_at: self.delay_at()? };
+        let hold = self.hold()?;
         let since = self.now()?;
         for table in [blue, green] {
             self.command(&format!("SYSTEM STOP MERGES {}", table.sql()))?;
         }
         failpoint::reached("merges-stopped");
-        while self.merges_of(blue)? > 0 {
-            self.check(&hold, blue, || "the end of merges of blue".to_owned())?;
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        self.wait_for_merges(blue, &hold)?;
         self.command(&format!(
             "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
             clone.sql(),
@@ -127,7 +124,10 @@ impl Operator<'_> {
             (false, false) => {
                 return Err(not_clean("a moment without INSERTs, since there is no part_log"));
             }
-            (false, true) => self.uncaptured(migrating, &window, &since)?,
+            (false, true) => {
+                let names = window.iter().map(|part| part.name.clone()).collect::<Vec<_>>();
+                self.uncaptured(&names, &since, &logged_as(blue), &logged_as(green))?
+            }
         };
         if !uncaptured.is_empty() && migration.green_folds && migration.fold.is_none() {
             // Copied, they would come behind rows that were written after them.
@@ -160,19 +160,21 @@ impl Operator<'_> {
         self.command(&format!("TRUNCATE TABLE {}", migration.green.sql()))
     }
 
-    fn start_merges(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+    pub(crate) fn start_merges(&self, migrating: &Migrating) -> Result<(), MigrateError> {
         for table in [&migrating.migration.blue, &migrating.migration.green] {
             self.command(&format!("SYSTEM START MERGES {}", table.sql()))?;
         }
         Ok(())
     }
 
-    /// Those parts of the window that the view did not forward.
-    fn uncaptured(
+    /// Those parts of the window that the view did not forward. `of_blue` and `of_green` are conditions
+    /// on `part_log` that tell the two tables.
+    pub(crate) fn uncaptured(
         &self,
-        migrating: &Migrating,
-        window: &[HashedPart],
+        window: &[String],
         since: &str,
+        of_blue: &str,
+        of_green: &str,
     ) -> Result<Vec<String>, MigrateError> {
         #[derive(Deserialize)]
         struct Row {
@@ -180,14 +182,11 @@ impl Operator<'_> {
             query_id: String,
             forwarded: u8,
         }
-        let migration = &migrating.migration;
         self.command("SYSTEM FLUSH LOGS")?;
-        let of = |table: &QualifiedName| {
+        let of = |table: &str| {
             format!(
                 "event_date >= toDate({since}) AND event_time >= toDateTime({since}) AND event_type = 'NewPart' \
-                     AND error = 0 AND database = {} AND table = {}",
-                quote_string(&table.database),
-                quote_string(&table.name)
+                     AND error = 0 AND {table}"
             )
         };
         let rows = self.with_control(|session| {
@@ -195,8 +194,8 @@ impl Operator<'_> {
                 "SELECT part_name, query_id, query_id IN (\
                      SELECT query_id FROM system.part_log WHERE {}) AS forwarded \
                  FROM system.part_log WHERE {}",
-                of(&migration.green),
-                of(&migration.blue)
+                of(of_green),
+                of(of_blue)
             ))
         })?;
         let mut logged = BTreeMap::new();
@@ -205,20 +204,16 @@ impl Operator<'_> {
         }
         let mut uncaptured = Vec::new();
         for part in window {
-            match logged.get(&part.name) {
+            match logged.get(part) {
                 Some((query_id, _)) if query_id.is_empty() => {
                     return Err(not_clean(&format!(
-                        "a cut without rows of the background (part {} was written by no query)",
-                        part.name
+                        "a cut without rows of the background (part {part} was written by no query)"
                     )));
                 }
                 Some((_, true)) => (),
-                Some((_, false)) => uncaptured.push(part.name.clone()),
+                Some((_, false)) => uncaptured.push(part.clone()),
                 None => {
-                    return Err(not_clean(&format!(
-                        "part_log, which has no entry of part {}",
-                        part.name
-                    )));
+                    return Err(not_clean(&format!("part_log, which has no entry of part {part}")));
                 }
             }
         }
@@ -260,8 +255,13 @@ impl Operator<'_> {
         }
     }
 
+    /// Begins to hold merges back, from now on.
+    pub(crate) fn hold(&self) -> Result<Hold, MigrateError> {
+        Ok(Hold { since: Instant::now(), delay_at: self.delay_at()? })
+    }
+
     /// Whether the cut may go on.
-    fn check(
+    pub(crate) fn check(
         &self,
         hold: &Hold,
         blue: &QualifiedName,
@@ -306,6 +306,19 @@ impl Operator<'_> {
         })?)
     }
 
+    /// Waits for the end of the merges that run, once no more begin.
+    pub(crate) fn wait_for_merges(
+        &self,
+        table: &QualifiedName,
+        hold: &Hold,
+    ) -> Result<(), MigrateError> {
+        while self.merges_of(table)? > 0 {
+            self.check(hold, table, || format!("the end of merges of {table}"))?;
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
     fn merges_of(&self, table: &QualifiedName) -> Result<u64, MigrateError> {
         #[derive(Deserialize)]
         struct Row {
@@ -336,7 +349,7 @@ impl Operator<'_> {
     }
 
     /// The server's time, as an expression.
-    fn now(&self) -> Result<String, MigrateError> {
+    pub(crate) fn now(&self) -> Result<String, MigrateError> {
         #[derive(Deserialize)]
         struct Row {
             now: u32,
@@ -346,6 +359,15 @@ impl Operator<'_> {
         })?;
         Ok(format!("toDateTime({now})"))
     }
+}
+
+/// The condition on `part_log` that tells the entries of a table which keeps its name meanwhile.
+fn logged_as(table: &QualifiedName) -> String {
+    format!(
+        "database = {} AND table = {}",
+        quote_string(&table.database),
+        quote_string(&table.name)
+    )
 }
 
 /// Where the old parts are cloned to.
@@ -384,7 +406,7 @@ fn window(cloned: &[HashedPart], blue: Vec<HashedPart>) -> Result<Vec<HashedPart
     }
 }
 
-fn not_clean(waits_for: &str) -> MigrateError {
+pub(crate) fn not_clean(waits_for: &str) -> MigrateError {
     MigrateError::NotClean { reason: waits_for.to_owned() }
 }
 

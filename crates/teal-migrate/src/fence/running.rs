@@ -56,7 +56,7 @@ impl Operator<'_> {
     }
 }
 
-pub(super) fn long_inserts(running: &BTreeSet<String>) -> String {
+pub(crate) fn long_inserts(running: &BTreeSet<String>) -> String {
     let ids = running.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     format!("the end of INSERTs that go on (query_id {ids})")
 }

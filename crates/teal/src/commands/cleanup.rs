@@ -5,6 +5,7 @@ use super::choose;
 use crate::cli::{Cleanup, Common};
 use crate::failure::Failure;
 use crate::progress::Progress;
+use crate::retention::Retention;
 use crate::show;
 use crate::target::Project;
 
@@ -19,7 +20,11 @@ pub(crate) fn run(common: &Common, args: &Cleanup) -> Result<(), Failure> {
     let project = Project::read(common)?;
     let server = project.open()?;
     let progress = Progress::default();
-    let operator = Operator::open(server.as_ref(), project.operator_options(None), &progress)?;
+    let mut options = project.operator_options(None);
+    if let Some(Retention(kept)) = args.retention {
+        options.retention = kept;
+    }
+    let operator = Operator::open(server.as_ref(), options, &progress)?;
     let mut migrating = choose(operator.migrations()?, args.which.table.as_deref())?;
     operator.cleanup(&mut migrating, args.force)?;
     if common.json {

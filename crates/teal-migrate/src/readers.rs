@@ -1,0 +1,94 @@
+//! The users' views that read a table by its name. They follow the name through an exchange, and are
+//! looked at afterwards: whether their SELECT still works over the new layout, and whether they are still
+//! told of INSERTs (release 26.5 could forget that at an exchange, ClickHouse issue 105021).
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use teal_catalog::Catalog;
+use teal_schema::{QualifiedName, quote_string, rewrite_table_references};
+
+use crate::state::Migrating;
+use crate::{MigrateError, Operator};
+
+/// A view that reads the table.
+pub(crate) struct Reader {
+    name: QualifiedName,
+    select: String,
+    /// INSERTs into the table reach it.
+    is_told: bool,
+}
+
+impl Operator<'_> {
+    /// The views that read what goes by blue's name, without the migration's own.
+    pub(crate) fn readers(&self, migrating: &Migrating) -> Result<Vec<Reader>, MigrateError> {
+        let blue = &migrating.migration.blue;
+        let told = self.told_of_inserts(blue)?;
+        let catalog = self.with_control(|session| Catalog::read(session, &[&blue.database]))?;
+        let mut readers = Vec::new();
+        for view in catalog.tables().filter(|view| view.is_view()) {
+            let name = view.qualified();
+            let mut reads_it = false;
+            let read = rewrite_table_references(&view.as_select, |table| {
+                let database = table.database.as_ref().unwrap_or(&view.database);
+                reads_it |= QualifiedName::new(database, &table.name) == *blue;
+                None
+            });
+            // What cannot be read as tokens is no SELECT that teal knows.
+            if read.is_ok() && reads_it && name != migrating.migration.view {
+                let is_told = told.contains(&name);
+                readers.push(Reader { name, select: view.as_select.clone(), is_told });
+            }
+        }
+        Ok(readers)
+    }
+
+    /// Looks at them after the exchange, and says what is to be known.
+    pub(crate) fn probe_readers(
+        &self,
+        migrating: &Migrating,
+        readers: &[Reader],
+    ) -> Result<String, MigrateError> {
+        if readers.is_empty() {
+            return Ok(String::new());
+        }
+        let told = self.told_of_inserts(&migrating.migration.blue)?;
+        let said = readers.iter().map(|reader| {
+            let asked = self.with_control(|session| {
+                session.command(&format!("EXPLAIN {}", reader.select))
+            });
+            let name = &reader.name;
+            match asked {
+                Err(error) => format!("{name} does not select any more: {error}"),
+                Ok(_) if reader.is_told && !told.contains(name) => format!(
+                    "{name} is not told of INSERTs any more: DETACH TABLE {sql}, then ATTACH TABLE {sql}",
+                    sql = name.sql()
+                ),
+                Ok(_) => format!("{name} follows"),
+            }
+        });
+        Ok(format!("; views that read it: {}", said.collect::<Vec<_>>().join(", ")))
+    }
+
+    /// The views that an INSERT into the table fires.
+    fn told_of_inserts(
+        &self,
+        table: &QualifiedName,
+    ) -> Result<BTreeSet<QualifiedName>, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            databases: Vec<String>,
+            tables: Vec<String>,
+        }
+        let rows = self.with_control(|session| {
+            session.rows::<Row>(&format!(
+                "SELECT dependencies_database AS databases, dependencies_table AS tables \
+                 FROM system.tables WHERE database = {} AND name = {}",
+                quote_string(&table.database),
+                quote_string(&table.name)
+            ))
+        })?;
+        let names = rows.into_iter().flat_map(|row| row.databases.into_iter().zip(row.tables));
+        Ok(names.map(|(database, name)| QualifiedName::new(database, name)).collect())
+    }
+}

@@ -1,0 +1,170 @@
+//! How parts get from one table to the other while the names change places: into a table of teal's own,
+//! and from there by `ATTACH PARTITION ALL FROM`, which no view forwards.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use teal_catalog::active_parts;
+use teal_schema::{QualifiedName, quote_string};
+
+use super::{Swap, Way, names_of, swapping_of};
+use crate::backfill::{columns, select_from};
+use crate::fence::not_clean;
+use crate::state::Migrating;
+use crate::{Event, MigrateError, Operator, failpoint, names};
+
+impl Operator<'_> {
+    /// Makes the table that rows come through on their way to `to`.
+    pub(super) fn make_across(
+        &self,
+        migrating: &Migrating,
+        to: &QualifiedName,
+    ) -> Result<(), MigrateError> {
+        self.make_own(&names::across(&migrating.id), to)
+    }
+
+    /// Before the exchange: copies parts of what the readers' name means to the other table.
+    pub(super) fn copy_across(
+        &self,
+        migrating: &Migrating,
+        swap: &Swap,
+        parts: &[String],
+    ) -> Result<(), MigrateError> {
+        if parts.is_empty() {
+            return Ok(());
+        }
+        self.build_across(migrating, (&swap.live, swap.way == Way::Forward), parts)?;
+        self.attach_across(migrating, &swap.other)
+    }
+
+    /// After it: copies parts of what the readers' name means now to the other table.
+    pub(super) fn copy_back(
+        &self,
+        migrating: &Migrating,
+        swap: &Swap,
+        parts: &[String],
+    ) -> Result<(), MigrateError> {
+        if parts.is_empty() {
+            return Ok(());
+        }
+        self.make_across(migrating, &swap.other)?;
+        self.build_across(migrating, (&swap.live, swap.way == Way::Back), parts)?;
+        self.attach_across(migrating, &swap.other)
+    }
+
+    /// After the exchange: carries every part that came to the old table behind the journalled block, and
+    /// was not carried before, to the one that the readers are on. Tells how many.
+    pub(super) fn carry_the_rest(
+        &self,
+        migrating: &mut Migrating,
+        swap: &Swap,
+    ) -> Result<usize, MigrateError> {
+        let Some(swapping) = swapping_of(migrating) else {
+            return Ok(0);
+        };
+        let (known, carried) = (swapping.known, swapping.carried.clone());
+        let mut late = self.parts_for_swap(&swap.other)?;
+        late.retain(|part| part.max_block > known && !carried.contains(&part.key()));
+        if late.is_empty() {
+            return Ok(0);
+        }
+        if let Some(part) = late.iter().find(|part| part.level > 0 || part.min_block <= known) {
+            return Err(not_clean(&format!("a cut without merges (part {} is merged)", part.name)));
+        }
+        let of_blue = swap.way == Way::Forward;
+        self.build_across(migrating, (&swap.other, of_blue), &names_of(&late))?;
+        let across = names::across(&migrating.id);
+        let built = self.with_control(|session| active_parts(session, &across))?;
+        let parts = late.iter().map(super::SwapPart::key).collect();
+        let uuids = built.into_iter().map(|part| part.uuid).collect();
+        self.record(migrating, Event::Carrying { parts, uuids })?;
+        failpoint::reached("carrying");
+        self.attach_across(migrating, &swap.live)?;
+        failpoint::reached("carried-attached");
+        self.record(migrating, Event::Carried)?;
+        failpoint::reached("carried");
+        Ok(late.len())
+    }
+
+    /// Ends what a process before may have attached or not. Merges have been off since.
+    pub(super) fn finish_carrying(
+        &self,
+        migrating: &mut Migrating,
+        swap: &Swap,
+    ) -> Result<(), MigrateError> {
+        let carrying = swapping_of(migrating).and_then(|swapping| swapping.carrying.clone());
+        let Some((_, uuids)) = carrying else {
+            return Ok(());
+        };
+        let across = names::across(&migrating.id);
+        let there = self.uuids_ever_in(&swap.live)?;
+        if uuids.iter().any(|uuid| !there.contains(uuid)) {
+            let built = self.with_control(|session| active_parts(session, &across))?;
+            for part in built.iter().filter(|part| there.contains(&part.uuid)) {
+                let name = quote_string(&part.name);
+                self.command(&format!("ALTER TABLE {} DROP PART {name}", across.sql()))?;
+            }
+            self.attach_across(migrating, &swap.live)?;
+        }
+        self.record(migrating, Event::Carried)
+    }
+
+    /// The uuids of a table's parts, also of those that a merge has replaced a short while ago.
+    fn uuids_ever_in(&self, table: &QualifiedName) -> Result<BTreeSet<String>, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            uuid: String,
+        }
+        let rows = self.with_control(|session| {
+            session.rows::<Row>(&format!(
+                "SELECT toString(uuid) AS uuid FROM system.parts WHERE database = {} AND table = {}",
+                quote_string(&table.database),
+                quote_string(&table.name)
+            ))
+        })?;
+        Ok(rows.into_iter().map(|row| row.uuid).collect())
+    }
+
+    /// Fills teal's own table with the rows of these parts, and nothing else.
+    fn build_across(
+        &self,
+        migrating: &Migrating,
+        (from, of_blue): (&QualifiedName, bool),
+        parts: &[String],
+    ) -> Result<(), MigrateError> {
+        let across = names::across(&migrating.id);
+        self.command(&format!("TRUNCATE TABLE {}", across.sql()))?;
+        let columns = columns(migrating);
+        let select = match of_blue {
+            true => select_from(migrating, from)?,
+            false => format!("SELECT {columns} FROM {}", from.sql()),
+        };
+        let wanted = parts.iter().map(|name| quote_string(name)).collect::<Vec<_>>().join(", ");
+        // A filter by setting leaves the user's SELECT as it is.
+        let filter = format!(
+            "{{{}: {}}}",
+            quote_string(&from.to_string()),
+            quote_string(&format!("_part IN ({wanted})"))
+        );
+        self.command(&format!(
+            "INSERT INTO {} ({columns}) SELECT {columns} FROM ({select}) \
+             SETTINGS additional_table_filters = {filter}, insert_deduplicate = 0, \
+                 max_partitions_per_insert_block = 0",
+            across.sql()
+        ))?;
+        // A part that is there now was there while it was read.
+        let there = names_of(&self.parts_for_swap(from)?).into_iter().collect::<BTreeSet<_>>();
+        match parts.iter().find(|part| !there.contains(*part)) {
+            Some(gone) => Err(not_clean(&format!("a cut during which no part goes ({gone} did)"))),
+            None => Ok(()),
+        }
+    }
+
+    fn attach_across(&self, migrating: &Migrating, to: &QualifiedName) -> Result<(), MigrateError> {
+        self.command(&format!(
+            "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
+            to.sql(),
+            names::across(&migrating.id).sql()
+        ))
+    }
+}

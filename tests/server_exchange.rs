@@ -1,0 +1,204 @@
+//! The exchange of names on a server, where INSERTs go on: under traffic, killed at each of its steps,
+//! and beside the bare `EXCHANGE TABLES`.
+
+use std::time::{Duration, Instant};
+
+use crate::server_migration::{CLONED, EVENTS, REWRITTEN, ROWS, Stage};
+use crate::servers::Modern;
+
+const EXCHANGE: &[&str] = &["cutover", "--by", "exchange"];
+
+fn applied(next: &str) -> Stage {
+    let stage = Stage::new(Modern::start(), next);
+    allow(&stage, 300);
+    stage.must(&["apply"]);
+    stage
+}
+
+/// Lets cuts be tried for so many seconds: on a busy machine one may not be clean.
+fn allow(stage: &Stage, seconds: u64) {
+    let config = stage.config();
+    let config = config.split("[migrate]").next().unwrap_or_default();
+    stage.project.write("teal.toml", &format!("{config}\n[migrate]\nfence_timeout = {seconds}\n"));
+}
+
+#[test]
+fn an_exchange_on_a_server_is_exact_under_traffic_there_and_back() {
+    for (next, old_key, new_key) in [(REWRITTEN, "id", "town, id"), (CLONED, "id", "id")] {
+        let stage = applied(next);
+        let mut rows = ROWS;
+        rows += stage.under_traffic(4, || drop(stage.must(EXCHANGE)));
+        assert_eq!(stage.sorting_key("events"), new_key);
+        stage.assert_exact(rows, "exchanged");
+        rows += stage.under_traffic(4, || drop(stage.must(&["rollback"])));
+        assert_eq!(stage.sorting_key("events"), old_key);
+        assert_eq!(stage.query("SELECT count() FROM events"), rows.to_string());
+        // On a machine that is too busy for a clean cut, green may lack rows now, as after a crash.
+        stage.must(&["repair"]);
+        stage.assert_exact(rows, "rolled back");
+    }
+}
+
+/// What the rest is good for: under the same traffic the bare statement leaves rows in one table only,
+/// or twice in one.
+#[test]
+fn a_bare_exchange_fails_the_same_check() {
+    let stage = applied(REWRITTEN);
+    let server = stage.modern.open(|_| ());
+    stage.under_traffic(4, || {
+        let mut session = teal_client::Server::user_session(&server, &[]).unwrap();
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(20) {
+            // An even number of them, so that the names are as before.
+            for _ in 0..20 {
+                session.command("EXCHANGE TABLES events AND events_1").unwrap();
+            }
+        }
+    });
+    assert_ne!(stage.difference(), "0");
+}
+
+/// Steps at which teal is killed; at each, rows are on their way.
+const STEPS: &[&str] = &[
+    "swap-merges-held",
+    "view-dropped",
+    "window-carried",
+    "swapping",
+    "exchanged",
+    "carrying",
+    "carried-attached",
+    "carried",
+    "late-carried",
+    "all-carried",
+    "view-made-anew",
+    "returned",
+    "swap-merges-started",
+];
+
+#[test]
+fn an_exchange_on_a_server_killed_at_any_step_goes_on_there_and_back() {
+    let all = [&["opened"], STEPS, &["done"]].concat();
+    // A few at a time, for the table grows with each.
+    for steps in all.chunks(5) {
+        let mut stage = applied(REWRITTEN);
+        // Small INSERTs and pauses between them: it is about moments, not rows.
+        stage.pace = (50, Duration::from_millis(5));
+        let mut rows = ROWS;
+        for step in steps {
+            let name = |of: [&'static str; 2]| match *step {
+                "opened" => of[0],
+                "done" => of[1],
+                other => other,
+            };
+            let failpoint = format!("{}=return", name(["cutover-opened", "cut-over"]));
+            rows += stage.under_traffic(4, || stage.killed_at(&failpoint, EXCHANGE));
+            // While it stands half-way, rows are written too.
+            rows += stage.under_traffic(1, || drop(stage.must(EXCHANGE)));
+            assert_eq!(stage.sorting_key("events"), "town, id", "{step}");
+            stage.assert_exact(rows, step);
+
+            let failpoint = format!("{}=return", name(["rollback-opened", "rolled-back"]));
+            rows += stage.under_traffic(4, || stage.killed_at(&failpoint, &["rollback"]));
+            rows += stage.under_traffic(1, || {
+                stage.must(&["rollback"]);
+                stage.must(&["repair"]);
+            });
+            assert_eq!(stage.sorting_key("events"), "id", "{step}");
+            stage.assert_exact(rows, step);
+            eprintln!("killed at {step}, there and back: exact");
+        }
+    }
+}
+
+/// A SELECT without a way back: the view goes for good, and what ran across is in the new layout.
+#[test]
+fn an_exchange_of_a_select_without_a_way_back_leaves_no_row_behind() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    let models = std::fs::read_to_string(stage.project.path().join("app/events.sql")).unwrap();
+    let upper = "SELECT id, upper(town) AS town, at FROM events";
+    allow(&stage, 300);
+    stage.project.write("app/events.sql", &models.replace("SELECT * FROM events", upper));
+    stage.must(&["apply"]);
+    let written = stage.under_traffic(3, || drop(stage.must(EXCHANGE)));
+    assert_eq!(stage.sorting_key("events"), "town, id");
+    let counts =
+        stage.query("SELECT count(), uniqExact(id), countIf(town LIKE 'TOWN %') > 0 FROM events");
+    let rows = ROWS + written;
+    assert_eq!(counts, format!("{rows}\t{rows}\t1"));
+    stage.query("OPTIMIZE TABLE events FINAL");
+    stage.query("OPTIMIZE TABLE events_1 FINAL");
+}
+
+#[test]
+fn without_part_log_an_exchange_needs_a_quiet_moment() {
+    let stage = Stage::new(Modern::start_with(Some("<clickhouse/>")), REWRITTEN);
+    stage.must(&["apply"]);
+    let written = stage.under_traffic(3, || {
+        allow(&stage, 5);
+        stage.teal(EXCHANGE).failed(3, &["no clean cut", "part_log"]);
+    });
+    assert_eq!(stage.sorting_key("events"), "id");
+    stage.must(EXCHANGE);
+    assert_eq!(stage.sorting_key("events"), "town, id");
+    stage.assert_exact(ROWS + written, "quiet");
+}
+
+#[test]
+fn a_migration_in_place_on_a_server_keeps_its_name_and_every_row() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    stage.query("CREATE VIEW towns AS SELECT town, count() AS n FROM events GROUP BY town");
+    allow(&stage, 300);
+    stage.project.write("app/events.sql", &EVENTS.replace("ORDER BY id", "ORDER BY (town, id)"));
+    let written = stage.under_traffic(2, || {
+        stage.must(&["apply"]);
+        let said = stage.teal(&["cutover"]);
+        assert_eq!(said.code, Some(0), "{}", said.said());
+        assert!(said.stderr.contains("default.towns follows"), "{}", said.said());
+        stage.must(&["cleanup"]);
+    });
+    assert_eq!(stage.sorting_key("events"), "town, id");
+    let rows = ROWS + written;
+    assert_eq!(stage.query("SELECT count(), uniqExact(id) FROM events"), format!("{rows}\t{rows}"));
+    assert_eq!(stage.query("SELECT sum(n) FROM towns"), rows.to_string());
+    assert_eq!(stage.query("SHOW TABLES"), "events\ntowns");
+}
+
+#[test]
+fn a_table_whose_new_engine_folds_rows_is_not_exchanged_on_a_server() {
+    let last = CLONED.replace("ENGINE = MergeTree", "ENGINE = ReplacingMergeTree");
+    let stage = Stage::new(Modern::start(), &last);
+    stage.must(&["apply"]);
+    stage.teal(EXCHANGE).failed(3, &["default.events_1 folds rows", "--by app"]);
+    assert_eq!(stage.query("SELECT count() FROM events"), ROWS.to_string());
+}
+
+#[test]
+fn an_old_table_is_not_dropped_while_it_is_kept_or_used() {
+    let stage = applied(REWRITTEN);
+    stage.must(&["cutover"]);
+    stage.teal(&["cleanup", "--retention", "7d"]).failed(3, &["default.events is kept until"]);
+    stage.query("SELECT count() FROM events WHERE town = 'secret'");
+    let refused = stage.teal(&["cleanup"]);
+    refused.failed(3, &["default.events has been used since the cutover", "1 SELECTs, 0 INSERTs"]);
+    assert!(!refused.stderr.contains("secret"), "{}", refused.said());
+    let status = stage.must(&["status"]);
+    assert!(status.contains("used     still, by default: 1 SELECTs"), "{status}");
+    stage.must(&["cleanup", "--force"]);
+    assert_eq!(stage.query("SHOW TABLES"), "events_1");
+}
+
+#[test]
+fn an_insert_that_is_only_forwarded_to_the_old_table_does_not_keep_it() {
+    let stage = applied(REWRITTEN);
+    stage.must(EXCHANGE);
+    stage.query("INSERT INTO events VALUES (1000000000, 'new', now())");
+    assert_eq!(
+        stage.query(
+            "SELECT count() FROM system.parts WHERE active AND table = 'events_1' AND rows = 1"
+        ),
+        "1"
+    );
+    stage.must(&["cleanup"]);
+    // The other name stands for the new layout now.
+    assert_eq!(stage.query("SELECT count() FROM events_1"), (ROWS + 1).to_string());
+}
