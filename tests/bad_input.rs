@@ -132,7 +132,7 @@ fn a_select_that_could_not_be_copied_exactly_is_refused_with_the_reason() {
     for (select, reason) in [
         (
             "SELECT id, any(name) AS name, max(at) AS at, any(note) AS note FROM ${items} GROUP BY id",
-            "row by row",
+            "would not add up",
         ),
         ("SELECT DISTINCT * FROM ${items}", "DISTINCT"),
         ("SELECT * FROM ${items} LIMIT 10", "LIMIT"),

@@ -203,3 +203,21 @@ fn what_cannot_be_carried_back_is_said() {
     project.must(&["abort", "--force"]);
     assert_only_blue(&project, "forced", 91_500);
 }
+
+#[test]
+fn what_a_mutation_has_changed_since_the_cutover_is_not_taken_back_silently() {
+    let project = filled_items(ITEMS_V01_REWRITTEN);
+    project.must(APPLY);
+    project.must(&["cutover", "--by", "exchange"]);
+    project.query(
+        "ALTER TABLE items_0_0 UPDATE note = 'changed' WHERE id < 3 SETTINGS mutations_sync = 2",
+    );
+    let refused = project.teal(&["rollback"]);
+    refused.failed(3, &["1 mutation(s) since the cutover", "note = 'changed'", "--force"]);
+    let key = "SELECT sorting_key FROM system.tables WHERE name = 'items_0_0'";
+    assert_eq!(project.query(key), "name, id");
+    project.must(&["rollback", "--force"]);
+    assert_eq!(project.query(key), "id");
+    assert_eq!(project.query("SELECT count() FROM items_0_0"), "90500");
+    assert_eq!(project.query("SELECT count() FROM items_0_0 WHERE note = 'changed'"), "0");
+}

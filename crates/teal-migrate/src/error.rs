@@ -127,6 +127,10 @@ pub enum MigrateError {
     )]
     CannotCarryBack { old: QualifiedName, new: QualifiedName, rows: u64 },
     #[error(
+        "{new} was changed by {mutations} mutation(s) since the cutover ({first}), and nothing has forwarded that to the old table. With --force, the old table comes back as it is: without these changes, and without the rows that only {new} has"
+    )]
+    ChangedSince { new: QualifiedName, mutations: usize, first: String },
+    #[error(
         "the migration of {green} was aborted: {by} asked for it. Its green table is gone, and blue is as it was"
     )]
     AbortedOnRequest { green: QualifiedName, by: String },
@@ -178,6 +182,7 @@ impl MigrateError {
             | Self::StillRead { .. }
             | Self::WouldLoseRows { .. }
             | Self::CannotCarryBack { .. }
+            | Self::ChangedSince { .. }
             | Self::CannotRepair { .. }
             | Self::AbortedOnRequest { .. }
             | Self::AbortAsked { .. }

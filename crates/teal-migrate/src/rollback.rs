@@ -12,6 +12,7 @@
 use teal_plan::Cutover;
 use teal_schema::QualifiedName;
 
+use crate::stale::shortened;
 use crate::state::{CutOver, Migrating};
 use crate::swap::Way;
 use crate::{Event, MigrateError, Operator, Parity, Phase, Step, Update, failpoint, names};
@@ -38,6 +39,11 @@ impl Operator<'_> {
                 });
             }
         };
+        if let Phase::CutOver(state) = &migrating.phase
+            && !force
+        {
+            self.refuse_changed_in_place(migrating, state)?;
+        }
         self.until_clean(migrating, |migrating| {
             self.step(migrating, Step::Rollback, |migrating| {
                 let carried = if force { 0 } else { self.carry_back(migrating)? };
@@ -87,6 +93,26 @@ impl Operator<'_> {
         match left {
             0 => Ok(parity.extra),
             left => Err(refusal(left)),
+        }
+    }
+
+    /// What a mutation has changed in the new layout since, the old one has as it was: carried back, a
+    /// changed row would stand beside its former self, and a deleted one would be there again.
+    fn refuse_changed_in_place(
+        &self,
+        migrating: &Migrating,
+        state: &CutOver,
+    ) -> Result<(), MigrateError> {
+        let new = migrating.tables_now().1;
+        let since = u32::try_from(state.at.as_second()).unwrap_or_default();
+        let mutations = self.mutations(new, since)?;
+        match mutations.first() {
+            None => Ok(()),
+            Some(first) => Err(MigrateError::ChangedSince {
+                new: new.clone(),
+                mutations: mutations.len(),
+                first: shortened(&first.command),
+            }),
         }
     }
 

@@ -110,7 +110,11 @@ impl Operator<'_> {
 
     fn evidence(&self, migrating: &Migrating, seen: &BlueSeen) -> Result<Evidence, MigrateError> {
         let (blue, green) = migrating.tables_now();
-        let mut evidence = Evidence { causes: self.mutations(blue, seen.time)?, against: None };
+        let mut evidence = Evidence::default();
+        evidence.causes.extend(self.mutations(blue, seen.time)?.iter().map(|mutation| Cause {
+            what: format!("{} of blue: {}", mutation.mutation_id, shortened(&mutation.command)),
+            partitions: None,
+        }));
         evidence.causes.extend(self.patches(blue, seen.time)?);
         let mut seen = seen.clone();
         let features = self.with_control(|session| Features::read(session))?;
@@ -163,26 +167,21 @@ impl Operator<'_> {
         Ok(evidence)
     }
 
-    fn mutations(&self, blue: &QualifiedName, since: u32) -> Result<Vec<Cause>, MigrateError> {
-        #[derive(Deserialize)]
-        struct Row {
-            mutation_id: String,
-            command: String,
-        }
-        let rows = self.with_control(|session| {
-            session.rows::<Row>(&format!(
+    /// The mutations that were made of a table, in their order.
+    pub(crate) fn mutations(
+        &self,
+        table: &QualifiedName,
+        since: u32,
+    ) -> Result<Vec<Mutation>, MigrateError> {
+        Ok(self.with_control(|session| {
+            session.rows(&format!(
                 "SELECT mutation_id, command FROM system.mutations \
                  WHERE database = {} AND table = {} AND create_time >= toDateTime({since}) \
                  ORDER BY create_time",
-                quote_string(&blue.database),
-                quote_string(&blue.name)
+                quote_string(&table.database),
+                quote_string(&table.name)
             ))
-        })?;
-        let cause = |row: Row| Cause {
-            what: format!("{} of blue: {}", row.mutation_id, shortened(&row.command)),
-            partitions: None,
-        };
-        Ok(rows.into_iter().map(cause).collect())
+        })?)
     }
 
     /// Updates that are not mutations lie in parts of their own beside those that they change.
@@ -365,6 +364,13 @@ impl Operator<'_> {
     }
 }
 
+/// A change of rows in place.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Mutation {
+    pub(crate) mutation_id: String,
+    pub(crate) command: String,
+}
+
 /// An INSERT into green.
 #[derive(Debug, Deserialize)]
 struct Write {
@@ -391,7 +397,7 @@ fn blocks(partition: &str, name: &str) -> Option<(i64, i64)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-fn shortened(statement: &str) -> String {
+pub(crate) fn shortened(statement: &str) -> String {
     let words = statement.split_whitespace().collect::<Vec<_>>().join(" ");
     match words.char_indices().nth(STATEMENT) {
         Some((end, _)) => format!("{}…", words.get(..end).unwrap_or_default()),
