@@ -17,11 +17,12 @@ impl Operator<'_> {
     ) -> Result<String, MigrateError> {
         match self.swap(migrating, way) {
             Ok(told) => {
+                // All is carried, and behind the entry nobody would look for it.
+                self.drop_table(&names::across(&migrating.id))?;
                 match way {
                     Way::Forward => self.record_exchange(migrating)?,
                     Way::Back => self.record_rollback(migrating)?,
                 }
-                self.drop_table(&names::across(&migrating.id))?;
                 Ok(told)
             }
             Err(error @ MigrateError::ExchangeOpen { .. }) => Err(error),
