@@ -92,6 +92,50 @@ fn a_plan_for_another_target_is_refused() {
 }
 
 #[test]
+fn a_plan_for_another_database_of_the_same_target_is_refused() {
+    let project = planned();
+    let config = std::fs::read_to_string(project.path().join("teal.toml")).unwrap();
+    project.write("teal.toml", &config.replace("\"default\"", "\"other\""));
+    refused(&project, &["for another target", "database default", "database other"]);
+    project.write("teal.toml", &config);
+    project.must(&["apply", "--plan", &file(&project)]);
+}
+
+#[test]
+fn drift_of_the_old_table_of_a_migration_is_refused_before_it_begins() {
+    let project = filled_items(ITEMS_V01_REWRITTEN);
+    project.must(&["plan", "--save", &file(&project)]);
+    project.query("ALTER TABLE items_0_0 ADD COLUMN late UInt8");
+    refused(
+        &project,
+        &["not as the plan found it", "default.items_0_0", "column late: new, UInt8"],
+    );
+    // The rows are not part of the definition: what came meanwhile is copied too.
+    project.query("ALTER TABLE items_0_0 DROP COLUMN late");
+    project.query("INSERT INTO items_0_0 VALUES (1000000, 'late', now(), NULL)");
+    project.must(&["apply", "--plan", &file(&project)]);
+    assert_eq!(difference(&project, "items_0_0", "items_0_1"), "0");
+}
+
+#[test]
+fn what_came_up_since_the_plan_was_saved_is_found_as_a_fresh_apply_finds_it() {
+    const UPDATE: &str = "ALTER TABLE items_0_0 UPDATE note = toString(throwIf(id = 7, 'broken')) WHERE 1 SETTINGS mutations_sync = 0";
+    let project = filled_items(ITEMS_V01_REWRITTEN);
+    project.must(&["plan", "--save", &file(&project)]);
+    project.query(UPDATE);
+    let found = ["something stands in the way", "blocked: default.items_0_0: the mutation"];
+    project.teal(&["apply"]).failed(3, &found);
+    refused(&project, &found);
+    // A plan that was saved while something stood in its way is carried out when that has gone.
+    project.must(&["plan", "--save", &file(&project)]);
+    assert!(text(&project).contains("blocks: true"));
+    refused(&project, &found);
+    project.query("KILL MUTATION WHERE table = 'items_0_0' SYNC");
+    project.must(&["apply", "--plan", &file(&project)]);
+    assert_eq!(difference(&project, "items_0_0", "items_0_1"), "0");
+}
+
+#[test]
 fn drift_is_reported_field_by_field() {
     let project = planned();
     project.query("ALTER TABLE events ADD COLUMN quick UInt8 AFTER id, MODIFY COLUMN town LowCardinality(String), MODIFY SETTING merge_with_ttl_timeout = 7200");

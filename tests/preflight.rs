@@ -104,6 +104,10 @@ fn a_row_policy_is_found_whether_it_is_for_teal_or_for_others() {
         with_config(&project, "", &format!("<ana>COMMON{FEW}</ana>"), MANAGER, arguments)
     };
     project.write("app/events.sql", VERSIONED);
+    let file = project.path().join("plan.yaml").display().to_string();
+    project.must(&["plan", "--save", &file]);
+    for_others(&["apply", "--plan", &file])
+        .failed(3, &["readers of default.events_1 would see all rows"]);
     for_others(&["apply"]).failed(3, &["readers of default.events_1 would see all rows"]);
     project.write("app/events.sql", REORDERED);
     let applied = for_others(&["apply"]);
@@ -134,8 +138,12 @@ fn a_disk_that_is_too_small_is_found() {
         "<storage_configuration><disks><default><keep_free_space_bytes>{}</keep_free_space_bytes></default></disks></storage_configuration>",
         free * 2
     );
-    let run = with_config(&project, &full, "", "", &["apply"]);
-    run.failed(3, &["blocked: default.events: the storage policy default has 0 bytes free"]);
+    let file = project.path().join("plan.yaml").display().to_string();
+    project.must(&["plan", "--save", &file]);
+    for apply in [&["apply"][..], &["apply", "--plan", &file]] {
+        let run = with_config(&project, &full, "", "", apply);
+        run.failed(3, &["blocked: default.events: the storage policy default has 0 bytes free"]);
+    }
 }
 
 #[test]
@@ -198,5 +206,30 @@ fn a_server_says_who_used_the_table_and_what_it_lacks() {
         ["good  connection", "good  grants", "query_log", "fence", "disk", "merges", "clock"]
     {
         assert!(doctor.stdout.contains(words), "{words}: {}", doctor.said());
+    }
+}
+
+#[test]
+fn a_server_without_part_log_says_which_fence_it_will_be_and_how_to_get_the_other() {
+    let without = Modern::start_with(Some("<clickhouse/>"));
+    let with = Modern::start();
+    for (server, is_there) in [(&without, false), (&with, true)] {
+        let project = Project::new(&[("app/events.sql", EVENTS)]);
+        let url = server.url();
+        project.must(&["--url", &url, "apply"]);
+        project.must(&["--url", &url, "query", "INSERT INTO events VALUES (1, 'x', now())"]);
+        project.must(&["--url", &url, "query", "SYSTEM FLUSH LOGS"]);
+        // A plan without a migration takes no fence.
+        let altered = EVENTS.replace("town String", "town String COMMENT 'where'");
+        project.write("app/events.sql", &altered);
+        let said = project.must(&["--url", &url, "plan"]).stdout;
+        assert!(!said.contains("part_log"), "{said}");
+        project.write("app/events.sql", REORDERED);
+        let said = project.must(&["--url", &url, "plan"]).stdout;
+        let doctor = project.teal(&["--url", &url, "doctor"]).stdout;
+        for words in ["quiet cut", "put <part_log>"] {
+            assert_eq!(said.contains(words), !is_there, "{words}: {said}");
+            assert_eq!(doctor.contains(words), !is_there, "{words}: {doctor}");
+        }
     }
 }

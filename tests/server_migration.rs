@@ -153,7 +153,7 @@ pub(crate) fn run(session: &mut dyn Session, sql: &str) {
     loop {
         match session.command(sql) {
             Ok(_) => return,
-            Err(error) if error.to_string().contains("TABLE_UUID_MISMATCH") => {},
+            Err(error) if error.to_string().contains("TABLE_UUID_MISMATCH") => {}
             Err(error) => panic!("a user's INSERT failed: {error}"),
         }
     }

@@ -12,6 +12,7 @@ mod query_tree;
 mod scratch;
 mod shadow;
 mod traffic;
+mod types;
 
 pub use alike::{definitions, made_alike};
 pub use catalog::{Catalog, CatalogColumn, CatalogTable};
@@ -23,3 +24,4 @@ pub use query_tree::{Grouped, QueryTree, QueryTreeError};
 pub use scratch::{Scratch, permissive_session};
 pub use shadow::{Shadow, ShadowError};
 pub use traffic::{Traffic, Use, traffic, uses};
+pub use types::widens;

@@ -1,7 +1,7 @@
 //! Tables and views that are there and are not as declared: what is altered in place, and what takes
 //! a migration.
 
-use teal_catalog::{CatalogTable, Declaration, QueryTreeError, Shadow, ShadowError};
+use teal_catalog::{CatalogTable, Declaration, QueryTreeError, Shadow, ShadowError, widens};
 use teal_schema::{LifeCycle, QualifiedName, Table, View, create_view, matches, quote_ident};
 
 use crate::alter::statements;
@@ -246,7 +246,7 @@ impl Planner<'_> {
             else {
                 continue;
             };
-            if self.shadow.widens(from, to)? {
+            if widens(self.session.as_mut(), from, to)? {
                 continue;
             }
             // What needs no part rewritten changes no value: an Enum that gets more values.

@@ -1,6 +1,6 @@
 //! Whether a target is as a plan found it, and how far the plan has been carried out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use teal_catalog::{Catalog, Declaration, Scratch};
@@ -39,10 +39,9 @@ impl fmt::Display for Drift {
 /// # Errors
 /// When the server cannot be asked.
 pub fn check(server: &dyn Server, plan: &Plan, history: &History) -> Result<Check, ClientError> {
-    let objects = plan.operations.iter().map(Operation::object).collect::<BTreeSet<_>>();
-    let databases = objects.iter().map(|name| name.database.as_str()).collect::<BTreeSet<_>>();
+    let databases = plan.databases().into_iter().collect::<Vec<_>>();
     let mut session = server.session(&[])?;
-    let catalog = Catalog::read(session.as_mut(), &databases.into_iter().collect::<Vec<_>>())?;
+    let catalog = Catalog::read(session.as_mut(), &databases)?;
     let mut checker = Checker { server, catalog, left: BTreeMap::new() };
     let mut check = Check::default();
     for operation in &plan.operations {
@@ -50,7 +49,7 @@ pub fn check(server: &dyn Server, plan: &Plan, history: &History) -> Result<Chec
             (_, Some(steps)) => checker.steps_done(&steps)?,
             // The journal knows how far it has come.
             (Operation::Migrate { migration, .. }, _)
-                if history.of(&migration.green).is_some_and(|past| !past.is_over()) =>
+                if history.is_on_its_way(&migration.green) =>
             {
                 (0, Vec::new())
             }

@@ -44,6 +44,11 @@ impl History {
         self.migrations.iter().rev().find(|m| [&m.blue, &m.green, &m.view].contains(&name))
     }
 
+    /// Whether a migration into `green` has begun and is not over.
+    pub fn is_on_its_way(&self, green: &QualifiedName) -> bool {
+        self.of(green).is_some_and(|past| !past.is_over())
+    }
+
     pub fn of_view(&self, name: &QualifiedName) -> Option<&PastMigration> {
         self.migrations.iter().rev().find(|migration| migration.view == *name)
     }

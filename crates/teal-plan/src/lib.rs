@@ -25,4 +25,6 @@ pub use migration::{CopyColumn, CopyStrategy, Cutover, MERGE_STOPS, Migration};
 pub use needs::Needs;
 pub use plan::{AlterCost, Conflict, Finding, Operation, Plan, PlanFile, PlanFileError, Statement};
 pub use planner::{PlanError, PlanOptions, make_plan};
-pub use preflight::{GLOBAL_RIGHTS, MIGRATION_RIGHTS, OWN_DATABASES, OWN_RIGHTS};
+pub use preflight::{
+    ENABLE_PART_LOG, GLOBAL_RIGHTS, MIGRATION_RIGHTS, OWN_DATABASES, OWN_RIGHTS, preflight,
+};

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
@@ -211,6 +212,11 @@ impl Plan {
     /// Whether there is something for which the plan must not be carried out.
     pub fn is_blocked(&self) -> bool {
         !self.conflicts.is_empty() || self.findings.iter().any(|finding| finding.blocks)
+    }
+
+    /// Those of the tables and views that it is about.
+    pub(crate) fn databases(&self) -> BTreeSet<&str> {
+        self.operations.iter().map(|operation| operation.object().database.as_str()).collect()
     }
 
     /// Sets the fingerprint, when all operations are there.

@@ -8,6 +8,7 @@ use teal_schema::{
 };
 
 use crate::migration::{Declared, Unsafe};
+use crate::preflight::Preflight;
 use crate::{Conflict, Cutover, History, Migration, Needs, Operation, Plan, Standing, Statement};
 
 /// What a plan depends on beside the models and the server.
@@ -294,6 +295,26 @@ impl Planner<'_> {
             return Ok(());
         }
         self.migrate(migration, None, &view.location);
+        Ok(())
+    }
+
+    /// Looks at what the plan would meet before anything is done.
+    fn preflight(&mut self) -> Result<(), PlanError> {
+        let mut preflight = Preflight {
+            session: self.session.as_mut(),
+            features: &self.features,
+            current: &self.current,
+            history: self.history,
+            is_exclusive: self.is_exclusive,
+            has_gate: self.has_gate,
+            operations: self.plan.operations.iter().collect(),
+            findings: Vec::new(),
+            notes: Vec::new(),
+        };
+        preflight.look()?;
+        let Preflight { findings, notes, .. } = preflight;
+        self.plan.findings = findings;
+        self.plan.notes.extend(notes);
         Ok(())
     }
 

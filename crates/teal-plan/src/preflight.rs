@@ -1,31 +1,89 @@
 //! Looks at what a plan would meet before anything is done.
 
 use serde::Deserialize;
-use teal_catalog::{Grant, has_rights, missing_on_tables, traffic};
-use teal_client::ClientError;
+use teal_catalog::{
+    Catalog, CatalogTable, Features, Grant, has_rights, missing_on_tables, traffic, widens,
+};
+use teal_client::{ClientError, Server, Session};
 use teal_schema::{QualifiedName, clause, head, quote_ident, quote_string, split_list};
 
 use crate::plan::Finding;
-use crate::planner::{PlanError, Planner};
-use crate::{Cutover, Field, Migration, Operation};
+use crate::planner::PlanError;
+use crate::{Check, Cutover, Field, History, Migration, Needs, Operation, Plan};
 
 /// How long one look at the values of a column may take: a plan is made often, and the table may have
 /// a trillion rows.
 pub(crate) const SECONDS_PER_COLUMN: u32 = 10;
 
-impl Planner<'_> {
-    /// Adds what stands in the way of the plan's operations, or may surprise, each with what to do.
-    pub(crate) fn preflight(&mut self) -> Result<(), PlanError> {
+/// How a server comes to have `part_log`.
+pub const ENABLE_PART_LOG: &str = "put <part_log><database>system</database><table>part_log</table></part_log> into the server's configuration, and restart it; where that is there, SYSTEM FLUSH LOGS makes the table";
+
+/// Looks at the target again for a plan that was made earlier, and puts what is found now in the place of
+/// what was found then. What `check` says has been done, and migrations that are under way, are not
+/// looked at any more.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub fn preflight(
+    server: &dyn Server,
+    plan: &mut Plan,
+    check: &Check,
+    history: &History,
+) -> Result<(), PlanError> {
+    let mut session = server.session(&[])?;
+    let databases = plan.databases().into_iter().collect::<Vec<_>>();
+    let current = Catalog::read(session.as_mut(), &databases)?;
+    let features = Features::read(session.as_mut())?;
+    let left = plan.operations.iter().zip(&check.done);
+    let left = left.filter(|(operation, done)| {
+        operation.statements().is_none_or(|statements| **done < statements.len())
+    });
+    let mut preflight = Preflight {
+        session: session.as_mut(),
+        features: &features,
+        current: &current,
+        history,
+        is_exclusive: server.is_exclusive(),
+        has_gate: server.write_gate().is_some(),
+        operations: left.map(|(operation, _)| operation).collect(),
+        findings: Vec::new(),
+        notes: Vec::new(),
+    };
+    preflight.look()?;
+    plan.findings = preflight.findings;
+    Ok(())
+}
+
+pub(crate) struct Preflight<'a> {
+    /// Of the target itself, as all that follows.
+    pub(crate) session: &'a mut dyn Session,
+    pub(crate) features: &'a Features,
+    pub(crate) current: &'a Catalog,
+    pub(crate) history: &'a History,
+    /// Nobody else has the target open.
+    pub(crate) is_exclusive: bool,
+    /// INSERTs into the target can be held.
+    pub(crate) has_gate: bool,
+    /// What the plan has left to do.
+    pub(crate) operations: Vec<&'a Operation>,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) notes: Vec<String>,
+}
+
+impl Preflight<'_> {
+    /// Finds what stands in the way of the operations, or may surprise, each with what to do.
+    pub(crate) fn look(&mut self) -> Result<(), PlanError> {
         // A table that the plan creates is empty, and nothing is known of it.
-        let begins = |operation: &Operation| match operation {
-            Operation::Migrate { migration, resumes: None, .. }
-                if self.current.table(&migration.blue).is_some() =>
+        let begins = |operation: &&Operation| match operation {
+            Operation::Migrate { migration, .. }
+                if self.current.table(&migration.blue).is_some()
+                    && !self.history.is_on_its_way(&migration.green) =>
             {
                 Some((**migration).clone())
             }
             _ => None,
         };
-        let migrations = self.plan.operations.iter().filter_map(begins).collect::<Vec<_>>();
+        let migrations = self.operations.iter().filter_map(begins).collect::<Vec<_>>();
         self.look_at_mutations(&migrations)?;
         self.look_at_disks(&migrations)?;
         self.look_at_row_policies(&migrations)?;
@@ -43,7 +101,7 @@ impl Planner<'_> {
     }
 
     pub(crate) fn found(&mut self, about: &QualifiedName, blocks: bool, says: String, fix: String) {
-        self.plan.findings.push(Finding { about: about.clone(), says, fix, blocks });
+        self.findings.push(Finding { about: about.clone(), says, fix, blocks });
     }
 
     /// A mutation that goes on while blue's parts are taken would change some rows of blue only.
@@ -93,11 +151,12 @@ impl Planner<'_> {
             policy: String,
             free: u64,
         }
-        let needs = self.plan.operations.iter().filter_map(|operation| {
+        let needs = self.operations.iter().filter_map(|operation| {
+            let CatalogTable { rows, bytes, .. } = self.current.table(operation.object())?;
             let needs = match operation {
-                Operation::AlterTable { needs, .. } => needs,
-                Operation::Migrate { migration, needs, .. } if migrations.contains(migration) => {
-                    needs
+                Operation::AlterTable { cost, .. } => Needs::of_alter(*cost, *bytes),
+                Operation::Migrate { migration, .. } if migrations.contains(migration) => {
+                    Needs::of_copy(migration.strategy, *rows, *bytes)
                 }
                 _ => return None,
             };
@@ -240,7 +299,7 @@ impl Planner<'_> {
             expired: u64,
         }
         let mut ttls = Vec::new();
-        for operation in &self.plan.operations {
+        for operation in &self.operations {
             let (table, changes) = match operation {
                 Operation::AlterTable { table, changes, .. } => (table, changes),
                 Operation::Migrate { migration, .. } => (&migration.blue, &migration.changes),
@@ -276,12 +335,23 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// What takes the write gate, which a server has not.
+    /// What takes the write gate, which a server has not, and what takes `part_log` then.
     fn look_at_fence(&mut self, migrations: &[Migration]) {
         if self.has_gate {
             return;
         }
         for migration in migrations {
+            if !self.features.part_log.is_there {
+                let what = match migration.cutover {
+                    Cutover::App => "the view can only be attached",
+                    Cutover::Exchange => "the view can only be attached, and the tables exchanged,",
+                };
+                let says = format!(
+                    "there is no part_log, which tells INSERTs that run across a cut apart: {what} by a quiet cut, in a moment without INSERTs into {}; without such a moment teal gives up after --fence-timeout",
+                    migration.blue
+                );
+                self.found(&migration.blue, false, says, ENABLE_PART_LOG.to_owned());
+            }
             if migration.cutover == Cutover::Exchange && migration.green_folds {
                 let says = "on a server, an exchange carries INSERTs that run across it over after others, which is not exact where the new engine folds rows";
                 let fix = match migration.in_place {
@@ -348,7 +418,7 @@ impl Planner<'_> {
                         }
                         false => format!("all {} rows were looked at", row.rows),
                     };
-                    if !self.shadow.widens(&from, &to)? {
+                    if !widens(self.session, &from, &to)? {
                         let says = format!(
                             "column {name} becomes {to}; no value is lost so far ({looked}), but an INSERT of one that is no {to} fails while the view is there"
                         );
@@ -406,14 +476,14 @@ impl Planner<'_> {
         if !self.features.query_log.is_there {
             return Ok(());
         }
-        let users = traffic(self.session.as_mut(), &migration.blue)?;
+        let users = traffic(self.session, &migration.blue)?;
         let by = users
             .iter()
             .map(|by| format!("{} ({} SELECTs, {} INSERTs)", by.user, by.selects, by.inserts));
         let by = by.collect::<Vec<_>>();
         if !by.is_empty() {
             let note = format!("{} was used in the last hour by {}", migration.blue, by.join(", "));
-            self.plan.notes.push(note);
+            self.notes.push(note);
         }
         Ok(())
     }
@@ -424,7 +494,7 @@ impl Planner<'_> {
         let mut needs = |object: &QualifiedName, rights: &[&'static str]| {
             needed.extend(rights.iter().map(|right| (object.clone(), *right)));
         };
-        for operation in &self.plan.operations {
+        for operation in &self.operations {
             match operation {
                 Operation::CreateTable { table, .. } => needs(table, &["CREATE TABLE"]),
                 Operation::CreateView { view, .. } => needs(view, &["CREATE VIEW"]),
@@ -441,22 +511,20 @@ impl Planner<'_> {
                 }
             }
         }
-        let migrating = self.plan.operations.iter().find_map(|operation| match operation {
+        let migrating = self.operations.iter().find_map(|operation| match operation {
             Operation::Migrate { migration, .. } => Some(migration.blue.clone()),
             _ => None,
         });
         if let Some(blue) = migrating {
             for (on, rights) in [(OWN_DATABASES, OWN_RIGHTS), ("*.*", GLOBAL_RIGHTS)] {
-                if has_rights(self.session.as_mut(), rights, on)? == Some(false) {
+                if has_rights(self.session, rights, on)? == Some(false) {
                     let grant = Grant { rights: rights.to_vec(), on: on.to_owned() };
                     let says = format!("teal's user lacks one of {} on {on}", rights.join(", "));
                     self.found(&blue, true, says, grant.sql("its user"));
                 }
             }
         }
-        for (object, grant) in
-            missing_on_tables(self.session.as_mut(), &needed)?.unwrap_or_default()
-        {
+        for (object, grant) in missing_on_tables(self.session, &needed)?.unwrap_or_default() {
             let says = format!("teal's user lacks {}", grant.rights.join(", "));
             let fix = grant.sql("its user");
             self.found(&object, true, says, fix);

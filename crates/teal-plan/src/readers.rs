@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use teal_schema::{QualifiedName, quote_string, rewrite_table_references};
+use teal_schema::{CreateKind, QualifiedName, quote_string, read_create, rewrite_table_references};
 
-use crate::planner::{PlanError, Planner};
-use crate::{Cutover, Migration};
+use crate::planner::PlanError;
+use crate::preflight::Preflight;
+use crate::{Cutover, Migration, Operation};
 
-impl Planner<'_> {
+impl Preflight<'_> {
     /// Views that read blue or green, and are not the migration's own: those of the target, in
-    /// whatever database, and those that the models declare.
+    /// whatever database, and those that the plan makes.
     pub(crate) fn look_at_readers(&mut self, migration: &Migration) -> Result<(), PlanError> {
         let (of_blue, of_green) = (self.readers(&migration.blue)?, self.readers(&migration.green)?);
         let but_own = |views: BTreeMap<QualifiedName, bool>| {
@@ -77,9 +78,24 @@ impl Planner<'_> {
             let name = QualifiedName::new(&view.database, &view.name);
             readers.insert(name, view.engine != "View");
         }
-        let database = &self.options.database;
-        for view in self.schema.views.iter().filter(|view| reads(&view.select, database)) {
-            readers.entry(view.qualified(database)).or_insert(view.target.is_some());
+        for operation in &self.operations {
+            let (view, select, materialized) = match operation {
+                Operation::CreateView { view, statement, .. }
+                | Operation::ChangeView { view, statement, .. } => {
+                    let Ok(Some(create)) = read_create(&statement.sql) else {
+                        continue;
+                    };
+                    let materialized = create.kind == CreateKind::MaterializedView;
+                    (view, create.select.unwrap_or_default(), materialized)
+                }
+                Operation::Migrate { migration, .. } => {
+                    (&migration.view, migration.select.as_str(), true)
+                }
+                _ => continue,
+            };
+            if reads(select, &view.database) {
+                readers.entry(view.clone()).or_insert(materialized);
+            }
         }
         Ok(readers)
     }

@@ -1,14 +1,14 @@
 use serde::Deserialize;
 use teal_schema::quote_ident;
 
-use crate::planner::{PlanError, Planner};
-use crate::preflight::SECONDS_PER_COLUMN;
+use crate::planner::PlanError;
+use crate::preflight::{Preflight, SECONDS_PER_COLUMN};
 use crate::{Fold, Migration};
 
 /// Keys looked at, at most: each takes memory of the server.
 const MOST_KEYS: u32 = 10_000_000;
 
-impl Planner<'_> {
+impl Preflight<'_> {
     /// Of the rows of a key that have the same version, an engine keeps the one that came last. A copy does
     /// not keep that order.
     pub(crate) fn look_at_ties(&mut self, migration: &Migration) -> Result<(), PlanError> {

@@ -1,8 +1,8 @@
 use std::path::Path;
 
 use teal_client::Server;
-use teal_migrate::{Applied, Operator};
-use teal_plan::Plan;
+use teal_migrate::{Applied, Operator, history};
+use teal_plan::{Plan, check, preflight};
 
 use super::plan::plan_for;
 use crate::cli::{Apply, Common};
@@ -18,11 +18,12 @@ pub(crate) fn run(common: &Common, args: &Apply) -> Result<(), Failure> {
     let options = project.operator_options(Some(&args.migrate));
     let (plan, applied) = match &args.plan {
         Some(file) => {
-            let plan = read_plan(file)?;
+            let mut plan = read_plan(file)?;
             let server = project.open()?;
             refuse_other_target(&plan, server.as_ref(), &project)?;
-            refuse_blocked(&plan)?;
             let operator = Operator::open(server.as_ref(), options, &progress)?;
+            look_again(&mut plan, server.as_ref(), &operator)?;
+            refuse_blocked(&plan)?;
             let applied = operator.apply(&plan)?;
             (plan, applied)
         }
@@ -43,6 +44,21 @@ pub(crate) fn run(common: &Common, args: &Apply) -> Result<(), Failure> {
         return show::json(&applied);
     }
     show::data(&done_as_text(&plan, &applied))
+}
+
+/// Puts what stands in the plan's way now in the place of what did when it was saved. Where the target
+/// has drifted, that is what `Operator::apply` will say.
+fn look_again(
+    plan: &mut Plan,
+    server: &dyn Server,
+    operator: &Operator<'_>,
+) -> Result<(), Failure> {
+    let history = history(&operator.migrations()?);
+    let check = check(server, plan, &history)?;
+    match check.drift.is_empty() {
+        true => Ok(preflight(server, plan, &check, &history)?),
+        false => Ok(()),
+    }
 }
 
 fn read_plan(file: &Path) -> Result<Plan, Failure> {

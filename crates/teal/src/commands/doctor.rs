@@ -6,7 +6,7 @@ use owo_colors::OwoColorize as _;
 use serde::{Deserialize, Serialize};
 use teal_catalog::{Feature, Features, Grant, has_rights};
 use teal_client::{Server, Session};
-use teal_plan::{GLOBAL_RIGHTS, MIGRATION_RIGHTS, OWN_DATABASES, OWN_RIGHTS};
+use teal_plan::{ENABLE_PART_LOG, GLOBAL_RIGHTS, MIGRATION_RIGHTS, OWN_DATABASES, OWN_RIGHTS};
 use teal_schema::quote_ident;
 
 use crate::cli::Common;
@@ -264,7 +264,7 @@ impl Doctor<'_> {
                 "fence",
                 Verdict::Mind,
                 "a quiet cut: without part_log, the view can only be attached in a moment without INSERTs".to_owned(),
-                vec!["configure <part_log>".to_owned()],
+                vec![ENABLE_PART_LOG.to_owned()],
             ),
         }
     }
