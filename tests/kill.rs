@@ -141,3 +141,21 @@ fn a_demo_killed_in_the_backfill_under_traffic_is_ended_by_apply() {
         assert_no_leftovers(&project, &said);
     }
 }
+
+/// Merges that teal has stopped a user can force, and a merged part does not say of which parts it is.
+#[test]
+fn a_publication_whose_parts_were_merged_is_not_made_twice() {
+    let filled = filled_items(ITEMS_V01_REWRITTEN);
+    for failpoint in ["publishing=return", "chunk-attached=return", "chunk-attached=1*off->return"]
+    {
+        for optimize in ["", " PARTITION 202401"] {
+            let project = filled.copy();
+            project.killed_at(failpoint, APPLY);
+            project.query(&insert_items(1_000_000, 1_000));
+            project.query(&format!("OPTIMIZE TABLE items_0_1{optimize} FINAL"));
+            let run = project.must(APPLY);
+            let said = format!("{failpoint}, merged{optimize}: {}", run.said());
+            assert_exact_and_clean(&project, &said, 91_500);
+        }
+    }
+}

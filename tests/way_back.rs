@@ -81,6 +81,56 @@ fn an_abort_that_is_killed_is_finished_and_the_migration_can_begin_again() {
     }
 }
 
+/// Between the crash and the next command, another deploy makes what was dropped once more.
+#[test]
+fn what_others_make_under_the_dropped_names_is_not_taken_for_the_old() {
+    let filled = filled_items(ITEMS_V01_REWRITTEN);
+    filled.must(APPLY);
+    let again = |project: &Project, dropped: &str, kept: &str| {
+        // Of the embedded engine, a table that was dropped a moment ago may be there still.
+        project.query(&format!(
+            "CREATE TABLE {dropped} (id UInt64, name String) ENGINE = MergeTree ORDER BY id"
+        ));
+        project.query(&format!("INSERT INTO {dropped} VALUES (1, 'new')"));
+        let view = "mv_items_to_0_1";
+        project.query(&format!(
+            "CREATE MATERIALIZED VIEW {view} TO {dropped} AS SELECT id, name FROM {kept}"
+        ));
+    };
+    let assert_theirs = |project: &Project, dropped: &str, kept: &str, said: &str| {
+        project.query(&format!("INSERT INTO {kept} SELECT 2, 'new', now(), NULL"));
+        let names = project.query(&format!("SELECT groupArray(name) FROM {dropped}"));
+        assert_eq!(names, "['new','new']", "{said}");
+    };
+    for step in ["retiring-renamed", "retiring-gate-opened", "retired", "abort-dropped"] {
+        let project = filled.copy();
+        project.killed_at(step, &["abort"]);
+        again(&project, "items_0_1", "items_0_0");
+        let run = project.teal(&["verify"]);
+        run.failed(3, &["aborted"]);
+        assert_theirs(&project, "items_0_1", "items_0_0", &format!("{step}: {}", run.said()));
+        assert_eq!(project.query("SELECT count() FROM items_0_0"), "90501", "{step}");
+    }
+
+    // Nothing had been written to it, so that it would go for having no rows.
+    let project = filled_items(ITEMS_V01_REWRITTEN);
+    project.killed_at("prepared", APPLY);
+    project.killed_at("abort-dropped", &["abort"]);
+    project.query("CREATE TABLE items_0_1 (id UInt64) ENGINE = MergeTree ORDER BY id");
+    project.teal(&["verify"]).failed(3, &["aborted"]);
+    assert_eq!(project.query("SHOW TABLES"), "items_0_0\nitems_0_1");
+
+    filled.must(&["cutover"]);
+    for step in ["retiring-renamed", "retiring-gate-opened", "retired"] {
+        let project = filled.copy();
+        project.killed_at(step, &["cleanup"]);
+        again(&project, "items_0_0", "items_0_1");
+        let run = project.must(&["cleanup"]);
+        assert_theirs(&project, "items_0_0", "items_0_1", &format!("{step}: {}", run.said()));
+        assert_eq!(project.query("SELECT count() FROM items_0_1"), "90501", "{step}");
+    }
+}
+
 #[test]
 fn rows_of_others_are_not_aborted_away() {
     let project = filled_items(ITEMS_V01_REWRITTEN);

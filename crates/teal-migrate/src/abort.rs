@@ -35,20 +35,21 @@ impl Operator<'_> {
             if was_attached && !migrating.migration.in_place && !force {
                 self.refuse_to_lose_rows(migrating)?;
             }
-            self.record(migrating, Event::AbortOpened)?;
+            let data = self.data_of(&migrating.migration.green)?;
+            self.record(migrating, Event::AbortOpened { green_data: Some(data.clone()) })?;
             failpoint::reached("abort-opened");
-            let outcome = self.drop_everything(migrating, was_attached)?;
+            let outcome = self.drop_everything(migrating, was_attached, Some(&data))?;
             Ok(((), outcome))
         })
     }
 
     /// Ends an abort that a process before did not journal as done.
     pub(crate) fn finish_abort(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
-        let Phase::Aborting(Aborting { was_attached }) = migrating.phase else {
+        let Phase::Aborting(Aborting { was_attached, green_data }) = migrating.phase.clone() else {
             return Ok(());
         };
-        self.drop_everything(migrating, was_attached)?;
-        let what = format!("the abort of {} was finished", migrating.migration.green);
+        let told = self.drop_everything(migrating, was_attached, green_data.as_deref())?;
+        let what = format!("the abort of {} was finished: {told}", migrating.migration.green);
         self.observer.update(Update::Healed { what });
         Ok(())
     }
@@ -57,20 +58,23 @@ impl Operator<'_> {
         &self,
         migrating: &mut Migrating,
         was_attached: bool,
+        green_data: Option<&str>,
     ) -> Result<String, MigrateError> {
         let green = migrating.migration.green.clone();
         let outcome = if was_attached {
-            let held = self.retire(migrating, &green, None)?;
-            format!("{green} dropped{held}")
+            let told = self.retire(migrating, &green, green_data, None)?;
+            format!("{green} dropped{told}")
         } else {
             // A view of this name is not this migration's yet, and neither are rows in green.
             self.drop_own_tables(migrating, names::ANY_ROLE)?;
-            match self.rows_of(&green)? {
-                0 => {
+            match (self.has_data(&green, green_data)?, self.rows_of(&green)?) {
+                // A table that somebody has made since is not this migration's.
+                (false, _) => format!("its {green} is gone"),
+                (true, 0) => {
                     self.drop_table(&green)?;
                     format!("{green} dropped")
                 }
-                rows => format!("{green} stays: it has {rows} rows of somebody else's"),
+                (true, rows) => format!("{green} stays: it has {rows} rows of somebody else's"),
             }
         };
         failpoint::reached("abort-dropped");

@@ -31,7 +31,8 @@ impl Operator<'_> {
             self.refuse_while_kept(migrating, &state)?;
         }
         self.step(migrating, Step::Cleanup, |migrating| {
-            self.record(migrating, Event::CleanupOpened)?;
+            let old_data = Some(self.data_of(migrating.tables_now().0)?);
+            self.record(migrating, Event::CleanupOpened { old_data })?;
             failpoint::reached("cleanup-opened");
             Ok(((), self.clean(migrating)?))
         })
@@ -39,33 +40,31 @@ impl Operator<'_> {
 
     /// Ends a cleanup that a process before did not journal as done.
     pub(crate) fn finish_cleanup(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
-        self.clean(migrating)?;
-        let what = format!("the cleanup of {} was finished", migrating.migration.green);
+        let told = self.clean(migrating)?;
+        let what = format!("the cleanup of {} was finished: {told}", migrating.migration.green);
         self.observer.update(Update::Healed { what });
         Ok(())
     }
 
     fn clean(&self, migrating: &mut Migrating) -> Result<String, MigrateError> {
         let migration = migrating.migration.clone();
-        let cutover = match &migrating.phase {
-            Phase::CutOver(state) => state.cutover,
-            _ => migration.cutover,
+        let (cutover, old_data) = match &migrating.phase {
+            Phase::CutOver(state) => (state.cutover, state.old_data.clone()),
+            _ => (migration.cutover, None),
         };
-        let kept = migrating.tables_now().1.clone();
-        let leaving = match cutover {
-            Cutover::App => &migration.blue,
-            Cutover::Exchange => &migration.green,
-        };
+        let (leaving, kept) = migrating.tables_now();
+        let (leaving, kept) = (leaving.clone(), kept.clone());
         // Code may know green's name, unless teal chose it.
         let features = self.with_control(|session| Features::read(session))?;
         let keeps_alias =
             cutover == Cutover::Exchange && !migration.in_place && features.alias.is_there;
-        let held = self.retire(migrating, leaving, keeps_alias.then_some(&kept))?;
+        let alias_of = keeps_alias.then_some(&kept);
+        let told = self.retire(migrating, &leaving, old_data.as_deref(), alias_of)?;
         self.record(migrating, Event::Cleaned)?;
         failpoint::reached("cleaned");
         Ok(match keeps_alias {
-            true => format!("blue dropped, {leaving} is an alias of {kept}{held}"),
-            false => format!("{leaving} dropped{held}"),
+            true => format!("blue dropped, {leaving} is an alias of {kept}{told}"),
+            false => format!("{leaving} dropped{told}"),
         })
     }
 }

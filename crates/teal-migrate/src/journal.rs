@@ -39,6 +39,9 @@ pub enum Event {
         chunk: u32,
         worker: usize,
         parts: Vec<String>,
+        /// The last block of each partition of green that the chunk has rows of.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        blocks: BTreeMap<String, i64>,
     },
     Published {
         chunk: u32,
@@ -107,9 +110,17 @@ pub enum Event {
     RolledBack {
         rows: u64,
     },
-    CleanupOpened,
+    /// The view and the old table are about to be dropped; this tells that table's data.
+    CleanupOpened {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        old_data: Option<String>,
+    },
     Cleaned,
-    AbortOpened,
+    /// The view and green are about to be dropped; this tells green's data.
+    AbortOpened {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        green_data: Option<String>,
+    },
     Aborted,
 }
 
@@ -138,9 +149,9 @@ impl Event {
             Self::RollbackOpened { .. } => "rollbackOpened",
             Self::RollbackUndone => "rollbackUndone",
             Self::RolledBack { .. } => "rolledBack",
-            Self::CleanupOpened => "cleanupOpened",
+            Self::CleanupOpened { .. } => "cleanupOpened",
             Self::Cleaned => "cleaned",
-            Self::AbortOpened => "abortOpened",
+            Self::AbortOpened { .. } => "abortOpened",
             Self::Aborted => "aborted",
         }
     }

@@ -1,6 +1,10 @@
 //! How a migration's view and one of its two tables go.
+//!
+//! After a crash in the middle, somebody may have made another table or view under a name that was
+//! dropped, and it must stay. The table is told by its data, which the journal gets before. The view goes
+//! before the table does: as long as the table is there, a view of that name writes to it and must go;
+//! when it is not, the view had gone, and one that is there is somebody else's.
 
-use teal_catalog::Catalog;
 use teal_schema::QualifiedName;
 
 use crate::state::Migrating;
@@ -9,18 +13,24 @@ use crate::{MigrateError, Operator, failpoint, names};
 impl Operator<'_> {
     /// Drops the view and the table `leaving`, such that no INSERT is on its way through the view into
     /// what is dropped; then `leaving` becomes an alias of `alias_of`, if there is one. Each statement can
-    /// be repeated. Tells how long INSERTs were held.
+    /// be repeated. `data` tells the data that `leaving` had when this began. Tells what stays under that
+    /// name, and how long INSERTs were held.
     pub(crate) fn retire(
         &self,
         migrating: &Migrating,
         leaving: &QualifiedName,
+        data: Option<&str>,
         alias_of: Option<&QualifiedName>,
     ) -> Result<String, MigrateError> {
         let view = migrating.migration.view.sql();
         let retired = names::retired(&migrating.id);
-        let is_there = self.exists_as_table(leaving)?;
+        let is_there = self.has_data(leaving, data)?;
+        // A table that had been dropped by somebody before leaves a view without a target.
+        let is_viewed = is_there || data.is_none_or(str::is_empty);
         let drop_view = || {
-            self.command(&format!("DROP TABLE IF EXISTS {view}"))?;
+            if is_viewed {
+                self.command(&format!("DROP TABLE IF EXISTS {view}"))?;
+            }
             failpoint::reached("retiring-view-dropped");
             Ok(())
         };
@@ -38,28 +48,36 @@ impl Operator<'_> {
             }
             Ok(())
         };
-        let held = match self.server.write_gate() {
+        let mut told = String::new();
+        match self.server.write_gate() {
             Some(_) => {
                 let cut = self.with_gate_closed(|| drop_view().and_then(|()| rename()))?;
-                format!("; {}", cut.held)
+                told = format!("; {}", cut.held);
             }
             None => {
                 drop_view()?;
                 self.wait_for_inserts_in_time()?;
                 rename()?;
-                String::new()
             }
-        };
+        }
         failpoint::reached("retiring-gate-opened");
         self.drop_table(&retired)?;
         failpoint::reached("retired");
         self.drop_own_tables(migrating, names::ANY_ROLE)?;
-        Ok(held)
+        if !self.data_of(leaving)?.is_empty() {
+            told.push_str("; somebody has made another table of that name, which stays");
+        }
+        Ok(told)
     }
 
-    /// Whether there is a table of this name that is not the alias which took its place.
-    fn exists_as_table(&self, name: &QualifiedName) -> Result<bool, MigrateError> {
-        let catalog = self.with_control(|session| Catalog::read(session, &[&name.database]))?;
-        Ok(catalog.table(name).is_some_and(|table| table.engine != "Alias"))
+    /// Whether there is a table of this name with this data; where the data is not known, any table
+    /// that has some, which an alias has not.
+    pub(crate) fn has_data(
+        &self,
+        table: &QualifiedName,
+        data: Option<&str>,
+    ) -> Result<bool, MigrateError> {
+        let there = self.data_of(table)?;
+        Ok(!there.is_empty() && data.is_none_or(|data| data == there))
     }
 }

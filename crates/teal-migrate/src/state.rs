@@ -92,6 +92,8 @@ pub struct Publication {
     pub worker: usize,
     /// The uuids of the parts.
     pub parts: BTreeSet<String>,
+    /// By partition, the last block that green had before.
+    pub blocks: BTreeMap<String, i64>,
 }
 
 /// Green has all of blue's rows, and is kept in step by the view.
@@ -164,6 +166,8 @@ pub struct CutOver {
     pub blue_rows: u64,
     /// A cleanup was begun and not journalled as done.
     pub cleanup_open: bool,
+    /// Tells the data that it drops. Nothing where an older teal began it, which did not note that.
+    pub old_data: Option<String>,
     /// An exchange back was begun and not journalled as done; this tells blue's data.
     pub rollback_open: Option<String>,
     /// How far that exchange got, on a server.
@@ -177,10 +181,12 @@ pub struct Cleaned {
 }
 
 /// What the migration made is being dropped, which cannot be taken back.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Aborting {
     /// It had its view, and rows in green.
     pub was_attached: bool,
+    /// Tells green's data. Nothing where an older teal began it, which did not note that.
+    pub green_data: Option<String>,
 }
 
 /// All that the migration made is gone; blue is as it would be without it.
@@ -293,10 +299,10 @@ impl Migrating {
                 published: BTreeMap::new(),
                 publishing: None,
             }),
-            (P::Attached(attached), E::Publishing { chunk, worker, parts }) => {
+            (P::Attached(attached), E::Publishing { chunk, worker, parts, blocks }) => {
                 let parts = parts.into_iter().collect();
                 P::Attached(Attached {
-                    publishing: Some(Publication { chunk, worker, parts }),
+                    publishing: Some(Publication { chunk, worker, parts, blocks }),
                     ..attached
                 })
             }
@@ -356,6 +362,7 @@ impl Migrating {
                     forwards_back,
                     blue_rows,
                     cleanup_open: false,
+                    old_data: None,
                     rollback_open: None,
                     swapping: None,
                 })
@@ -369,15 +376,16 @@ impl Migrating {
             (P::CutOver(_) | P::Backfilled(_) | P::Verified(_), E::RolledBack { rows }) => {
                 P::Backfilled(Backfilled { rows, rolled_back: true })
             }
-            (P::CutOver(state), E::CleanupOpened) => {
-                P::CutOver(CutOver { cleanup_open: true, ..state })
+            (P::CutOver(state), E::CleanupOpened { old_data }) => {
+                P::CutOver(CutOver { cleanup_open: true, old_data, ..state })
             }
             (P::CutOver(state), E::Cleaned) => P::Cleaned(Cleaned { cutover: state.cutover }),
-            (P::Started(_) | P::Prepared(Prepared { fence_open: false }), E::AbortOpened) => {
-                P::Aborting(Aborting { was_attached: false })
-            }
-            (P::Attached(_) | P::Backfilled(_) | P::Verified(_), E::AbortOpened) => {
-                P::Aborting(Aborting { was_attached: true })
+            (
+                P::Started(_) | P::Prepared(Prepared { fence_open: false }),
+                E::AbortOpened { green_data },
+            ) => P::Aborting(Aborting { was_attached: false, green_data }),
+            (P::Attached(_) | P::Backfilled(_) | P::Verified(_), E::AbortOpened { green_data }) => {
+                P::Aborting(Aborting { was_attached: true, green_data })
             }
             (P::Aborting(_), E::Aborted) => P::Aborted(Aborted),
             (_, event) => {
@@ -438,4 +446,18 @@ pub fn history(migrations: &[Migrating]) -> History {
 
 fn corrupt(migration: &str, sequence: u32, reason: &str) -> JournalError {
     JournalError::Corrupt { migration: migration.to_owned(), sequence, reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_older_teal_began_to_drop_is_read_as_not_noted() {
+        let event = |body: &str| serde_json::from_str::<Event>(body).unwrap();
+        assert_eq!(event(r#"{"kind":"abortOpened"}"#), Event::AbortOpened { green_data: None });
+        assert_eq!(event(r#"{"kind":"cleanupOpened"}"#), Event::CleanupOpened { old_data: None });
+        let noted = event(r#"{"kind":"cleanupOpened","oldData":"a"}"#);
+        assert_eq!(noted, Event::CleanupOpened { old_data: Some("a".to_owned()) });
+    }
 }

@@ -8,10 +8,15 @@
 //!
 //! A crash before 2 leaves a staging table that nobody knows of: the chunk is copied again. After
 //! 4 the chunk is done. Between the two, the parts of the chunk that are in green are there under
-//! their uuids, since nothing can have merged them; those that are not are still in the staging
+//! their uuids, since the server does not merge them; those that are not are still in the staging
 //! table, which is emptied only after 4. The next process attaches exactly those.
+//!
+//! A user can merge parts nevertheless (`OPTIMIZE … FINAL`, seen on 26.7) or mutate them, and what comes of
+//! that does not say which parts it was made of. The journal has green's last block of before 3, and a
+//! part gets its block when it is attached: a merged part with no later block has none of the chunk's.
+//! If there is one with a later block, nothing is attached, and the verification finds what green lacks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use teal_catalog::active_parts;
@@ -45,10 +50,13 @@ impl Worker<'_> {
         if !parts.is_empty() {
             self.operator.refuse_altered(&migrating)?;
             self.operator.stop_merges(&migrating)?;
+            let partitions = parts.iter().map(|part| part.partition_id.as_str()).collect();
+            let blocks = self.operator.last_blocks(&green, &partitions)?;
             let uuids = parts.into_iter().map(|part| part.uuid).collect();
+            let (chunk, worker) = (chunk.number, self.number);
             self.operator.record(
                 &mut migrating,
-                Event::Publishing { chunk: chunk.number, worker: self.number, parts: uuids },
+                Event::Publishing { chunk, worker, parts: uuids, blocks },
             )?;
             failpoint::reached("publishing");
             self.session.command(&format!(
@@ -76,7 +84,7 @@ impl Operator<'_> {
         let Phase::Attached(attached) = &migrating.phase else {
             return Ok(());
         };
-        let Some(Publication { chunk, worker, parts }) = attached.publishing.clone() else {
+        let Some(Publication { chunk, worker, parts, blocks }) = attached.publishing.clone() else {
             return Ok(());
         };
         let green = migrating.migration.green.clone();
@@ -95,9 +103,12 @@ impl Operator<'_> {
             return Err(MigrateError::PublicationLost { chunk, missing, staging });
         }
         rows += to_attach.iter().map(|part| part.rows).sum::<u64>();
-        if !to_attach.is_empty() && self.is_mutated(&green)? {
+        let partitions = to_attach.iter().map(|part| part.partition_id.as_str()).collect();
+        if !to_attach.is_empty()
+            && (self.is_mutated(&green)? || self.is_merged_since(&green, &partitions, &blocks)?)
+        {
             let what = format!(
-                "somebody has mutated {green}, so it cannot be told which parts of chunk {chunk} are there; the verification finds rows that are not"
+                "somebody has merged or mutated {green}, so it cannot be told which parts of chunk {chunk} are there; the verification finds rows that are not"
             );
             self.observer.update(Update::Healed { what });
         } else if !to_attach.is_empty() {
@@ -136,6 +147,53 @@ impl Operator<'_> {
             ))
         })?;
         Ok(mutations > 0)
+    }
+
+    /// Whether some part of these partitions was merged of others, of which one is behind `blocks`.
+    fn is_merged_since(
+        &self,
+        table: &QualifiedName,
+        partitions: &BTreeSet<&str>,
+        blocks: &BTreeMap<String, i64>,
+    ) -> Result<bool, MigrateError> {
+        let merged = self.last_blocks_where(table, partitions, "level > 0")?;
+        Ok(merged.iter().any(|(partition, last)| {
+            blocks.get(partition).is_none_or(|last_before| last > last_before)
+        }))
+    }
+
+    /// The last block of each of these partitions that the table has.
+    fn last_blocks(
+        &self,
+        table: &QualifiedName,
+        partitions: &BTreeSet<&str>,
+    ) -> Result<BTreeMap<String, i64>, MigrateError> {
+        self.last_blocks_where(table, partitions, "1")
+    }
+
+    fn last_blocks_where(
+        &self,
+        table: &QualifiedName,
+        partitions: &BTreeSet<&str>,
+        condition: &str,
+    ) -> Result<BTreeMap<String, i64>, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            partition_id: String,
+            last: i64,
+        }
+        let wanted = partitions.iter().map(|id| quote_string(id)).collect::<Vec<_>>().join(", ");
+        let rows = self.with_control(|session| {
+            session.rows::<Row>(&format!(
+                "SELECT partition_id, max(max_block_number) AS last FROM system.parts \
+                 WHERE active AND database = {} AND table = {} AND partition_id IN ({wanted}) \
+                     AND {condition} \
+                 GROUP BY partition_id",
+                quote_string(&table.database),
+                quote_string(&table.name)
+            ))
+        })?;
+        Ok(rows.into_iter().map(|row| (row.partition_id, row.last)).collect())
     }
 
     fn stop_merges(&self, migrating: &Migrating) -> Result<(), MigrateError> {

@@ -372,6 +372,7 @@ fn seen_after(migrating: &Migrating, way: Way) -> Migrating {
             forwards_back: migrating.migration.is_identity,
             blue_rows: 0,
             cleanup_open: false,
+            old_data: None,
             rollback_open: None,
             swapping: None,
         }),
