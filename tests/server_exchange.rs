@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::server_migration::{CLONED, EVENTS, REWRITTEN, ROWS, Stage};
+use crate::server_migration::{CLONED, EVENTS, REWRITTEN, ROWS, Stage, insert};
 use crate::servers::Modern;
+use crate::support::{Background, until};
 
 const EXCHANGE: &[&str] = &["cutover", "--by", "exchange"];
 
@@ -201,4 +202,64 @@ fn an_insert_that_is_only_forwarded_to_the_old_table_does_not_keep_it() {
     stage.must(&["cleanup"]);
     // The other name stands for the new layout now.
     assert_eq!(stage.query("SELECT count() FROM events_1"), (ROWS + 1).to_string());
+}
+
+/// teal and the server die just behind the exchange, with rows in the old table that came in its last moment;
+/// equal rows are written to the new one before teal comes back, and the server has merged what it could.
+#[test]
+fn an_exchange_on_a_server_that_was_started_anew_in_its_midst_loses_no_equal_row() {
+    for killed_at in ["exchanged", "carrying", "carried-attached", "carried"] {
+        let mut stage = applied(REWRITTEN);
+        exchange_with_late_rows(&stage, killed_at);
+        stage.modern.kill_and_start_again();
+        for from in [0, 5_000_000_000, 6_000_000_000] {
+            stage.query(&insert(from, 500, 0));
+        }
+        for _ in 0..2 {
+            stage.query(TWINS);
+        }
+        for table in ["events", "events_1"] {
+            stage.query(&format!("OPTIMIZE TABLE {table}"));
+        }
+        stage.must(EXCHANGE);
+        stage.assert_exact(ROWS + 20 + 2000 + 1500 + 20, killed_at);
+        let settings = stage.query(
+            "SELECT count() FROM system.tables \
+             WHERE database = 'default' AND match(engine_full, 'max_bytes_to_merge|merges_with_ttl')",
+        );
+        assert_eq!(settings, "0", "{killed_at}");
+    }
+}
+
+#[test]
+fn parts_that_a_user_merges_in_the_midst_of_an_exchange_are_told_apart_by_their_rows() {
+    let stage = applied(REWRITTEN);
+    exchange_with_late_rows(&stage, "exchanged");
+    stage.query("SYSTEM START MERGES events_1");
+    stage.query("OPTIMIZE TABLE events_1 FINAL");
+    stage.query(&insert(6_000_000_000, 500, 0));
+    let run = stage.teal(EXCHANGE);
+    run.failed(0, &["were merged in the midst of the exchange"]);
+    stage.assert_exact(ROWS + 20 + 2000 + 500, &run.said());
+}
+
+const TWINS: &str =
+    "INSERT INTO events SELECT 7, 'twin', toDateTime('2024-02-01 00:00:00') FROM numbers(10)";
+
+/// An exchange of which teal is killed, and which 2010 rows come to between the last list of parts and the
+/// exchange of the names; some of them equal others.
+fn exchange_with_late_rows(stage: &Stage, killed_at: &str) {
+    stage.query(TWINS);
+    let mut cutover = stage.command(EXCHANGE);
+    cutover.env("FAILPOINTS", format!("swapping=sleep(2000);{killed_at}=return"));
+    let cutover = Background::start(cutover);
+    let swapping = "SELECT count() FROM _teal.journal WHERE kind = 'swapping'";
+    until("the entry", || (stage.query(swapping) == "1").then_some(()));
+    for from in [0, 5_000_000_000] {
+        stage.query(&insert(from, 1000, 0));
+    }
+    stage.query(TWINS);
+    let run = cutover.finish();
+    assert!(run.killed, "{killed_at} was not reached: {}", run.said());
+    assert_eq!(stage.sorting_key("events"), "town, id");
 }

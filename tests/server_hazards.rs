@@ -150,3 +150,67 @@ fn a_blue_that_a_view_writes_to_is_migrated_exactly_under_traffic() {
     assert_eq!(stage.query("SELECT count() FROM events_1"), (ROWS + written).to_string());
     assert_eq!(stage.difference(), "0");
 }
+
+/// What is done to blue in an exchange, at these moments: behind the proof, before the last look, and behind
+/// it. The last is found when the names have changed places, and told.
+#[test]
+fn what_changes_blue_in_the_midst_of_an_exchange_is_not_lost() {
+    const DELETE: &str = "ALTER TABLE events DELETE WHERE id % 10 = 3";
+    const DROP: &str = "ALTER TABLE events DROP PARTITION 202402";
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    stage.must(&["apply"]);
+    for (failpoint, change) in [
+        ("cutover-opened", format!("{DELETE} SETTINGS mutations_sync = 1")),
+        ("view-dropped", "ALTER TABLE events UPDATE town = 'changed' WHERE id < 50".to_owned()),
+        ("cutover-opened", DROP.to_owned()),
+    ] {
+        let cutover = reaching(&stage, failpoint);
+        stage.query(&change);
+        let run = Run::of(cutover.wait_with_output().unwrap());
+        assert_eq!(run.code, Some(0), "{failpoint}: {}", run.said());
+        let rows = stage.query("SELECT count() FROM events");
+        assert_eq!(stage.difference(), "0", "{failpoint}, {change}: {}", run.said());
+        stage.must(&["rollback"]);
+        assert_eq!(stage.query("SELECT count() FROM events"), rows);
+    }
+    let found = stage.query(
+        "SELECT countIf(id % 10 = 3), countIf(toYYYYMM(at) = 202402), countIf(town = 'changed') FROM events",
+    );
+    assert_eq!(found, "0\t0\t28");
+
+    let cutover = reaching(&stage, "swapping");
+    let change = "DELETE WHERE id % 10 = 4";
+    stage.query(&format!("ALTER TABLE events {change}"));
+    let run = Run::of(cutover.wait_with_output().unwrap());
+    let words = ["default.events_1 was changed", "DELETE WHERE", "default.events lacks"];
+    run.failed(3, &words);
+    assert_eq!(stage.sorting_key("events"), "town, id");
+    stage.teal(&["cleanup"]).failed(3, &words);
+    stage.teal(&["rollback"]).failed(3, &words);
+    stage.query(&format!("ALTER TABLE events {change} SETTINGS mutations_sync = 1"));
+    stage.must(&["cutover", "--by", "exchange"]);
+    assert_eq!(stage.difference(), "0");
+    stage.must(&["cleanup", "--force"]);
+    assert_eq!(stage.query("SELECT countIf(id % 10 = 4), count() > 0 FROM events"), "0\t1");
+}
+
+/// An exchange that is at this failpoint, and stays there for 2 s.
+fn reaching(stage: &Stage, failpoint: &str) -> Child {
+    let entries = "SELECT count() FROM _teal.journal WHERE kind = ";
+    let is_there = match failpoint {
+        "view-dropped" => {
+            "SELECT count() = 0 FROM system.tables WHERE name = 'mv_events'".to_owned()
+        }
+        "swapping" => {
+            let before = stage.query(&format!("{entries}'swapping'"));
+            format!("SELECT ({entries}'swapping') > {before}")
+        }
+        _ => {
+            let before = stage.query(&format!("{entries}'cutoverOpened'"));
+            format!("SELECT ({entries}'cutoverOpened') > {before}")
+        }
+    };
+    let cutover = slowly(stage, failpoint, 2000, &["cutover", "--by", "exchange"]);
+    wait_for(stage, &is_there);
+    cutover
+}

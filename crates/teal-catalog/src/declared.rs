@@ -229,13 +229,16 @@ impl CatalogTable {
         self.columns.iter().any(|column| column.name == name)
     }
 
-    fn declared_settings(&self) -> Result<BTreeMap<String, String>, TokenError> {
+    /// The table's settings, without those that the server writes to every table.
+    ///
+    /// # Errors
+    /// When the engine's text cannot be read.
+    pub fn declared_settings(&self) -> Result<BTreeMap<String, String>, TokenError> {
         let text = clause(&self.engine_full, &["SETTINGS"], &ENGINE_CLAUSES)?.unwrap_or_default();
         let settings = split_list(text)?.into_iter().filter_map(|setting| {
             let (name, value) = setting.split_once('=')?;
             Some((name.trim().to_owned(), unquoted(value.trim())))
         });
-        // The server writes this one to every table.
         Ok(settings
             .filter(|(name, value)| (name.as_str(), value.as_str()) != GRANULARITY)
             .collect())

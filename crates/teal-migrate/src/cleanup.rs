@@ -29,6 +29,9 @@ impl Operator<'_> {
         };
         if !force {
             self.refuse_while_kept(migrating, &state)?;
+            if state.cutover == Cutover::Exchange {
+                self.refuse_missed(migrating, &self.mutations_since_proof(migrating)?)?;
+            }
         }
         self.step(migrating, Step::Cleanup, |migrating| {
             let old_data = Some(self.data_of(migrating.tables_now().0)?);

@@ -89,10 +89,12 @@ impl Operator<'_> {
         self.record(migrating, Event::CutoverOpened { green_data })?;
         failpoint::reached("cutover-opened");
         if self.server.write_gate().is_none() {
-            let told = self.swap_or_settle(migrating, Way::Forward)?;
+            let last_look = |migrating: &Migrating| self.refuse_changed_since_proof(migrating);
+            let told = self.swap_or_settle(migrating, Way::Forward, &last_look)?;
             return Ok(format!("{} has the new layout; {told}", migration.blue));
         }
         let cut = self.with_gate_closed(|| {
+            self.refuse_changed_since_proof(migrating)?;
             if !migration.is_identity {
                 self.command(&format!("DROP TABLE IF EXISTS {}", migration.view.sql()))?;
                 failpoint::reached("view-dropped");
@@ -102,10 +104,14 @@ impl Operator<'_> {
                 migration.blue.sql(),
                 migration.green.sql()
             ))
-        })?;
+        });
+        if let Err(MigrateError::NotClean { .. }) = cut {
+            self.record(migrating, Event::CutoverUndone)?;
+        }
+        let held = cut?.held;
         failpoint::reached("exchanged");
         self.record_exchange(migrating)?;
-        Ok(format!("{} has the new layout; {}", migration.blue, cut.held))
+        Ok(format!("{} has the new layout; {held}", migration.blue))
     }
 
     /// Settles an exchange that a process before did not journal as done: takes note of it if it

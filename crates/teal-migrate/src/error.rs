@@ -131,6 +131,10 @@ pub enum MigrateError {
     )]
     ChangedSince { new: QualifiedName, mutations: usize, first: String },
     #[error(
+        "{old} was changed in the moment of the exchange ({change}), and {new} lacks that change\n{parity}\n  instead: do the same to {new}, and run the command again; or bring {old} back as it is, with that change: `teal rollback --force`"
+    )]
+    MissedChange { old: QualifiedName, new: QualifiedName, change: Box<str>, parity: Box<Parity> },
+    #[error(
         "the migration of {green} was aborted: {by} asked for it. Its green table is gone, and blue is as it was"
     )]
     AbortedOnRequest { green: QualifiedName, by: String },
@@ -183,6 +187,7 @@ impl MigrateError {
             | Self::WouldLoseRows { .. }
             | Self::CannotCarryBack { .. }
             | Self::ChangedSince { .. }
+            | Self::MissedChange { .. }
             | Self::CannotRepair { .. }
             | Self::AbortedOnRequest { .. }
             | Self::AbortAsked { .. }

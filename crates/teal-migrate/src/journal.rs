@@ -88,6 +88,10 @@ pub enum Event {
     Swapping {
         known: i64,
         server_start: i64,
+        /// Of the two tables, by their data: those settings of merges that they have, and that are about
+        /// to be changed.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        merge_settings: BTreeMap<String, BTreeMap<String, String>>,
     },
     /// Parts that came later are about to be attached to the other table, as parts of these uuids.
     Carrying {

@@ -22,6 +22,7 @@ mod journal;
 mod limits;
 mod live;
 mod lock;
+mod missed;
 mod names;
 mod operator;
 mod parity;

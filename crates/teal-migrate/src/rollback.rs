@@ -43,6 +43,9 @@ impl Operator<'_> {
             && !force
         {
             self.refuse_changed_in_place(migrating, state)?;
+            if state.cutover == Cutover::Exchange {
+                self.refuse_missed(migrating, &self.changes_since_proof(migrating)?)?;
+            }
         }
         self.until_clean(migrating, |migrating| {
             self.step(migrating, Step::Rollback, |migrating| {
@@ -51,7 +54,7 @@ impl Operator<'_> {
                 let held = match &exchanged {
                     Some(state) => {
                         let readers = self.readers(migrating)?;
-                        let held = self.exchange_back(migrating, state)?;
+                        let held = self.exchange_back(migrating, state, force)?;
                         format!("{held}{}", self.probe_readers(migrating, &readers)?)
                     }
                     None => {
@@ -144,17 +147,23 @@ impl Operator<'_> {
         &self,
         migrating: &mut Migrating,
         state: &CutOver,
+        force: bool,
     ) -> Result<String, MigrateError> {
+        let last_look = |migrating: &Migrating| match force {
+            true => Ok(()),
+            false => self.refuse_changed_in_place(migrating, state),
+        };
         let migration = migrating.migration.clone();
         let (old, new) = (migration.green.clone(), migration.blue.clone());
         let blue_data = self.data_of(&old)?;
         self.record(migrating, Event::RollbackOpened { blue_data })?;
         failpoint::reached("rollback-opened");
         if self.server.write_gate().is_none() {
-            let told = self.swap_or_settle(migrating, Way::Back)?;
+            let told = self.swap_or_settle(migrating, Way::Back, &last_look)?;
             return Ok(format!("; {told}"));
         }
         let cut = self.with_gate_closed(|| {
+            last_look(migrating)?;
             self.command(&format!("EXCHANGE TABLES {} AND {}", new.sql(), old.sql()))?;
             failpoint::reached("exchanged-back");
             match state.forwards_back {
@@ -162,9 +171,13 @@ impl Operator<'_> {
                 true => Ok(()),
                 false => self.command(&migration.create_view),
             }
-        })?;
+        });
+        if let Err(MigrateError::ChangedSince { .. }) = cut {
+            self.record(migrating, Event::RollbackUndone)?;
+        }
+        let held = cut?.held;
         self.record_rollback(migrating)?;
-        Ok(format!("; {}", cut.held))
+        Ok(format!("; {held}"))
     }
 
     /// Settles an exchange back that a process before did not journal as done: takes note of it if it

@@ -30,8 +30,8 @@ const STATEMENT: usize = 120;
 
 /// Something that has happened to blue.
 #[derive(Debug, Clone)]
-struct Cause {
-    what: String,
+pub(crate) struct Cause {
+    pub(crate) what: String,
     /// Partitions of blue that it touched, by id; nothing where that is not known.
     partitions: Option<BTreeSet<String>>,
 }
@@ -185,7 +185,11 @@ impl Operator<'_> {
     }
 
     /// Updates that are not mutations lie in parts of their own beside those that they change.
-    fn patches(&self, blue: &QualifiedName, since: u32) -> Result<Option<Cause>, MigrateError> {
+    pub(crate) fn patches(
+        &self,
+        blue: &QualifiedName,
+        since: u32,
+    ) -> Result<Option<Cause>, MigrateError> {
         #[derive(Deserialize)]
         struct Row {
             parts: u64,

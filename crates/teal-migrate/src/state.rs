@@ -127,6 +127,9 @@ pub struct Swapping {
     pub known: i64,
     /// When the server was started (seconds since 1970, by its own clock, give or take one).
     pub server_start: i64,
+    /// The settings of merges that the two tables had, by their data. Merges are stopped by settings as
+    /// long as the parts tell what was carried; an older teal did not do that.
+    pub merge_settings: BTreeMap<String, BTreeMap<String, String>>,
     /// The parts that came later and are in the other table too.
     pub carried: BTreeSet<String>,
     /// The uuids that they have there.
@@ -138,8 +141,11 @@ pub struct Swapping {
 impl Swapping {
     fn take(mut self, event: Event) -> Self {
         match event {
-            Event::Swapping { known, server_start } => {
+            Event::Swapping { known, server_start, merge_settings } => {
                 (self.known, self.server_start, self.carrying) = (known, server_start, None);
+                if !merge_settings.is_empty() {
+                    self.merge_settings = merge_settings;
+                }
             }
             Event::Carrying { parts, uuids } => {
                 self.carrying = Some((parts, uuids.into_iter().collect()));

@@ -49,7 +49,7 @@ impl Worker<'_> {
         // A SELECT with a condition may leave nothing of a chunk.
         if !parts.is_empty() {
             self.operator.refuse_altered(&migrating)?;
-            self.operator.stop_merges(&migrating)?;
+            self.operator.stop_merges_by_settings(&green)?;
             let partitions = parts.iter().map(|part| part.partition_id.as_str()).collect();
             let blocks = self.operator.last_blocks(&green, &partitions)?;
             let uuids = parts.into_iter().map(|part| part.uuid).collect();
@@ -196,19 +196,31 @@ impl Operator<'_> {
         Ok(rows.into_iter().map(|row| (row.partition_id, row.last)).collect())
     }
 
-    fn stop_merges(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        let green = migrating.migration.green.sql();
-        self.command(&format!("ALTER TABLE {green} MODIFY SETTING {}", merges_stopped()))
+    /// No merges of the table begin from now on, also when the server is started anew.
+    pub(crate) fn stop_merges_by_settings(
+        &self,
+        table: &QualifiedName,
+    ) -> Result<(), MigrateError> {
+        self.command(&format!("ALTER TABLE {} MODIFY SETTING {}", table.sql(), merges_stopped()))
     }
 
     /// Gives green the merge settings back that its declaration says.
     pub(crate) fn restore_merges(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        let green = migrating.migration.green.sql();
-        let declared = &migrating.migration.green_merge_settings;
+        let migration = &migrating.migration;
+        self.restore_merge_settings(&migration.green, &migration.green_merge_settings)
+    }
+
+    /// Gives the table these settings of merges, and the server's own where there are none.
+    pub(crate) fn restore_merge_settings(
+        &self,
+        table: &QualifiedName,
+        settings: &BTreeMap<String, String>,
+    ) -> Result<(), MigrateError> {
+        let table = table.sql();
         for (name, _) in MERGE_STOPS {
-            self.command(&match declared.get(name) {
-                Some(value) => format!("ALTER TABLE {green} MODIFY SETTING {name} = {value}"),
-                None => format!("ALTER TABLE {green} RESET SETTING {name}"),
+            self.command(&match settings.get(name) {
+                Some(value) => format!("ALTER TABLE {table} MODIFY SETTING {name} = {value}"),
+                None => format!("ALTER TABLE {table} RESET SETTING {name}"),
             })?;
         }
         Ok(())

@@ -16,7 +16,8 @@
 //!    Y are copied to Y. A second time, what X got since that list; no INSERT is forwarded any more, so
 //!    that is all of it. Readers are still on X, and lack nothing.
 //! 4. The journal gets the last block of X of which all is in Y (`swapping`). A part gets its block when
-//!    it is committed, so what X gets later has a later one. `EXCHANGE TABLES`.
+//!    it is committed, so what X gets later has a later one. Merges are stopped by settings too, which
+//!    outlive the server ([`merges`]). `EXCHANGE TABLES`.
 //! 5. Parts of X behind that block are copied to Y, at once, and again when every INSERT has ended that
 //!    runs then: one that looked for its table before 4 writes to X, and has ended now. X gets no more.
 //!    From now on Y has every row of X.
@@ -37,13 +38,14 @@
 //! that were not copied; merges start only behind its last entry; then the view is made. What X lacks then is
 //! found when the rows are compared, which is exact, for Y has every row of X. Were rows compared
 //! earlier, one that was written to X only and an equal one that was written to Y only would hide each
-//! other. Only if the server itself was started anew meanwhile, and its merges with it, must step 5
-//! compare the rows.
+//! other. Only if somebody has merged parts nevertheless (`OPTIMIZE … FINAL`) must step 5 compare the
+//! rows; that is told.
 //!
 //! Without `part_log` the exchange is made only if X got no part in steps 2 and 3; what step 6 would read
 //! from the log is found by comparing the rows.
 
 mod across;
+mod merges;
 mod settle;
 
 use std::collections::BTreeSet;
@@ -65,6 +67,9 @@ pub(crate) enum Way {
     /// From green's data back to blue's.
     Back,
 }
+
+/// What must hold for the names to change places.
+type LastLook<'a> = &'a dyn Fn(&Migrating) -> Result<(), MigrateError>;
 
 /// An exchange, as one migration needs it.
 struct Swap {
@@ -132,7 +137,12 @@ struct Cut {
 
 impl Operator<'_> {
     /// Exchanges the names of blue and green. The journal says already that it is about to happen.
-    fn swap(&self, migrating: &mut Migrating, way: Way) -> Result<String, MigrateError> {
+    fn swap(
+        &self,
+        migrating: &mut Migrating,
+        way: Way,
+        last_look: LastLook<'_>,
+    ) -> Result<String, MigrateError> {
         let swap = Swap::new(migrating, way);
         self.refuse_running_mutations(migrating)?;
         self.command("SYSTEM FLUSH LOGS")?;
@@ -149,8 +159,8 @@ impl Operator<'_> {
         };
         // Where this fails, merges start when it is settled: until then, parts that are still to be carried
         // must not be merged with those that were.
-        let told = self.swap_with_merges_held(migrating, &swap, &cut)?;
-        self.start_merges(migrating)?;
+        let told = self.swap_with_merges_held(migrating, &swap, &cut, last_look)?;
+        self.resume_merges(migrating)?;
         failpoint::reached("swap-merges-started");
         Ok(format!("{told}; merges off for {:.2} s", cut.hold.since.elapsed().as_secs_f64()))
     }
@@ -160,6 +170,7 @@ impl Operator<'_> {
         migrating: &mut Migrating,
         swap: &Swap,
         cut: &Cut,
+        last_look: LastLook<'_>,
     ) -> Result<String, MigrateError> {
         let (live, other) = (&swap.live, &swap.other);
         let server_start = self.server_start()?;
@@ -177,8 +188,12 @@ impl Operator<'_> {
         };
         let there = keys(&self.parts_for_swap(other)?);
         self.check(&cut.hold, live, || "an exchange in good time".to_owned())?;
-        self.record(migrating, Event::Swapping { known, server_start })?;
+        last_look(migrating)?;
+        let merge_settings = self.merge_settings([live, other])?;
+        self.record(migrating, Event::Swapping { known, server_start, merge_settings })?;
         failpoint::reached("swapping");
+        self.stop_merges_by_settings(live)?;
+        self.stop_merges_by_settings(other)?;
 
         self.command(&format!("EXCHANGE TABLES {} AND {}", live.sql(), other.sql()))?;
         failpoint::reached("exchanged");

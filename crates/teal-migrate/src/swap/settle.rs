@@ -1,21 +1,23 @@
 //! How an exchange on a server comes to its end: in the process that began it, or in the next one.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::{Swap, Way, seen_after, swapping_of};
+use super::{LastLook, Swap, Way, seen_after, swapping_of};
 use crate::fence::{PAUSE, long_inserts};
 use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, Phase, Update, failpoint, names};
 
 impl Operator<'_> {
     /// Exchanges the names, and journals that it was done. Where that fails, what was begun is brought to
-    /// its end or taken back at once.
+    /// its end or taken back at once. `last_look` is the last that is done before the names change places.
     pub(crate) fn swap_or_settle(
         &self,
         migrating: &mut Migrating,
         way: Way,
+        last_look: LastLook<'_>,
     ) -> Result<String, MigrateError> {
-        match self.swap(migrating, way) {
+        match self.swap(migrating, way, last_look) {
             Ok(told) => {
                 // All is carried, and behind the entry nobody would look for it.
                 self.drop_table(&names::across(&migrating.id))?;
@@ -83,6 +85,7 @@ impl Operator<'_> {
 
     /// Compares the rows once the names have changed places, and brings to the old table what it lacks.
     pub(crate) fn verify_exchange(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+        self.refuse_missed(migrating, &self.changes_since_proof(migrating)?)?;
         if !migrating.migration.is_identity {
             return Ok(());
         }
@@ -115,14 +118,16 @@ impl Operator<'_> {
         if !is_carried(migrating) {
             // Also where nothing can be carried: an INSERT that is bound to the old table must not find
             // the view.
-            self.wait_for_the_late(swap)?;
+            self.wait_for_the_late(migrating, swap)?;
             if swap.carries {
                 carried = self.carry_the_rest(migrating, swap)?;
             }
             failpoint::reached("late-carried");
             // From here on the old table's parts may be merged.
             let server_start = self.server_start()?;
-            self.record(migrating, Event::Swapping { known: i64::MAX, server_start })?;
+            let all =
+                Event::Swapping { known: i64::MAX, server_start, merge_settings: BTreeMap::new() };
+            self.record(migrating, all)?;
             failpoint::reached("all-carried");
         }
         if swap.gets_view && !self.exists(&migrating.migration.view)? {
@@ -132,13 +137,13 @@ impl Operator<'_> {
     }
 
     /// Waits for the INSERTs that may write to the old table still.
-    fn wait_for_the_late(&self, swap: &Swap) -> Result<(), MigrateError> {
+    fn wait_for_the_late(&self, migrating: &Migrating, swap: &Swap) -> Result<(), MigrateError> {
         let hold = self.hold()?;
         let waited = self
             .wait_for_inserts(|running| self.check(&hold, &swap.live, || long_inserts(running)));
         if let Err(MigrateError::NotClean { .. }) = waited {
             // The readers' table must be merged. The old one gets rows of these INSERTs only.
-            self.command(&format!("SYSTEM START MERGES {}", swap.live.sql()))?;
+            self.resume_merges_of(migrating, &swap.live)?;
             return self.wait_for_inserts_in_time().map_err(|error| match error {
                 MigrateError::NoCleanCut { reason, .. } => {
                     MigrateError::ExchangeOpen { live: swap.live.clone(), reason }
@@ -167,7 +172,7 @@ impl Operator<'_> {
             // verification could look before it does, and not find what it wrote.
             self.wait_for_inserts_in_time()?;
         }
-        self.start_merges(migrating)?;
+        self.resume_merges(migrating)?;
         self.drop_table(&names::across(&migrating.id))
     }
 
@@ -181,7 +186,8 @@ impl Operator<'_> {
         };
         if swap.carries && !is_carried(migrating) {
             // Give or take one: `uptime` counts whole seconds.
-            if self.server_start()?.abs_diff(swapping.server_start) > 1 {
+            let is_anew = self.server_start()?.abs_diff(swapping.server_start) > 1;
+            if is_anew && swapping.merge_settings.is_empty() {
                 self.carry_by_rows(migrating, swap)?;
             }
             self.finish_carrying(migrating, swap)?;
@@ -200,9 +206,14 @@ impl Operator<'_> {
         Ok(())
     }
 
-    /// Merges have run meanwhile, as they do when the server was started anew: the parts tell nothing
-    /// any more, and the rows themselves must tell what the readers' table lacks.
+    /// Parts were merged meanwhile, and tell nothing any more: the rows themselves must tell what the
+    /// readers' table lacks. Of equal rows they do not tell all.
     fn carry_by_rows(&self, migrating: &mut Migrating, swap: &Swap) -> Result<(), MigrateError> {
+        let (live, other) = (&swap.live, &swap.other);
+        let what = format!(
+            "parts of {other} were merged in the midst of the exchange, so the rows themselves must tell what {live} lacks: of equal rows that were written to both tables in that moment, {live} may have some too few"
+        );
+        self.observer.update(Update::Warning { what });
         let after = seen_after(migrating, swap.way);
         self.with_clones(&after, |sides, parity| match swap.way {
             Way::Forward if parity.missing > 0 => {
@@ -216,7 +227,8 @@ impl Operator<'_> {
         let parts = self.parts_for_swap(&swap.other)?;
         let known = parts.iter().map(|part| part.max_block).max().unwrap_or(0);
         let server_start = self.server_start()?;
-        self.record(migrating, Event::Swapping { known, server_start })
+        let known = Event::Swapping { known, server_start, merge_settings: BTreeMap::new() };
+        self.record(migrating, known)
     }
 }
 

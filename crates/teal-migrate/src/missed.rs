@@ -1,0 +1,90 @@
+//! What changes the old table in place around an exchange: a mutation, a dropped partition.
+//!
+//! No view forwards it, so the new table would lack it. What came since the last proof of parity is looked
+//! for once more in the cut itself; then the cut is not made, and the proof is renewed, which finds and
+//! mends it ([`crate::stale`]). With the write gate closed that look is the last word, for what changes
+//! a table passes the gate too.
+//!
+//! On a server something may come between that look and the `EXCHANGE`. It is found when the names have
+//! changed places, on the old table, and told with the rows by which the two differ. It is not done again on
+//! the new table by teal: there it would touch rows also that were written after it. Until the two are
+//! alike, the old table is neither dropped nor, as if nothing had been, brought back.
+
+use crate::fence::not_clean;
+use crate::stale::{first_of, shortened};
+use crate::state::Migrating;
+use crate::{MigrateError, Operator};
+
+impl Operator<'_> {
+    /// The last look before an exchange.
+    ///
+    /// # Errors
+    /// [`MigrateError::NotClean`] when something has changed blue since the last proof.
+    pub(crate) fn refuse_changed_since_proof(
+        &self,
+        migrating: &Migrating,
+    ) -> Result<(), MigrateError> {
+        let blue = migrating.tables_now().0;
+        match self.changes_since_proof(migrating)?.first() {
+            None => Ok(()),
+            Some(change) => Err(not_clean(&format!(
+                "a proof of parity that covers what has changed {blue}: {change}"
+            ))),
+        }
+    }
+
+    /// What has changed the old table in place since the last proof of parity, in words.
+    pub(crate) fn changes_since_proof(
+        &self,
+        migrating: &Migrating,
+    ) -> Result<Vec<String>, MigrateError> {
+        let mut changes = self.mutations_since_proof(migrating)?;
+        if let Some(seen) = &migrating.seen {
+            let old = migrating.tables_now().0;
+            changes.extend(self.patches(old, seen.time)?.map(|cause| cause.what));
+            let gone = seen.fate(&self.see(old)?).gone.into_iter().collect::<Vec<_>>();
+            if !gone.is_empty() {
+                changes.push(format!("parts of partition {} went", first_of(&gone)));
+            }
+        }
+        Ok(changes)
+    }
+
+    pub(crate) fn mutations_since_proof(
+        &self,
+        migrating: &Migrating,
+    ) -> Result<Vec<String>, MigrateError> {
+        let Some(seen) = &migrating.seen else {
+            return Ok(Vec::new());
+        };
+        let mutations = self.mutations(migrating.tables_now().0, seen.time)?;
+        Ok(mutations.iter().map(|mutation| shortened(&mutation.command)).collect())
+    }
+
+    /// After an exchange on a server: compares the rows, if there are `changes` that it may have missed.
+    ///
+    /// # Errors
+    /// [`MigrateError::MissedChange`] when the new table is not as the old one.
+    pub(crate) fn refuse_missed(
+        &self,
+        migrating: &Migrating,
+        changes: &[String],
+    ) -> Result<(), MigrateError> {
+        // Behind a cut at the gate, what has changed the old table did so later.
+        let Some(change) = changes.first().filter(|_| self.server.write_gate().is_none()) else {
+            return Ok(());
+        };
+        self.wait_for_mutations(migrating)?;
+        let parity = self.compare(migrating)?;
+        if parity.holds() {
+            return Ok(());
+        }
+        let (old, new) = migrating.tables_now();
+        Err(MigrateError::MissedChange {
+            old: old.clone(),
+            new: new.clone(),
+            change: change.as_str().into(),
+            parity: Box::new(parity),
+        })
+    }
+}

@@ -1,0 +1,119 @@
+//! What other sessions of the same process do while names change places: a thread of theirs runs where the
+//! failpoint is.
+//! Clippy counts helpers as no tests, hence what is allowed here.
+#![allow(clippy::unwrap_used)]
+#![cfg(feature = "failpoints")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use teal_client::{EmbeddedEngine, EngineOptions, Format, Server, Session};
+use teal_migrate::{Journal, Migrating, Operator, OperatorOptions, Silent, history};
+use teal_plan::{Cutover, PlanOptions, make_plan};
+use teal_schema::{Column, Engine, LifeCycle, Location, Schema, Table, create_table};
+
+const DATABASE: &str = "cut";
+
+#[test]
+fn a_change_of_blue_between_the_proof_and_the_exchange_is_in_the_new_table() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = EmbeddedEngine::open(EngineOptions {
+        library: teal_fetch::fetch_engine_library(&mut |_| ()).unwrap(),
+        data: directory.path().to_owned(),
+        config_file: None,
+    })
+    .unwrap();
+    let mut session = engine.user_session(&[]).unwrap();
+    session.command(&format!("CREATE DATABASE {DATABASE}")).unwrap();
+    let old = table("id");
+    session.command(&create_table(&old, &old.qualified(DATABASE), &[])).unwrap();
+    for partition in 0..3 {
+        let insert = format!(
+            "INSERT INTO cut.t SELECT number, number % 7, 'a', {partition} FROM numbers(10000)"
+        );
+        session.command(&insert).unwrap();
+    }
+    let operator = Operator::open(&engine, OperatorOptions::default(), &Silent).unwrap();
+    let mut key = "id";
+    for (change, rows) in [
+        ("ALTER TABLE cut.t DELETE WHERE id % 10 = 3 SETTINGS mutations_sync = 1", "27000\t0"),
+        // Not waited for.
+        ("ALTER TABLE cut.t UPDATE town = 'changed' WHERE id < 10", "27000\t27"),
+        ("ALTER TABLE cut.t DROP PARTITION 2", "18000\t18"),
+    ] {
+        key = if key == "id" { "kind, id" } else { "id" };
+        let schema = Schema { tables: vec![table(key)], views: Vec::new() };
+        let options = PlanOptions {
+            database: DATABASE.to_owned(),
+            cutover: Cutover::App,
+            allow_drop: vec![],
+        };
+        let past = Migrating::all(&Journal::peek(&engine).unwrap()).unwrap();
+        let plan =
+            make_plan(&engine, &engine, &schema, &BTreeSet::new(), &history(&past), &options)
+                .unwrap();
+        operator.apply(&plan).unwrap();
+        let mut migrating = operator.migrations().unwrap().pop().unwrap();
+        let user = parking_lot::Mutex::new(Some(engine.user_session(&[]).unwrap()));
+        fail::cfg_callback("cutover-opened", move || {
+            if let Some(mut session) = user.lock().take() {
+                session.command(change).unwrap();
+            }
+        })
+        .unwrap();
+        operator.cutover(&mut migrating, Cutover::Exchange).unwrap();
+        fail::remove("cutover-opened");
+        let found = read(session.as_mut(), "SELECT count(), countIf(town = 'changed') FROM cut.t");
+        assert_eq!(found, rows, "{change}");
+        let found = read(
+            session.as_mut(),
+            "SELECT sorting_key FROM system.tables WHERE database = 'cut' AND name = 't'",
+        );
+        assert_eq!(found, key);
+        operator.cleanup(&mut migrating, false).unwrap();
+    }
+}
+
+fn read(session: &mut dyn Session, sql: &str) -> String {
+    let answer = session.run(sql, Format::TSV).unwrap();
+    String::from_utf8(answer.body).unwrap().trim_end().to_owned()
+}
+
+fn table(key: &str) -> Table {
+    let column = |name: &str, data_type: &str| Column {
+        name: name.to_owned(),
+        data_type: data_type.to_owned(),
+        key: false,
+        default: None,
+        comment: None,
+        codec: None,
+        ttl: None,
+        renamed_from: None,
+    };
+    Table {
+        name: "t".to_owned(),
+        version: None,
+        database: None,
+        columns: [("id", "UInt64"), ("kind", "UInt8"), ("town", "String"), ("part", "UInt8")]
+            .map(|(name, data_type)| column(name, data_type))
+            .to_vec(),
+        engine: Engine::merge_tree(),
+        order_by: key.split(", ").map(str::to_owned).collect(),
+        primary_key: None,
+        partition_by: Some("part".to_owned()),
+        sample_by: None,
+        ttl: None,
+        settings: BTreeMap::new(),
+        indexes: Vec::new(),
+        projections: Vec::new(),
+        constraints: Vec::new(),
+        comment: None,
+        life_cycle: LifeCycle::FullyManaged,
+        cluster: None,
+        location: Location {
+            file: "app/t.ts".to_owned(),
+            line: 1,
+            column: None,
+            declaration: None,
+        },
+    }
+}
