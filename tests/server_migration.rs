@@ -355,6 +355,49 @@ fn rows_that_the_view_lost_are_found_and_copied() {
     stage.assert_exact(ROWS + written, "repaired");
 }
 
+/// A client sends the same row again and again: an equal row comes between each two looks at the tables, and
+/// must not stand in for the one that green lacks.
+#[test]
+fn a_lost_row_does_not_hide_behind_equal_ones_that_are_inserted() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    stage.must(&["apply"]);
+    let same = "INSERT INTO events VALUES (7, 'same', '2024-02-01 00:00:00')";
+    let slowly = |name: &str, arguments: &[&str]| {
+        let mut command = stage.command(arguments);
+        let failpoint = format!("verify-table-cloned={name}");
+        Run::of(command.env("FAILPOINTS", failpoint).output().unwrap())
+    };
+    let again_and_again = |work: &mut dyn FnMut()| {
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let server = stage.modern.open(|_| ());
+                let mut session = server.user_session(&[]).unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    run(session.as_mut(), same);
+                    thread::sleep(Duration::from_millis(20));
+                }
+            });
+            let _stop = StopsAll(&stop);
+            work();
+        });
+    };
+    // All of them came through the view: a look between two of them finds that.
+    again_and_again(&mut || slowly("sleep(300)", &["verify"]).failed(0, &[]));
+
+    let view = stage.query("SELECT create_table_query FROM system.tables WHERE name = 'mv_events'");
+    stage.query("DROP VIEW mv_events SYNC");
+    stage.query(same);
+    stage.query(&view);
+    again_and_again(&mut || {
+        slowly("sleep(300)", &["verify"]).failed(3, &["cannot be told", "same"]);
+    });
+    stage.teal(&["verify"]).failed(3, &["green lacks 1 and has 0 too many", "same"]);
+    stage.must(&["repair"]);
+    stage.must(&["verify"]);
+    assert_eq!(stage.difference(), "0");
+}
+
 /// During a deployment some writers are on blue and some on green. A rollback brings to blue what is in
 /// green alone, while both go on.
 #[test]

@@ -28,7 +28,7 @@ impl Operator<'_> {
             Phase::CutOver(state)
                 if state.cutover == Cutover::Exchange && self.server.write_gate().is_none() =>
             {
-                return self.verify_exchange(migrating);
+                return self.until_clean(migrating, |migrating| self.verify_exchange(migrating));
             }
             Phase::CutOver(_) => return Ok(()),
             other => {
@@ -54,7 +54,7 @@ impl Operator<'_> {
             self.move_readers(migrating, how)
         })?;
         match how == Cutover::Exchange && self.server.write_gate().is_none() {
-            true => self.verify_exchange(migrating),
+            true => self.until_clean(migrating, |migrating| self.verify_exchange(migrating)),
             false => Ok(()),
         }
     }

@@ -17,8 +17,8 @@ pub(crate) fn staging(migration: &str, worker: usize) -> QualifiedName {
     own(migration, &format!("{STAGING}{worker}"))
 }
 
-/// The clones of a verification; the third is of blue once more, on a server.
-pub(crate) const VERIFY: [&str; 3] = ["blue", "green", "later"];
+/// The clones of a verification. On a server, blue is cloned once more after the two, and both once before.
+pub(crate) const VERIFY: [&str; 5] = ["blue", "green", "later", "first_blue", "first_green"];
 
 /// Hard-link clones of both tables at one moment, for the verification.
 pub(crate) fn verify(migration: &str, colour: &str) -> QualifiedName {

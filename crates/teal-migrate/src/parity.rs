@@ -19,6 +19,10 @@ pub struct Parity {
     pub missing: u64,
     #[serde(default)]
     pub extra: u64,
+    /// Rows of which equal ones came between each two looks, so that it cannot be told whether green lacks
+    /// one or has one too many.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub unsure: u64,
     /// The rows are those that are left when each side has been folded as green's engine does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub folded: bool,
@@ -46,10 +50,10 @@ pub struct Mismatch {
     pub green_rows: u64,
 }
 
-/// A row that differs.
+/// A row that differs, or of which it cannot be told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
-    /// How often it is in green minus how often it is in blue.
+    /// How often it is in green minus how often it is in blue; 0 where that cannot be told.
     pub difference: i64,
     pub row: serde_json::Value,
 }
@@ -105,8 +109,18 @@ impl fmt::Display for Parity {
             self.mismatches.len(),
             self.compared
         )?;
+        if self.unsure > 0 {
+            write!(
+                f,
+                "\n  of {} more rows it cannot be told: equal ones are inserted all the time; verify again at a quieter moment",
+                self.unsure
+            )?;
+        }
         for sample in &self.samples {
-            write!(f, "\n  {:+} × {}", sample.difference, sample.row)?;
+            match sample.difference {
+                0 => write!(f, "\n   ? × {}", sample.row)?,
+                difference => write!(f, "\n  {difference:+} × {}", sample.row)?,
+            }
         }
         if self.folded && self.extra > 0 {
             write!(

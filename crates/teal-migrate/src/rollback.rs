@@ -12,6 +12,7 @@
 use teal_plan::Cutover;
 use teal_schema::QualifiedName;
 
+use crate::fence::not_clean;
 use crate::stale::shortened;
 use crate::state::{CutOver, Migrating};
 use crate::swap::Way;
@@ -73,8 +74,12 @@ impl Operator<'_> {
         let migration = &migrating.migration;
         let can_carry = migration.is_identity && !migration.green_folds;
         let found = self.compare(migrating)?;
-        if found.extra == 0 {
+        if found.extra + found.unsure == 0 {
             return Ok(0);
+        }
+        let cannot_tell = "a moment in which no rows are inserted that are equal to others";
+        if found.extra == 0 {
+            return Err(not_clean(cannot_tell));
         }
         let (old, new) = migrating.tables_now();
         let refusal =
@@ -94,6 +99,7 @@ impl Operator<'_> {
             Ok(())
         })?;
         match left {
+            0 if parity.unsure > 0 => Err(not_clean(cannot_tell)),
             0 => Ok(parity.extra),
             left => Err(refusal(left)),
         }

@@ -10,22 +10,23 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use teal_client::Format;
+use teal_plan::Cutover;
 
 use super::Found;
 use super::drill_down::within_buckets;
 use super::sides::{Sides, folds_in_order, partition_expression, shown, sides};
 use super::sums::{parity, read_sums, sums_query};
 use super::unchanged::{noted, proven, unchanged, without};
-use crate::state::Migrating;
-use crate::{MigrateError, Mismatch, Operator, Parity, failpoint};
+use crate::state::{CutOver, Migrating};
+use crate::{MigrateError, Mismatch, Operator, Parity, Phase, failpoint};
 
 /// Under traffic, some INSERT is between its two tables with many a look.
 const LOOKS: u32 = 6;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// Many an INSERT writes to the same few keys of a table of sums.
 const LOOKS_AT_KEYS: u32 = 30;
-/// Keys that are looked at one by one.
-const MOST_KEYS: usize = 10_000;
+/// Keys that are looked at one by one. Each takes 50 bytes of a query, twice, and a query may have 256 KiB.
+const MOST_KEYS: usize = 2_000;
 
 impl Operator<'_> {
     pub(super) fn compare_with_looks(&self, migrating: &Migrating) -> Result<Found, MigrateError> {
@@ -33,7 +34,9 @@ impl Operator<'_> {
             return self.compare_clones_until_equal(migrating);
         }
         let (blue, green) = migrating.tables_now();
-        let sides = sides(migrating, blue, green)?;
+        let mut sides = sides(migrating, blue, green)?;
+        sides.is_turned =
+            matches!(&migrating.phase, Phase::CutOver(CutOver { cutover: Cutover::Exchange, .. }));
         let before = self.partitions(migrating)?;
         let left_out = unchanged(proven(migrating), &before);
         let settings = without(migrating, &left_out);

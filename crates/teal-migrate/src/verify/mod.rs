@@ -11,9 +11,24 @@
 //!
 //! On a server no INSERT can be held, and one that is under way may have written to blue only. There,
 //! each bucket is looked at until it was equal once ([`looks`]). What stays different is looked at row by
-//! row, in clones that are made one after another, with the INSERTs that run between them waited for: a row
-//! of the first clone of blue that is not in the clone of green is missing, for its INSERT has ended; a row
-//! of green that is not in the second clone of blue is too many.
+//! row, in clones that are made one after another, with the INSERTs that run between them waited for, so
+//! that every INSERT of which one clone has rows has ended before the next is made.
+//!
+//! What two such clones say of a row depends on their order, for an equal row may come between them. Let
+//! green lack it `d` times (fewer than 0 times: have it too often), and let `n` equal ones come in between,
+//! which only the second clone has.
+//!
+//! - Blue, then green: blue has it `d - n` times more. More than 0 times means that green lacks it, for
+//!   sure, and so often at least. But 0 times may be one that is lost and one that came.
+//! - Green, then blue: blue has it `d + n` times more. So 0 times or fewer means that green does not lack
+//!   it, for sure. But more than 0 may be one that came.
+//!
+//! With the two names changed round, the same holds of rows that green has too many; and as an INSERT has
+//! ended in both tables before the next clone, it is of no matter which way the view forwards. So five
+//! clones are made: blue, green, blue, green, blue. The last three say what is missing and what is too
+//! many for sure, and only that is copied or removed. A row is in both alike if one of the two pairs of a
+//! kind says so: unless an equal one comes between each two clones, one does. What neither says is no
+//! difference and no proof either: the verification does not pass, and says of how many rows it cannot tell.
 //!
 //! Where green's engine folds rows, those are compared that are left when it has done so ([`folded`]).
 
@@ -35,7 +50,12 @@ pub use unchanged::ProvenPartition;
 use unchanged::{noted, proven, unchanged, without};
 
 use crate::state::Migrating;
-use crate::{Event, MigrateError, Operator, Parity, Phase, Step, failpoint, names};
+use crate::{Event, MigrateError, Mismatch, Operator, Parity, Phase, Step, failpoint, names};
+
+/// Whether two mismatches are of the same rows.
+fn is_same(one: &Mismatch, other: &Mismatch) -> bool {
+    one.bucket == other.bucket && one.partition == other.partition
+}
 
 /// Two clones, compared.
 struct Compared {
@@ -183,8 +203,11 @@ impl Operator<'_> {
                 "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
                 clone.sql(),
                 table.sql()
-            ))
+            ))?;
+            failpoint::reached("verify-table-cloned");
+            Ok(())
         };
+        let mut earlier = None;
         let (held, later) = match self.server.write_gate() {
             Some(_) => {
                 let cut = self.with_gate_closed(|| {
@@ -194,8 +217,16 @@ impl Operator<'_> {
                 (cut.held, None)
             }
             None => {
-                let later = names::verify(&migrating.id, "later");
-                self.make_own(&later, like_blue)?;
+                let later = self.make_clone_named(migrating, "later", like_blue)?;
+                if !folds(migrating) {
+                    let first_blue = self.make_clone_named(migrating, "first_blue", like_blue)?;
+                    let first_green = self.make_clone_named(migrating, "first_green", green_now)?;
+                    for (to, from) in [(&first_blue, blue_now), (&first_green, green_now)] {
+                        clone(to, from)?;
+                        self.wait_for_inserts_in_time()?;
+                    }
+                    earlier = Some((first_blue, first_green));
+                }
                 clone(blue, blue_now)?;
                 self.wait_for_inserts_in_time()?;
                 clone(green, green_now)?;
@@ -206,18 +237,43 @@ impl Operator<'_> {
         };
         failpoint::reached("verify-tables-cloned");
         let mut both = sides(migrating, blue, green)?;
-        both.later = later
-            .map(|later| Ok::<_, MigrateError>(sides(migrating, &later, green)?.blue))
-            .transpose()?;
-        let query = sums_query(&both, &partition_expression(migrating), "");
-        let answer = self.with_control(|session| session.run(&query, Format::JSON_EACH_ROW))?;
-        let (blue_sums, green_sums) = read_sums(&answer.body, &query)?;
-        let mut parity = parity(&blue_sums, &green_sums);
-        parity.folded = migrating.migration.green_folds;
+        let mut parity = self.sums_of_clones(migrating, &both)?;
+        let later = later.map(|later| sides(migrating, &later, green)).transpose()?;
+        if let (Some(later), Some((blue, green))) = (&later, earlier) {
+            // Blue behind green as well: with either order alone, some difference may hide.
+            for mismatch in self.sums_of_clones(migrating, later)?.mismatches {
+                if !parity.mismatches.iter().any(|known| is_same(known, &mismatch)) {
+                    parity.mismatches.push(mismatch);
+                }
+            }
+            let earlier = sides(migrating, &blue, &green)?;
+            both.earlier = Some((earlier.blue, earlier.green));
+        }
+        both.later = later.map(|later| later.blue);
         if !parity.holds() {
             let differing = within_buckets(&parity.buckets());
             self.drill_down(&both, &shown(migrating), &differing, &mut parity)?;
         }
         Ok(Compared { sides: both, parity, held })
+    }
+
+    fn make_clone_named(
+        &self,
+        migrating: &Migrating,
+        name: &str,
+        like: &QualifiedName,
+    ) -> Result<QualifiedName, MigrateError> {
+        let clone = names::verify(&migrating.id, name);
+        self.make_own(&clone, like)?;
+        Ok(clone)
+    }
+
+    fn sums_of_clones(&self, migrating: &Migrating, both: &Sides) -> Result<Parity, MigrateError> {
+        let query = sums_query(both, &partition_expression(migrating), "");
+        let answer = self.with_control(|session| session.run(&query, Format::JSON_EACH_ROW))?;
+        let (blue_sums, green_sums) = read_sums(&answer.body, &query)?;
+        let mut parity = parity(&blue_sums, &green_sums);
+        parity.folded = migrating.migration.green_folds;
+        Ok(parity)
     }
 }

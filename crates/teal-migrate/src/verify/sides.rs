@@ -12,6 +12,10 @@ pub(crate) struct Sides {
     pub(crate) green: String,
     /// Blue, cloned once more after green.
     pub(super) later: Option<String>,
+    /// Green is what the view reads, as it is after an exchange: it is read behind blue then.
+    pub(super) is_turned: bool,
+    /// Blue and green, cloned once before.
+    pub(super) earlier: Option<(String, String)>,
     /// Where rows are folded by version: what counts the keys of which the two may show other rows.
     pub(super) ties: Option<Ties>,
 }
@@ -74,6 +78,8 @@ pub(crate) fn sides(
             blue: folded::rows_of(fold, columns, &selected),
             green,
             later: None,
+            is_turned: false,
+            earlier: None,
             ties,
         });
     }
@@ -86,6 +92,8 @@ pub(crate) fn sides(
         blue: hashed(blue_source),
         green: hashed(format!("SELECT {columns} FROM {}{last}", green.sql())),
         later: None,
+        is_turned: false,
+        earlier: None,
         ties: None,
     })
 }
