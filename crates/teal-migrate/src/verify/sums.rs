@@ -26,9 +26,10 @@ pub(crate) const BUCKET: &str = "bitAnd(toUInt8(_teal_key), 15)";
 /// The sums of both sides in one query, each read with these settings.
 ///
 /// A UNION takes hold of its tables in the order in which it names them (measured on 26.9). Green, the view's
-/// target, comes first: where INSERTs go on, a row that green lacks then lacks for sure. The other way round,
-/// an equal row that comes between the two (a client that sends its INSERT again) would stand in for it.
-/// After an exchange the view's target is blue.
+/// target, comes first: where INSERTs go on, a row that green lacks then lacks for sure, for an INSERT
+/// commits a block to its table before it does so to the view's target (26.9). The other way round, an equal
+/// row that comes between the two (a client that sends its INSERT again) would stand in for it. After an
+/// exchange the view's target is blue.
 pub(super) fn sums_query(sides: &Sides, partition: &str, settings: &str) -> String {
     let sums = |is_green: u8, side: &str| {
         format!(
