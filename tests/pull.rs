@@ -106,11 +106,13 @@ fn init_makes_a_project_in_each_language_that_plans_at_once() {
 fn init_from_a_server_declares_what_it_has() {
     let there = Project::new(&[]);
     there.query("CREATE TABLE users (id UInt64) ENGINE = MergeTree ORDER BY id");
-    let new = Project::new(&[]);
-    new.remove("teal.toml");
-    let place = new.path().to_str().unwrap().to_owned();
     let data = there.data();
-    new.must(&["init", "--lang", "py", "--from", data.to_str().unwrap(), &place]);
-    assert!(new.path().join("app/tables/users.py").exists());
-    assert!(new.must(&["plan"]).stdout.contains("Nothing to do"));
+    for language in ["ts", "py", "sql"] {
+        let new = Project::new(&[]);
+        new.remove("teal.toml");
+        let place = new.path().to_str().unwrap().to_owned();
+        new.must(&["init", "--lang", language, "--from", data.to_str().unwrap(), &place]);
+        assert!(new.path().join(format!("app/tables/users.{language}")).exists());
+        assert!(new.must(&["plan"]).stdout.contains("Nothing to do"));
+    }
 }

@@ -8,6 +8,8 @@
 //! Storage settings and the table's comment are of no account here: they change no row, and teal itself
 //! sets some of green's.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use teal_plan::{Drift, Field, definition_changes};
 use teal_schema::{QualifiedName, head, quote_string, read_create};
@@ -18,23 +20,22 @@ use crate::{Event, MigrateError, Operator, Phase};
 const GONE: &str = "it was there, and is not any more";
 
 impl Operator<'_> {
-    /// Takes down how the two tables are, for the looks to come.
-    pub(crate) fn record_definitions(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+    /// How the two tables are, for the looks to come; nothing where that is known.
+    pub(crate) fn definitions_to_record(
+        &self,
+        migrating: &Migrating,
+    ) -> Result<Option<Event>, MigrateError> {
         let (blue, green) = migrating.tables_now();
         let known = migrating.definitions.as_ref();
         if known.is_some_and(|known| known.green.is_some()) {
-            return Ok(());
+            return Ok(None);
         }
-        let blue = match known {
-            Some(known) => Some(known.blue.clone()),
-            None => self.definition(blue)?,
-        };
-        let green = self.definition(green)?;
-        match blue {
-            Some(blue) => self.record(migrating, Event::Defined { blue, green }),
-            // What needs it will say that it is not there.
-            None => Ok(()),
-        }
+        let mut now = self.definitions(&[blue, green])?;
+        let green = now.remove(green);
+        // Without blue, what needs it will say that it is not there.
+        let blue = known.map(|known| known.blue.clone()).or_else(|| now.remove(blue));
+        let defined = |blue| Event::Defined { blue, green: green.clone() };
+        Ok(blue.map(defined).filter(|_| known.is_none() || green.is_some()))
     }
 
     /// # Errors
@@ -44,22 +45,26 @@ impl Operator<'_> {
             return Ok(());
         };
         let (blue, green) = migrating.tables_now();
+        let view = &migrating.migration.view;
+        let now = self.definitions(&[blue, green, view])?;
         let mut altered = Vec::new();
         let green_was = definitions.green.as_deref().map(|was| (green, was));
         for (object, was) in
             [Some((blue, definitions.blue.as_str())), green_was].into_iter().flatten()
         {
-            let differences = self.differences(object, was)?;
+            let differences = match now.get(object) {
+                Some(is) => self.differences(object, was, is)?,
+                None => vec![GONE.to_owned()],
+            };
             if !differences.is_empty() {
                 altered.push(Drift { object: object.clone(), differences });
             }
         }
-        let view = &migrating.migration.view;
         let is_attached = matches!(
             migrating.phase,
             Phase::Attached(_) | Phase::Backfilled(_) | Phase::Verified(_)
         );
-        if is_attached && self.definition(view)?.is_none() {
+        if is_attached && !now.contains_key(view) {
             altered.push(Drift { object: view.clone(), differences: vec![GONE.to_owned()] });
         }
         match altered.is_empty() {
@@ -68,15 +73,17 @@ impl Operator<'_> {
         }
     }
 
-    fn differences(&self, table: &QualifiedName, was: &str) -> Result<Vec<String>, MigrateError> {
-        let Some(is) = self.definition(table)? else {
-            return Ok(vec![GONE.to_owned()]);
-        };
-        let (before, now) = (what_counts(was)?, what_counts(&is)?);
+    fn differences(
+        &self,
+        table: &QualifiedName,
+        was: &str,
+        is: &str,
+    ) -> Result<Vec<String>, MigrateError> {
+        let (before, now) = (what_counts(was)?, what_counts(is)?);
         if before == now {
             return Ok(Vec::new());
         }
-        Ok(match definition_changes(self.server, was, &is, table)? {
+        Ok(match definition_changes(self.server, was, is, table)? {
             Some(changes) => changes
                 .into_iter()
                 .filter(|change| !matches!(change.field, Field::Setting(_) | Field::Comment))
@@ -86,21 +93,29 @@ impl Operator<'_> {
         })
     }
 
-    /// The statement that makes the table.
-    fn definition(&self, table: &QualifiedName) -> Result<Option<String>, MigrateError> {
+    /// The statements that make those of the objects that are there.
+    fn definitions(
+        &self,
+        objects: &[&QualifiedName],
+    ) -> Result<BTreeMap<QualifiedName, String>, MigrateError> {
         #[derive(Deserialize)]
         struct Row {
+            database: String,
+            name: String,
             sql: String,
         }
+        let names = objects.iter().map(|object| {
+            format!("({}, {})", quote_string(&object.database), quote_string(&object.name))
+        });
+        let names = names.collect::<Vec<_>>().join(", ");
         let rows = self.with_control(|session| {
             session.rows::<Row>(&format!(
-                "SELECT create_table_query AS sql FROM system.tables \
-                 WHERE database = {} AND name = {}",
-                quote_string(&table.database),
-                quote_string(&table.name)
+                "SELECT database, name, create_table_query AS sql FROM system.tables \
+                 WHERE (database, name) IN ({names})"
             ))
         })?;
-        Ok(rows.into_iter().next().map(|row| row.sql))
+        let definition = |row: Row| (QualifiedName::new(row.database, row.name), row.sql);
+        Ok(rows.into_iter().map(definition).collect())
     }
 }
 

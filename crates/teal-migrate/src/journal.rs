@@ -171,6 +171,19 @@ pub struct Entry {
     pub event: Event,
 }
 
+impl Entry {
+    fn as_row(&self) -> Result<String, JournalError> {
+        Ok(format!(
+            "({}, {}, fromUnixTimestamp64Micro({}), {}, {})",
+            quote_string(&self.migration),
+            self.sequence,
+            self.time.as_microsecond(),
+            quote_string(self.event.kind()),
+            quote_string(&serde_json::to_string(&self.event)?)
+        ))
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     #[error(transparent)]
@@ -252,33 +265,41 @@ impl Journal {
         read(self.session.lock().as_mut())
     }
 
-    /// Writes an entry. After one that could not be written the migration gets no other one: were it
-    /// written nevertheless (the connection was lost, and the server went on), two entries would have one
-    /// number, and the journal would be corrupt.
+    /// Writes entries, all or none of them. After some that could not be written the migration gets no
+    /// other one: were they written nevertheless (the connection was lost, and the server went on), two
+    /// entries would have one number, and the journal would be corrupt.
     pub(crate) fn append(
         &self,
         migration: &str,
-        sequence: u32,
-        event: Event,
-    ) -> Result<Entry, JournalError> {
-        let body = serde_json::to_string(&event)?;
+        first: u32,
+        events: Vec<Event>,
+    ) -> Result<Vec<Entry>, JournalError> {
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        let time = Timestamp::now();
+        let entries = (first..).zip(events).map(|(sequence, event)| Entry {
+            migration: migration.to_owned(),
+            sequence,
+            time,
+            event,
+        });
+        let entries = entries.collect::<Vec<_>>();
+        let rows = entries.iter().map(Entry::as_row).collect::<Result<Vec<_>, _>>()?;
         if !self.unsure.lock().insert(migration.to_owned()) {
             return Err(JournalError::Unsure { migration: migration.to_owned() });
         }
-        let entry =
-            Entry { migration: migration.to_owned(), sequence, time: Timestamp::now(), event };
+        // One block, so one part: there as a whole or not at all. (As a SELECT, it is never an asynchronous
+        // INSERT.)
         self.session.lock().command(&format!(
-            "INSERT INTO {} (migration, sequence, time, kind, body) \
-             SELECT {}, {sequence}, fromUnixTimestamp64Micro({}), {}, {}",
+            "INSERT INTO {} (migration, sequence, time, kind, body) SELECT * FROM values(\
+                 'migration String, sequence UInt32, time DateTime64(6), kind String, body String', {})",
             table(),
-            quote_string(migration),
-            entry.time.as_microsecond(),
-            quote_string(entry.event.kind()),
-            quote_string(&body),
+            rows.join(", ")
         ))?;
         failpoint::written();
         self.unsure.lock().remove(migration);
-        Ok(entry)
+        Ok(entries)
     }
 }
 
@@ -387,11 +408,11 @@ mod tests {
     #[test]
     fn after_an_entry_without_an_answer_its_migration_gets_no_other_one() {
         let journal = Journal::open(&Mute).unwrap();
-        journal.append("a", 2, Event::FenceOpened).unwrap();
-        let lost = journal.append("a", 3, Event::FenceUndone).unwrap_err();
+        journal.append("a", 2, vec![Event::FenceOpened]).unwrap();
+        let lost = journal.append("a", 3, vec![Event::FenceUndone]).unwrap_err();
         assert!(matches!(lost, JournalError::Client(_)), "{lost}");
-        let next = journal.append("a", 3, Event::FenceOpened).unwrap_err();
+        let next = journal.append("a", 3, vec![Event::FenceOpened]).unwrap_err();
         assert!(matches!(next, JournalError::Unsure { .. }), "{next}");
-        journal.append("b", 2, Event::FenceOpened).unwrap();
+        journal.append("b", 2, vec![Event::FenceOpened]).unwrap();
     }
 }

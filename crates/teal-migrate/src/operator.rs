@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use teal_catalog::Catalog;
+use serde::Deserialize;
 use teal_client::{ClientError, GateClosing, Server, Session, TEAL_LOG_COMMENT};
 use teal_plan::Migration;
 use teal_schema::{QualifiedName, quote_string};
@@ -156,10 +156,11 @@ impl<'a> Operator<'a> {
         while taken.contains_key(&id) {
             id.push('b');
         }
-        let (mut migrating, entry) = Migrating::start(&self.journal, &id, migration)?;
-        self.tell(entry);
+        let (mut migrating, entries) = Migrating::start(&self.journal, &id, migration)?;
+        self.tell(entries);
         failpoint::reached("started");
-        self.record_definitions(&mut migrating)?;
+        let defined = self.definitions_to_record(&migrating)?;
+        self.record_all(&mut migrating, Vec::from_iter(defined))?;
         Ok(migrating)
     }
 
@@ -225,13 +226,7 @@ impl<'a> Operator<'a> {
         self.refuse_altered(migrating)?;
         self.settle_removal(migrating)?;
         self.wait_for_mutations(migrating)?;
-        // Before the comparison: what goes meanwhile was seen.
-        let blue = self.see(migrating.tables_now().0)?;
-        self.verify(migrating)?;
-        match migrating.phase {
-            Phase::Verified(_) => self.record(migrating, Event::Seen { blue }),
-            _ => Ok(()),
-        }
+        self.verify(migrating)
     }
 
     fn heal(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
@@ -282,15 +277,24 @@ impl<'a> Operator<'a> {
         migrating: &mut Migrating,
         event: Event,
     ) -> Result<(), MigrateError> {
+        self.record_all(migrating, vec![event])
+    }
+
+    /// All of them or, after a crash, none.
+    pub(crate) fn record_all(
+        &self,
+        migrating: &mut Migrating,
+        events: Vec<Event>,
+    ) -> Result<(), MigrateError> {
         self.lock.check()?;
-        self.tell(migrating.record(&self.journal, event)?);
+        self.tell(migrating.record(&self.journal, events)?);
         Ok(())
     }
 
-    /// Lets `status` of another process know of an entry of the journal that it cannot read.
-    fn tell(&self, entry: Entry) {
+    /// Lets `status` of another process know of entries of the journal that it cannot read.
+    fn tell(&self, entries: Vec<Entry>) {
         if let Some(board) = &self.board {
-            board.add(entry);
+            entries.into_iter().for_each(|entry| board.add(entry));
         }
     }
 
@@ -318,8 +322,26 @@ impl<'a> Operator<'a> {
 
     /// Whether there is a table or view of this name.
     pub(crate) fn exists(&self, name: &QualifiedName) -> Result<bool, MigrateError> {
-        let catalog = self.with_control(|session| Catalog::read(session, &[&name.database]))?;
-        Ok(catalog.table(name).is_some())
+        Ok(!self.named(&name.database, &format!("name = {}", quote_string(&name.name)))?.is_empty())
+    }
+
+    /// The tables and views of a database of which this holds.
+    pub(crate) fn named(
+        &self,
+        database: &str,
+        condition: &str,
+    ) -> Result<Vec<QualifiedName>, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            name: String,
+        }
+        let rows = self.with_control(|session| {
+            session.rows::<Row>(&format!(
+                "SELECT name FROM system.tables WHERE database = {} AND {condition} ORDER BY name",
+                quote_string(database)
+            ))
+        })?;
+        Ok(rows.into_iter().map(|row| QualifiedName::new(database, row.name)).collect())
     }
 
     pub(crate) fn drop_table(&self, name: &QualifiedName) -> Result<(), MigrateError> {

@@ -1,5 +1,6 @@
-use teal_catalog::{Catalog, active_parts};
+use teal_catalog::active_parts;
 use teal_plan::MERGE_STOPS;
+use teal_schema::quote_string;
 
 use crate::state::{Migrating, Started};
 use crate::{Event, MigrateError, Operator, Step, failpoint, names};
@@ -19,24 +20,16 @@ impl Operator<'_> {
         self.step(migrating, Step::Prepare, |migrating| {
             self.refuse_altered(migrating)?;
             let migration = migrating.migration.clone();
-            let there = self.with_control(|session| {
-                let catalog = Catalog::read(session, &[&migration.green.database])?;
-                Ok::<_, MigrateError>(catalog.table(&migration.green).cloned())
-            })?;
-            match there {
-                Some(green) if green.rows > 0 => {
-                    return Err(MigrateError::GreenNotEmpty {
-                        green: migration.green.clone(),
-                        rows: green.rows,
-                    });
-                }
-                Some(_) => (),
-                None => self.command(&migration.create_green)?,
+            if self.exists(&migration.green)? {
+                self.refuse_rows_in_green(migrating)?;
+            } else {
+                self.command(&migration.create_green)?;
             }
             failpoint::reached("green-created");
-            self.record_definitions(migrating)?;
+            let mut events = Vec::from_iter(self.definitions_to_record(migrating)?);
+            events.push(Event::Prepared);
+            self.record_all(migrating, events)?;
             let outcome = format!("{} created", migration.green);
-            self.record(migrating, Event::Prepared)?;
             failpoint::reached("prepared");
             Ok(((), outcome))
         })
@@ -59,6 +52,14 @@ impl Operator<'_> {
         Ok(())
     }
 
+    pub(crate) fn refuse_rows_in_green(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        let green = &migrating.migration.green;
+        match self.rows_of(green)? {
+            0 => Ok(()),
+            rows => Err(MigrateError::GreenNotEmpty { green: green.clone(), rows }),
+        }
+    }
+
     /// Rows in the active parts of a table.
     pub(crate) fn rows_of(&self, table: &teal_schema::QualifiedName) -> Result<u64, MigrateError> {
         let parts = self.with_control(|session| active_parts(session, table))?;
@@ -71,9 +72,8 @@ impl Operator<'_> {
         migrating: &Migrating,
         role: &str,
     ) -> Result<(), MigrateError> {
-        let prefix = format!("{}_{role}", migrating.id);
-        let there = self.with_control(|session| Catalog::read(session, &[names::TEAL_DATABASE]))?;
-        let mut own = there.tables().filter(|table| table.name.starts_with(&prefix));
-        own.try_for_each(|table| self.drop_table(&table.qualified()))
+        let prefix = quote_string(&format!("{}_{role}", migrating.id));
+        let own = self.named(names::TEAL_DATABASE, &format!("startsWith(name, {prefix})"))?;
+        own.iter().try_for_each(|table| self.drop_table(table))
     }
 }

@@ -100,43 +100,43 @@ impl Gauge<'_> {
     fn crowds(&mut self) -> Result<Vec<Crowd>, ClientError> {
         #[derive(Deserialize)]
         struct Row {
-            database: String,
-            name: String,
             partition: String,
             parts: u64,
+        }
+        let (blue, green) = (self.blue.clone(), self.green.clone());
+        let mut crowds = Vec::new();
+        for table in [blue, green] {
+            let (database, name) = (quote_string(&table.database), quote_string(&table.name));
+            let fullest = self.session.rows::<Row>(&format!(
+                "SELECT partition_id AS partition, count() AS parts FROM system.parts \
+                 WHERE active AND database = {database} AND table = {name} \
+                 GROUP BY partition ORDER BY parts DESC, partition LIMIT 1 \
+                 SETTINGS output_format_json_quote_64bit_integers = 0"
+            ))?;
+            if let Some(Row { partition, parts }) = fullest.into_iter().next() {
+                let delay_at = self.parts_to_delay(&table)?;
+                crowds.push(Crowd { table, partition, parts, delay_at });
+            }
+        }
+        Ok(crowds)
+    }
+
+    /// A table's own setting stands in its declaration only.
+    fn parts_to_delay(&mut self, table: &QualifiedName) -> Result<u64, ClientError> {
+        #[derive(Deserialize)]
+        struct Row {
             delay_at: u64,
         }
-        let (blue, green) = (&self.blue, &self.green);
-        let tables = [blue, green].map(|table| {
-            format!("({}, {})", quote_string(&table.database), quote_string(&table.name))
-        });
-        let tables = tables.join(", ");
-        // A table's own setting stands in its declaration only.
-        let rows = self.session.rows::<Row>(&format!(
-            "SELECT t.database AS database, t.name AS name, p.partition AS partition, p.parts AS parts, \
-                 ifNull(toUInt64OrNull(extract(t.engine_full, 'parts_to_delay_insert = (\\\\d+)')), (\
-                     SELECT toUInt64(value) FROM system.merge_tree_settings \
-                     WHERE name = 'parts_to_delay_insert')) AS delay_at \
-             FROM (\
-                 SELECT database, table, argMax(partition_id, n) AS partition, max(n) AS parts FROM (\
-                     SELECT database, table, partition_id, count() AS n FROM system.parts \
-                     WHERE active AND (database, table) IN ({tables}) \
-                     GROUP BY database, table, partition_id) \
-                 GROUP BY database, table) AS p \
-             INNER JOIN (\
-                 SELECT database, name, engine_full FROM system.tables \
-                 WHERE (database, name) IN ({tables})) AS t \
-             ON t.database = p.database AND t.name = p.table \
-             ORDER BY name \
-             SETTINGS output_format_json_quote_64bit_integers = 0"
+        let Row { delay_at } = self.session.row(&format!(
+            "SELECT ifNull(toUInt64OrNull(extract(any(engine_full), 'parts_to_delay_insert = (\\\\d+)')), (\
+                 SELECT toUInt64(value) FROM system.merge_tree_settings \
+                 WHERE name = 'parts_to_delay_insert')) AS delay_at \
+             FROM system.tables WHERE database = {} AND name = {} \
+             SETTINGS output_format_json_quote_64bit_integers = 0",
+            quote_string(&table.database),
+            quote_string(&table.name)
         ))?;
-        let crowd = |row: Row| Crowd {
-            table: QualifiedName::new(row.database, row.name),
-            partition: row.partition,
-            parts: row.parts,
-            delay_at: row.delay_at,
-        };
-        Ok(rows.into_iter().map(crowd).collect())
+        Ok(delay_at)
     }
 
     fn merges_are_full(&mut self) -> Result<bool, ClientError> {

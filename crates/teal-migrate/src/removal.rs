@@ -25,7 +25,6 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use teal_schema::{QualifiedName, quote_string};
 
-use crate::backfill::columns;
 use crate::repair::surplus;
 use crate::state::Migrating;
 use crate::verify::{Sides, partition_expression, row_hash};
@@ -215,7 +214,7 @@ impl Operator<'_> {
 
 /// Whether a row of green has one of the hashes.
 fn condition(migrating: &Migrating, hashes: &QualifiedName) -> String {
-    format!("{} IN (SELECT hash FROM {})", row_hash(&columns(migrating)), hashes.sql())
+    format!("{} IN (SELECT hash FROM {})", row_hash(&migrating.migration.columns), hashes.sql())
 }
 
 fn quoted(ids: &[String]) -> String {

@@ -249,21 +249,21 @@ impl Migrating {
         journal: &Journal,
         id: &str,
         migration: Migration,
-    ) -> Result<(Self, Entry), JournalError> {
+    ) -> Result<(Self, Vec<Entry>), JournalError> {
         let started = Event::Started { migration: Box::new(migration) };
-        let entry = journal.append(id, 0, started)?;
-        Ok((Self::fold(std::slice::from_ref(&entry))?, entry))
+        let entries = journal.append(id, 0, vec![started])?;
+        Ok((Self::fold(&entries)?, entries))
     }
 
-    /// Writes `event` to the journal and takes it in.
+    /// Writes `events` to the journal and takes them in.
     pub(crate) fn record(
         &mut self,
         journal: &Journal,
-        event: Event,
-    ) -> Result<Entry, JournalError> {
-        let entry = journal.append(&self.id, self.next, event)?;
-        self.take(&entry)?;
-        Ok(entry)
+        events: Vec<Event>,
+    ) -> Result<Vec<Entry>, JournalError> {
+        let entries = journal.append(&self.id, self.next, events)?;
+        entries.iter().try_for_each(|entry| self.take(entry))?;
+        Ok(entries)
     }
 
     fn fold(entries: &[Entry]) -> Result<Self, JournalError> {

@@ -124,7 +124,7 @@ impl Operator<'_> {
         /// Between two looks whether the workers have ended, and how many of them go by between two
         /// looks at how far they are.
         const LOOK: Duration = Duration::from_millis(5);
-        const LOOKS: u64 = 20;
+        const LOOKS: u64 = 50;
         self.observer.update(Update::Copied { rows: done_rows, of });
         let workers = self.options.backfill.workers().min(todo.len());
         let comment = format!("{TEAL_LOG_COMMENT} backfill of {}", migrating.id);

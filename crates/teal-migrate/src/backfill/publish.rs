@@ -217,11 +217,16 @@ impl Operator<'_> {
         settings: &BTreeMap<String, String>,
     ) -> Result<(), MigrateError> {
         let table = table.sql();
-        for (name, _) in MERGE_STOPS {
-            self.command(&match settings.get(name) {
-                Some(value) => format!("ALTER TABLE {table} MODIFY SETTING {name} = {value}"),
-                None => format!("ALTER TABLE {table} RESET SETTING {name}"),
-            })?;
+        let names = MERGE_STOPS.map(|(name, _)| name);
+        let set = names.iter().filter_map(|name| Some(format!("{name} = {}", settings.get(*name)?)));
+        let set = set.collect::<Vec<_>>();
+        if !set.is_empty() {
+            self.command(&format!("ALTER TABLE {table} MODIFY SETTING {}", set.join(", ")))?;
+        }
+        let reset = names.into_iter().filter(|name| !settings.contains_key(*name));
+        let reset = reset.collect::<Vec<_>>();
+        if !reset.is_empty() {
+            self.command(&format!("ALTER TABLE {table} RESET SETTING {}", reset.join(", ")))?;
         }
         Ok(())
     }

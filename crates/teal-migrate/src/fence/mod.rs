@@ -34,7 +34,8 @@ impl Operator<'_> {
             self.heal_fence(migrating)?;
         }
         self.step(migrating, Step::Fence, |migrating| {
-            self.record_definitions(migrating)?;
+            let defined = self.definitions_to_record(migrating)?;
+            self.record_all(migrating, Vec::from_iter(defined))?;
             self.refuse_altered(migrating)?;
             let blue = self.see(&migrating.migration.blue)?;
             self.refuse_running_mutations(migrating)?;
@@ -111,11 +112,7 @@ impl Operator<'_> {
         if self.exists(&migrating.migration.view)? {
             return Err(MigrateError::ViewExists { view: migrating.migration.view.clone() });
         }
-        let green = &migrating.migration.green;
-        match self.rows_of(green)? {
-            0 => Ok(()),
-            rows => Err(MigrateError::GreenNotEmpty { green: green.clone(), rows }),
-        }
+        self.refuse_rows_in_green(migrating)
     }
 
     /// A snapshot would have the parts as they were before the mutation, and the view does not

@@ -81,6 +81,8 @@ impl Operator<'_> {
     /// [`MigrateError::NoParity`] when they differ; what stopped the comparison.
     pub fn verify(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         self.step(migrating, Step::Verify, |migrating| {
+            // Before the comparison: what goes meanwhile was seen.
+            let blue = self.see(migrating.tables_now().0)?;
             let Found { parity, how, proven } = self.find(migrating)?;
             if !parity.holds() {
                 return Err(MigrateError::NoParity {
@@ -91,7 +93,8 @@ impl Operator<'_> {
             }
             let outcome = format!("{parity}; {how}");
             if matches!(migrating.phase, Phase::Backfilled(_) | Phase::Verified(_)) {
-                self.record(migrating, Event::Verified { parity, proven })?;
+                let events = vec![Event::Verified { parity, proven }, Event::Seen { blue }];
+                self.record_all(migrating, events)?;
                 failpoint::reached("verified");
             }
             Ok(((), outcome))

@@ -1,4 +1,4 @@
-use teal_plan::CopyStrategy;
+use teal_plan::{CopyColumn, CopyStrategy};
 use teal_schema::{QualifiedName, quote_ident, quote_string};
 
 use super::folded::{self, Ties};
@@ -18,6 +18,8 @@ pub(crate) struct Sides {
     pub(super) earlier: Option<(String, String)>,
     /// Where rows are folded by version: what counts the keys of which the two may show other rows.
     pub(super) ties: Option<Ties>,
+    /// The order-free sum of the rows' hashes.
+    pub(super) hash_sum: &'static str,
 }
 
 impl Sides {
@@ -41,6 +43,9 @@ pub(super) fn folds_in_order(migrating: &Migrating) -> bool {
 
 /// Each side as a SELECT of the copied columns, in green's types, `_teal_hash`, and `_teal_key`: equal rows
 /// have equal hashes, and rows of different keys have nothing to do with each other.
+///
+/// Where no rows are folded, the hash is made of two halves, and the key is one of them. Their sums take half
+/// the time of a sum of 128 bits (26.7).
 pub(crate) fn sides(
     migrating: &Migrating,
     blue: &QualifiedName,
@@ -65,8 +70,10 @@ pub(crate) fn sides(
     let columns = columns(migrating);
     let hashed = |source: String| {
         format!(
-            "SELECT {columns}, {} AS _teal_hash, _teal_hash AS _teal_key FROM ({source})",
-            row_hash(&columns)
+            "SELECT {columns}, {} AS _teal_key, {} AS _teal_other_half, {} AS _teal_hash FROM ({source})",
+            half_hash(KEY_HASH, &migrating.migration.columns),
+            half_hash(OTHER_HASH, &migrating.migration.columns),
+            row_hash(&migrating.migration.columns)
         )
     };
     let selected = format!("SELECT {columns_of_blue} FROM ({})", select_from(migrating, blue)?);
@@ -81,6 +88,7 @@ pub(crate) fn sides(
             is_turned: false,
             earlier: None,
             ties,
+            hash_sum: "toString(sum(_teal_hash))",
         });
     }
     let last = if in_order { " FINAL" } else { "" };
@@ -95,6 +103,7 @@ pub(crate) fn sides(
         is_turned: false,
         earlier: None,
         ties: None,
+        hash_sum: "toString((sum(_teal_key), sum(_teal_other_half)))",
     })
 }
 
@@ -110,10 +119,30 @@ pub(super) fn shown(migrating: &Migrating) -> String {
     columns.collect::<Vec<_>>().join(", ")
 }
 
-/// The hash of a row, by which rows are compared. The tuple matters: without it a single NULL argument
-/// makes the hash NULL, which no sum counts (seen on 26.7).
-pub(crate) fn row_hash(columns: &str) -> String {
-    format!("xxh3_128(tuple({columns}))")
+/// Two functions that have nothing in common but their length.
+const KEY_HASH: &str = "cityHash64";
+const OTHER_HASH: &str = "xxh3";
+
+/// The hash of a row, by which rows are compared: 128 bits.
+pub(crate) fn row_hash(columns: &[CopyColumn]) -> String {
+    format!(
+        "bitOr(bitShiftLeft(toUInt128({}), 64), {})",
+        half_hash(OTHER_HASH, columns),
+        half_hash(KEY_HASH, columns)
+    )
+}
+
+/// The tuple matters: without it a single NULL argument makes the hash NULL, which no sum counts (26.7). Of a
+/// column with a dictionary, the dictionary is hashed and not each row's value: several times faster (26.7).
+fn half_hash(function: &str, columns: &[CopyColumn]) -> String {
+    let hashed = columns.iter().map(|column| {
+        let name = quote_ident(&column.name);
+        match column.data_type.starts_with("LowCardinality(") {
+            true => format!("{function}({name})"),
+            false => name,
+        }
+    });
+    format!("{function}(tuple({}))", hashed.collect::<Vec<_>>().join(", "))
 }
 
 /// Green's partition key over the copied columns; a constant where it has none, or where it needs

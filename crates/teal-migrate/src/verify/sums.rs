@@ -31,14 +31,15 @@ pub(crate) const BUCKET: &str = "bitAnd(toUInt8(_teal_key), 15)";
 /// row that comes between the two (a client that sends its INSERT again) would stand in for it. After an
 /// exchange the view's target is blue.
 pub(super) fn sums_query(sides: &Sides, partition: &str, settings: &str) -> String {
+    let hash_sum = sides.hash_sum;
     let sums = |is_green: u8, side: &str| {
         format!(
             "SELECT {is_green} AS is_green, toString(_teal_partition) AS partition, \
-                 _teal_bucket AS bucket, row_count, toString(hash_sum) AS hash_sum \
+                 _teal_bucket AS bucket, row_count, hash_sum \
              FROM (\
                  SELECT {partition} AS _teal_partition, \
                      {BUCKET} AS _teal_bucket, \
-                     count() AS row_count, sum(_teal_hash) AS hash_sum \
+                     count() AS row_count, {hash_sum} AS hash_sum \
                  FROM ({side}) GROUP BY _teal_partition, _teal_bucket{settings})"
         )
     };

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import Module from "node:module";
-import { basename } from "node:path";
+import { basename, extname } from "node:path";
 import ts from "typescript";
 import type { Found } from "./declarations.js";
 import { isMoose, isTypia, type Program, sdkName } from "./program.js";
@@ -11,6 +11,11 @@ const holder = "__tealDeclarations";
 interface NodeModule {
   filename: string;
   _compile(code: string, file: string): void;
+}
+
+interface Transpiled {
+  code: string;
+  map: string;
 }
 
 interface Internals {
@@ -24,6 +29,7 @@ interface Internals {
  */
 export class Modules {
   private readonly declarations: Found["declaration"][] = [];
+  private emitter: ts.Program | undefined;
 
   constructor(
     private readonly program: Program,
@@ -57,22 +63,23 @@ export class Modules {
   }
 
   private transpile(file: string): string {
-    const { outputText, sourceMapText } = ts.transpileModule(readFileSync(file, "utf8"), {
-      // By its own name an `.mts` would become an ES module.
-      fileName: file.replace(/\.[mc]ts$/, ".ts"),
-      compilerOptions: {
-        target: ts.ScriptTarget.ES2022,
-        module: ts.ModuleKind.CommonJS,
-        esModuleInterop: true,
-        experimentalDecorators: true,
-        jsx: ts.JsxEmit.React,
-        sourceMap: true,
-      },
-      transformers: { before: [this.inject(this.found.get(file) ?? new Map<number, Found>())] },
-    });
-    const map: Record<string, unknown> = JSON.parse(sourceMapText ?? "{}");
-    const encoded = Buffer.from(JSON.stringify({ ...map, sources: [basename(file)] })).toString("base64");
-    return outputText.replace(/\/\/# sourceMappingURL=.*$/, `//# sourceMappingURL=data:application/json;base64,${encoded}`);
+    const before = [this.inject(this.found.get(file) ?? new Map<number, Found>())];
+    const emitted = /\.tsx?$/.test(file) ? this.emit(file, before) : undefined;
+    const { code, map } = emitted ?? transpileAlone(file, before);
+    const withName = { ...(JSON.parse(map) as Record<string, unknown>), sources: [basename(file)] };
+    const encoded = Buffer.from(JSON.stringify(withName)).toString("base64");
+    return code.replace(/\/\/# sourceMappingURL=.*$/, `//# sourceMappingURL=data:application/json;base64,${encoded}`);
+  }
+
+  /** By the one compiler of all sources: to start one for each file takes longer than all the rest. */
+  private emit(file: string, before: ts.TransformerFactory<ts.SourceFile>[]): Transpiled | undefined {
+    this.emitter ??= this.program.emitter({ ...transpileOptions, isolatedModules: true, noCheck: true });
+    const source = this.emitter.getSourceFile(file);
+    if (!source) return undefined;
+    const parts = new Map<string, string>();
+    this.emitter.emit(source, (name, text) => parts.set(extname(name), text), undefined, false, { before });
+    const [code, map] = [parts.get(".js"), parts.get(".map")];
+    return code === undefined || map === undefined ? undefined : { code, map };
   }
 
   /** Gives each declaration its location and columns as one more argument. */
@@ -98,6 +105,25 @@ export class Modules {
       return ts.visitNode(source, visit) as ts.SourceFile;
     };
   }
+}
+
+const transpileOptions: ts.CompilerOptions = {
+  target: ts.ScriptTarget.ES2022,
+  module: ts.ModuleKind.CommonJS,
+  esModuleInterop: true,
+  experimentalDecorators: true,
+  jsx: ts.JsxEmit.React,
+  sourceMap: true,
+};
+
+/** A file that only the run has found, or one that by its own name (`.mts`) would become an ES module. */
+function transpileAlone(file: string, before: ts.TransformerFactory<ts.SourceFile>[]): Transpiled {
+  const { outputText, sourceMapText } = ts.transpileModule(readFileSync(file, "utf8"), {
+    fileName: file.replace(/\.[mc]ts$/, ".ts"),
+    compilerOptions: transpileOptions,
+    transformers: { before },
+  });
+  return { code: outputText, map: sourceMapText ?? "{}" };
 }
 
 /** `import.meta` of a module that runs as CommonJS. */

@@ -81,6 +81,14 @@ export class Program {
     return resolved ?? (isTypia(name) ? ownModule("index") : undefined);
   }
 
+  /** A compiler that emits the sources, each as if it were alone; they are not read anew. */
+  emitter(options: ts.CompilerOptions): ts.Program {
+    const sources = this.program.getSourceFiles().filter((source) => !source.isDeclarationFile);
+    const host = { ...this.host, getSourceFile: (name: string) => this.program.getSourceFile(name) };
+    const alone = { noLib: true, noResolve: true, types: [], moduleDetection: ours.moduleDetection };
+    return ts.createProgram(sources.map((source) => source.fileName), { ...options, ...alone }, host);
+  }
+
   location(node: ts.Node): Location {
     const file = node.getSourceFile();
     const at = file.getLineAndCharacterOfPosition(node.getStart());
