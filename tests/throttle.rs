@@ -478,3 +478,33 @@ fn status_is_watched_line_by_line_where_there_is_no_terminal() {
 fn status_is_watched_on_a_server() {
     watch(&Stage::on_server());
 }
+
+/// Until they differ; and until the cutover.
+fn watch_rows(stage: &Stage) {
+    let watched = |statement: &[&str]| {
+        let mut watch = Background::start(stage.command(&["verify", "--watch", "--every", "1s"]));
+        let mut lines = BufReader::new(watch.child().stdout.take().unwrap()).lines();
+        let first = lines.next().unwrap().unwrap();
+        assert!(first.contains("hold the same rows"), "{first}");
+        // On the embedded engine, between two proofs.
+        until("a moment without a proof", || (stage.teal(statement).code == Some(0)).then_some(()));
+        lines.for_each(drop);
+        watch.finish()
+    };
+    stage.must(&["apply"]);
+    let delete = "ALTER TABLE items_0_1 DELETE WHERE id = 1 SETTINGS mutations_sync = 1";
+    watched(&["query", delete]).failed(3, &["green lacks 1 and has 0 too many"]);
+    stage.must(&["repair"]);
+    let run = watched(&["cutover"]);
+    assert_eq!(run.code, Some(0), "{}", run.said());
+}
+
+#[test]
+fn rows_are_watched_until_the_cutover() {
+    watch_rows(&Stage::embedded());
+}
+
+#[test]
+fn rows_are_watched_on_a_server() {
+    watch_rows(&Stage::on_server());
+}

@@ -2,6 +2,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use teal_schema::QualifiedName;
 
 use crate::error::shortened;
 use crate::{ClientError, WriteGate};
@@ -44,6 +45,15 @@ pub trait Server: Send + Sync {
     /// processes should know or say stands in files beside it.
     fn exclusive_directory(&self) -> Option<&Path> {
         None
+    }
+
+    /// Makes the definition of a table or view outlive a power cut, where it was created with
+    /// `fsync_metadata = 0`. Only the embedded engine's files can be reached; a server's are its own concern.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    fn sync_definition(&self, _of: &QualifiedName) -> Result<(), ClientError> {
+        Ok(())
     }
 
     /// What the users' statements took that have ended within this time; `None` where they do not

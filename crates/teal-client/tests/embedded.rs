@@ -17,6 +17,7 @@ use serde::Deserialize;
 use teal_client::{
     ClientError, EmbeddedEngine, EngineOptions, Format, GateStats, Server, Session, WriteGate,
 };
+use teal_schema::{QualifiedName, quote_ident};
 
 /// Long enough for anything that ends at all.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -402,4 +403,17 @@ fn a_missing_configuration_file_is_named() {
     let options = EngineOptions { config_file: Some(file.clone()), ..options(directory.path()) };
     let error = EmbeddedEngine::open(options).err().unwrap().to_string();
     assert!(error.contains(&file.display().to_string()), "{error}");
+}
+
+#[test]
+fn the_file_of_a_definition_is_found_whatever_the_name() {
+    let mut session = engine().session(&[("fsync_metadata", "0")]).unwrap();
+    let table = QualifiedName::new("odd-db ü", "a.b_c %1");
+    session.command(&format!("CREATE DATABASE {}", quote_ident(&table.database))).unwrap();
+    session.command(&format!("CREATE TABLE {} (x UInt8) ENGINE = Log", table.sql())).unwrap();
+    engine().sync_definition(&table).unwrap();
+    let other = QualifiedName::new(&table.database, "b");
+    let error = engine().sync_definition(&other).unwrap_err().to_string();
+    assert!(error.contains("odd-db ü.b cannot be written to the disk"), "{error}");
+    session.command(&format!("DROP DATABASE {}", quote_ident(&table.database))).unwrap();
 }

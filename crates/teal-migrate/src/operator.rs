@@ -12,8 +12,8 @@ use crate::live::{Board, Teller};
 use crate::requests::Requests;
 use crate::state::{Migrating, Phase};
 use crate::{
-    BackfillOptions, Entry, Event, Journal, Leave, Limits, Lock, MigrateError, Observer, Step,
-    Update, failpoint, names,
+    BackfillOptions, Entry, Event, Journal, Leave, Limits, Lock, MigrateError, Observer, Parity,
+    Step, Update, failpoint, names,
 };
 
 const FLUSH_ASYNC_INSERTS: &str = "SYSTEM FLUSH ASYNC INSERT QUEUE";
@@ -213,7 +213,7 @@ impl<'a> Operator<'a> {
                     round += 1;
                     self.repair(migrating, Leave::ByCause)?;
                 }
-                other => return other,
+                other => return other.map(drop),
             }
         }
     }
@@ -222,7 +222,7 @@ impl<'a> Operator<'a> {
     ///
     /// # Errors
     /// [`MigrateError::NoParity`] when they differ; what stopped the comparison.
-    pub fn prove(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+    pub fn prove(&self, migrating: &mut Migrating) -> Result<Parity, MigrateError> {
         self.refuse_altered(migrating)?;
         self.settle_removal(migrating)?;
         self.wait_for_mutations(migrating)?;

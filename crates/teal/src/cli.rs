@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use crate::retention::Retention;
+use crate::time_span::TimeSpan;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use teal_migrate::{Bytes, Hours, Latency, Limit, Limits};
 
@@ -75,7 +75,7 @@ pub(crate) enum Command {
     /// Show the limits of a migration, or change them, also while `apply` runs in another terminal
     Throttle(Throttle),
     /// Prove that the old and the new table hold the same rows
-    Verify(Which),
+    Verify(Verify),
     /// Make the new table equal to the old one, by exactly the rows that are proven to differ
     Repair(Repair),
     /// Move readers and writers to the new table
@@ -229,6 +229,19 @@ pub(crate) struct Status {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Prove it again and again until the cutover, or until the tables differ: each proof reads what has
+    /// changed since the one before, and makes that of the cutover as short
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// Between two proofs of --watch, such as 30s or 10m
+    #[arg(long, value_name = "TIME", default_value = "1m", requires = "watch")]
+    pub(crate) every: TimeSpan,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Throttle {
     #[command(flatten)]
     pub(crate) which: Which,
@@ -305,7 +318,7 @@ pub(crate) struct Cleanup {
     /// Keep the old table for so long after the cutover, as in 7d or 12h [default: as teal.toml says,
     /// else 0s]
     #[arg(long, value_name = "TIME")]
-    pub(crate) retention: Option<Retention>,
+    pub(crate) retention: Option<TimeSpan>,
 }
 
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use teal_migrate::{Bytes, Hours, Latency, Limit, Limits};
 use teal_plan::Cutover;
 
 use crate::failure::Failure;
-use crate::retention::Retention;
+use crate::time_span::TimeSpan;
 
 /// `teal.toml`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -78,7 +78,7 @@ pub(crate) struct Migrate {
     pub(crate) chunk_rows: Option<u64>,
     /// Seconds.
     pub(crate) fence_timeout: Option<u64>,
-    pub(crate) retention: Option<Retention>,
+    pub(crate) retention: Option<TimeSpan>,
     bytes_per_second: Option<Limit<Bytes>>,
     query_latency: Option<Limit<Latency>>,
     max_parts: Option<Limit<u64>>,

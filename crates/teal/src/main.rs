@@ -9,10 +9,10 @@ mod diagnose;
 mod failure;
 mod plan_text;
 mod progress;
-mod retention;
 mod show;
 mod status_text;
 mod target;
+mod time_span;
 
 use std::process::ExitCode;
 

@@ -10,7 +10,7 @@ use teal_plan::{Cutover, PlanOptions};
 use crate::cli::{Common, Migrate};
 use crate::config::{Config, Server, Target};
 use crate::failure::Failure;
-use crate::retention::Retention;
+use crate::time_span::TimeSpan;
 
 /// A project and the target that a command is about.
 pub(crate) struct Project {
@@ -196,7 +196,7 @@ impl Project {
         if let Some(seconds) = flags.and_then(|flags| flags.fence_timeout).or(file.fence_timeout) {
             options.fence_timeout = Duration::from_secs(seconds);
         }
-        if let Some(Retention(kept)) = file.retention {
+        if let Some(TimeSpan(kept)) = file.retention {
             options.retention = kept;
         }
         options

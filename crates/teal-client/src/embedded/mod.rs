@@ -11,7 +11,8 @@ use std::time::Duration;
 use connection::{EmbeddedConnection, Origin};
 use library::Library;
 use parking_lot::Mutex;
-use teal_schema::quote_string;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use teal_schema::{QualifiedName, quote_string};
 
 use crate::pace::Pace;
 use crate::{ClientError, Server, Session, Settings, TEAL_LOG_COMMENT, WriteGate};
@@ -156,9 +157,26 @@ impl Server for EmbeddedEngine {
         Some(self.data_directory())
     }
 
+    fn sync_definition(&self, of: &QualifiedName) -> Result<(), ClientError> {
+        let database = self.data_directory().join("metadata").join(as_file_name(&of.database));
+        let sync = |path: &Path| std::fs::File::open(path)?.sync_all();
+        sync(&database.join(format!("{}.sql", as_file_name(&of.name))))
+            .and_then(|()| sync(&database))
+            .map_err(|error| ClientError::Open {
+                path: self.data_directory().to_owned(),
+                reason: format!("the definition of {of} cannot be written to the disk: {error}"),
+            })
+    }
+
     fn users_pace(&self, within: Duration) -> Option<Vec<Duration>> {
         Some(self.pace().within(within))
     }
+}
+
+/// As ClickHouse names files after tables.
+fn as_file_name(name: &str) -> String {
+    const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_');
+    utf8_percent_encode(name, KEPT).to_string()
 }
 
 fn boot_arguments(options: &EngineOptions) -> Vec<String> {

@@ -24,8 +24,12 @@ impl Operator<'_> {
             CopyStrategy::Clone => &migration.green,
             CopyStrategy::Rewrite => &snapshot,
         };
+        // An fsync takes a hundred milliseconds now and then (26.7, on a busy disk), and INSERTs wait for it.
+        let mut quick = self.server.session(&[("fsync_metadata", "0")])?;
         let cut = self.with_gate_closed(|| {
-            self.command(&migration.create_view)?;
+            self.check_lock()?;
+            quick.command(&migration.create_view)?;
+            failpoint::written();
             failpoint::reached("view-created");
             // One statement, one moment, no bytes copied; `ALL` covers every partition.
             self.command(&format!(
@@ -43,6 +47,7 @@ impl Operator<'_> {
             })
         })?;
         failpoint::reached("gate-opened");
+        self.server.sync_definition(&migration.view)?;
         let held = cut.held;
         let parts = match cut.value {
             Some(parts) => parts,

@@ -92,9 +92,9 @@ impl Operator<'_> {
         match self.verify(migrating) {
             Err(MigrateError::NoParity { parity, .. }) if parity.missing == 0 => {
                 self.carry_back(migrating)?;
-                self.verify(migrating)
+                self.verify(migrating).map(drop)
             }
-            other => other,
+            other => other.map(drop),
         }
     }
 

@@ -79,7 +79,7 @@ impl Operator<'_> {
     ///
     /// # Errors
     /// [`MigrateError::NoParity`] when they differ; what stopped the comparison.
-    pub fn verify(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+    pub fn verify(&self, migrating: &mut Migrating) -> Result<Parity, MigrateError> {
         self.step(migrating, Step::Verify, |migrating| {
             // Before the comparison: what goes meanwhile was seen.
             let blue = self.see(migrating.tables_now().0)?;
@@ -93,11 +93,12 @@ impl Operator<'_> {
             }
             let outcome = format!("{parity}; {how}");
             if matches!(migrating.phase, Phase::Backfilled(_) | Phase::Verified(_)) {
-                let events = vec![Event::Verified { parity, proven }, Event::Seen { blue }];
+                let verified = Event::Verified { parity: parity.clone(), proven };
+                let events = vec![verified, Event::Seen { blue }];
                 self.record_all(migrating, events)?;
                 failpoint::reached("verified");
             }
-            Ok(((), outcome))
+            Ok((parity, outcome))
         })
     }
 

@@ -5,9 +5,9 @@ use super::choose;
 use crate::cli::{Cleanup, Common};
 use crate::failure::Failure;
 use crate::progress::Progress;
-use crate::retention::Retention;
 use crate::show;
 use crate::target::Project;
+use crate::time_span::TimeSpan;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -21,7 +21,7 @@ pub(crate) fn run(common: &Common, args: &Cleanup) -> Result<(), Failure> {
     let server = project.open()?;
     let progress = Progress::default();
     let mut options = project.operator_options(None);
-    if let Some(Retention(kept)) = args.retention {
+    if let Some(TimeSpan(kept)) = args.retention {
         options.retention = kept;
     }
     let operator = Operator::open(server.as_ref(), options, &progress)?;

@@ -1,27 +1,89 @@
 use serde::Serialize;
-use teal_migrate::{MigrateError, Operator, Parity, Phase};
+use teal_migrate::{LockError, MigrateError, Migrating, Operator, Parity, Phase};
 
 use super::choose;
-use crate::cli::{Common, Which};
+use crate::cli::{self, Common};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::show;
-use crate::target::Project;
+use crate::target::{OpenOrRunning, Project};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
-    migration: String,
+struct Report<'a> {
+    migration: &'a str,
     holds: bool,
+    parity: &'a Parity,
+}
+
+/// Two tables, compared.
+struct Compared {
+    migrating: Migrating,
     parity: Parity,
 }
 
-pub(crate) fn run(common: &Common, which: &Which) -> Result<(), Failure> {
+pub(crate) fn run(common: &Common, args: &cli::Verify) -> Result<(), Failure> {
     let project = Project::read(common)?;
+    if args.watch {
+        return watch(&project, args, common.json);
+    }
     let server = project.open()?;
     let progress = Progress::default();
     let operator = Operator::open(server.as_ref(), project.operator_options(None), &progress)?;
-    let migrating = choose(operator.migrations()?, which.table.as_deref())?;
+    let migrating = choose(operator.migrations()?, args.which.table.as_deref())?;
+    let found = compare(&operator, migrating)?;
+    if common.json {
+        show::json(&found.report())?;
+    } else if found.parity.holds() {
+        show::data(&found.said())?;
+    }
+    found.or_refusal()
+}
+
+/// Proves it anew from time to time, until the cutover or until the two differ. Each proof is noted in the
+/// journal, so that the next one, that of the cutover too, reads only what has changed since. Between two of
+/// them the target is free for other commands; while one is at work, none is made.
+fn watch(project: &Project, args: &cli::Verify, json: bool) -> Result<(), Failure> {
+    let mut is_watched = false;
+    loop {
+        if let OpenOrRunning::Open(server) = project.open_or_running()? {
+            let progress = Progress::default();
+            match Operator::open(server.as_ref(), project.operator_options(None), &progress) {
+                Ok(operator) => {
+                    let migrating = choose(operator.migrations()?, args.which.table.as_deref())?;
+                    if is_watched && matches!(migrating.phase, Phase::CutOver(_)) {
+                        return Ok(());
+                    }
+                    let found = prove(&operator, migrating)?;
+                    let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
+                    show::data(&match json {
+                        true => serde_json::to_string(&found.report())?,
+                        false => format!("{now}  {}", found.said()),
+                    })?;
+                    found.or_refusal()?;
+                    is_watched = true;
+                }
+                Err(MigrateError::Lock(LockError::Held { .. })) => (),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        std::thread::sleep(args.every.0);
+    }
+}
+
+fn prove(operator: &Operator<'_>, mut migrating: Migrating) -> Result<Compared, Failure> {
+    if !matches!(migrating.phase, Phase::Backfilled(_) | Phase::Verified(_)) {
+        return compare(operator, migrating);
+    }
+    let parity = match operator.prove(&mut migrating) {
+        Err(MigrateError::NoParity { parity, .. }) => *parity,
+        Err(error) => return Err(error.into()),
+        Ok(parity) => parity,
+    };
+    Ok(Compared { migrating, parity })
+}
+
+fn compare(operator: &Operator<'_>, migrating: Migrating) -> Result<Compared, Failure> {
     let wrong = |wanted| MigrateError::WrongPhase {
         migration: migrating.id.clone(),
         phase: migrating.phase.name(),
@@ -40,15 +102,34 @@ pub(crate) fn run(common: &Common, which: &Which) -> Result<(), Failure> {
         _ => return Err(wrong("run `teal apply` first, which copies").into()),
     }
     let parity = operator.compare(&migrating)?;
-    let (blue, green) = (migrating.migration.blue.clone(), migrating.migration.green.clone());
-    let holds = parity.holds();
-    if common.json {
-        show::json(&Report { migration: migrating.id, holds, parity: parity.clone() })?;
-    } else if holds {
-        show::data(&format!("{blue} and {green} hold the same rows: {parity}"))?;
+    Ok(Compared { migrating, parity })
+}
+
+impl Compared {
+    fn report(&self) -> Report<'_> {
+        Report { migration: &self.migrating.id, holds: self.parity.holds(), parity: &self.parity }
     }
-    match holds {
-        true => Ok(()),
-        false => Err(MigrateError::NoParity { blue, green, parity: Box::new(parity) }.into()),
+
+    fn said(&self) -> String {
+        let Self { migrating: Migrating { migration, .. }, parity } = self;
+        match parity.holds() {
+            true => {
+                format!("{} and {} hold the same rows: {parity}", migration.blue, migration.green)
+            }
+            false => format!("{} and {} differ", migration.blue, migration.green),
+        }
+    }
+
+    fn or_refusal(self) -> Result<(), Failure> {
+        let migration = self.migrating.migration;
+        match self.parity.holds() {
+            true => Ok(()),
+            false => Err(MigrateError::NoParity {
+                blue: migration.blue,
+                green: migration.green,
+                parity: Box::new(self.parity),
+            }
+            .into()),
+        }
     }
 }

@@ -4,17 +4,17 @@ use std::time::Duration;
 use jiff::{Span, SpanRelativeTo};
 use serde::Deserialize;
 
-/// For how long the old table is kept after a cutover, as people write it: `7d`, `12h`, `90m`.
+/// A length of time as people write it: `7d`, `12h`, `90m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub(crate) struct Retention(pub(crate) Duration);
+pub(crate) struct TimeSpan(pub(crate) Duration);
 
-impl FromStr for Retention {
+impl FromStr for TimeSpan {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let said = |error: &dyn std::fmt::Display| {
-            format!("{text:?} is no retention, such as 7d, 12h or 90m: {error}")
+            format!("{text:?} is no time, such as 7d, 12h or 90m: {error}")
         };
         let span = text.parse::<Span>().map_err(|error| said(&error))?;
         let duration =
@@ -23,7 +23,7 @@ impl FromStr for Retention {
     }
 }
 
-impl TryFrom<String> for Retention {
+impl TryFrom<String> for TimeSpan {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -36,12 +36,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_retention_is_read_as_people_write_it() {
+    fn a_time_is_read_as_people_write_it() {
         for (text, seconds) in [("7d", 604_800), ("12h", 43_200), ("1d 30m", 88_200), ("0s", 0)] {
-            assert_eq!(text.parse(), Ok(Retention(Duration::from_secs(seconds))), "{text}");
+            assert_eq!(text.parse(), Ok(TimeSpan(Duration::from_secs(seconds))), "{text}");
         }
         for wrong in ["", "7", "a week", "-1d", "1 month"] {
-            assert!(wrong.parse::<Retention>().is_err(), "{wrong}");
+            assert!(wrong.parse::<TimeSpan>().is_err(), "{wrong}");
         }
     }
 }
