@@ -218,7 +218,8 @@ impl Operator<'_> {
     ) -> Result<(), MigrateError> {
         let table = table.sql();
         let names = MERGE_STOPS.map(|(name, _)| name);
-        let set = names.iter().filter_map(|name| Some(format!("{name} = {}", settings.get(*name)?)));
+        let set =
+            names.iter().filter_map(|name| Some(format!("{name} = {}", settings.get(*name)?)));
         let set = set.collect::<Vec<_>>();
         if !set.is_empty() {
             self.command(&format!("ALTER TABLE {table} MODIFY SETTING {}", set.join(", ")))?;

@@ -1,4 +1,5 @@
 use serde::Serialize;
+use teal_client::Server;
 use teal_migrate::{LockError, MigrateError, Migrating, Operator, Parity, Phase};
 
 use super::choose;
@@ -45,16 +46,15 @@ pub(crate) fn run(common: &Common, args: &cli::Verify) -> Result<(), Failure> {
 /// them the target is free for other commands; while one is at work, none is made.
 fn watch(project: &Project, args: &cli::Verify, json: bool) -> Result<(), Failure> {
     let mut is_watched = false;
+    let mut kept = None;
     loop {
-        if let OpenOrRunning::Open(server) = project.open_or_running()? {
-            let progress = Progress::default();
-            match Operator::open(server.as_ref(), project.operator_options(None), &progress) {
-                Ok(operator) => {
-                    let migrating = choose(operator.migrations()?, args.which.table.as_deref())?;
-                    if is_watched && matches!(migrating.phase, Phase::CutOver(_)) {
-                        return Ok(());
-                    }
-                    let found = prove(&operator, migrating)?;
+        let opened = match kept.take() {
+            Some(server) => OpenOrRunning::Open(server),
+            None => project.open_or_running()?,
+        };
+        if let OpenOrRunning::Open(server) = opened {
+            match look(project, server.as_ref(), args, is_watched)? {
+                Look::Compared(found) => {
                     let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
                     show::data(&match json {
                         true => serde_json::to_string(&found.report())?,
@@ -63,11 +63,39 @@ fn watch(project: &Project, args: &cli::Verify, json: bool) -> Result<(), Failur
                     found.or_refusal()?;
                     is_watched = true;
                 }
-                Err(MigrateError::Lock(LockError::Held { .. })) => (),
-                Err(error) => return Err(error.into()),
+                Look::CutOver => return Ok(()),
+                Look::Busy => (),
             }
+            kept = Some(server).filter(|server| !server.is_exclusive());
         }
         std::thread::sleep(args.every.0);
+    }
+}
+
+/// What one look of a watch came to.
+enum Look {
+    Compared(Compared),
+    /// There was a cutover since the watch began.
+    CutOver,
+    /// Another command is at work.
+    Busy,
+}
+
+fn look(
+    project: &Project,
+    server: &dyn Server,
+    args: &cli::Verify,
+    is_watched: bool,
+) -> Result<Look, Failure> {
+    let progress = Progress::default();
+    let operator = match Operator::open(server, project.operator_options(None), &progress) {
+        Err(MigrateError::Lock(LockError::Held { .. })) => return Ok(Look::Busy),
+        other => other?,
+    };
+    let migrating = choose(operator.migrations()?, args.which.table.as_deref())?;
+    match migrating.phase {
+        Phase::CutOver(_) if is_watched => Ok(Look::CutOver),
+        _ => Ok(Look::Compared(prove(&operator, migrating)?)),
     }
 }
 
