@@ -74,7 +74,7 @@ fn watch(project: &Project, args: &cli::Verify, json: bool) -> Result<(), Failur
 
 /// What one look of a watch came to.
 enum Look {
-    Compared(Compared),
+    Compared(Box<Compared>),
     /// There was a cutover since the watch began.
     CutOver,
     /// Another command is at work.
@@ -95,7 +95,7 @@ fn look(
     let migrating = choose(operator.migrations()?, args.which.table.as_deref())?;
     match migrating.phase {
         Phase::CutOver(_) if is_watched => Ok(Look::CutOver),
-        _ => Ok(Look::Compared(prove(&operator, migrating)?)),
+        _ => Ok(Look::Compared(Box::new(prove(&operator, migrating)?))),
     }
 }
 
