@@ -1,3 +1,4 @@
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -108,6 +109,24 @@ pub trait Session: Send {
         format: Format,
         started: &mut dyn FnMut(),
         receive: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), ClientError> {
+        self.stream_while(statement, format, started, &mut |piece| {
+            receive(piece);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// As [`stream_from_now`](Self::stream_from_now), until `receive` breaks: then the query is ended,
+    /// on the server too, and that is no error.
+    ///
+    /// # Errors
+    /// The server's error, or that of the way to it.
+    fn stream_while(
+        &mut self,
+        statement: &str,
+        format: Format,
+        started: &mut dyn FnMut(),
+        receive: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), ClientError>;
 }
 

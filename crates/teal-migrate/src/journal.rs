@@ -390,12 +390,12 @@ mod tests {
             Err(silence(statement))
         }
 
-        fn stream_from_now(
+        fn stream_while(
             &mut self,
             statement: &str,
             _: Format,
             _: &mut dyn FnMut(),
-            _: &mut dyn FnMut(&[u8]),
+            _: &mut dyn FnMut(&[u8]) -> std::ops::ControlFlow<()>,
         ) -> Result<(), ClientError> {
             Err(silence(statement))
         }

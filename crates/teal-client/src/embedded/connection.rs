@@ -1,3 +1,4 @@
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::EmbeddedEngine;
@@ -54,12 +55,12 @@ impl Session for EmbeddedConnection {
         Ok(Box::new(EmbeddedInsert { insert, engine, _pass: pass }))
     }
 
-    fn stream_from_now(
+    fn stream_while(
         &mut self,
         statement: &str,
         format: Format,
         started: &mut dyn FnMut(),
-        receive: &mut dyn FnMut(&[u8]),
+        receive: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), ClientError> {
         let is_write = self.origin == Origin::User && !self.raw.is_read_only(statement);
         let began = Instant::now();
@@ -69,7 +70,7 @@ impl Session for EmbeddedConnection {
             Err(ClientError::Server { message, .. })
                 if message.starts_with("Streaming query is not supported") =>
             {
-                receive(&self.raw.query(statement, format.0)?.body);
+                let _ = receive(&self.raw.query(statement, format.0)?.body);
                 Ok(())
             }
             other => other,

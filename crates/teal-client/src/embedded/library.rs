@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::ptr::NonNull;
 
@@ -117,8 +118,8 @@ impl Library {
 pub(super) struct RawConnection {
     library: &'static Library,
     handle: NonNull<Connection>,
-    /// The last statement failed. The engine (26.7) keeps what such a statement had put out by
-    /// then, and would put it before the next answer.
+    /// The last statement failed, or was ended before its end. The engine (26.7) keeps what such a
+    /// statement had put out by then, and would put it before the next answer.
     may_hold_leftovers: bool,
 }
 
@@ -166,12 +167,12 @@ impl RawConnection {
         statement: &str,
         format: &str,
         started: &mut dyn FnMut(),
-        receive: &mut dyn FnMut(&[u8]),
+        receive: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), ClientError> {
         self.discard_leftovers()?;
         let outcome = self.stream_as_is(statement, format, started, receive);
-        self.may_hold_leftovers = outcome.is_err();
-        outcome
+        self.may_hold_leftovers = !matches!(outcome, Ok(ControlFlow::Continue(())));
+        outcome.map(drop)
     }
 
     fn stream_as_is(
@@ -179,8 +180,8 @@ impl RawConnection {
         statement: &str,
         format: &str,
         started: &mut dyn FnMut(),
-        receive: &mut dyn FnMut(&[u8]),
-    ) -> Result<(), ClientError> {
+        receive: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, ClientError> {
         // SAFETY: as in `query_as_is`.
         let head = unsafe {
             (self.library.chdb_stream_query_n)(
@@ -199,14 +200,15 @@ impl RawConnection {
             let piece =
                 unsafe { (self.library.chdb_stream_fetch_result)(self.connection(), head.result) };
             let piece = RawResult { library: self.library, result: piece };
-            if let Err(error) = piece.check(statement) {
+            let flow = match (piece.check(statement), piece.body()) {
+                (Ok(()), []) => return Ok(ControlFlow::Continue(())),
+                (Ok(()), body) => Ok(receive(body)),
+                (Err(error), _) => Err(error),
+            };
+            if !matches!(flow, Ok(ControlFlow::Continue(()))) {
                 // SAFETY: as above.
                 unsafe { (self.library.chdb_stream_cancel_query)(self.connection(), head.result) };
-                return Err(error);
-            }
-            match piece.body() {
-                [] => return Ok(()),
-                body => receive(body),
+                return flow;
             }
         }
     }

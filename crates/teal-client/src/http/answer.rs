@@ -1,6 +1,7 @@
 //! What comes back: a summary in the headers, and a body that may turn into an error half-way.
 
 use std::io::Read;
+use std::ops::ControlFlow;
 
 use serde::Deserialize;
 use ureq::http::HeaderMap;
@@ -45,11 +46,12 @@ pub(super) enum BodyError {
 /// Hands a body over piece by piece. Its status was sent before the result was made, so an error
 /// in the middle stands at its end: marked with the tag that the headers announced (25.10 and
 /// newer), or as it is (older ones). The end is held back until it is known to be none.
+/// When `pass_on` breaks, the rest is not read.
 pub(super) fn receive(
     headers: &HeaderMap,
     mut body: impl Read,
     statement: &str,
-    pass_on: &mut dyn FnMut(&[u8]),
+    pass_on: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<(), BodyError> {
     /// Longer than ClickHouse makes the text of an error in a body (16 KiB) and its marks.
     const HELD: usize = 20 << 10;
@@ -66,7 +68,9 @@ pub(super) fn receive(
                 held.extend_from_slice(&buffer[..length]);
                 if held.len() > HELD + buffer.len() {
                     let rest = held.split_off(held.len() - HELD);
-                    pass_on(&held);
+                    if pass_on(&held).is_break() {
+                        return Ok(());
+                    }
                     held = rest;
                 }
             }
@@ -85,7 +89,7 @@ pub(super) fn receive(
         return Err(BodyError::Cut { received, source });
     }
     if !held.is_empty() {
-        pass_on(&held);
+        let _ = pass_on(&held);
     }
     Ok(())
 }
@@ -145,7 +149,10 @@ mod tests {
             headers.insert(TAG_HEADER, tag.parse().unwrap());
         }
         let mut out = Vec::new();
-        let end = receive(&headers, body, "SELECT 1", &mut |piece| out.extend_from_slice(piece));
+        let end = receive(&headers, body, "SELECT 1", &mut |piece| {
+            out.extend_from_slice(piece);
+            ControlFlow::Continue(())
+        });
         (end, out)
     }
 

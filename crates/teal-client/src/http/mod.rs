@@ -6,6 +6,7 @@ mod insert;
 mod repeat;
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -215,6 +216,7 @@ impl HttpSession {
         let mut body = Vec::new();
         let mut answer = self.receive(statement, format, extra, &mut || (), &mut |piece| {
             body.extend_from_slice(piece);
+            ControlFlow::Continue(())
         })?;
         answer.body = body;
         Ok(answer)
@@ -226,7 +228,7 @@ impl HttpSession {
         format: &Format,
         extra: Settings<'_>,
         started: &mut dyn FnMut(),
-        pass_on: &mut dyn FnMut(&[u8]),
+        pass_on: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<Answer, ClientError> {
         let mut parameters = self.parameters(extra);
         parameters.push(("default_format", format.0));
@@ -254,7 +256,7 @@ impl HttpSession {
             }
             request.send(body.take().unwrap_or_else(SendBody::none))
         };
-        self.inner.run(statement, send, &mut || (), &mut |_| ())
+        self.inner.run(statement, send, &mut || (), &mut |_| ControlFlow::Continue(()))
     }
 
     fn parameters<'s>(&'s self, extra: Settings<'s>) -> Vec<(&'s str, &'s str)> {
@@ -288,12 +290,12 @@ impl Session for HttpSession {
         Ok(Box::new(HttpInsert::start(self, statement, &format)))
     }
 
-    fn stream_from_now(
+    fn stream_while(
         &mut self,
         statement: &str,
         format: Format,
         started: &mut dyn FnMut(),
-        receive: &mut dyn FnMut(&[u8]),
+        receive: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), ClientError> {
         // Not to be sent again once a piece was handed on; `Cut` counts what was received.
         self.with_retries(statement, || {
@@ -336,20 +338,27 @@ impl Inner {
         request
     }
 
-    /// Sends one request and reads its answer. Whatever way it fails on this side, the statement
-    /// does not go on running on the other.
+    /// Sends one request and reads its answer. Whatever way it fails on this side, and when nobody wants
+    /// the rest, the statement does not go on running on the other.
     fn run(
         &self,
         statement: &str,
         mut send: impl FnMut(&str) -> Result<Response<Body>, ureq::Error>,
         started: &mut dyn FnMut(),
-        pass_on: &mut dyn FnMut(&[u8]),
+        pass_on: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<Answer, ClientError> {
         let query_id = format!("{QUERY_ID_PREFIX}{}", uuid::Uuid::new_v4());
         self.running.lock().insert(query_id.clone());
-        let outcome = self.exchange(statement, &mut || send(&query_id), started, pass_on);
+        let mut unwanted = false;
+        let mut pass_on = |piece: &[u8]| {
+            let flow = pass_on(piece);
+            unwanted = flow.is_break();
+            flow
+        };
+        let outcome = self.exchange(statement, &mut || send(&query_id), started, &mut pass_on);
         self.running.lock().remove(&query_id);
-        if let Err(ClientError::Cut { .. } | ClientError::Silent { .. }) = &outcome {
+        let is_cut = matches!(outcome, Err(ClientError::Cut { .. } | ClientError::Silent { .. }));
+        if is_cut || unwanted {
             // It may well have ended; and if the server cannot be reached, the error says so.
             let _ = self.kill(&query_id);
         }
@@ -361,7 +370,7 @@ impl Inner {
         statement: &str,
         send: &mut dyn FnMut() -> Result<Response<Body>, ureq::Error>,
         started: &mut dyn FnMut(),
-        pass_on: &mut dyn FnMut(&[u8]),
+        pass_on: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<Answer, ClientError> {
         let began = Instant::now();
         let response = send().map_err(|error| self.transport_error(error, statement))?;
@@ -398,7 +407,8 @@ impl Inner {
         let statement = format!("KILL QUERY WHERE query_id = {} ASYNC", quote_string(query_id));
         let id = format!("{QUERY_ID_PREFIX}kill-{}", uuid::Uuid::new_v4());
         let mut send = || self.request(&[], &id).send(&statement);
-        self.exchange(&statement, &mut send, &mut || (), &mut |_| ()).map(drop)
+        self.exchange(&statement, &mut send, &mut || (), &mut |_| ControlFlow::Continue(()))
+            .map(drop)
     }
 
     /// Also the test of whether ClickHouse answers at all, so without any setting.
@@ -411,7 +421,10 @@ impl Inner {
                 self.request(&[("default_format", "TabSeparated")], query_id).send(statement)
             },
             &mut || (),
-            &mut |piece| body.extend_from_slice(piece),
+            &mut |piece| {
+                body.extend_from_slice(piece);
+                ControlFlow::Continue(())
+            },
         )?;
         let text = String::from_utf8_lossy(&body);
         let version = text.trim();

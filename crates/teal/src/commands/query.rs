@@ -1,4 +1,5 @@
 use std::io::{IsTerminal as _, Write as _};
+use std::ops::ControlFlow;
 
 use teal_client::Format;
 
@@ -20,9 +21,11 @@ pub(crate) fn run(common: &Common, args: &Query) -> Result<(), Failure> {
     };
     let mut out = out.lock();
     let mut written = Ok(());
-    session.stream(&args.statement, format, &mut |piece| {
-        if written.is_ok() {
-            written = out.write_all(piece);
+    session.stream_while(&args.statement, format, &mut || (), &mut |piece| {
+        written = out.write_all(piece);
+        match written {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
         }
     })?;
     match written.and_then(|()| out.flush()) {
