@@ -5,9 +5,11 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use crate::chaos::Proxy as Relay;
 use crate::servers::{Modern, Old};
-use crate::support::Project;
+use crate::support::{Background, Project, until};
 
 const EVENTS: &str =
     "CREATE TABLE events (id UInt64, town String) ENGINE = MergeTree ORDER BY id;\n";
@@ -58,6 +60,75 @@ fn a_server_that_cannot_be_used_is_an_error_that_says_why() {
     let databases = "SELECT groupArray(name) FROM system.databases WHERE name LIKE '\\_teal%'";
     assert_eq!(project.must(&["--url", &modern.url(), "query", databases]).stdout, "[]\n");
     assert_eq!(project.must(&["--url", &modern.url(), "query", "SHOW TABLES"]).stdout, "");
+}
+
+#[test]
+fn a_server_that_takes_no_connection_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // Nobody accepts them; when there is no more room, the next one hears nothing.
+    let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(300)).ok();
+    let waiting = std::iter::from_fn(connect).take(10_000).collect::<Vec<_>>();
+    assert!(waiting.len() < 10_000, "there was room for all");
+    let project = Project::new(&[("app/events.sql", EVENTS)]);
+    project.write(
+        "teal.toml",
+        &format!("[targets.default]\nkind = \"server\"\nurl = \"http://{address}\"\nconnect_timeout = 1\n"),
+    );
+    is_refused(&project, &[], &["cannot reach http://127.0.0.1", "no connection within 1 s"]);
+}
+
+#[test]
+fn a_certificate_that_nobody_vouches_for_is_refused() {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&requests);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            if connection.complete_io(&mut stream).is_ok() {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    });
+    let project = Project::new(&[("app/events.sql", EVENTS)]);
+    is_refused(
+        &project,
+        &["--url", &url],
+        &["cannot reach https://localhost", "TLS: ", "ertificate"],
+    );
+    // Nothing was said to it: a password would have been.
+    assert_eq!(requests.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_read_waits_for_a_server_that_is_started_anew() {
+    let mut modern = Modern::start();
+    let proxy = Relay::start(modern.port(), 1);
+    let project = Project::new(&[]);
+    let read = "SELECT count() FROM numbers(30) WHERE NOT ignore(sleepEachRow(0.1))";
+    let mut reading = Background::start(project.command(&["--url", &proxy.url(), "query", read]));
+    let running = "SELECT count() FROM system.processes WHERE query LIKE '%sleepEachRow%' AND query NOT LIKE '%processes%'";
+    until("the read", || {
+        assert_eq!(reading.child().try_wait().unwrap(), None, "it has ended");
+        let run = project.must(&["--url", &modern.url(), "query", running]);
+        (run.stdout == "1\n").then_some(())
+    });
+    modern.kill_and_start_again();
+    proxy.lead_to(modern.port());
+    let run = reading.finish();
+    assert_eq!((run.code, run.stdout.as_str()), (Some(0), "30\n"), "{}", run.said());
 }
 
 #[test]

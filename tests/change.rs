@@ -70,6 +70,77 @@ fn what_clickhouse_can_alter_is_altered() {
 }
 
 #[test]
+fn a_new_column_at_the_end_of_the_sorting_key_is_altered() {
+    let project = filled(EVENTS);
+    let before = sum(&project, "town");
+    let next = |key: &str| {
+        format!(
+            "CREATE TABLE events (id UInt64, town String, at DateTime, zone UInt8) ENGINE = MergeTree {key};"
+        )
+    };
+    project.write("app/events.sql", &next("PRIMARY KEY id ORDER BY (id, zone)"));
+    let planned = plan(&project);
+    let operation = &planned["operations"][0];
+    assert_eq!(
+        (&operation["kind"], &operation["cost"]),
+        (&"alterTable".into(), &"metadata".into())
+    );
+    let statements = operation["statements"].as_array().unwrap();
+    assert_eq!(statements.len(), 1, "{planned}");
+    let sql = statements[0]["sql"].as_str().unwrap();
+    assert!(sql.contains("ADD COLUMN `zone` UInt8") && sql.contains("MODIFY ORDER BY"), "{sql}");
+    assert_eq!(project.must(&["apply"]).stdout, "changed default.events\n");
+    let keys = "SELECT sorting_key, primary_key FROM system.tables WHERE name = 'events'";
+    assert_eq!(project.query(keys), "id, zone\tid");
+    assert_eq!(sum(&project, "town"), before);
+    project.query("INSERT INTO events VALUES (1, 'a', now(), 7)");
+    assert_over(&project);
+    // A column that was there before cannot: its rows are not in that order.
+    project.write("app/events.sql", &next("PRIMARY KEY id ORDER BY (id, zone, town)"));
+    assert_eq!(plan(&project)["operations"][0]["kind"], "migrate");
+}
+
+/// Each INSERT passes the view, and ClickHouse lets no column go that a materialized view reads.
+#[test]
+fn a_view_stops_reading_a_column_before_it_goes() {
+    const TARGET: &str =
+        "CREATE TABLE seen (id UInt64, what String) ENGINE = MergeTree ORDER BY id;";
+    let view = |column: &str| {
+        format!(
+            "{TARGET}CREATE MATERIALIZED VIEW mv TO seen AS SELECT id, toString({column}) AS what FROM events;"
+        )
+    };
+    let without = EVENTS.replace("town String, ", "");
+    let project = filled(EVENTS);
+    project.write("app/view.sql", &view("town"));
+    project.must(&["apply"]);
+
+    project.write("app/events.sql", &without);
+    project.write("app/view.sql", &view("at"));
+    let apply = &["apply", "--allow-drop", "events.town"];
+    assert_eq!(project.must(apply).stdout, "changed default.mv\nchanged default.events\n");
+    project.query("INSERT INTO events VALUES (1000000, now())");
+    assert_eq!(project.query("SELECT count() FROM seen WHERE id = 1000000"), "1");
+
+    // What comes with the statement that takes the old one away cannot be read before.
+    project.write("app/events.sql", &without.replace("at DateTime", "day Date"));
+    project.write("app/view.sql", &view("day"));
+    let said = [
+        "reads the column at of default.events, which the plan takes away",
+        "until a plan has changed",
+    ];
+    project.teal(&["apply", "--allow-drop", "events.at"]).failed(3, &said);
+
+    // Nor by a view of no model, which goes first where it may.
+    project.write("app/events.sql", &without.replace(", at DateTime", ""));
+    project.remove("app/view.sql");
+    let apply = ["apply", "--allow-drop", "events.at"];
+    project.teal(&apply).failed(3, &["reads the column at of default.events"]);
+    let apply = [&apply[..], &["--allow-drop", "mv"]].concat();
+    assert_eq!(project.must(&apply).stdout, "changed default.events\ndropped default.mv\n");
+}
+
+#[test]
 fn a_rename_is_done_by_hint_and_never_guessed() {
     let project = filled(EVENTS);
     let before = sum(&project, "town");

@@ -20,18 +20,18 @@ const APPLY: &[&str] = &["apply", "--chunk-rows", "5000"];
 const SLOWLY: (&str, &str) = ("FAILPOINTS", "published=sleep(200)");
 
 /// A project, and the engine or server that it is about.
-struct Stage {
-    project: Project,
+pub(crate) struct Stage {
+    pub(crate) project: Project,
     server: Option<Modern>,
 }
 
 impl Stage {
-    fn embedded() -> Self {
+    pub(crate) fn embedded() -> Self {
         Self { project: filled_items(ITEMS_V01_REWRITTEN), server: None }
     }
 
     /// The same rows on a server.
-    fn on_server() -> Self {
+    pub(crate) fn on_server() -> Self {
         let stage = Self {
             project: Project::new(&[("app/tables/items.ts", crate::support::ITEMS_V00)]),
             server: Some(Modern::start()),
@@ -44,28 +44,28 @@ impl Stage {
         stage
     }
 
-    fn command(&self, arguments: &[&str]) -> std::process::Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> std::process::Command {
         let url = self.server.as_ref().map(Modern::url);
         let target = url.iter().flat_map(|url| ["--url", url.as_str()]);
         let all = target.chain(arguments.iter().copied()).collect::<Vec<_>>();
         self.project.command(&all)
     }
 
-    fn teal(&self, arguments: &[&str]) -> Run {
+    pub(crate) fn teal(&self, arguments: &[&str]) -> Run {
         Run::of(self.command(arguments).output().unwrap())
     }
 
-    fn must(&self, arguments: &[&str]) -> Run {
+    pub(crate) fn must(&self, arguments: &[&str]) -> Run {
         let run = self.teal(arguments);
         assert_eq!(run.code, Some(0), "teal {arguments:?}: {}", run.said());
         run
     }
 
-    fn query(&self, sql: &str) -> String {
+    pub(crate) fn query(&self, sql: &str) -> String {
         self.must(&["query", sql]).stdout.trim_end().to_owned()
     }
 
-    fn slowly(&self, arguments: &[&str]) -> Background {
+    pub(crate) fn slowly(&self, arguments: &[&str]) -> Background {
         let mut command = self.command(arguments);
         command.env(SLOWLY.0, SLOWLY.1);
         self.beside(command)
@@ -76,7 +76,7 @@ impl Stage {
     }
 
     /// Starts teal, and waits until it has the data open and says so: `status` would open it else.
-    fn beside(&self, command: std::process::Command) -> Background {
+    pub(crate) fn beside(&self, command: std::process::Command) -> Background {
         let mut started = Background::start(command);
         let process = started.child().id();
         if self.server.is_none() {
@@ -92,18 +92,18 @@ impl Stage {
     }
 
     /// Of the only migration, if there is one.
-    fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         let mut all =
             serde_json::from_str::<Vec<Value>>(&self.must(&["--json", "status"]).stdout).unwrap();
         all.pop().unwrap_or_default()
     }
 
     /// Waits until `status` is such, and gives it.
-    fn until(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn until(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
         until(what, || Some(self.status()).filter(&is_it))
     }
 
-    fn until_copying(&self) -> Value {
+    pub(crate) fn until_copying(&self) -> Value {
         self.until("a copy under way", |status| {
             status["phase"] == "attached" && rows_copied(status) > 0
         })
@@ -115,7 +115,7 @@ impl Stage {
         })
     }
 
-    fn assert_exact(&self) {
+    pub(crate) fn assert_exact(&self) {
         let select = |sign: i8, table: &str| {
             format!("SELECT {sign}::Int64 AS sign, id, name, at, note FROM {table}")
         };

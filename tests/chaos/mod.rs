@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use ledger::Ledger;
 use parking_lot::RwLock;
-use proxy::Proxy;
+pub(crate) use proxy::Proxy;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::{Pid, Signal, kill_process};

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use teal_client::{ClientError, Format, Session};
@@ -12,6 +12,8 @@ pub struct QueryTree {
     pub columns: Vec<(String, String)>,
     /// The tables read, as `database.table`.
     pub tables: Vec<String>,
+    /// The columns read, each with its table as in `tables`.
+    pub reads: BTreeSet<(String, String)>,
     /// Why one row of the result is not made of one row of the table, where that is so.
     pub not_row_wise: Option<String>,
     /// The SELECT groups rows, and does nothing else that is not row by row. Then this says of each
@@ -68,6 +70,7 @@ impl QueryTree {
         let mut tree = Self {
             columns,
             tables: Vec::new(),
+            reads: BTreeSet::new(),
             not_row_wise: None,
             grouped: None,
             is_identity: true,
@@ -77,6 +80,8 @@ impl QueryTree {
             tree.not_row_wise = Some("it is a UNION".to_owned());
         }
         let mut projected = Vec::new();
+        let mut tables = BTreeMap::new();
+        let mut read = Vec::new();
         let mut grouping = Grouping::default();
         for (indent, node) in nodes {
             let folds = grouping.takes(indent, node);
@@ -88,12 +93,20 @@ impl QueryTree {
                 && let Some(table) = field(node, "table_name")
             {
                 tree.tables.push(table.to_owned());
+                tables.insert(field(node, "id"), table);
+            }
+            if node.starts_with("COLUMN ") {
+                read.push((field(node, "source_id"), field(node, "column_name")?));
             }
             tree.is_identity &= is_plain(node);
             if tree.not_row_wise.is_none() && !folds {
                 tree.not_row_wise = not_row_wise(node);
             }
         }
+        let of_tables = read.into_iter().filter_map(|(source, column)| {
+            Some((tables.get(&source)?.to_string(), column.to_owned()))
+        });
+        tree.reads = of_tables.collect();
         if tree.not_row_wise.is_none() {
             (tree.not_row_wise, tree.grouped) = grouping.end();
         }

@@ -34,8 +34,10 @@ impl Operator<'_> {
     ///
     /// # Errors
     /// [`MigrateError::Drift`] before anything is done, if the target is not as the plan found it. Later,
-    /// what stopped it; what was done until then stays, and the next call goes on from there.
+    /// what stopped it, [`MigrateError::Interrupted`] when that was asked; what was done until then stays,
+    /// and the next call goes on from there.
     pub fn apply(&self, plan: &Plan) -> Result<Applied, MigrateError> {
+        let _heeding = self.options.interrupt.heed();
         let history = history(&self.migrations()?);
         let check = check(self.server, plan, &history)?;
         if !check.drift.is_empty() {
@@ -47,6 +49,7 @@ impl Operator<'_> {
         for (operation, done) in plan.operations.iter().zip(check.done) {
             for sql in operation.statements().unwrap_or_default().into_iter().skip(done) {
                 self.check_lock()?;
+                self.refuse_interrupted()?;
                 session.command(sql)?;
                 failpoint::written();
                 failpoint::reached("statement-done");

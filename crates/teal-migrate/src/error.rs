@@ -138,6 +138,10 @@ pub enum MigrateError {
         "the migration of {green} was aborted: {by} asked for it. Its green table is gone, and blue is as it was"
     )]
     AbortedOnRequest { green: QualifiedName, by: String },
+    #[error(
+        "teal was asked to end. What was done stays, and nothing is lost: the same command goes on from there, and `teal abort` gives up a migration that has begun"
+    )]
+    Interrupted,
     /// On its way to [`AbortedOnRequest`](Self::AbortedOnRequest), when the workers have ended.
     #[error("{by} asked for an abort")]
     AbortAsked { by: String, force: bool },

@@ -12,8 +12,8 @@ use crate::live::{Board, Teller};
 use crate::requests::Requests;
 use crate::state::{Migrating, Phase};
 use crate::{
-    BackfillOptions, Entry, Event, Journal, Leave, Limits, Lock, MigrateError, Observer, Parity,
-    Step, Update, failpoint, names,
+    BackfillOptions, Entry, Event, Interrupt, Journal, Leave, Limits, Lock, MigrateError, Observer,
+    Parity, Step, Update, failpoint, names,
 };
 
 const FLUSH_ASYNC_INSERTS: &str = "SYSTEM FLUSH ASYNC INSERT QUEUE";
@@ -45,6 +45,8 @@ pub struct OperatorOptions {
     /// The limits of the project, and those that this command was given.
     pub limits: Limits,
     pub given_limits: Limits,
+    /// Ends what [`Operator::apply`] does.
+    pub interrupt: Interrupt,
     /// For how long the old table is kept after a cutover, at least.
     pub retention: Duration,
     /// The clock that the retention is counted by.
@@ -60,6 +62,7 @@ impl Default for OperatorOptions {
             backfill: BackfillOptions::default(),
             limits: Limits::default(),
             given_limits: Limits::default(),
+            interrupt: Interrupt::default(),
             retention: Duration::ZERO,
             now: Timestamp::now,
         }
@@ -390,6 +393,7 @@ impl<'a> Operator<'a> {
                     });
                 }
                 Err(timeout) => {
+                    self.refuse_interrupted()?;
                     attempts += 1;
                     let reason = format!("the end of long INSERTs: {timeout}");
                     self.observer.update(Update::Waiting { reason });

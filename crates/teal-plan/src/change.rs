@@ -417,7 +417,7 @@ impl Planner<'_> {
         let waits_for = waits_for
             .map(|table| table.qualified(database))
             .find(|table| self.migrating.contains(table));
-        let Some(current) = self.current.table(&name) else {
+        let Some(current) = self.current.table(&name).cloned() else {
             match waits_for {
                 Some(table) => self.plan.notes.push(format!(
                     "view {name} is created by a plan after the cutover of {table}, whose new layout it may need"
@@ -459,22 +459,37 @@ impl Planner<'_> {
             let unreadable = |error| PlanError::unreadable(view, &error);
             field(
                 Field::Target,
-                of(current).map_err(unreadable)?,
+                of(&current).map_err(unreadable)?,
                 of(desired).map_err(unreadable)?,
             );
             let declared = self.shadow.unshadowed(&desired.as_select);
             field(Field::Select, current.as_select.clone(), declared);
         }
-        if changes.is_empty() {
-            return Ok(());
+        let is_select = changes.iter().all(|change| change.field == Field::Select);
+        let mut at = self.plan.operations.len();
+        match self.loss(&current)? {
+            Some(loss) if is_select && !changes.is_empty() && self.explain_now(select)?.is_some() => {
+                at = loss.at;
+            }
+            Some(loss) if target.is_some() && !loss.is_renamed_by_alter => {
+                self.refuse_loss(&name, &loss, &view.location);
+                return Ok(());
+            }
+            Some(loss) if target.is_some() => self.plan.notes.push(format!(
+                "INSERTs into {} fail from the statement that renames its column {} until the one that changes view {name}",
+                loss.table, loss.column
+            )),
+            _ if changes.is_empty() => return Ok(()),
+            _ => {
+                if let Some(table) = waits_for {
+                    self.plan.notes.push(format!(
+                        "view {name} is changed by a plan after the cutover of {table}"
+                    ));
+                    return Ok(());
+                }
+            }
         }
-        if let Some(table) = waits_for {
-            self.plan
-                .notes
-                .push(format!("view {name} is changed by a plan after the cutover of {table}"));
-            return Ok(());
-        }
-        let sql = match (engine, changes.iter().all(|change| change.field == Field::Select)) {
+        let sql = match (engine, is_select) {
             ("View", true) => format!("CREATE OR REPLACE VIEW {} AS\n{select}", name.sql()),
             // Each INSERT is forwarded by the one SELECT or by the other.
             (_, true) => format!("ALTER TABLE {} MODIFY QUERY {select}", name.sql()),
@@ -488,7 +503,7 @@ impl Planner<'_> {
                 return Ok(());
             }
         };
-        self.plan.operations.push(Operation::ChangeView {
+        let change = Operation::ChangeView {
             before: current.create_table_query.clone(),
             statement: Statement {
                 sql,
@@ -497,26 +512,35 @@ impl Planner<'_> {
             view: name,
             changes,
             declared_at: view.location.clone(),
-        });
+        };
+        self.plan.operations.insert(at, change);
         Ok(())
     }
 
     /// What is there and in no model: dropped where that was allowed by name, else mentioned.
-    pub(crate) fn plan_drops(&mut self) {
+    pub(crate) fn plan_drops(&mut self) -> Result<(), PlanError> {
         let database = &self.options.database;
         let tables = self.schema.tables.iter().map(|table| table.qualified(database));
         let views = self.schema.views.iter().map(|view| view.qualified(database));
         let declared = tables.chain(views).collect::<Vec<_>>();
         let mut left = 0;
         let mut drops = Vec::new();
-        for table in self.current.tables().filter(|table| table.database == *database) {
+        let there = self.current.tables().filter(|table| table.database == *database);
+        for table in there.cloned().collect::<Vec<_>>() {
             let name = table.qualified();
             let is_inner = table.name.starts_with(".inner");
             if declared.contains(&name) || is_inner || self.history.of(&name).is_some() {
                 continue;
             }
+            let loss = match table.is_view() {
+                true => self.loss(&table)?,
+                false => None,
+            };
             if !self.options.allow_drop.iter().any(|pattern| matches(pattern, &table.name)) {
                 left += 1;
+                if let Some(loss) = loss.filter(|_| table.engine == "MaterializedView") {
+                    self.refuse_loss(&name, &loss, &loss.declared_at);
+                }
                 continue;
             }
             let kind = if table.is_view() { "VIEW" } else { "TABLE" };
@@ -527,7 +551,10 @@ impl Planner<'_> {
                 rows: table.rows,
                 bytes: table.bytes,
             };
-            drops.push((!table.is_view(), operation));
+            match loss {
+                Some(loss) => self.plan.operations.insert(loss.at, operation),
+                None => drops.push((!table.is_view(), operation)),
+            }
         }
         // Views before the tables that they read.
         drops.sort_by_key(|(is_table, _)| *is_table);
@@ -537,5 +564,6 @@ impl Planner<'_> {
                 "{left} tables or views of {database} are in no model, and stay; `teal pull` declares them, `--allow-drop NAME` drops them"
             ));
         }
+        Ok(())
     }
 }

@@ -103,7 +103,10 @@ pub fn compare(current: &Table, desired: &Table) -> Vec<Change> {
     let engine = |table: &Table| Some(table.engine.to_string());
     field(Field::Engine, engine(current), engine(desired));
     field(Field::PartitionKey, current.partition_by.clone(), desired.partition_by.clone());
-    field(Field::PrimaryKey, current.primary_key.clone(), desired.primary_key.clone());
+    // Without one, it is the sorting key, and changes with it.
+    if current.primary_key.is_some() || desired.primary_key.is_some() {
+        field(Field::PrimaryKey, primary_key(current), primary_key(desired));
+    }
     field(Field::SortingKey, sorting_key(current), sorting_key(desired));
     field(Field::SamplingKey, current.sample_by.clone(), desired.sample_by.clone());
     field(Field::Ttl, current.ttl.clone(), desired.ttl.clone());
@@ -190,6 +193,17 @@ fn sorting_key(table: &Table) -> Option<String> {
         [] => "tuple()".to_owned(),
         items => items.join(", "),
     })
+}
+
+fn primary_key(table: &Table) -> Option<String> {
+    let is_column = |name: &str| table.columns.iter().any(|column| column.name == name);
+    match &table.primary_key {
+        Some(key) => Some(match teal_schema::sorting_key(key, is_column) {
+            Ok(items) => items.join(", "),
+            Err(_) => key.clone(),
+        }),
+        None => sorting_key(table),
+    }
 }
 
 fn indexes(table: &Table) -> BTreeMap<String, String> {

@@ -4,6 +4,7 @@
 
 mod alter;
 mod change;
+mod dependents;
 mod diff;
 mod drift;
 mod fold;

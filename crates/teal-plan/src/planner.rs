@@ -123,7 +123,7 @@ pub fn make_plan(
     };
     planner.plan_tables()?;
     planner.plan_views()?;
-    planner.plan_drops();
+    planner.plan_drops()?;
     planner.preflight()?;
     planner.plan.take_fingerprint();
     Ok(planner.plan)

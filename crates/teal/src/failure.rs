@@ -35,7 +35,11 @@ enum Kind {
     Usage,
     /// 3: it would not have been safe.
     Refused,
+    /// 130, as shells give it: a signal ended it.
+    Interrupted,
 }
+
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// 4: the plan is not empty (`plan --check`).
 pub(crate) const PLAN_NOT_EMPTY: u8 = 4;
@@ -58,6 +62,7 @@ impl Failure {
             Kind::Failed => 1,
             Kind::Usage => 2,
             Kind::Refused => 3,
+            Kind::Interrupted => INTERRUPTED,
         })
     }
 
@@ -70,6 +75,7 @@ impl Failure {
         let word = match self.kind {
             Kind::Failed | Kind::Usage => "error",
             Kind::Refused => "refused",
+            Kind::Interrupted => "interrupted",
         };
         match &self.said {
             Said::Text(text) => format!("{} {text}", format!("{word}:").red().bold()),
@@ -111,10 +117,12 @@ impl From<PlanError> for Failure {
 
 impl From<MigrateError> for Failure {
     fn from(error: MigrateError) -> Self {
-        match error.is_refusal() {
-            true => Self::refused(error.to_string()),
-            false => Self::failed(error.to_string()),
-        }
+        let kind = match &error {
+            MigrateError::Interrupted => Kind::Interrupted,
+            error if error.is_refusal() => Kind::Refused,
+            _ => Kind::Failed,
+        };
+        Self { kind, said: Said::Text(error.to_string()) }
     }
 }
 

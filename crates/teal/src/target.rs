@@ -3,13 +3,14 @@ use std::time::{Duration, Instant};
 
 use teal_catalog::has_rights;
 use teal_client::{ClientError, EmbeddedEngine, EngineOptions, HttpOptions, HttpServer};
-use teal_migrate::{Limits, OperatorOptions, Running};
+use teal_migrate::{Interrupt, Limits, OperatorOptions, Running};
 use teal_models::{LoadOptions, Loading};
 use teal_plan::{Cutover, PlanOptions};
 
 use crate::cli::{Common, Migrate};
 use crate::config::{Config, Server, Target};
-use crate::failure::Failure;
+use crate::failure::{Failure, INTERRUPTED};
+use crate::show;
 use crate::time_span::TimeSpan;
 
 /// A project and the target that a command is about.
@@ -21,6 +22,7 @@ pub(crate) struct Project {
     _scratch: Option<tempfile::TempDir>,
     pub(crate) plan: PlanOptions,
     pub(crate) load: LoadOptions,
+    interrupt: Interrupt,
 }
 
 /// What the models declare, and the target.
@@ -103,6 +105,7 @@ impl Project {
             directory: project.clone(),
             plan: plan_options(database, &config),
             load: load_options(&config, common),
+            interrupt: Interrupt::default(),
             target,
             _scratch: None,
             config,
@@ -122,6 +125,7 @@ impl Project {
             directory: common.project.clone(),
             plan: plan_options("default".to_owned(), &config),
             load: load_options(&config, common),
+            interrupt: Interrupt::default(),
             target: Opening::Embedded(engine),
             _scratch: Some(scratch),
             config,
@@ -131,12 +135,15 @@ impl Project {
     pub(crate) fn open(&self) -> Result<Box<dyn teal_client::Server>, Failure> {
         match &self.target {
             Opening::Embedded(options) => match open_embedded(options)? {
-                Embedded::Open(engine) => Ok(Box::new(engine)),
+                Embedded::Open(engine) => {
+                    take_over_signals(None, self.interrupt.clone())?;
+                    Ok(Box::new(engine))
+                }
                 Embedded::InUse { error, .. } => Err(error.into()),
             },
             Opening::Server(options) => {
                 let server = HttpServer::open((**options).clone())?;
-                end_with_its_statements(&server)?;
+                take_over_signals(Some(server.clone()), self.interrupt.clone())?;
                 Ok(Box::new(server))
             }
         }
@@ -183,7 +190,8 @@ impl Project {
     }
 
     pub(crate) fn operator_options(&self, flags: Option<&Migrate>) -> OperatorOptions {
-        let mut options = OperatorOptions::default();
+        let mut options =
+            OperatorOptions { interrupt: self.interrupt.clone(), ..OperatorOptions::default() };
         let file = &self.config.migrate;
         options.limits = file.limits();
         options.given_limits = flags.map(|flags| Limits::from(&flags.limits)).unwrap_or_default();
@@ -280,17 +288,33 @@ fn of_server(server: &Server, project: &Path) -> Result<(String, Opening), Failu
     Ok((options.address.database.clone(), Opening::Server(Box::new(options))))
 }
 
-/// A statement on a server goes on when its client is gone. One that is interrupted (Ctrl-C, a
-/// service being stopped) takes its statements along.
-fn end_with_its_statements(server: &HttpServer) -> Result<(), Failure> {
-    /// As shells give it for an interrupted program.
-    const INTERRUPTED: i32 = 130;
-    let server = server.clone();
-    ctrlc::set_handler(move || {
-        if let Err(error) = server.cancel_running() {
-            anstream::eprintln!("cannot end what runs on the server: {error}");
+/// What Ctrl-C does, and a service being stopped. An operator that heeds it ends at the next place from
+/// which it can go on, or after a while, or when asked again; all else ends at once. A statement on a
+/// server goes on when its client is gone, so it is taken along.
+fn take_over_signals(server: Option<HttpServer>, interrupt: Interrupt) -> Result<(), Failure> {
+    const GRACE: Duration = Duration::from_secs(5);
+    let end = move |again: bool| {
+        if let Some(Err(error)) = server.as_ref().map(HttpServer::cancel_running) {
+            show::note(&format!("cannot end what runs on the server: {error}"));
         }
-        std::process::exit(INTERRUPTED);
+        if again {
+            show::note("ended in the middle; the same command sets that right, and goes on");
+        }
+        std::process::exit(i32::from(INTERRUPTED));
+    };
+    ctrlc::set_handler(move || {
+        if !interrupt.ask() {
+            end(interrupt.is_asked());
+        }
+        show::note(&format!(
+            "ending at the next place to go on from, within {} s; once more ends it at once",
+            GRACE.as_secs()
+        ));
+        let end = end.clone();
+        std::thread::spawn(move || {
+            std::thread::sleep(GRACE);
+            end(true);
+        });
     })
     .map_err(|error| Failure::failed(format!("cannot take over signals: {error}")))
 }

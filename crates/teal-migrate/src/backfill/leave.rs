@@ -152,8 +152,9 @@ impl<'a> Operator<'a> {
 }
 
 impl Operator<'_> {
-    /// What is asked of a migration; an abort is an error, on which the work ends.
+    /// What is asked of a migration; an abort is an error, on which the work ends, and so is an interrupt.
     fn orders(&self, migration: &str) -> Result<Orders, MigrateError> {
+        self.refuse_interrupted()?;
         let orders = self.requests.orders(migration)?;
         match &orders.abort {
             Some(asked) => {

@@ -81,6 +81,7 @@ impl Operator<'_> {
                     {
                         self.undo_fence(migrating)?;
                     }
+                    self.refuse_interrupted()?;
                     if began.elapsed() > self.options.fence_timeout {
                         return Err(MigrateError::NoCleanCut { waited: began.elapsed(), reason });
                     }
@@ -271,7 +272,7 @@ impl Operator<'_> {
         struct Row {
             most: u64,
         }
-        if hold.since.elapsed() > LONGEST_HOLD {
+        if hold.since.elapsed() > LONGEST_HOLD || self.options.interrupt.is_asked() {
             return Err(not_clean(&waits_for()));
         }
         let Row { most } = self.with_control(|session| {

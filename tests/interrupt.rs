@@ -1,0 +1,95 @@
+//! Ctrl-C and SIGTERM while `apply` runs: it ends soon, says how it goes on, and the next command goes on.
+
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{Background, Run, until};
+use crate::throttle::Stage;
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+/// It has ended soon, and said how to go on.
+fn assert_interrupted(mut apply: Background, words: &[&str]) {
+    let asked = Instant::now();
+    until("the end", || apply.child().try_wait().unwrap());
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+    apply.finish().failed(130, words);
+}
+
+const GOES_ON: &[&str] = &["interrupted:", "the same command goes on from there", "teal abort"];
+
+#[test]
+fn an_interrupted_apply_ends_between_two_chunks_and_goes_on() {
+    for stage in [Stage::embedded(), Stage::on_server()] {
+        let apply = &["apply", "--chunk-rows", "5000"];
+        let mut copied = 0;
+        for which in [Signal::INT, Signal::TERM] {
+            let mut copying = stage.slowly(apply);
+            // The second one goes on with what the first has left.
+            stage.until("more rows", |status| {
+                status["phase"] == "attached" && status["rowsCopied"].as_u64() > Some(copied)
+            });
+            signal(copying.child(), which);
+            assert_interrupted(copying, GOES_ON);
+            copied = stage.status()["rowsCopied"].as_u64().unwrap();
+        }
+        // Nobody has to wait for a lock.
+        let began = Instant::now();
+        stage.must(apply);
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+        stage.assert_exact();
+    }
+}
+
+#[test]
+fn an_interrupted_cut_leaves_no_merges_stopped() {
+    let stage = Stage::on_server();
+    let mut command = stage.command(&["apply"]);
+    command.env("FAILPOINTS", "view-created=sleep(1500)");
+    let mut cutting = stage.beside(command);
+    let view =
+        "SELECT count() FROM system.tables WHERE name = 'mv_items_to_0_1' AND database = 'default'";
+    until("the view", || (stage.query(view) == "1").then_some(()));
+    signal(cutting.child(), Signal::INT);
+    assert_interrupted(cutting, GOES_ON);
+    // Undone, or done: merges are on in either case, without another command of teal's.
+    let stopped = "SELECT count() FROM system.parts WHERE active AND table = 'items_0_0'";
+    stage.query("OPTIMIZE TABLE items_0_0 FINAL");
+    assert_eq!(stage.query(stopped), stage.query(&stopped.replace("count()", "uniq(partition)")));
+    stage.must(&["apply"]);
+    stage.assert_exact();
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_and_the_next_command_sets_it_right() {
+    let stage = Stage::embedded();
+    let mut command = stage.command(&["apply", "--chunk-rows", "5000"]);
+    command.env("FAILPOINTS", "published=sleep(60000)");
+    let mut copying = stage.beside(command);
+    stage.until_copying();
+    signal(copying.child(), Signal::INT);
+    std::thread::sleep(Duration::from_millis(500));
+    signal(copying.child(), Signal::INT);
+    assert_interrupted(copying, &["ended in the middle", "the same command sets that right"]);
+    stage.must(&["apply"]);
+    stage.assert_exact();
+}
+
+#[test]
+fn what_does_not_go_on_ends_at_once() {
+    let stage = Stage::on_server();
+    let mut query = Background::start(stage.command(&[
+        "query",
+        "SELECT sleepEachRow(0.5) FROM system.numbers SETTINGS max_block_size = 1",
+    ]));
+    let running = "SELECT count() FROM system.processes WHERE query LIKE '%sleepEachRow%' AND query NOT LIKE '%processes%'";
+    until("the query", || (stage.query(running) == "1").then_some(()));
+    signal(query.child(), Signal::INT);
+    let run: Run = query.finish();
+    assert_eq!((run.code, run.stderr.as_str()), (Some(130), ""), "{}", run.said());
+    until("its end", || (stage.query(running) == "0").then_some(()));
+}
