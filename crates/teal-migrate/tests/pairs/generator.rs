@@ -361,8 +361,8 @@ impl Generator {
         let chosen = match self.random.random_range(0..8) {
             0 | 1 => engine("ReplacingMergeTree", &["ver"]),
             2 => engine("VersionedCollapsingMergeTree", &["sign", "ver"]),
-            3 | 4 => engine("SummingMergeTree", &[]),
-            5 => engine("AggregatingMergeTree", &[]),
+            3 => engine("SummingMergeTree", &[]),
+            4 | 5 => engine("AggregatingMergeTree", &[]),
             6 if often => engine("MergeTree", &[]),
             6 => engine("ReplacingMergeTree", &[]),
             _ => engine("CollapsingMergeTree", &["sign"]),
