@@ -50,9 +50,15 @@ fn a_partition_that_has_the_parts_of_the_last_proof_is_not_read_again() {
         "{some}"
     );
     assert!(some.contains(" 16 sums equal"), "{some}");
+    let sample = project.must(&["verify", "--sample", "1%"]).stdout;
+    assert!(sample.contains("the same rows in 1 of 3 partitions"), "{sample}");
+    let all = project.must(&["verify", "--sample", "100%"]).stdout;
+    assert!(all.contains("in 3 of 3 partitions: 90501 rows"), "{all}");
     // Rows of another go, of one table only; then in the new one only they are others.
     project.query("ALTER TABLE items_0_1 DELETE WHERE id = 1 SETTINGS mutations_sync = 1");
     project.teal(&["verify"]).failed(3, &["green lacks 1 and has 0 too many"]);
+    let said = &["differ in 3 of 3 partitions", "not the same in 1 of 48 buckets"];
+    project.teal(&["verify", "--sample", "100%"]).failed(3, said);
     project.must(&["repair"]);
     project.query(
         "ALTER TABLE items_0_0 UPDATE note = 'other' WHERE id = 2 SETTINGS mutations_sync = 1",

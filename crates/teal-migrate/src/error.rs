@@ -41,6 +41,10 @@ pub enum MigrateError {
         .waited.as_secs()
     )]
     NoCleanCut { waited: Duration, reason: String },
+    #[error(
+        "a sample is of whole partitions, and there are none that {blue} and {green} have in common: they have one partition, or other partition keys, or the SELECT moves or folds rows. Verify them as a whole"
+    )]
+    NoSample { blue: QualifiedName, green: QualifiedName },
     #[error("INSERTs cannot be held on a server")]
     NoWriteGate,
     #[error(

@@ -65,4 +65,4 @@ pub use state::{
     Publication, Started, Verified, history,
 };
 pub use status::{Fence, Status, Verification, Worker, read_status};
-pub use verify::ProvenPartition;
+pub use verify::{ProvenPartition, SampleFound};

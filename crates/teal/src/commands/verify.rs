@@ -1,9 +1,9 @@
 use serde::Serialize;
 use teal_client::Server;
-use teal_migrate::{LockError, MigrateError, Migrating, Operator, Parity, Phase};
+use teal_migrate::{LockError, MigrateError, Migrating, Operator, Parity, Phase, SampleFound};
 
 use super::choose;
-use crate::cli::{self, Common};
+use crate::cli::{self, Common, Percent};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::show;
@@ -14,13 +14,23 @@ use crate::target::{OpenOrRunning, Project};
 struct Report<'a> {
     migration: &'a str,
     holds: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sample: Option<Sampled>,
     parity: &'a Parity,
+}
+
+/// Partitions that were read, of all that there are.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Sampled {
+    partitions: usize,
+    of: usize,
 }
 
 /// Two tables, compared.
 struct Compared {
     migrating: Migrating,
     parity: Parity,
+    sample: Option<Sampled>,
 }
 
 pub(crate) fn run(common: &Common, args: &cli::Verify) -> Result<(), Failure> {
@@ -32,7 +42,10 @@ pub(crate) fn run(common: &Common, args: &cli::Verify) -> Result<(), Failure> {
     let progress = Progress::default();
     let operator = Operator::open(server.as_ref(), project.operator_options(None), &progress)?;
     let migrating = choose(operator.migrations()?, args.which.table.as_deref())?;
-    let found = compare(&operator, migrating)?;
+    let found = match args.sample {
+        Some(Percent(share)) => compare_sample(&operator, migrating, share)?,
+        None => compare(&operator, migrating)?,
+    };
     if common.json {
         show::json(&found.report())?;
     } else if found.parity.holds() {
@@ -108,50 +121,78 @@ fn prove(operator: &Operator<'_>, mut migrating: Migrating) -> Result<Compared, 
         Err(error) => return Err(error.into()),
         Ok(parity) => parity,
     };
-    Ok(Compared { migrating, parity })
+    Ok(Compared { migrating, parity, sample: None })
 }
 
 fn compare(operator: &Operator<'_>, migrating: Migrating) -> Result<Compared, Failure> {
+    refuse_other_phases(&migrating)?;
+    let parity = operator.compare(&migrating)?;
+    Ok(Compared { migrating, parity, sample: None })
+}
+
+fn compare_sample(
+    operator: &Operator<'_>,
+    migrating: Migrating,
+    share: f64,
+) -> Result<Compared, Failure> {
+    refuse_other_phases(&migrating)?;
+    let SampleFound { parity, partitions, of } = operator.compare_sample(&migrating, share)?;
+    Ok(Compared { migrating, parity, sample: Some(Sampled { partitions, of }) })
+}
+
+/// Refuses where the two tables need not hold the same rows.
+fn refuse_other_phases(migrating: &Migrating) -> Result<(), Failure> {
     let wrong = |wanted| MigrateError::WrongPhase {
         migration: migrating.id.clone(),
         phase: migrating.phase.name(),
         wanted,
     };
     match &migrating.phase {
-        Phase::Backfilled(_) | Phase::Verified(_) => (),
-        Phase::CutOver(state) if state.forwards_back => (),
+        Phase::Backfilled(_) | Phase::Verified(_) => Ok(()),
+        Phase::CutOver(state) if state.forwards_back => Ok(()),
         Phase::CutOver(_) => {
-            return Err(wrong("the old table gets no new rows any more, so the two differ").into());
+            Err(wrong("the old table gets no new rows any more, so the two differ").into())
         }
-        Phase::Cleaned(_) => return Err(wrong("the old table is gone").into()),
-        Phase::Aborting(_) | Phase::Aborted(_) => {
-            return Err(wrong("the new table is gone").into());
-        }
-        _ => return Err(wrong("run `teal apply` first, which copies").into()),
+        Phase::Cleaned(_) => Err(wrong("the old table is gone").into()),
+        Phase::Aborting(_) | Phase::Aborted(_) => Err(wrong("the new table is gone").into()),
+        _ => Err(wrong("run `teal apply` first, which copies").into()),
     }
-    let parity = operator.compare(&migrating)?;
-    Ok(Compared { migrating, parity })
 }
 
 impl Compared {
     fn report(&self) -> Report<'_> {
-        Report { migration: &self.migrating.id, holds: self.parity.holds(), parity: &self.parity }
+        Report {
+            migration: &self.migrating.id,
+            holds: self.parity.holds(),
+            parity: &self.parity,
+            sample: self.sample,
+        }
     }
 
     fn said(&self) -> String {
-        let Self { migrating: Migrating { migration, .. }, parity } = self;
+        let Self { migrating: Migrating { migration, .. }, parity, sample } = self;
+        let (blue, green) = (&migration.blue, &migration.green);
+        let of_a_sample =
+            |Sampled { partitions, of }: &Sampled| format!(" in {partitions} of {of} partitions");
+        let looked = sample.as_ref().map(of_a_sample).unwrap_or_default();
         match parity.holds() {
-            true => {
-                format!("{} and {} hold the same rows: {parity}", migration.blue, migration.green)
-            }
-            false => format!("{} and {} differ", migration.blue, migration.green),
+            true => format!("{blue} and {green} hold the same rows{looked}: {parity}"),
+            false => format!("{blue} and {green} differ{looked}"),
         }
     }
 
     fn or_refusal(self) -> Result<(), Failure> {
+        let said = self.said();
         let migration = self.migrating.migration;
         match self.parity.holds() {
             true => Ok(()),
+            false if self.sample.is_some() => Err(Failure::refused(format!(
+                "{said}: {} rows and {} rows, not the same in {} of {} buckets\n  `teal verify` reads all of them, and shows which",
+                self.parity.blue_rows,
+                self.parity.green_rows,
+                self.parity.mismatches.len(),
+                self.parity.compared
+            ))),
             false => Err(MigrateError::NoParity {
                 blue: migration.blue,
                 green: migration.green,
