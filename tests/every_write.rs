@@ -24,7 +24,10 @@ const ROWS: u64 = 9_000;
 const APPLY: &[&str] = &["apply", "--chunk-rows", "4000"];
 
 fn filled(next: &str) -> Project {
-    let project = Project::new(&[("app/items.sql", ITEMS)]);
+    filled_in(Project::new(&[("app/items.sql", ITEMS)]), next)
+}
+
+fn filled_in(project: Project, next: &str) -> Project {
     project.must(&["apply"]);
     project.query(&insert(0, ROWS - 2_000));
     project.query(&insert(ROWS - 2_000, 2_000));
@@ -33,8 +36,12 @@ fn filled(next: &str) -> Project {
 }
 
 fn insert(from: u64, rows: u64) -> String {
+    insert_into("items_0", from, rows)
+}
+
+fn insert_into(table: &str, from: u64, rows: u64) -> String {
     format!(
-        "INSERT INTO items_0 SELECT {from} + number, concat('town ', toString(number % 100)), \
+        "INSERT INTO {table} SELECT {from} + number, concat('town ', toString(number % 100)), \
          toDateTime('2024-01-01 00:00:00') + (number % 80) * 86400 FROM numbers({rows})"
     )
 }
@@ -56,7 +63,13 @@ fn killed_behind_every_write(
             assert_eq!(run.code, Some(0), "{said}: {}", run.said());
             return number;
         }
-        project.query(&insert(1_000_000, 1_000));
+        // Where there is an alias, it is what users know. What is written to the new table only is carried
+        // back bucket by bucket, so that is little.
+        let (name, rows) = match project.config().contains("\"alias\"") {
+            true => ("items", 10),
+            false => ("items_0", 1_000),
+        };
+        project.query(&insert_into(name, 1_000_000, rows));
         go_on(&project, &said);
     }
     unreachable!("a command has an end")
@@ -141,4 +154,63 @@ fn an_abort_and_a_cleanup_killed_behind_any_write_are_finished() {
         assert_eq!(project.query(tables), "['items_0 MergeTree','items_1 Alias']", "{said}");
         assert_exact(project, said, ROWS + 1_000);
     });
+}
+
+/// Readers and writers use the alias `items`.
+fn applied_with_alias() -> Project {
+    let project = Project::new(&[("app/items.sql", ITEMS)]);
+    let by_alias = format!("{}\n[migrate]\ncutover = \"alias\"\n", project.config());
+    project.write("teal.toml", &by_alias);
+    let project = filled_in(project, SORTED_ANEW);
+    project.must(APPLY);
+    project
+}
+
+fn assert_alias(project: &Project, table: &str, rows: u64, said: &str) {
+    let found = project.query(
+        "SELECT (SELECT engine_full FROM system.tables WHERE database = 'default' AND name = 'items'), \
+             count(), uniqExact(id) FROM items",
+    );
+    let alias = format!(r"Alias(\'default\', \'{table}\')");
+    assert_eq!(found, format!("{alias}\t{rows}\t{rows}"), "{said}");
+}
+
+#[test]
+fn a_swap_of_the_alias_and_a_cleanup_killed_behind_any_write_go_on() {
+    let project = applied_with_alias();
+    let writes = killed_behind_every_write(&project, &["cutover"], |project, said| {
+        // Out, if it has not happened; else only back.
+        let aborted = project.copy();
+        let run = aborted.teal(&["abort"]);
+        if run.code != Some(0) {
+            run.failed(3, &["teal rollback"]);
+            aborted.must(&["rollback"]);
+            aborted.must(&["abort"]);
+        }
+        assert_alias(&aborted, "items_0", ROWS + 10, said);
+        project.must(&["cutover"]);
+        assert_alias(project, "items_1", ROWS + 10, said);
+    });
+    assert!(writes > 5, "{writes} writes are not all of a swap");
+
+    project.must(&["cutover"]);
+    let writes = killed_behind_every_write(&project, &["cleanup"], |project, said| {
+        project.must(&["cleanup"]);
+        assert_alias(project, "items_1", ROWS + 10, said);
+    });
+    assert!(writes > 5, "{writes} writes are not all of a cleanup");
+}
+
+#[test]
+fn a_rollback_of_the_alias_killed_behind_any_write_goes_on() {
+    let project = applied_with_alias();
+    project.must(&["cutover"]);
+    // Each bucket is a write.
+    project.query(&insert_into("items", 2_000_000, 2));
+    let writes = killed_behind_every_write(&project, &["rollback"], |project, said| {
+        project.must(&["rollback"]);
+        assert_exact(project, said, ROWS + 12);
+        assert_alias(project, "items_0", ROWS + 12, said);
+    });
+    assert!(writes > 10, "{writes} writes are not all of a rollback");
 }

@@ -4,6 +4,7 @@
 // What a test did not expect may end it.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod alias;
 mod altered;
 mod bad_input;
 mod bad_server;

@@ -22,7 +22,13 @@ fn filled(after: &str) -> Project {
 }
 
 /// teal on an engine with this configuration, users and elements of its own user.
-fn with_config(project: &Project, server: &str, users: &str, own: &str, arguments: &[&str]) -> Run {
+pub(crate) fn with_config(
+    project: &Project,
+    server: &str,
+    users: &str,
+    own: &str,
+    arguments: &[&str],
+) -> Run {
     let path = |name: &str| project.path().join(name).display().to_string();
     let common = "<password/><profile>default</profile><quota>default</quota><networks><ip>::/0</ip></networks>";
     project.write(

@@ -30,16 +30,21 @@ pub(crate) struct Stage {
 impl Stage {
     /// A filled table, and the models of its next version.
     pub(crate) fn new(modern: Modern, next: &str) -> Self {
+        let version = "-- teal: table events version 1\n";
+        let view = "CREATE MATERIALIZED VIEW mv_events TO events_1 AS SELECT * FROM events;\n";
         let project = Project::new(&[("app/events.sql", EVENTS)]);
+        Self::of(modern, project, &format!("{EVENTS}{version}{next}{view}"))
+    }
+
+    /// What goes by the name `events`, filled, and the project with its models to come.
+    pub(crate) fn of(modern: Modern, project: Project, models: &str) -> Self {
         let stage =
             Self { modern, project, pace: (3000, Duration::ZERO), rounds: AtomicU64::new(0) };
         stage.must(&["apply"]);
         for part in 0..4 {
             stage.query(&insert(part * ROWS / 4, ROWS / 4, 0));
         }
-        let version = "-- teal: table events version 1\n";
-        let view = "CREATE MATERIALIZED VIEW mv_events TO events_1 AS SELECT * FROM events;\n";
-        stage.project.write("app/events.sql", &format!("{EVENTS}{version}{next}{view}"));
+        stage.project.write("app/events.sql", models);
         stage
     }
 
@@ -69,7 +74,7 @@ impl Stage {
     }
 
     pub(crate) fn config(&self) -> String {
-        std::fs::read_to_string(self.project.path().join("teal.toml")).unwrap()
+        self.project.config()
     }
 
     pub(crate) fn sorting_key(&self, table: &str) -> String {

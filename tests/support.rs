@@ -56,6 +56,10 @@ impl Project {
         std::fs::write(path, text).unwrap();
     }
 
+    pub(crate) fn config(&self) -> String {
+        std::fs::read_to_string(self.path().join("teal.toml")).unwrap()
+    }
+
     pub(crate) fn remove(&self, file: &str) {
         std::fs::remove_file(self.path().join(file)).unwrap();
     }

@@ -28,7 +28,7 @@ pub struct CatalogTable {
     /// The SELECT of a view; empty for a table.
     pub as_select: String,
     /// Where the table's data lies. It stays with the table through a rename or an exchange, so
-    /// it tells which table a name means now.
+    /// it tells which table a name means now. An alias has that of the table behind it, or none.
     pub data_path: String,
     pub rows: u64,
     /// Bytes on disk.
@@ -66,6 +66,11 @@ impl CatalogTable {
 
     pub fn is_view(&self) -> bool {
         self.engine.ends_with("View")
+    }
+
+    /// Whether it only stands for another table (the engine `Alias`).
+    pub fn is_alias(&self) -> bool {
+        self.engine == "Alias"
     }
 
     /// The columns that an INSERT fills, in the table's order.
@@ -133,6 +138,14 @@ impl Catalog {
 
     pub fn table(&self, name: &QualifiedName) -> Option<&CatalogTable> {
         self.tables.get(&(name.database.clone(), name.name.clone()))
+    }
+
+    /// Whether `name` is an alias of `table`, which it shows the data of.
+    pub fn is_alias_of(&self, name: &QualifiedName, table: &QualifiedName) -> bool {
+        let (Some(alias), Some(table)) = (self.table(name), self.table(table)) else {
+            return false;
+        };
+        alias.is_alias() && !table.is_alias() && alias.data_path == table.data_path
     }
 
     pub fn tables(&self) -> impl Iterator<Item = &CatalogTable> {

@@ -31,6 +31,9 @@ impl Operator<'_> {
             }
         };
         self.step(migrating, Step::Abort, |migrating| {
+            let (blue, green) =
+                (migrating.migration.blue.clone(), migrating.migration.green.clone());
+            self.move_alias(migrating, &green, &blue, &|| Ok(()))?;
             // Nobody but teal knows the name that teal chose.
             if was_attached && !migrating.migration.in_place && !force {
                 self.refuse_to_lose_rows(migrating)?;

@@ -56,7 +56,9 @@ impl Operator<'_> {
             }
             let object = operation.object().to_string();
             match operation {
-                Operation::CreateTable { .. } | Operation::CreateView { .. } => {
+                Operation::CreateTable { .. }
+                | Operation::CreateView { .. }
+                | Operation::CreateAlias { .. } => {
                     applied.created.push(object);
                 }
                 Operation::AlterTable { .. } | Operation::ChangeView { .. } => {

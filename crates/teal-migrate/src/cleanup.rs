@@ -61,6 +61,8 @@ impl Operator<'_> {
         let features = self.with_control(|session| Features::read(session))?;
         let keeps_alias =
             cutover == Cutover::Exchange && !migration.in_place && features.alias.is_there;
+        // It is an alias of that still where only the code was moved.
+        self.move_alias(migrating, &leaving, &kept, &|| Ok(()))?;
         let alias_of = keeps_alias.then_some(&kept);
         let told = self.retire(migrating, &leaving, old_data.as_deref(), alias_of)?;
         self.record(migrating, Event::Cleaned)?;

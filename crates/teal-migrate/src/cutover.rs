@@ -3,6 +3,8 @@
 //! `app`: they move by deploying code that uses green's name. Nothing changes on the server; the
 //! journal gets that it was done.
 //!
+//! `alias`: the alias that they use is swapped; see [`alias`](crate::alias).
+//!
 //! `exchange`: `EXCHANGE TABLES`, with the gate closed where there is one; on a server as [`swap`](crate::swap) says. An INSERT that ran across the exchange
 //! could find its table before and its view after it; with the gate closed none does. The view
 //! follows names: if its SELECT is the identity, it now forwards from the new layout to the old
@@ -12,7 +14,7 @@ use teal_catalog::Catalog;
 use teal_plan::Cutover;
 use teal_schema::QualifiedName;
 
-use crate::state::Migrating;
+use crate::state::{Migrating, Opened};
 use crate::swap::Way;
 use crate::{Event, MigrateError, Operator, Phase, Step, Update, failpoint};
 
@@ -42,8 +44,11 @@ impl Operator<'_> {
                 });
             }
         }
-        if migrating.migration.in_place && how == Cutover::App {
+        if migrating.migration.in_place && how != Cutover::Exchange {
             return Err(MigrateError::NoSuchCutover { table: migrating.migration.blue.clone() });
+        }
+        if how == Cutover::Alias {
+            self.refuse_without_alias(migrating)?;
         }
         if how == Cutover::Exchange && self.server.write_gate().is_none() {
             self.refuse_folded(migrating)?;
@@ -71,6 +76,7 @@ impl Operator<'_> {
                     format!("{} is what code uses from now on", migrating.migration.green)
                 }
                 Cutover::Exchange => self.exchange(migrating)?,
+                Cutover::Alias => self.swap_alias(migrating)?,
             };
             failpoint::reached("cut-over");
             Ok(((), outcome))
@@ -78,15 +84,16 @@ impl Operator<'_> {
     }
 
     fn exchange(&self, migrating: &mut Migrating) -> Result<String, MigrateError> {
-        let readers = self.readers(migrating)?;
+        let name = migrating.migration.blue.clone();
+        let readers = self.readers(migrating, &name)?;
         let told = self.exchange_names(migrating)?;
-        Ok(format!("{told}{}", self.probe_readers(migrating, &readers)?))
+        Ok(format!("{told}{}", self.probe_readers(&name, &readers)?))
     }
 
     fn exchange_names(&self, migrating: &mut Migrating) -> Result<String, MigrateError> {
         let migration = migrating.migration.clone();
         let green_data = self.data_of(&migration.green)?;
-        self.record(migrating, Event::CutoverOpened { green_data })?;
+        self.record(migrating, Event::CutoverOpened { cutover: Cutover::Exchange, green_data })?;
         failpoint::reached("cutover-opened");
         if self.server.write_gate().is_none() {
             let last_look = |migrating: &Migrating| self.refuse_changed_since_proof(migrating);
@@ -122,7 +129,7 @@ impl Operator<'_> {
         let Phase::Verified(state) = &migrating.phase else {
             return Ok(());
         };
-        let Some(green_data) = &state.cutover_open else {
+        let Some(Opened { green_data, .. }) = &state.cutover_open else {
             return Ok(());
         };
         // The data stays where it is; the names change places.
@@ -160,10 +167,11 @@ impl Operator<'_> {
         )
     }
 
-    /// What tells the table's data from any other's, whatever its name.
+    /// What tells the table's data from any other's, whatever its name. An alias has none of its own.
     pub(crate) fn data_of(&self, table: &QualifiedName) -> Result<String, MigrateError> {
         let catalog = self.with_control(|session| Catalog::read(session, &[&table.database]))?;
-        let path = catalog.table(table).map(|table| table.data_path.as_str()).unwrap_or_default();
+        let table = catalog.table(table).filter(|table| !table.is_alias());
+        let path = table.map(|table| table.data_path.as_str()).unwrap_or_default();
         // The last directory is the table's own; those above it move with the server's data.
         Ok(path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned())
     }

@@ -167,6 +167,12 @@ pub enum MigrateError {
         "the new layout of {table} gets the table's own name, so it can only be exchanged: `teal cutover --by exchange`"
     )]
     NoSuchCutover { table: QualifiedName },
+    #[error("{alias} cannot be swapped to {green}: {reason}")]
+    NoAlias { alias: QualifiedName, green: QualifiedName, reason: &'static str },
+    #[error(
+        "{alias} is an alias of {to} now; an INSERT that began before may still write to the other table by it: teal waited for {reason}. Run the command again then"
+    )]
+    AliasOpen { alias: QualifiedName, to: QualifiedName, reason: String },
 }
 
 impl MigrateError {
@@ -202,6 +208,8 @@ impl MigrateError {
             | Self::WrongPhase { .. }
             | Self::ModelsChanged { .. }
             | Self::Drift { .. }
+            | Self::NoAlias { .. }
+            | Self::AliasOpen { .. }
             | Self::NoSuchCutover { .. } => true,
             Self::Client(ClientError::DirectoryInUse { .. }) => true,
             _ => false,

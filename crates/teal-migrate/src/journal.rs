@@ -77,10 +77,12 @@ pub enum Event {
     Repaired {
         rows: u64,
     },
-    /// An exchange was begun and did not happen; the proof before it is not trusted any more.
+    /// A cutover was begun and did not happen; the proof before it is not trusted any more.
     CutoverUndone,
-    /// Blue and green are about to be exchanged; this tells green's data.
+    /// Blue and green are about to be exchanged, or the alias to be swapped; this tells green's data.
     CutoverOpened {
+        #[serde(default = "by_exchange")]
+        cutover: Cutover,
         green_data: String,
     },
     /// On a server, the names are about to change places. Every part of what the readers' name
@@ -104,7 +106,7 @@ pub enum Event {
         forwards_back: bool,
         blue_rows: u64,
     },
-    /// Blue and green are about to be exchanged back; this tells blue's data.
+    /// Blue and green are about to be exchanged back, or the alias is; this tells blue's data.
     RollbackOpened {
         blue_data: String,
     },
@@ -126,6 +128,11 @@ pub enum Event {
         green_data: Option<String>,
     },
     Aborted,
+}
+
+/// Journals of before there was another one do not say it.
+fn by_exchange() -> Cutover {
+    Cutover::Exchange
 }
 
 impl Event {

@@ -10,6 +10,7 @@
 //! migration is the fold of its journal, so any process can go on where another one ended.
 
 mod abort;
+mod alias;
 mod altered;
 mod apply;
 mod backfill;

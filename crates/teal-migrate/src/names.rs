@@ -40,6 +40,11 @@ pub(crate) fn across(migration: &str) -> QualifiedName {
     own(migration, "across")
 }
 
+/// The alias that the logical name gets next.
+pub(crate) fn alias(migration: &str) -> QualifiedName {
+    own(migration, "alias")
+}
+
 /// A table on its way out.
 pub(crate) fn retired(migration: &str) -> QualifiedName {
     own(migration, "retired")

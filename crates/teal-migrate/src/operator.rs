@@ -5,12 +5,12 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use teal_client::{ClientError, GateClosing, Server, Session, TEAL_LOG_COMMENT};
-use teal_plan::Migration;
+use teal_plan::{Cutover, Migration};
 use teal_schema::{QualifiedName, quote_string};
 
 use crate::live::{Board, Teller};
 use crate::requests::Requests;
-use crate::state::{Migrating, Phase};
+use crate::state::{Migrating, Phase, Verified};
 use crate::{
     BackfillOptions, Entry, Event, Interrupt, Journal, Leave, Limits, Lock, MigrateError, Observer,
     Parity, Step, Update, failpoint, names,
@@ -247,12 +247,14 @@ impl<'a> Operator<'a> {
             }
             // The snapshot goes after the entry that says that it is not needed any more.
             Phase::Backfilled(_) => Ok(self.drop_table(&names::snapshot(&migrating.id))?),
-            Phase::CutOver(state) if state.rollback_open.is_some() => {
-                self.settle_rollback(migrating)
-            }
-            Phase::Verified(state) if state.cutover_open.is_some() => {
-                self.settle_exchange(migrating)
-            }
+            Phase::CutOver(state) if state.rollback_open.is_some() => match state.cutover {
+                Cutover::Alias => self.settle_alias_back(migrating),
+                _ => self.settle_rollback(migrating),
+            },
+            Phase::Verified(Verified { cutover_open: Some(open), .. }) => match open.cutover {
+                Cutover::Alias => self.settle_alias(migrating),
+                _ => self.settle_exchange(migrating),
+            },
             Phase::CutOver(state) if state.cleanup_open => self.finish_cleanup(migrating),
             Phase::Aborting(_) => self.finish_abort(migrating),
             _ => Ok(()),

@@ -1,4 +1,4 @@
-//! The users' views that read a table by its name. They follow the name through an exchange, and are
+//! The users' views that read a table by its name. They follow the name through a cutover, and are
 //! looked at afterwards: whether their SELECT still works over the new layout, and whether they are still
 //! told of INSERTs (release 26.5 could forget that at an exchange, ClickHouse issue 105021).
 
@@ -20,22 +20,25 @@ pub(crate) struct Reader {
 }
 
 impl Operator<'_> {
-    /// The views that read what goes by blue's name, without the migration's own.
-    pub(crate) fn readers(&self, migrating: &Migrating) -> Result<Vec<Reader>, MigrateError> {
-        let blue = &migrating.migration.blue;
-        let told = self.told_of_inserts(blue)?;
-        let catalog = self.with_control(|session| Catalog::read(session, &[&blue.database]))?;
+    /// The views that read what goes by `read`, without the migration's own.
+    pub(crate) fn readers(
+        &self,
+        migrating: &Migrating,
+        read: &QualifiedName,
+    ) -> Result<Vec<Reader>, MigrateError> {
+        let told = self.told_of_inserts(read)?;
+        let catalog = self.with_control(|session| Catalog::read(session, &[&read.database]))?;
         let mut readers = Vec::new();
         for view in catalog.tables().filter(|view| view.is_view()) {
             let name = view.qualified();
             let mut reads_it = false;
-            let read = rewrite_table_references(&view.as_select, |table| {
+            let is_read = rewrite_table_references(&view.as_select, |table| {
                 let database = table.database.as_ref().unwrap_or(&view.database);
-                reads_it |= QualifiedName::new(database, &table.name) == *blue;
+                reads_it |= QualifiedName::new(database, &table.name) == *read;
                 None
             });
             // What cannot be read as tokens is no SELECT that teal knows.
-            if read.is_ok() && reads_it && name != migrating.migration.view {
+            if is_read.is_ok() && reads_it && name != migrating.migration.view {
                 let is_told = told.contains(&name);
                 readers.push(Reader { name, select: view.as_select.clone(), is_told });
             }
@@ -43,16 +46,16 @@ impl Operator<'_> {
         Ok(readers)
     }
 
-    /// Looks at them after the exchange, and says what is to be known.
+    /// Looks at those of `read` after its cutover, and says what is to be known.
     pub(crate) fn probe_readers(
         &self,
-        migrating: &Migrating,
+        read: &QualifiedName,
         readers: &[Reader],
     ) -> Result<String, MigrateError> {
         if readers.is_empty() {
             return Ok(String::new());
         }
-        let told = self.told_of_inserts(&migrating.migration.blue)?;
+        let told = self.told_of_inserts(read)?;
         let said = readers.iter().map(|reader| {
             let asked = self.with_control(|session| {
                 session.command(&format!("EXPLAIN {}", reader.select))

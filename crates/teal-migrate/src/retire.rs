@@ -5,7 +5,7 @@
 //! before the table does: as long as the table is there, a view of that name writes to it and must go;
 //! when it is not, the view had gone, and one that is there is somebody else's.
 
-use teal_schema::QualifiedName;
+use teal_schema::{QualifiedName, create_alias};
 
 use crate::state::Migrating;
 use crate::{MigrateError, Operator, failpoint, names};
@@ -40,11 +40,8 @@ impl Operator<'_> {
             }
             failpoint::reached("retiring-renamed");
             if let Some(kept) = alias_of {
-                self.command(&format!(
-                    "CREATE TABLE IF NOT EXISTS {} ENGINE = Alias({})",
-                    leaving.sql(),
-                    kept.sql()
-                ))?;
+                let create = create_alias(leaving, kept);
+                self.command(&create.replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1))?;
             }
             Ok(())
         };

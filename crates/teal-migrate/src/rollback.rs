@@ -7,7 +7,8 @@
 //! some of them there; the next comparison finds the others.
 //!
 //! After `app`, the view has gone on to forward from blue to green, so green is in step with blue from
-//! the first moment. After `exchange`, the names are exchanged once more.
+//! the first moment; after `alias` likewise, once the alias is blue's again. After `exchange`, the names are
+//! exchanged once more.
 
 use teal_plan::Cutover;
 use teal_schema::QualifiedName;
@@ -26,9 +27,8 @@ impl Operator<'_> {
     /// When (without `force`) rows of the new layout cannot be carried back, when the migration is in
     /// another phase, or the cut cannot be made.
     pub fn rollback(&self, migrating: &mut Migrating, force: bool) -> Result<u64, MigrateError> {
-        let exchanged = match &migrating.phase {
-            Phase::CutOver(state) => (state.cutover == Cutover::Exchange).then(|| state.clone()),
-            Phase::Backfilled(_) | Phase::Verified(_) => None,
+        match &migrating.phase {
+            Phase::CutOver(_) | Phase::Backfilled(_) | Phase::Verified(_) => (),
             other => {
                 return Err(MigrateError::WrongPhase {
                     migration: migrating.id.clone(),
@@ -39,7 +39,7 @@ impl Operator<'_> {
                     },
                 });
             }
-        };
+        }
         if let Phase::CutOver(state) = &migrating.phase
             && !force
         {
@@ -50,15 +50,27 @@ impl Operator<'_> {
         }
         self.until_clean(migrating, |migrating| {
             self.step(migrating, Step::Rollback, |migrating| {
-                let carried = if force { 0 } else { self.carry_back(migrating)? };
+                let mut carried = if force { 0 } else { self.carry_back(migrating)? };
                 failpoint::reached("carried-back");
-                let held = match &exchanged {
-                    Some(state) => {
-                        let readers = self.readers(migrating)?;
+                let moved = match &migrating.phase {
+                    Phase::CutOver(state) => Some(state.clone()),
+                    _ => None,
+                };
+                let held = match &moved {
+                    Some(state) if state.cutover == Cutover::Exchange => {
+                        let name = migrating.migration.blue.clone();
+                        let readers = self.readers(migrating, &name)?;
                         let held = self.exchange_back(migrating, state, force)?;
-                        format!("{held}{}", self.probe_readers(migrating, &readers)?)
+                        format!("{held}{}", self.probe_readers(&name, &readers)?)
                     }
-                    None => {
+                    Some(state) if state.cutover == Cutover::Alias => {
+                        let told = self.swap_alias_back(migrating, state, force)?;
+                        // What was written to green until then.
+                        carried += if force { 0 } else { self.carry_back(migrating)? };
+                        failpoint::reached("rest-carried-back");
+                        told
+                    }
+                    _ => {
                         self.record_rollback(migrating)?;
                         String::new()
                     }
@@ -107,7 +119,7 @@ impl Operator<'_> {
 
     /// What a mutation has changed in the new layout since, the old one has as it was: carried back, a
     /// changed row would stand beside its former self, and a deleted one would be there again.
-    fn refuse_changed_in_place(
+    pub(crate) fn refuse_changed_in_place(
         &self,
         migrating: &Migrating,
         state: &CutOver,

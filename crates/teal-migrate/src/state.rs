@@ -112,11 +112,18 @@ pub struct Verified {
     /// The partitions that it covers and that need not be read again while they have these parts.
     pub proven: Vec<ProvenPartition>,
     pub at: Timestamp,
-    /// An exchange was begun and not journalled as done; this
-    /// tells green's data.
-    pub cutover_open: Option<String>,
+    /// A cutover was begun and not journalled as done.
+    pub cutover_open: Option<Opened>,
     /// How far that exchange got, on a server.
     pub swapping: Option<Swapping>,
+}
+
+/// A cutover that something on the server tells of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    pub cutover: Cutover,
+    /// Tells green's data.
+    pub green_data: String,
 }
 
 /// Names that change places while INSERTs go on.
@@ -174,7 +181,7 @@ pub struct CutOver {
     pub cleanup_open: bool,
     /// Tells the data that it drops. Nothing where an older teal began it, which did not note that.
     pub old_data: Option<String>,
-    /// An exchange back was begun and not journalled as done; this tells blue's data.
+    /// A rollback was begun and not journalled as done; this tells blue's data.
     pub rollback_open: Option<String>,
     /// How far that exchange got, on a server.
     pub swapping: Option<Swapping>,
@@ -335,8 +342,9 @@ impl Migrating {
             }
             (phase @ (P::Started(_) | P::Prepared(_)), E::Defined { .. })
             | (phase @ (P::Prepared(_) | P::Verified(_)), E::Seen { .. }) => phase,
-            (P::Verified(verified), E::CutoverOpened { green_data }) => {
-                P::Verified(Verified { cutover_open: Some(green_data), swapping: None, ..verified })
+            (P::Verified(verified), E::CutoverOpened { cutover, green_data }) => {
+                let cutover_open = Some(Opened { cutover, green_data });
+                P::Verified(Verified { cutover_open, swapping: None, ..verified })
             }
             (P::Verified(mut verified), event @ E::Swapping { .. }) => {
                 verified.swapping = Some(verified.swapping.unwrap_or_default().take(event));

@@ -275,7 +275,7 @@ fn next(migrating: &Migrating, orders: &Orders) -> &'static str {
     match &migrating.phase {
         Phase::Verified(_) => "teal cutover",
         Phase::CutOver(_) => "teal cleanup",
-        Phase::Cleaned(state) if state.cutover == Cutover::App => "remove the old model",
+        Phase::Cleaned(state) if state.cutover != Cutover::Exchange => "remove the old model",
         Phase::Cleaned(_) | Phase::Aborted(_) => "",
         Phase::Aborting(_) => "teal abort",
         Phase::Backfilled(state) if state.rolled_back => "teal cutover, or teal abort",

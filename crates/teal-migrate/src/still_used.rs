@@ -23,7 +23,7 @@ impl Operator<'_> {
         if (self.options.now)() < until {
             return Err(MigrateError::Kept { old: migrating.tables_now().0.clone(), until });
         }
-        if state.cutover == Cutover::App {
+        if state.cutover != Cutover::Exchange {
             self.refuse_if_written(migrating, state.blue_rows)?;
         }
         if self.server.is_exclusive() {

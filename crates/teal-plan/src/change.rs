@@ -529,7 +529,8 @@ impl Planner<'_> {
         for table in there.cloned().collect::<Vec<_>>() {
             let name = table.qualified();
             let is_inner = table.name.starts_with(".inner");
-            if declared.contains(&name) || is_inner || self.history.of(&name).is_some() {
+            let is_known = declared.contains(&name) || self.is_logical_name(&name);
+            if is_known || is_inner || self.history.of(&name).is_some() {
                 continue;
             }
             let loss = match table.is_view() {

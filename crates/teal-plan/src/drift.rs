@@ -47,6 +47,7 @@ pub fn check(server: &dyn Server, plan: &Plan, history: &History) -> Result<Chec
     for operation in &plan.operations {
         let (done, differences) = match (operation, operation.steps()) {
             (_, Some(steps)) => checker.steps_done(&steps)?,
+            (Operation::CreateAlias { alias, target, .. }, _) => checker.alias_done(alias, target),
             // The journal knows how far it has come.
             (Operation::Migrate { migration, .. }, _)
                 if history.is_on_its_way(&migration.green) =>
@@ -75,6 +76,15 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
+    fn alias_done(&self, alias: &QualifiedName, target: &QualifiedName) -> (usize, Vec<String>) {
+        let is_there = self.catalog.table(alias).is_some();
+        match (self.catalog.is_alias_of(alias, target), is_there) {
+            (true, _) => (1, Vec::new()),
+            (false, false) => (0, Vec::new()),
+            (false, true) => (0, vec!["it was not there, and is now".to_owned()]),
+        }
+    }
+
     /// How many of the steps have been done; else what differs.
     fn steps_done(&mut self, steps: &Steps<'_>) -> Result<(usize, Vec<String>), ClientError> {
         let now = self.catalog.table(steps.object).cloned();

@@ -2,6 +2,7 @@
 //! plan. Planning only reads; the desired tables are created in a shadow database, which is
 //! dropped again.
 
+mod aliases;
 mod alter;
 mod change;
 mod dependents;

@@ -97,6 +97,15 @@ pub enum Cutover {
     App,
     /// By `EXCHANGE TABLES`: the name that they know means the new layout.
     Exchange,
+    /// They use the logical name, which is an alias of blue and becomes one of green.
+    Alias,
+}
+
+impl Migration {
+    /// The table's name without a version. Where the cutover is by alias, readers and writers use it.
+    pub fn logical_name(&self) -> QualifiedName {
+        QualifiedName::new(&self.blue.database, &self.table)
+    }
 }
 
 impl fmt::Display for CopyStrategy {
@@ -113,6 +122,7 @@ impl fmt::Display for Cutover {
         f.write_str(match self {
             Self::App => "app",
             Self::Exchange => "exchange",
+            Self::Alias => "alias",
         })
     }
 }

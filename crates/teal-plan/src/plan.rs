@@ -42,6 +42,8 @@ pub enum Operation {
         statement: Statement,
         declared_at: Location,
     },
+    /// A name that stands for a table (the engine `Alias`).
+    CreateAlias { alias: QualifiedName, target: QualifiedName, sql: String, declared_at: Location },
     CreateView {
         view: QualifiedName,
         #[serde(flatten)]
@@ -108,6 +110,7 @@ impl Operation {
     pub fn object(&self) -> &QualifiedName {
         match self {
             Self::CreateTable { table, .. } | Self::AlterTable { table, .. } => table,
+            Self::CreateAlias { alias, .. } => alias,
             Self::CreateView { view, .. } | Self::ChangeView { view, .. } => view,
             Self::Drop { object, .. } => object,
             Self::Migrate { migration, .. } => &migration.blue,
@@ -123,7 +126,7 @@ impl Operation {
             Self::AlterTable { statements, .. } => {
                 statements.iter().map(|statement| statement.sql.as_str()).collect()
             }
-            Self::Drop { sql, .. } => vec![sql],
+            Self::CreateAlias { sql, .. } | Self::Drop { sql, .. } => vec![sql],
             Self::Migrate { .. } => return None,
         })
     }
@@ -141,7 +144,8 @@ impl Operation {
                 vec![Some(before.as_str()), Some(statement.after.as_str())]
             }
             Self::Drop { before, .. } => vec![Some(before.as_str()), None],
-            Self::Migrate { .. } => return None,
+            // An alias has no definition of its own: the server writes the columns of its table.
+            Self::CreateAlias { .. } | Self::Migrate { .. } => return None,
         };
         Some(Steps { object: self.object(), states })
     }

@@ -122,6 +122,7 @@ pub fn make_plan(
         plan,
     };
     planner.plan_tables()?;
+    planner.plan_aliases();
     planner.plan_views()?;
     planner.plan_drops()?;
     planner.preflight()?;
@@ -153,15 +154,7 @@ pub(crate) struct Planner<'a> {
 
 impl Planner<'_> {
     fn plan_tables(&mut self) -> Result<(), PlanError> {
-        // The greens are created by their migrations.
-        let greens = self
-            .schema
-            .views
-            .iter()
-            .filter(|view| self.is_migration(view))
-            .filter_map(|view| self.schema.target(view))
-            .map(|table| table.qualified(&self.options.database))
-            .collect::<BTreeSet<_>>();
+        let greens = self.greens();
         for table in &self.schema.tables {
             let name = table.qualified(&self.options.database);
             if table.life_cycle == LifeCycle::ExternallyManaged {
@@ -193,6 +186,13 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// The tables that declared migrations create.
+    pub(crate) fn greens(&self) -> BTreeSet<QualifiedName> {
+        let views = self.schema.views.iter().filter(|view| self.is_migration(view));
+        let greens = views.filter_map(|view| self.schema.target(view));
+        greens.map(|table| table.qualified(&self.options.database)).collect()
+    }
+
     /// Whether a migration of the table is what says how it goes on.
     fn is_for_its_migration(
         &mut self,
@@ -222,10 +222,10 @@ impl Planner<'_> {
             }
             // It is an alias now.
             Standing::Cleaned(Cutover::Exchange) => return Ok(true),
-            Standing::Cleaned(Cutover::App) if is_blue => {
+            Standing::Cleaned(Cutover::App | Cutover::Alias) if is_blue => {
                 format!("{name} was dropped at the end of the migration {id}; its model can go")
             }
-            Standing::Cleaned(Cutover::App) => return Ok(false),
+            Standing::Cleaned(Cutover::App | Cutover::Alias) => return Ok(false),
         };
         self.plan.notes.push(note);
         Ok(true)

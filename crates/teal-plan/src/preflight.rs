@@ -88,6 +88,7 @@ impl Preflight<'_> {
         self.look_at_disks(&migrations)?;
         self.look_at_row_policies(&migrations)?;
         self.look_at_databases(&migrations)?;
+        self.look_at_aliases()?;
         self.look_at_fence(&migrations);
         self.look_at_expiring()?;
         for migration in &migrations {
@@ -249,7 +250,7 @@ impl Preflight<'_> {
                     self.found(blue, true, says, fix);
                 }
                 let has_it = of(&migration.green).iter().any(|other| other.name == policy.name);
-                if migration.cutover == Cutover::App && !has_it {
+                if migration.cutover != Cutover::Exchange && !has_it {
                     let says = format!(
                         "the row policy {name} is on {blue}; readers of {} would see all rows",
                         migration.green
@@ -271,7 +272,7 @@ impl Preflight<'_> {
         struct Row {
             engine: String,
         }
-        for migration in migrations.iter().filter(|it| it.cutover == Cutover::Exchange) {
+        for migration in migrations.iter().filter(|it| it.cutover != Cutover::App) {
             let database = &migration.blue.database;
             let row = self.session.row::<Row>(&format!(
                 "SELECT engine FROM system.databases WHERE name = {}",
@@ -343,7 +344,7 @@ impl Preflight<'_> {
         for migration in migrations {
             if !self.features.part_log.is_there {
                 let what = match migration.cutover {
-                    Cutover::App => "the view can only be attached",
+                    Cutover::App | Cutover::Alias => "the view can only be attached",
                     Cutover::Exchange => "the view can only be attached, and the tables exchanged,",
                 };
                 let says = format!(
@@ -497,6 +498,7 @@ impl Preflight<'_> {
         for operation in &self.operations {
             match operation {
                 Operation::CreateTable { table, .. } => needs(table, &["CREATE TABLE"]),
+                Operation::CreateAlias { alias, .. } => needs(alias, &["CREATE TABLE"]),
                 Operation::CreateView { view, .. } => needs(view, &["CREATE VIEW"]),
                 Operation::AlterTable { table, .. } => needs(table, &["ALTER TABLE"]),
                 Operation::ChangeView { view, .. } => {
@@ -508,6 +510,9 @@ impl Preflight<'_> {
                         needs(table, MIGRATION_RIGHTS);
                     }
                     needs(&migration.view, &["CREATE VIEW", "DROP VIEW"]);
+                    if migration.cutover == Cutover::Alias {
+                        needs(&migration.logical_name(), ALIAS_RIGHTS);
+                    }
                 }
             }
         }
@@ -536,6 +541,9 @@ impl Preflight<'_> {
 /// On blue and on green: both are read and written, and one may be dropped.
 pub const MIGRATION_RIGHTS: &[&str] =
     &["SELECT", "INSERT", "CREATE TABLE", "DROP TABLE", "ALTER TABLE", "TRUNCATE", "SYSTEM MERGES"];
+
+/// On the logical name, to exchange one alias for another.
+const ALIAS_RIGHTS: &[&str] = &["SELECT", "INSERT", "CREATE TABLE", "DROP TABLE"];
 
 /// The journal, the lock, snapshots, staging tables and shadows are in databases of teal's own.
 pub const OWN_DATABASES: &str = "_teal*.*";

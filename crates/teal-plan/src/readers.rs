@@ -24,7 +24,7 @@ impl Preflight<'_> {
                     "follow the name: from the cutover on they read the new layout",
                     "look at the plan of their SELECT over the new layout",
                 ),
-                Cutover::App => (
+                Cutover::App | Cutover::Alias => (
                     "stay with it: rows that are written to the new version alone do not reach them",
                     "declare them over the new version as well",
                 ),

@@ -78,6 +78,17 @@ pub fn create_view(name: &QualifiedName, target: Option<&QualifiedName>, select:
     }
 }
 
+/// The statement that makes `name` an alias of the table `target`. As two strings, since `Alias(db.table)` is
+/// stored as one text, which is cut at its first dot (26.9).
+pub fn create_alias(name: &QualifiedName, target: &QualifiedName) -> String {
+    format!(
+        "CREATE TABLE {} ENGINE = Alias({}, {})",
+        name.sql(),
+        quote_string(&target.database),
+        quote_string(&target.name)
+    )
+}
+
 /// What stands behind a column's name: its type, default, comment, codec and TTL.
 pub fn column_definition(column: &Column) -> String {
     let mut sql = column.data_type.clone();

@@ -21,8 +21,8 @@ mod view;
 
 pub use column::{Column, ColumnDefault, DefaultKind};
 pub use ddl::{
-    column_definition, constraint_definition, create_table, create_table_as, create_view,
-    index_definition, setting_value, sorting_key_expression,
+    column_definition, constraint_definition, create_alias, create_table, create_table_as,
+    create_view, index_definition, setting_value, sorting_key_expression,
 };
 pub use diagnostic::Diagnostic;
 pub use engine::Engine;

@@ -299,6 +299,8 @@ pub(crate) enum By {
     App,
     /// The names are exchanged: the one that readers and writers know means the new table
     Exchange,
+    /// The alias that readers and writers use is swapped from the old table to the new one
+    Alias,
 }
 
 impl From<By> for teal_plan::Cutover {
@@ -306,6 +308,7 @@ impl From<By> for teal_plan::Cutover {
         match by {
             By::App => Self::App,
             By::Exchange => Self::Exchange,
+            By::Alias => Self::Alias,
         }
     }
 }

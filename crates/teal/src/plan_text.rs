@@ -52,6 +52,13 @@ fn operation_as_text(operation: &Operation) -> String {
                 indented(&statement.sql)
             )
         }
+        Operation::CreateAlias { alias, target, sql, declared_at } => {
+            format!(
+                "{} alias {alias} of {target}  ({declared_at})\n{}",
+                "create".green(),
+                indented(sql)
+            )
+        }
         Operation::CreateView { view, statement, declared_at } => {
             format!(
                 "{} view {view}  ({declared_at})\n{}",
@@ -134,10 +141,13 @@ fn migration_as_text(migration: &Migration, needs: &Needs) -> String {
         }
     };
     let back = match (migration.is_identity, migration.cutover) {
-        (true, _) => {
+        (true, Cutover::Exchange) => {
             "the view then keeps the old table current, so nothing is lost on the way back"
         }
-        (false, Cutover::App) => {
+        (true, Cutover::App | Cutover::Alias) => {
+            "rows that only the new table has then are carried to the old one on the way back"
+        }
+        (false, Cutover::App | Cutover::Alias) => {
             "the SELECT has no inverse: rows written after the cutover exist in the new table only"
         }
         (false, Cutover::Exchange) => {
@@ -188,6 +198,13 @@ pub(crate) fn explanation(operation: &Operation) -> String {
         Operation::CreateTable { .. } => {
             say("why", "the models declare it, and the target has no table of this name");
             say("back", "drop it, while nobody has written to it");
+        }
+        Operation::CreateAlias { .. } => {
+            say(
+                "why",
+                "readers and writers use this name whatever version is behind it, and the cutover swaps it",
+            );
+            say("back", "drop it; the table behind it stays");
         }
         Operation::CreateView { .. } => {
             say("why", "the models declare it, and the target has no view of this name");
@@ -277,6 +294,9 @@ fn explain_migration(migration: &Migration, say: &mut dyn FnMut(&str, &str)) {
             Cutover::Exchange => {
                 "the two tables exchange their names, with new INSERTs held for some milliseconds"
             }
+            Cutover::Alias => {
+                "the alias that readers and writers use is swapped to green; the view stays, so green misses nothing"
+            }
         },
     );
     say(
@@ -285,9 +305,14 @@ fn explain_migration(migration: &Migration, say: &mut dyn FnMut(&str, &str)) {
     );
     say(
         "back",
-        match migration.is_identity {
-            true => "until `teal cleanup` the old table is there, and kept current",
-            false => {
+        match (migration.is_identity, migration.cutover) {
+            (true, Cutover::Exchange) => {
+                "until `teal cleanup` the old table is there, and kept current"
+            }
+            (true, Cutover::App | Cutover::Alias) => {
+                "until `teal cleanup` the old table is there, and `teal rollback` carries to it what only the new one has"
+            }
+            (false, _) => {
                 "until `teal cleanup` the old table is there, without the rows written after the cutover"
             }
         },

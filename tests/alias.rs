@@ -1,0 +1,344 @@
+//! The cutover by alias: planned, under traffic on a server, and killed at each of its steps.
+//! (`every_write.rs` kills it behind each write, `teal-migrate/tests/alias.rs` has the traffic on the
+//! embedded engine.)
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use teal_client::Server as _;
+
+use crate::preflight::with_config;
+use crate::server_migration::{REWRITTEN, ROWS, Stage, StopsAll};
+use crate::servers::Modern;
+use crate::support::Project;
+
+const EVENTS_0: &str = "-- teal: table events version 0\n\
+     CREATE TABLE events_0 (id UInt64, town String, at DateTime) ENGINE = MergeTree \
+     PARTITION BY toYYYYMM(at) ORDER BY id;\n";
+const VIEW: &str = "CREATE MATERIALIZED VIEW mv_events TO events_1 AS SELECT * FROM events_0;\n";
+
+fn both() -> String {
+    format!("{EVENTS_0}-- teal: table events version 1\n{REWRITTEN}{VIEW}")
+}
+
+/// A project whose cutovers are by alias.
+fn project(models: &str) -> Project {
+    let project = Project::new(&[("app/events.sql", models)]);
+    project.write("teal.toml", &format!("{}\n[migrate]\ncutover = \"alias\"\n", project.config()));
+    project
+}
+
+fn insert(into: &str, from: u64, rows: u64) -> String {
+    format!(
+        "INSERT INTO {into} SELECT {from} + number, concat('town ', toString(number % 9)), \
+         toDateTime('2024-01-01 00:00:00') + (number % 80) * 86400 FROM numbers({rows})"
+    )
+}
+
+const TABLES: &str = "SELECT groupArray(concat(name, ' ', if(engine = 'Alias', engine_full, engine))) \
+     FROM (SELECT * FROM system.tables WHERE database = 'default' ORDER BY name)";
+
+fn assert_empty_plan(project: &Project) {
+    // What is in no model may go, and an alias is not that.
+    for arguments in [&["plan", "--check"][..], &["plan", "--check", "--allow-drop", "*"]] {
+        let plan = project.teal(arguments);
+        assert_eq!(plan.code, Some(0), "{}", plan.said());
+        assert!(!plan.stdout.contains("in no model"), "{}", plan.said());
+    }
+}
+
+#[test]
+fn a_versioned_table_gets_an_alias_which_goes_from_version_to_version() {
+    let project = project(EVENTS_0);
+    let plan: Value = project.json(&["plan"]);
+    assert_eq!(plan["operations"][1]["kind"], "createAlias", "{plan}");
+    project.must(&["apply"]);
+    assert_eq!(
+        project.query(TABLES),
+        r"['events Alias(\'default\', \'events_0\')','events_0 MergeTree']"
+    );
+    assert_empty_plan(&project);
+    project.query(&insert("events", 0, 1000));
+    project.query("CREATE TABLE ids (id UInt64) ENGINE = MergeTree ORDER BY id");
+    project.query("CREATE MATERIALIZED VIEW to_ids TO ids AS SELECT id FROM events");
+
+    project.write("app/events.sql", &both());
+    let plan = project.must(&["plan"]).stdout;
+    assert!(plan.contains("alias, by `teal cutover`"), "{plan}");
+    assert!(!plan.contains("create alias"), "{plan}");
+    project.must(&["apply"]);
+    let said = project.must(&["cutover"]);
+    for words in ["default.events is an alias of default.events_1", "default.to_ids follows"] {
+        assert!(said.stderr.contains(words), "{}", said.said());
+    }
+    project.query(&insert("events", 1000, 10));
+    assert_eq!(project.query("SELECT count() FROM ids"), "10");
+    project.query("DROP VIEW to_ids");
+    project.query("DROP TABLE ids");
+    let counts = "SELECT (SELECT count() FROM events), (SELECT count() FROM events_0), (SELECT count() FROM events_1)";
+    assert_eq!(project.query(counts), "1010\t1000\t1010");
+    project.teal(&["abort"]).failed(3, &["teal rollback"]);
+
+    let said = project.must(&["rollback"]);
+    assert!(said.stdout.contains("10 rows"), "{}", said.said());
+    project.query(&insert("events", 2000, 10));
+    assert_eq!(project.query(counts), "1020\t1020\t1020");
+    project.must(&["cutover"]);
+    project.must(&["cleanup"]);
+    let at_the_end = r"['events Alias(\'default\', \'events_1\')','events_1 MergeTree']";
+    assert_eq!(project.query(TABLES), at_the_end);
+    assert_eq!(project.query("SELECT count() FROM events"), "1020");
+    assert_empty_plan(&project);
+    // The old model can go, and the alias is none to be declared.
+    project.write("app/events.sql", &format!("-- teal: table events version 1\n{REWRITTEN}"));
+    assert_empty_plan(&project);
+    let pulled = project.must(&["pull", "--lang", "sql"]);
+    assert!(!pulled.said().contains("Alias"), "{}", pulled.said());
+}
+
+#[test]
+fn an_alias_points_to_the_version_that_the_readers_are_on() {
+    // Both versions are new: the readers are on the older one until the cutover.
+    let project = project(&both());
+    let plan: Value = project.json(&["plan"]);
+    let kinds = plan["operations"].as_array().unwrap().iter().map(|it| it["kind"].clone());
+    let kinds = kinds.collect::<Vec<_>>();
+    assert_eq!(kinds, ["createTable", "createAlias", "migrate"], "{plan}");
+    assert_eq!(
+        plan["operations"][1]["sql"],
+        "CREATE TABLE `default`.`events` ENGINE = Alias('default', 'events_0')"
+    );
+    let file = project.path().join("plan.yaml").display().to_string();
+    project.must(&["plan", "--save", &file]);
+    project.must(&["apply", "--plan", &file]);
+    // Once more, it has all been done.
+    project.must(&["apply", "--plan", &file]);
+    project.must(&["cutover"]);
+    project.query("DROP TABLE events");
+    let plan: Value = project.json(&["plan"]);
+    assert_eq!(plan["operations"][0]["target"]["name"], "events_1", "{plan}");
+    // A plan does not take another alias for its own.
+    project.query("CREATE TABLE events ENGINE = Alias('default', 'events_1')");
+    project.teal(&["apply", "--plan", &file]).failed(3, &["default.events", "is now"]);
+}
+
+#[test]
+fn a_name_that_cannot_be_an_alias_is_said_beforehand() {
+    let taken = project(EVENTS_0);
+    taken.query("CREATE TABLE events (a UInt8) ENGINE = MergeTree ORDER BY a");
+    let applied = taken.must(&["apply"]);
+    assert!(!applied.said().contains("created default.events\n"), "{}", applied.said());
+    let plan = taken.must(&["plan"]).stdout;
+    assert!(plan.contains("default.events does not become an alias"), "{plan}");
+    taken.write("app/events.sql", &both());
+    taken.teal(&["apply"]).failed(3, &["a table or view has that name", "exchange", "\"app\""]);
+    taken.query("DROP TABLE events");
+    taken.query("CREATE TABLE other (a UInt8) ENGINE = MergeTree ORDER BY a");
+    taken.query("CREATE TABLE events ENGINE = Alias('default', 'other')");
+    taken.teal(&["apply"]).failed(3, &["is an alias of another table", "DROP TABLE"]);
+    taken.query("DROP TABLE events");
+    taken.must(&["apply"]);
+    taken.must(&["cutover"]);
+
+    let unversioned =
+        EVENTS_0.replace("-- teal: table events version 0\n", "").replace("events_0", "events");
+    let project = project(&unversioned);
+    project.must(&["apply"]);
+    assert_eq!(project.query(TABLES), "['events MergeTree']");
+    project.query(&insert("events", 0, 100));
+    let version = format!("-- teal: table events version 1\n{REWRITTEN}");
+    let view = VIEW.replace("events_0", "events");
+    project.write("app/events.sql", &format!("{unversioned}{version}{view}"));
+    project.teal(&["apply"]).failed(3, &["has no version", "exchange"]);
+    // A migration in place is an exchange whatever the default is.
+    let reordered = unversioned.replace("ORDER BY id", "ORDER BY (town, id)");
+    project.write("app/events.sql", &reordered);
+    project.must(&["apply"]);
+    project.teal(&["cutover", "--by", "alias"]).failed(3, &["can only be exchanged"]);
+    project.must(&["cutover"]);
+}
+
+/// An alias lets nobody do what he may not do with the table behind it.
+#[test]
+fn a_user_who_has_no_rights_on_the_new_version_is_named() {
+    let project = project(EVENTS_0);
+    project.must(&["apply"]);
+    project.write("app/events.sql", &both());
+    let grant = "<query>GRANT SELECT, INSERT ON default.events_0</query>";
+    let ana = format!(
+        "<ana>COMMON<grants>{grant}<query>GRANT SELECT ON default.events_1</query></grants></ana>"
+    );
+    let own = "<access_management>1</access_management>";
+    let plan = with_config(&project, "", &ana, own, &["plan"]).stdout;
+    for words in ["ana has INSERT on it", "GRANT INSERT ON `default`.`events_1` TO `ana`"] {
+        assert!(plan.contains(words), "{words}: {plan}");
+    }
+}
+
+/// The cutover may be another one than planned: the alias does not stay behind on a table that goes.
+#[test]
+fn an_alias_is_taken_along_by_the_other_cutovers() {
+    let filled = project(EVENTS_0);
+    filled.must(&["apply"]);
+    filled.query(&insert("events", 0, 1000));
+    filled.write("app/events.sql", &both());
+    filled.must(&["apply"]);
+    for by in ["app", "exchange"] {
+        let project = filled.copy();
+        project.must(&["cutover", "--by", by]);
+        project.must(&["cleanup"]);
+        project.query(&insert("events", 1000, 10));
+        assert_eq!(project.query("SELECT count() FROM events_1"), "1010", "{by}");
+        let key = "SELECT sorting_key FROM system.tables WHERE name LIKE 'events%' AND engine = 'MergeTree'";
+        assert_eq!(project.query(key), "town, id", "{by}");
+        assert_empty_plan(&project);
+    }
+    // Somebody else has swapped it: green does not go while the alias is on it.
+    let project = filled.copy();
+    project.query("DROP TABLE events");
+    project.query("CREATE TABLE events ENGINE = Alias('default', 'events_1')");
+    project.must(&["abort"]);
+    assert_eq!(
+        project.query(TABLES),
+        r"['events Alias(\'default\', \'events_0\')','events_0 MergeTree']"
+    );
+    assert_eq!(project.query("SELECT count() FROM events"), "1000");
+    project.query("DROP TABLE events");
+    let project = filled;
+    project.query("DROP TABLE events");
+    project
+        .teal(&["cutover"])
+        .failed(3, &["default.events cannot be swapped", "`teal apply` makes it"]);
+}
+
+fn stage() -> Stage {
+    Stage::of(Modern::start(), project(EVENTS_0), &both())
+}
+
+/// Reads through the alias all the time until `work` is done; no SELECT fails.
+fn with_readers(stage: &Stage, work: impl FnOnce()) {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let server = stage.modern.open(|_| ());
+        let stop = &stop;
+        scope.spawn(move || {
+            let mut session = server.user_session(&[]).unwrap();
+            while !stop.load(Ordering::Relaxed) {
+                let read = session.command("SELECT count() FROM events WHERE id < 100");
+                assert!(read.is_ok(), "a user's SELECT failed: {}", read.unwrap_err());
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let _stop = StopsAll(stop);
+        work();
+    });
+}
+
+fn assert_rows(stage: &Stage, rows: u64, said: &str) {
+    let found = stage.query("SELECT count(), uniqExact(id) FROM events");
+    assert_eq!(found, format!("{rows}\t{rows}"), "{said}");
+}
+
+/// Readers and writers are on the old table again, and both have all rows.
+fn assert_rolled_back(stage: &Stage, rows: u64, said: &str) {
+    assert_rows(stage, rows, said);
+    assert_eq!(stage.sorting_key("events_0"), "id");
+    let alias =
+        "SELECT engine_full FROM system.tables WHERE database = 'default' AND name = 'events'";
+    assert_eq!(stage.query(alias), r"Alias(\'default\', \'events_0\')", "{said}");
+    let difference = stage.query(
+        "SELECT ifNull(sum(abs(n)), 0) FROM (SELECT sum(sign) AS n FROM (\
+             SELECT 1::Int64 AS sign, * FROM events_0 UNION ALL SELECT -1::Int64 AS sign, * FROM events_1) \
+         GROUP BY id, town, at)",
+    );
+    assert_eq!(difference, "0", "{said}");
+    let own = stage.query(
+        "SELECT groupArray(name) FROM system.tables WHERE database = '_teal' AND name != 'journal' AND NOT name LIKE 'lock_%'",
+    );
+    assert_eq!(own, "[]", "{said}: left behind");
+}
+
+#[test]
+fn a_cutover_by_alias_on_a_server_is_exact_under_traffic_there_and_back() {
+    let stage = stage();
+    let mut rows = ROWS;
+    with_readers(&stage, || {
+        rows += stage.under_traffic(3, || {
+            stage.must(&["apply", "--chunk-rows", "50000"]);
+            stage.must(&["cutover"]);
+            thread::sleep(Duration::from_millis(500));
+        });
+        assert_rows(&stage, rows, "cut over");
+        rows += stage.under_traffic(3, || {
+            stage.must(&["rollback"]);
+            thread::sleep(Duration::from_millis(500));
+        });
+        assert_rolled_back(&stage, rows, "rolled back");
+        rows += stage.under_traffic(3, || drop(stage.must(&["cutover"])));
+        rows += stage.under_traffic(2, || {
+            stage.must(&["cleanup"]);
+        });
+    });
+    assert_rows(&stage, rows, "cleaned");
+    assert_eq!(stage.query("SHOW TABLES"), "events\nevents_1");
+}
+
+/// An INSERT that began before the swap back writes to the new table, and is carried when it has ended.
+#[test]
+fn an_insert_that_runs_across_a_swap_is_in_both_tables_after_the_rollback() {
+    let stage = stage();
+    stage.must(&["apply"]);
+    let slow = |from: u64| {
+        let server = stage.modern.open(|_| ());
+        move || {
+            let sql = format!("{} WHERE sleep(2) = 0", insert("events", from, 1000));
+            let written = server.user_session(&[]).unwrap().command(&sql).map(drop);
+            assert!(written.is_ok(), "a user's INSERT failed: {}", written.unwrap_err());
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(slow(1_000_000_000));
+        thread::sleep(Duration::from_millis(500));
+        stage.must(&["cutover"]);
+        let said = stage.query("SELECT count() FROM events");
+        assert_eq!(said, (ROWS + 1000).to_string(), "the view forwards what began before the swap");
+        scope.spawn(slow(2_000_000_000));
+        thread::sleep(Duration::from_millis(500));
+        let said = stage.must(&["rollback"]);
+        assert!(said.contains("1,000 rows"), "{said}");
+    });
+    assert_rolled_back(&stage, ROWS + 2000, "across");
+}
+
+#[test]
+fn a_cutover_by_alias_on_a_server_killed_at_any_step_goes_on_there_and_back() {
+    let mut stage = stage();
+    stage.must(&["apply"]);
+    // Small INSERTs and pauses between them: it is about moments, not rows.
+    stage.pace = (50, Duration::from_millis(5));
+    let mut rows = ROWS;
+    for step in ["opened", "next-alias-made", "alias-swapped", "done"] {
+        let name = |of: [&'static str; 2]| match step {
+            "opened" => of[0],
+            "done" => of[1],
+            other => other,
+        };
+        let failpoint = format!("{}=return", name(["cutover-opened", "cut-over"]));
+        rows += stage.under_traffic(2, || {
+            stage.killed_at(&failpoint, &["cutover"]);
+            thread::sleep(Duration::from_millis(200));
+            stage.must(&["cutover"]);
+        });
+        assert_rows(&stage, rows, step);
+
+        let failpoint = format!("{}=return", name(["rollback-opened", "rolled-back"]));
+        rows += stage.under_traffic(2, || {
+            stage.killed_at(&failpoint, &["rollback"]);
+            thread::sleep(Duration::from_millis(200));
+            stage.must(&["rollback"]);
+        });
+        assert_rolled_back(&stage, rows, step);
+    }
+}
