@@ -1,5 +1,5 @@
-//! Everything at once, at random: writers, readers and merges; connections that are cut; teal killed and
-//! suspended; the server killed. However it goes, the same command again must get there, the two tables
+//! Everything at once, at random: writers, readers and merges; connections that are cut; teal killed,
+//! suspended and paused; the server killed; cutovers of both kinds, and taken back. However it goes, the same command again must get there, the two tables
 //! must be equal, and every row that a user was told to be stored must be there.
 //!
 //! `make chaos DURATION=600 SEED=7`. What threads and the server do is not in the seed; what is thrown at
@@ -44,6 +44,13 @@ const VIEW: &str = "CREATE MATERIALIZED VIEW mv_events TO events_1 AS SELECT * F
 const APPLY: &[&str] = &["apply", "--chunk-rows", "30000"];
 /// Of a thousand connections. A run of teal has some hundred.
 const CUTS: u32 = 30;
+/// What teal waits for in vain, now and then: a later try gets there.
+const WAITS: [&str; 4] = [
+    "no clean cut",
+    "another teal works",
+    "Run the command again",
+    "equal ones are inserted all the time",
+];
 /// Tries of a command that are disturbed, and those after it that are not.
 const DISTURBED: u32 = 6;
 const CALM: u32 = 4;
@@ -103,9 +110,11 @@ impl<'a> Chaos<'a> {
         self.project.write("app/events.sql", &format!("{EVENTS}{VERSION}{next}{VIEW}"));
         self.disturbed(APPLY);
         self.assert_equal("applied");
-        if self.rng.random() {
-            self.disturbed(&["cutover"]);
+        if self.rng.random_range(0..3) > 0 {
+            let how = ["app", "exchange"][self.rng.random_range(0..2)];
+            self.disturbed(&["cutover", "--by", how]);
             self.disturbed(&["rollback"]);
+            self.count(how);
             self.assert_equal("rolled back");
         }
         self.disturbed(&["abort"]);
@@ -126,7 +135,7 @@ impl<'a> Chaos<'a> {
             }
             let teal = self.spawn(arguments);
             let began = Instant::now();
-            let run = self.disturb(teal);
+            let run = self.disturb(teal, arguments == APPLY);
             println!("{arguments:?}: {:?} in {:.1} s", run.code, began.elapsed().as_secs_f64());
             self.judge(arguments, &run);
             if run.code == Some(0) {
@@ -162,7 +171,7 @@ impl<'a> Chaos<'a> {
     }
 
     /// Lets teal run, and does one thing or another at some moment to it or to the server.
-    fn disturb(&mut self, mut teal: Child) -> Run {
+    fn disturb(&mut self, mut teal: Child, may_pause: bool) -> Run {
         let moment = Duration::from_millis(self.rng.random_range(0..2500));
         let began = Instant::now();
         while began.elapsed() < moment && teal.try_wait().unwrap().is_none() {
@@ -190,18 +199,30 @@ impl<'a> Chaos<'a> {
                     self.proxy.lead_to(self.modern.port());
                     self.count("kills of the server");
                 }
+                8 if may_pause => {
+                    // It may not have begun, or have ended; a pause that stays is ended all the same.
+                    self.beside(&["pause"]);
+                    thread::sleep(Duration::from_millis(self.rng.random_range(50..1500)));
+                    self.beside(&["resume"]);
+                    self.count("pauses");
+                }
                 _ => (),
             }
         }
         Run::of(teal.wait_with_output().unwrap())
     }
 
+    /// From another terminal.
+    fn beside(&self, arguments: &[&str]) {
+        let url = self.modern.url();
+        self.project.teal(&[&["--url", &url], arguments].concat());
+    }
+
     /// What teal may say of itself when things go wrong: anything but that data is not as it should be.
     fn judge(&self, arguments: &[&str], run: &Run) {
         assert!(!run.stderr.contains("panicked"), "teal {arguments:?}: {}", run.said());
         let broke_off = run.killed || matches!(run.code, Some(0 | 1));
-        let waits = run.code == Some(3)
-            && ["no clean cut", "another teal works"].iter().any(|it| run.stderr.contains(it));
+        let waits = run.code == Some(3) && WAITS.iter().any(|it| run.stderr.contains(it));
         assert!(broke_off || waits, "teal {arguments:?}: {}", run.said());
     }
 

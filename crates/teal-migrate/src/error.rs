@@ -210,6 +210,7 @@ impl MigrateError {
             | Self::Drift { .. }
             | Self::NoAlias { .. }
             | Self::AliasOpen { .. }
+            | Self::NoSample { .. }
             | Self::NoSuchCutover { .. } => true,
             Self::Client(ClientError::DirectoryInUse { .. }) => true,
             _ => false,
