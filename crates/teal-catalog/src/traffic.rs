@@ -1,5 +1,5 @@
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use teal_client::{ClientError, Session, TEAL_LOG_COMMENT};
@@ -59,7 +59,7 @@ impl fmt::Display for Use {
     }
 }
 
-/// Who read or wrote `table` within the time `within` until now, the latest first; teal itself is left out, and so
+/// Who read or wrote `table` within the time `within` until this call, the latest first; teal itself is left out, and so
 /// are INSERTs into other tables that only came through the view `forwarded_by`. Empty where the server
 /// has no `query_log`, whose rows are some seconds late.
 ///
@@ -71,6 +71,16 @@ pub fn uses(
     forwarded_by: Option<&QualifiedName>,
     within: Duration,
 ) -> Result<Vec<Use>, ClientError> {
+    #[derive(Deserialize)]
+    struct Now {
+        microseconds: String,
+    }
+    // By the server's clock, and asked before anything that may take its time: what came in between would
+    // else be forgotten.
+    let called = Instant::now();
+    let Now { microseconds } =
+        session.row("SELECT toString(toUnixTimestamp64Micro(now64(6))) AS microseconds")?;
+    let within = within + called.elapsed();
     if !Features::read(session)?.query_log.is_there {
         return Ok(Vec::new());
     }
@@ -83,11 +93,12 @@ pub fn uses(
              substring(normalizeQuery(argMax(query, event_time)), 1, 120) AS query \
          FROM system.query_log \
          WHERE type = 'QueryFinish' AND event_date >= toDate(now() - {seconds}) \
-             AND query_start_time_microseconds > now64(6) - toIntervalMillisecond({milliseconds}) \
+             AND query_start_time_microseconds > \
+                 fromUnixTimestamp64Micro({microseconds}) - toIntervalMicrosecond({ago}) \
              AND has(tables, {table}) AND NOT startsWith(log_comment, {own}) {forwarded} \
          GROUP BY user HAVING selects + inserts > 0 ORDER BY max(event_time) DESC, user",
-        seconds = within.as_secs() + 1,
-        milliseconds = within.as_millis(),
+        seconds = within.as_secs() + 60,
+        ago = within.as_micros(),
         table = quote_string(&table.to_string()),
         own = quote_string(TEAL_LOG_COMMENT)
     ))
