@@ -135,6 +135,12 @@ endif
 
 # --- Rust ---------------------------------------------------------------------------------------
 
+# The tests make and drop some hundred thousand small files, for which a disk takes longer than the rest.
+MEMORY := $(shell [ -w /dev/shm ] && [ $$(df --output=avail -k /dev/shm | tail -1) -gt 8388608 ] && echo /dev/shm)
+ifneq ($(MEMORY),)
+test-rust: export TMPDIR ?= $(MEMORY)
+endif
+
 test-rust: setup
 ifneq ($(NEXTEST),)
 	cargo nextest run --workspace $(FEATURES) --no-fail-fast --test-threads $(TEST_THREADS)

@@ -133,6 +133,9 @@ impl Server for EmbeddedEngine {
     fn session(&self, settings: Settings<'_>) -> Result<Box<dyn Session>, ClientError> {
         // Async inserts would leave teal's own rows in a buffer after the statement has ended.
         let mut all = vec![("log_comment", TEAL_LOG_COMMENT), ("async_insert", "0")];
+        // What is sent for the third time or so is compiled (26.7). That takes 40 to 100 ms, and they may
+        // fall into the moment in which the write gate is closed.
+        all.extend([("compile_expressions", "0"), ("compile_aggregate_expressions", "0")]);
         all.extend_from_slice(settings);
         self.connect(&all, Origin::Teal)
     }

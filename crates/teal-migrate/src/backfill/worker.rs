@@ -42,6 +42,8 @@ impl<'o> Worker<'o> {
             ("max_partitions_per_insert_block", "0"),
             ("insert_deduplicate", "0"),
             ("max_execution_time", "0"),
+            ("compile_expressions", "1"),
+            ("compile_aggregate_expressions", "1"),
         ])?;
         let columns = columns(migrating);
         let select = select_from(migrating, &snapshot)?;
