@@ -371,7 +371,8 @@ pub(crate) struct Demo {
     /// Seconds of traffic after the cutover
     #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
     pub(crate) seconds_after: f64,
-    /// Where to play; a project is made there [default: a temporary directory]
+    /// Where to play, for the figures of a disk; a project is made there [default: a temporary directory, in
+    /// memory where there is room]
     #[arg(long, value_name = "DIR")]
     pub(crate) path: Option<PathBuf>,
     /// Keep the project and its data

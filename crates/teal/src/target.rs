@@ -52,7 +52,7 @@ impl OwnEngine {
                 "the target lets teal make no scratch database, and there is no embedded engine to stand in: {error}\n  instead: `teal engine install`, or GRANT CREATE DATABASE, DROP DATABASE, CREATE TABLE, CREATE VIEW, DROP TABLE, DROP VIEW ON _teal*.* to teal's user"
             ))
         })?;
-        let data = passing_directory("teal-trials-")?;
+        let data = passing_directory("teal-trials-", DEFINITIONS)?;
         let path = data.path().join("data");
         let engine =
             EmbeddedEngine::open(EngineOptions { library, data: path, config_file: None })?;
@@ -115,7 +115,7 @@ impl Project {
     /// Reads the configuration, and stands for an empty target: an embedded engine that goes again.
     pub(crate) fn without_target(common: &Common) -> Result<Self, Failure> {
         let config = Config::read(&common.project)?;
-        let scratch = passing_directory("teal-plan-")?;
+        let scratch = passing_directory("teal-plan-", DEFINITIONS)?;
         let engine = EngineOptions {
             library: teal_fetch::engine_library()?,
             data: scratch.path().join("data"),
@@ -248,14 +248,16 @@ fn open_embedded(options: &EngineOptions) -> Result<Embedded, Failure> {
     }
 }
 
-/// A directory for an engine that holds definitions, no rows, and goes with the command. In memory, where
-/// there is a place for it and nobody has named another: the engine makes some ten files for each table,
-/// and a disk takes several times as long for them as the engine for the rest.
-fn passing_directory(prefix: &str) -> std::io::Result<tempfile::TempDir> {
+/// Bytes of a data directory with the definitions of some thousand tables, and no rows.
+const DEFINITIONS: u64 = 512 << 20;
+
+/// A directory for an engine's data that goes with the command. In memory, where there is room for so many
+/// bytes and nobody has named another place: the engine makes some ten files for each table and each part,
+/// and a disk takes as long for them as the engine for the rest, or longer.
+pub(crate) fn passing_directory(prefix: &str, bytes: u64) -> std::io::Result<tempfile::TempDir> {
     const MEMORY: &str = "/dev/shm";
-    const ENOUGH_BYTES: u64 = 512 << 20;
     let free = |stat: rustix::fs::StatVfs| stat.f_bavail * stat.f_frsize;
-    let has_room = rustix::fs::statvfs(MEMORY).is_ok_and(|stat| free(stat) >= ENOUGH_BYTES);
+    let has_room = rustix::fs::statvfs(MEMORY).is_ok_and(|stat| free(stat) >= bytes);
     let mut directory = tempfile::Builder::new();
     directory.prefix(prefix);
     if has_room

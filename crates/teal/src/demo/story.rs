@@ -19,7 +19,7 @@ use crate::commands::{fetch, plan_for};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::show;
-use crate::target::Project;
+use crate::target::{Project, passing_directory};
 
 pub(crate) fn run(common: &Common, args: &Demo) -> Result<(), Failure> {
     let file = fetch(&teal_fetch::FLIGHTS)?;
@@ -57,6 +57,9 @@ pub(crate) fn run(common: &Common, args: &Demo) -> Result<(), Failure> {
     }
 }
 
+/// On the disk, of both tables and what lies beside them at the most, and as much again.
+const BYTES_OF_A_ROW: u64 = 200;
+
 /// Makes the directory to play in, with the project.
 fn stage(args: &Demo) -> Result<(PathBuf, Option<tempfile::TempDir>), Failure> {
     let (directory, temporary) = match &args.path {
@@ -71,7 +74,10 @@ fn stage(args: &Demo) -> Result<(PathBuf, Option<tempfile::TempDir>), Failure> {
             (path.clone(), None)
         }
         None => {
-            let temporary = tempfile::Builder::new().prefix("teal-demo-").tempdir()?;
+            let temporary = match args.keep {
+                true => tempfile::Builder::new().prefix("teal-demo-").tempdir()?,
+                false => passing_directory("teal-demo-", args.rows.saturating_mul(BYTES_OF_A_ROW))?,
+            };
             (temporary.path().to_owned(), Some(temporary))
         }
     };
@@ -82,7 +88,11 @@ fn stage(args: &Demo) -> Result<(PathBuf, Option<tempfile::TempDir>), Failure> {
 fn play(common: &Common, args: &Demo, file: &Path) -> Result<Report, Failure> {
     let mut project = Project::read(common)?;
     project.plan.cutover = Cutover::Exchange;
-    say(&format!("teal demo in {}", common.project.display()));
+    let place = common.project.display();
+    say(&match common.project.starts_with("/dev/shm") {
+        true => format!("teal demo in {place}, in memory; --path DIR plays it on a disk"),
+        false => format!("teal demo in {place}"),
+    });
     let opened = project.load_and_open()?;
     let engine = opened.server.as_ref();
     let plan = plan_for(&opened.loaded, engine, engine, &project)?;
