@@ -5,10 +5,11 @@
 //!
 //! `alias`: the alias that they use is swapped; see [`alias`](crate::alias).
 //!
-//! `exchange`: `EXCHANGE TABLES`, with the gate closed where there is one; on a server as [`swap`](crate::swap) says. An INSERT that ran across the exchange
-//! could find its table before and its view after it; with the gate closed none does. The view
-//! follows names: if its SELECT is the identity, it now forwards from the new layout to the old
-//! one, which keeps blue in step for a rollback; otherwise it is dropped in the same cut.
+//! `exchange`: `EXCHANGE TABLES`, with the gate closed where there is one; on a server as
+//! [`swap`](crate::swap) says. An INSERT that ran across the exchange could find its table before and its
+//! view after it; with the gate closed none does. The view follows names: if its SELECT is the identity,
+//! it now forwards from the new layout to the old one, which keeps blue in step for a rollback; otherwise
+//! it is dropped in the same cut.
 
 use teal_catalog::Catalog;
 use teal_plan::Cutover;

@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod diagnose;
 mod failure;
+mod passing;
 mod plan_text;
 mod progress;
 mod show;

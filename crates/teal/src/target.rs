@@ -10,6 +10,7 @@ use teal_plan::{Cutover, PlanOptions};
 use crate::cli::{Common, Migrate};
 use crate::config::{Config, Server, Target};
 use crate::failure::{Failure, INTERRUPTED};
+use crate::passing::PassingDirectory;
 use crate::show;
 use crate::time_span::TimeSpan;
 
@@ -19,7 +20,7 @@ pub(crate) struct Project {
     pub(crate) config: Config,
     target: Opening,
     /// Where there is no target: the directory of an engine of its own.
-    _scratch: Option<tempfile::TempDir>,
+    _scratch: Option<PassingDirectory>,
     pub(crate) plan: PlanOptions,
     pub(crate) load: LoadOptions,
     interrupt: Interrupt,
@@ -42,7 +43,7 @@ impl Opened {
 /// An embedded engine that stands in where the target lets teal make no database.
 struct OwnEngine {
     engine: EmbeddedEngine,
-    _data: tempfile::TempDir,
+    _data: PassingDirectory,
 }
 
 impl OwnEngine {
@@ -52,7 +53,7 @@ impl OwnEngine {
                 "the target lets teal make no scratch database, and there is no embedded engine to stand in: {error}\n  instead: `teal engine install`, or GRANT CREATE DATABASE, DROP DATABASE, CREATE TABLE, CREATE VIEW, DROP TABLE, DROP VIEW ON _teal*.* to teal's user"
             ))
         })?;
-        let data = passing_directory("teal-trials-", DEFINITIONS)?;
+        let data = PassingDirectory::in_memory("teal-trials-", DEFINITIONS)?;
         let path = data.path().join("data");
         let engine =
             EmbeddedEngine::open(EngineOptions { library, data: path, config_file: None })?;
@@ -115,7 +116,7 @@ impl Project {
     /// Reads the configuration, and stands for an empty target: an embedded engine that goes again.
     pub(crate) fn without_target(common: &Common) -> Result<Self, Failure> {
         let config = Config::read(&common.project)?;
-        let scratch = passing_directory("teal-plan-", DEFINITIONS)?;
+        let scratch = PassingDirectory::in_memory("teal-plan-", DEFINITIONS)?;
         let engine = EngineOptions {
             library: teal_fetch::engine_library()?,
             data: scratch.path().join("data"),
@@ -250,24 +251,6 @@ fn open_embedded(options: &EngineOptions) -> Result<Embedded, Failure> {
 
 /// Bytes of a data directory with the definitions of some thousand tables, and no rows.
 const DEFINITIONS: u64 = 512 << 20;
-
-/// A directory for an engine's data that goes with the command. In memory, where there is room for so many
-/// bytes and nobody has named another place: the engine makes some ten files for each table and each part,
-/// and a disk takes as long for them as the engine for the rest, or longer.
-pub(crate) fn passing_directory(prefix: &str, bytes: u64) -> std::io::Result<tempfile::TempDir> {
-    const MEMORY: &str = "/dev/shm";
-    let free = |stat: rustix::fs::StatVfs| stat.f_bavail * stat.f_frsize;
-    let has_room = rustix::fs::statvfs(MEMORY).is_ok_and(|stat| free(stat) >= bytes);
-    let mut directory = tempfile::Builder::new();
-    directory.prefix(prefix);
-    if has_room
-        && std::env::var_os("TMPDIR").is_none()
-        && let Ok(in_memory) = directory.tempdir_in(MEMORY)
-    {
-        return Ok(in_memory);
-    }
-    directory.tempdir()
-}
 
 fn absolute(options: &EngineOptions) -> Result<PathBuf, Failure> {
     Ok(std::path::absolute(&options.data)?)

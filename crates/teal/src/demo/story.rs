@@ -17,9 +17,10 @@ use super::traffic::{Traffic, question};
 use crate::cli::{Common, Demo, Recipe};
 use crate::commands::{fetch, plan_for};
 use crate::failure::Failure;
+use crate::passing::PassingDirectory;
 use crate::progress::Progress;
 use crate::show;
-use crate::target::{Project, passing_directory};
+use crate::target::Project;
 
 pub(crate) fn run(common: &Common, args: &Demo) -> Result<(), Failure> {
     let file = fetch(&teal_fetch::FLIGHTS)?;
@@ -57,11 +58,11 @@ pub(crate) fn run(common: &Common, args: &Demo) -> Result<(), Failure> {
     }
 }
 
-/// On the disk, of both tables and what lies beside them at the most, and as much again.
+/// Of both tables and what lies beside them at the most, and as much again.
 const BYTES_OF_A_ROW: u64 = 200;
 
 /// Makes the directory to play in, with the project.
-fn stage(args: &Demo) -> Result<(PathBuf, Option<tempfile::TempDir>), Failure> {
+fn stage(args: &Demo) -> Result<(PathBuf, Option<PassingDirectory>), Failure> {
     let (directory, temporary) = match &args.path {
         Some(path) => {
             let is_free = std::fs::read_dir(path).map_or(true, |mut files| files.next().is_none());
@@ -75,8 +76,11 @@ fn stage(args: &Demo) -> Result<(PathBuf, Option<tempfile::TempDir>), Failure> {
         }
         None => {
             let temporary = match args.keep {
-                true => tempfile::Builder::new().prefix("teal-demo-").tempdir()?,
-                false => passing_directory("teal-demo-", args.rows.saturating_mul(BYTES_OF_A_ROW))?,
+                true => PassingDirectory::on_disk("teal-demo-")?,
+                false => {
+                    let bytes = args.rows.saturating_mul(BYTES_OF_A_ROW);
+                    PassingDirectory::in_memory("teal-demo-", bytes)?
+                }
             };
             (temporary.path().to_owned(), Some(temporary))
         }
