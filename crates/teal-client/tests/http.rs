@@ -238,15 +238,17 @@ fn clickhouse_18_is_refused_with_what_it_lacks() {
 fn statements_that_run_can_be_ended() {
     let modern = servers::Modern::start();
     let server = modern.open(|_| ());
+    let mut session = server.session(&[]).unwrap();
+    let mut watch = server.session(&[]).unwrap();
     thread::scope(|scope| {
-        let running = scope.spawn(|| {
-            server.session(&[]).unwrap().command(
+        let running = scope.spawn(move || {
+            session.command(
                 "SELECT sleepEachRow(0.01) FROM numbers(6000) SETTINGS max_block_size = 10, \
                  function_sleep_max_microseconds_per_block = 0, max_threads = 1",
             )
         });
-        let mut watch = server.session(&[]).unwrap();
-        while watch.running("teal").unwrap().is_empty() {
+        // No other statement reads rows: this one is on the server, and under way.
+        while !watch.running("teal").unwrap().iter().any(|statement| statement.rows_read > 0) {
             thread::sleep(Duration::from_millis(5));
         }
         server.cancel_running().unwrap();
