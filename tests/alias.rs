@@ -78,11 +78,11 @@ fn a_versioned_table_gets_an_alias_which_goes_from_version_to_version() {
     project.query("DROP VIEW to_ids");
     project.query("DROP TABLE ids");
     let counts = "SELECT (SELECT count() FROM events), (SELECT count() FROM events_0), (SELECT count() FROM events_1)";
-    assert_eq!(project.query(counts), "1010\t1000\t1010");
+    // A view keeps the old one current.
+    assert_eq!(project.query(counts), "1010\t1010\t1010");
     project.teal(&["abort"]).failed(3, &["teal rollback"]);
 
-    let said = project.must(&["rollback"]);
-    assert!(said.stdout.contains("10 rows"), "{}", said.said());
+    project.must(&["rollback"]);
     project.query(&insert("events", 2000, 10));
     assert_eq!(project.query(counts), "1020\t1020\t1020");
     project.must(&["cutover"]);
@@ -243,21 +243,26 @@ fn assert_rows(stage: &Stage, rows: u64, said: &str) {
 
 /// Readers and writers are on the old table again, and both have all rows.
 fn assert_rolled_back(stage: &Stage, rows: u64, said: &str) {
-    assert_rows(stage, rows, said);
+    assert_kept(stage, rows, said);
     assert_eq!(stage.sorting_key("events_0"), "id");
     let alias =
         "SELECT engine_full FROM system.tables WHERE database = 'default' AND name = 'events'";
     assert_eq!(stage.query(alias), r"Alias(\'default\', \'events_0\')", "{said}");
+    let own = stage.query(
+        "SELECT groupArray(name) FROM system.tables WHERE database = '_teal' AND name != 'journal' AND NOT name LIKE 'lock_%'",
+    );
+    assert_eq!(own, "[]", "{said}: left behind");
+}
+
+/// Both tables have all rows, once.
+fn assert_kept(stage: &Stage, rows: u64, said: &str) {
+    assert_rows(stage, rows, said);
     let difference = stage.query(
         "SELECT ifNull(sum(abs(n)), 0) FROM (SELECT sum(sign) AS n FROM (\
              SELECT 1::Int64 AS sign, * FROM events_0 UNION ALL SELECT -1::Int64 AS sign, * FROM events_1) \
          GROUP BY id, town, at)",
     );
     assert_eq!(difference, "0", "{said}");
-    let own = stage.query(
-        "SELECT groupArray(name) FROM system.tables WHERE database = '_teal' AND name != 'journal' AND NOT name LIKE 'lock_%'",
-    );
-    assert_eq!(own, "[]", "{said}: left behind");
 }
 
 #[test]
@@ -270,7 +275,7 @@ fn a_cutover_by_alias_on_a_server_is_exact_under_traffic_there_and_back() {
             stage.must(&["cutover"]);
             thread::sleep(Duration::from_millis(500));
         });
-        assert_rows(&stage, rows, "cut over");
+        assert_kept(&stage, rows, "cut over");
         rows += stage.under_traffic(3, || {
             stage.must(&["rollback"]);
             thread::sleep(Duration::from_millis(500));
@@ -306,8 +311,7 @@ fn an_insert_that_runs_across_a_swap_is_in_both_tables_after_the_rollback() {
         assert_eq!(said, (ROWS + 1000).to_string(), "the view forwards what began before the swap");
         scope.spawn(slow(2_000_000_000));
         thread::sleep(Duration::from_millis(500));
-        let said = stage.must(&["rollback"]);
-        assert!(said.contains("1,000 rows"), "{said}");
+        stage.must(&["rollback"]);
     });
     assert_rolled_back(&stage, ROWS + 2000, "across");
 }
@@ -319,7 +323,15 @@ fn a_cutover_by_alias_on_a_server_killed_at_any_step_goes_on_there_and_back() {
     // Small INSERTs and pauses between them: it is about moments, not rows.
     stage.pace = (50, Duration::from_millis(5));
     let mut rows = ROWS;
-    for step in ["opened", "next-alias-made", "alias-swapped", "done"] {
+    for step in [
+        "opened",
+        "next-alias-made",
+        "alias-swapped",
+        "done",
+        "turn-opened",
+        "turn-view-dropped",
+        "turn-view-made",
+    ] {
         let name = |of: [&'static str; 2]| match step {
             "opened" => of[0],
             "done" => of[1],
@@ -331,7 +343,7 @@ fn a_cutover_by_alias_on_a_server_killed_at_any_step_goes_on_there_and_back() {
             thread::sleep(Duration::from_millis(200));
             stage.must(&["cutover"]);
         });
-        assert_rows(&stage, rows, step);
+        assert_kept(&stage, rows, step);
 
         let failpoint = format!("{}=return", name(["rollback-opened", "rolled-back"]));
         rows += stage.under_traffic(2, || {

@@ -75,6 +75,16 @@ fn killed_behind_every_write(
     unreachable!("a command has an end")
 }
 
+/// The rows of one table, and by how many the two differ.
+fn difference(project: &Project) -> String {
+    project.query(
+        "SELECT (SELECT count() FROM items_0), \
+             (SELECT toUInt64(sum(abs(n))) FROM (SELECT sum(sign) AS n FROM (\
+                 SELECT 1::Int64 AS sign, * FROM items_0 UNION ALL SELECT -1::Int64 AS sign, * FROM items_1) \
+             GROUP BY id, town, at))",
+    )
+}
+
 /// Both tables hold the same rows, so many; teal has left nothing, and merges are on.
 fn assert_exact(project: &Project, said: &str, rows: u64) {
     let found = project.query(
@@ -135,6 +145,41 @@ fn an_exchange_and_its_way_back_killed_behind_any_write_go_on() {
         assert_eq!(key, "id", "{said}");
     });
     assert!(writes > 3, "{writes} writes are not all of a rollback");
+}
+
+#[test]
+fn a_turn_of_the_view_and_its_way_back_killed_behind_any_write_go_on() {
+    let project = filled(SORTED_ANEW);
+    project.must(APPLY);
+    project.must(&["cutover"]);
+    // Each bucket is a write.
+    project.query(&insert_into("items_1", 2_000_000, 1));
+    let turned = |project: &Project| {
+        let view = "SELECT count() FROM system.tables WHERE name LIKE '%\\_reverse'";
+        (project.query(view), project.query("SHOW TABLES LIKE 'mv_items'"))
+    };
+    let writes = killed_behind_every_write(&project, &["cutover"], |project, said| {
+        // What the kill was followed by are rows of somebody who writes to the old table still: told, if the
+        // view is not turned, and carried, if it is.
+        let run = project.teal(&["cutover"]);
+        if run.code != Some(0) {
+            run.failed(3, &["default.items_0 got 1000 rows"]);
+            project.must(&["cutover"]);
+        }
+        assert_eq!(turned(project), ("1".to_owned(), String::new()), "{said}");
+        project.query(&insert_into("items_1", 3_000_000, 10));
+        assert_eq!(difference(project), format!("{}\t0", ROWS + 1_011), "{said}");
+    });
+    assert!(writes > 20, "{writes} writes are not all of a turn");
+
+    project.must(&["cutover"]);
+    let writes = killed_behind_every_write(&project, &["rollback"], |project, said| {
+        project.must(&["rollback"]);
+        assert_eq!(turned(project), ("0".to_owned(), "mv_items".to_owned()), "{said}");
+        project.must(APPLY);
+        assert_exact(project, said, ROWS + 1_001);
+    });
+    assert!(writes > 4, "{writes} writes are not all of a rollback");
 }
 
 #[test]

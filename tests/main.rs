@@ -32,4 +32,5 @@ mod stale;
 mod story;
 mod support;
 mod throttle;
+mod turn;
 mod way_back;

@@ -59,16 +59,24 @@ impl fmt::Display for Use {
     }
 }
 
+/// What is no use of a table, besides what teal itself does.
+#[derive(Debug, Clone, Default)]
+pub struct LeftOut {
+    /// INSERTs into other tables that only came through this view.
+    pub forwarded_by: Option<QualifiedName>,
+    /// Statements that named this alias of the table.
+    pub named: Option<QualifiedName>,
+}
+
 /// Who read or wrote `table` within the time `within` until this call, the latest first; teal itself is left out, and so
-/// are INSERTs into other tables that only came through the view `forwarded_by`. Empty where the server
-/// has no `query_log`, whose rows are some seconds late.
+/// is `left_out`. Empty where the server has no `query_log`, whose rows are some seconds late.
 ///
 /// # Errors
 /// When the server cannot be asked.
 pub fn uses(
     session: &mut dyn Session,
     table: &QualifiedName,
-    forwarded_by: Option<&QualifiedName>,
+    left_out: &LeftOut,
     within: Duration,
 ) -> Result<Vec<Use>, ClientError> {
     #[derive(Deserialize)]
@@ -84,9 +92,13 @@ pub fn uses(
     if !Features::read(session)?.query_log.is_there {
         return Ok(Vec::new());
     }
-    let forwarded = forwarded_by.map_or_else(String::new, |view| {
-        format!("AND NOT has(views, {})", quote_string(&view.to_string()))
+    // An INSERT by an alias has both names among its tables (26.9).
+    let left_out = [("views", &left_out.forwarded_by), ("tables", &left_out.named)];
+    let left_out = left_out.into_iter().filter_map(|(column, name)| {
+        let name = quote_string(&name.as_ref()?.to_string());
+        Some(format!("AND NOT has({column}, {name})"))
     });
+    let left_out = left_out.collect::<Vec<_>>().join(" ");
     session.rows(&format!(
         "SELECT user, countIf(query_kind = 'Select') AS selects, countIf(query_kind = 'Insert') AS inserts, \
              formatDateTime(max(event_time), '%Y-%m-%dT%H:%i:%SZ', 'UTC') AS last, \
@@ -95,7 +107,7 @@ pub fn uses(
          WHERE type = 'QueryFinish' AND event_date >= toDate(now() - {seconds}) \
              AND query_start_time_microseconds > \
                  fromUnixTimestamp64Micro({microseconds}) - toIntervalMicrosecond({ago}) \
-             AND has(tables, {table}) AND NOT startsWith(log_comment, {own}) {forwarded} \
+             AND has(tables, {table}) AND NOT startsWith(log_comment, {own}) {left_out} \
          GROUP BY user HAVING selects + inserts > 0 ORDER BY max(event_time) DESC, user",
         seconds = within.as_secs() + 60,
         ago = within.as_micros(),

@@ -28,7 +28,7 @@ impl Operator<'_> {
             }
         };
         if !force {
-            self.refuse_while_kept(migrating, &state)?;
+            self.until_clean(migrating, |migrating| self.refuse_while_kept(migrating, &state))?;
             if state.cutover == Cutover::Exchange {
                 self.refuse_missed(migrating, &self.mutations_since_proof(migrating)?)?;
             }

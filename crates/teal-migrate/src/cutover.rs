@@ -1,9 +1,10 @@
 //! The cutover: readers and writers move to green.
 //!
 //! `app`: they move by deploying code that uses green's name. Nothing changes on the server; the
-//! journal gets that it was done.
+//! journal gets that it was done. When they have moved, another `teal cutover` turns the view
+//! ([`turn`](crate::turn)).
 //!
-//! `alias`: the alias that they use is swapped; see [`alias`](crate::alias).
+//! `alias`: the alias that they use is swapped; see [`alias`](crate::alias). Then the view is turned.
 //!
 //! `exchange`: `EXCHANGE TABLES`, with the gate closed where there is one; on a server as
 //! [`swap`](crate::swap) says. An INSERT that ran across the exchange could find its table before and its
@@ -33,6 +34,9 @@ impl Operator<'_> {
             {
                 return self.until_clean(migrating, |migrating| self.verify_exchange(migrating));
             }
+            Phase::CutOver(state) if state.cutover != Cutover::Exchange => {
+                return self.turn(migrating, false);
+            }
             Phase::CutOver(_) => return Ok(()),
             other => {
                 return Err(MigrateError::WrongPhase {
@@ -59,9 +63,12 @@ impl Operator<'_> {
             self.verify_or_repair(migrating)?;
             self.move_readers(migrating, how)
         })?;
-        match how == Cutover::Exchange && self.server.write_gate().is_none() {
-            true => self.until_clean(migrating, |migrating| self.verify_exchange(migrating)),
-            false => Ok(()),
+        match how {
+            Cutover::Exchange if self.server.write_gate().is_none() => {
+                self.until_clean(migrating, |migrating| self.verify_exchange(migrating))
+            }
+            Cutover::Alias => self.turn_at_once(migrating),
+            Cutover::App | Cutover::Exchange => Ok(()),
         }
     }
 

@@ -76,7 +76,7 @@ pub enum MigrateError {
     #[error("the server gave {text:?} as {what}")]
     Unreadable { what: &'static str, text: String },
     #[error(
-        "{blue} and {green} do not hold the same rows\n{parity}\n  `teal repair` copies what is missing, and removes what is too many where it is known how {blue} lost it"
+        "{blue} and {green} do not hold the same rows\n{parity}\n  `teal repair` copies what is missing, and removes what is too many where it is known how {blue} lost it; after a cutover `teal cutover` carries what is missing in either"
     )]
     NoParity { blue: QualifiedName, green: QualifiedName, parity: Box<Parity> },
     #[error(
@@ -115,11 +115,26 @@ pub enum MigrateError {
         "{blue} got {rows} rows since the cutover: someone still writes to it. Move that writer to {green}, or --force"
     )]
     StillUsed { blue: QualifiedName, green: QualifiedName, rows: u64 },
+    #[error(
+        "{blue} got {rows} rows since the last look, so someone writes to it still, and the view goes on to forward from it to {green}. Move that writer to {green}, and run `teal cutover` again: if {blue} gets no rows from now on, the view is turned, and keeps it current\n{}",
+        listed(.used)
+    )]
+    StillWritten { blue: QualifiedName, green: QualifiedName, rows: u64, used: Box<[Use]> },
+    #[error(
+        "the view is being turned, to keep {blue} current or back; nothing is lost, and rows that lack in a table until then are carried: teal waited for {reason}. Run the command again then"
+    )]
+    TurnOpen { blue: QualifiedName, reason: String },
+    #[error(
+        "{old} cannot be kept current: {reason}, and nothing has forwarded that. `teal cleanup` is possible all the same"
+    )]
+    CannotTurn { old: QualifiedName, new: QualifiedName, reason: Box<str> },
+    #[error("{old} has {rows} rows that {new} lacks: {reason}. `teal cleanup --force` drops them")]
+    NewLacks { old: QualifiedName, new: QualifiedName, rows: u64, reason: Box<str> },
     #[error("{old} is kept until {until} (the retention); wait, or --force")]
     Kept { old: QualifiedName, until: Timestamp },
     #[error(
         "{old} has been used since the cutover; move who uses it to {new}, or --force\n{}",
-        .used.iter().map(|by| format!("  {by}")).collect::<Vec<_>>().join("\n")
+        listed(.used)
     )]
     StillRead { old: QualifiedName, new: QualifiedName, used: Vec<Use> },
     #[error(
@@ -198,6 +213,10 @@ impl MigrateError {
             | Self::StillUsed { .. }
             | Self::Kept { .. }
             | Self::StillRead { .. }
+            | Self::StillWritten { .. }
+            | Self::TurnOpen { .. }
+            | Self::CannotTurn { .. }
+            | Self::NewLacks { .. }
             | Self::WouldLoseRows { .. }
             | Self::CannotCarryBack { .. }
             | Self::ChangedSince { .. }
@@ -216,6 +235,10 @@ impl MigrateError {
             _ => false,
         }
     }
+}
+
+fn listed(used: &[Use]) -> String {
+    used.iter().map(|by| format!("  {by}")).collect::<Vec<_>>().join("\n")
 }
 
 fn indented(drift: &[Drift]) -> String {

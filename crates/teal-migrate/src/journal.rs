@@ -106,6 +106,20 @@ pub enum Event {
         forwards_back: bool,
         blue_rows: u64,
     },
+    /// After the cutover, somebody wrote to blue still; it has these rows now.
+    StillWritten {
+        blue_rows: u64,
+    },
+    /// The view between blue and green is about to be dropped, and the one the other way to be made.
+    TurnOpened {
+        forwards_back: bool,
+        /// The new table's parts, where the rows will come from there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        new: Option<BlueSeen>,
+    },
+    Turned {
+        forwards_back: bool,
+    },
     /// Blue and green are about to be exchanged back, or the alias is; this tells blue's data.
     RollbackOpened {
         blue_data: String,
@@ -157,6 +171,9 @@ impl Event {
             Self::Carrying { .. } => "carrying",
             Self::Carried => "carried",
             Self::CutOver { .. } => "cutOver",
+            Self::StillWritten { .. } => "stillWritten",
+            Self::TurnOpened { .. } => "turnOpened",
+            Self::Turned { .. } => "turned",
             Self::RollbackOpened { .. } => "rollbackOpened",
             Self::RollbackUndone => "rollbackUndone",
             Self::RolledBack { .. } => "rolledBack",

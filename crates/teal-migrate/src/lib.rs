@@ -45,6 +45,7 @@ mod status;
 mod still_used;
 mod swap;
 mod throttle;
+mod turn;
 mod verify;
 
 pub use apply::{Applied, Migrated};

@@ -40,6 +40,11 @@ pub(crate) fn across(migration: &str) -> QualifiedName {
     own(migration, "across")
 }
 
+/// The view from green back to blue.
+pub(crate) fn reverse(migration: &str) -> QualifiedName {
+    own(migration, "reverse")
+}
+
 /// The alias that the logical name gets next.
 pub(crate) fn alias(migration: &str) -> QualifiedName {
     own(migration, "alias")

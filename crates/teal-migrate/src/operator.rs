@@ -10,7 +10,7 @@ use teal_schema::{QualifiedName, quote_string};
 
 use crate::live::{Board, Teller};
 use crate::requests::Requests;
-use crate::state::{Migrating, Phase, Verified};
+use crate::state::{CutOver, Migrating, Phase, Verified};
 use crate::{
     BackfillOptions, Entry, Event, Interrupt, Journal, Leave, Limits, Lock, MigrateError, Observer,
     Parity, Step, Update, failpoint, names,
@@ -247,6 +247,9 @@ impl<'a> Operator<'a> {
             }
             // The snapshot goes after the entry that says that it is not needed any more.
             Phase::Backfilled(_) => Ok(self.drop_table(&names::snapshot(&migrating.id))?),
+            Phase::CutOver(CutOver { turn_open: Some(forwards_back), .. }) => {
+                self.settle_turn(migrating, *forwards_back)
+            }
             Phase::CutOver(state) if state.rollback_open.is_some() => match state.cutover {
                 Cutover::Alias => self.settle_alias_back(migrating),
                 _ => self.settle_rollback(migrating),

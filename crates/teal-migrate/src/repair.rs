@@ -64,7 +64,14 @@ impl Operator<'_> {
             return Err(MigrateError::WrongPhase {
                 migration: migrating.id.clone(),
                 phase: migrating.phase.name(),
-                wanted: "only a migration whose copy has ended, and which has not been cut over, can be repaired",
+                wanted: match &migrating.phase {
+                    Phase::CutOver(_) => {
+                        "where the old table is kept current, `teal cutover` carries to each table what only the other one has"
+                    }
+                    _ => {
+                        "only a migration whose copy has ended, and which has not been cut over, can be repaired"
+                    }
+                },
             });
         }
         if migrating.migration.green_folds && self.server.write_gate().is_none() {

@@ -11,7 +11,7 @@ use crate::state::Migrating;
 use crate::{MigrateError, Operator, failpoint, names};
 
 impl Operator<'_> {
-    /// Drops the view and the table `leaving`, such that no INSERT is on its way through the view into
+    /// Drops the view, whichever way it goes, and the table `leaving`, such that no INSERT is on its way through the view into
     /// what is dropped; then `leaving` becomes an alias of `alias_of`, if there is one. Each statement can
     /// be repeated. `data` tells the data that `leaving` had when this began. Tells what stays under that
     /// name, and how long INSERTs were held.
@@ -31,6 +31,7 @@ impl Operator<'_> {
             if is_viewed {
                 self.command(&format!("DROP TABLE IF EXISTS {view}"))?;
             }
+            self.command(&format!("DROP TABLE IF EXISTS {}", names::reverse(&migrating.id).sql()))?;
             failpoint::reached("retiring-view-dropped");
             Ok(())
         };

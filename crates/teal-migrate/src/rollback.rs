@@ -6,9 +6,9 @@
 //! forwards what is attached, so they do not get into the new layout twice. A crash in the middle leaves
 //! some of them there; the next comparison finds the others.
 //!
-//! After `app`, the view has gone on to forward from blue to green, so green is in step with blue from
-//! the first moment; after `alias` likewise, once the alias is blue's again. After `exchange`, the names are
-//! exchanged once more.
+//! After `app`, the view goes on to forward from blue to green (where it was turned, it is turned back first),
+//! so green is in step with blue from the first moment; after `alias` likewise, once the alias is blue's
+//! again. After `exchange`, the names are exchanged once more.
 
 use teal_plan::Cutover;
 use teal_schema::QualifiedName;
@@ -48,6 +48,9 @@ impl Operator<'_> {
                 self.refuse_missed(migrating, &self.changes_since_proof(migrating)?)?;
             }
         }
+        if let Phase::CutOver(_) = &migrating.phase {
+            self.turn_back(migrating)?;
+        }
         self.until_clean(migrating, |migrating| {
             self.step(migrating, Step::Rollback, |migrating| {
                 let mut carried = if force { 0 } else { self.carry_back(migrating)? };
@@ -83,9 +86,16 @@ impl Operator<'_> {
 
     /// Copies what the new layout has and the old one lacks, and proves that nothing is left.
     pub(crate) fn carry_back(&self, migrating: &Migrating) -> Result<u64, MigrateError> {
-        let migration = &migrating.migration;
-        let can_carry = migration.is_identity && !migration.green_folds;
-        let found = self.compare(migrating)?;
+        self.carry_back_found(migrating, &self.compare(migrating)?)
+    }
+
+    /// As [`carry_back`](Self::carry_back), where a comparison has `found` this.
+    pub(crate) fn carry_back_found(
+        &self,
+        migrating: &Migrating,
+        found: &Parity,
+    ) -> Result<u64, MigrateError> {
+        let can_carry = migrating.migration.can_carry_back();
         if found.extra + found.unsure == 0 {
             return Ok(0);
         }

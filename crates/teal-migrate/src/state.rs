@@ -173,10 +173,16 @@ impl Swapping {
 pub struct CutOver {
     pub cutover: Cutover,
     pub at: Timestamp,
-    /// The view now keeps blue in step, so a rollback loses nothing.
+    /// A view keeps blue in step, so a rollback loses nothing.
     pub forwards_back: bool,
-    /// Rows of blue at the cutover.
+    /// Rows of blue at the cutover, or when it was looked at later.
     pub blue_rows: u64,
+    /// When that was.
+    pub looked: Timestamp,
+    /// The view was being turned, to forward back or not, which was not journalled as done.
+    pub turn_open: Option<bool>,
+    /// The parts of the new table when the view was turned.
+    pub(crate) new_seen: Option<BlueSeen>,
     /// A cleanup was begun and not journalled as done.
     pub cleanup_open: bool,
     /// Tells the data that it drops. Nothing where an older teal began it, which did not note that.
@@ -375,11 +381,23 @@ impl Migrating {
                     at: entry.time,
                     forwards_back,
                     blue_rows,
+                    looked: entry.time,
+                    turn_open: None,
+                    new_seen: None,
                     cleanup_open: false,
                     old_data: None,
                     rollback_open: None,
                     swapping: None,
                 })
+            }
+            (P::CutOver(state), E::StillWritten { blue_rows }) => {
+                P::CutOver(CutOver { blue_rows, looked: entry.time, ..state })
+            }
+            (P::CutOver(state), E::TurnOpened { forwards_back, new }) => {
+                P::CutOver(CutOver { turn_open: Some(forwards_back), new_seen: new, ..state })
+            }
+            (P::CutOver(state), E::Turned { forwards_back }) => {
+                P::CutOver(CutOver { forwards_back, turn_open: None, ..state })
             }
             (P::CutOver(state), E::RollbackOpened { blue_data }) => {
                 P::CutOver(CutOver { rollback_open: Some(blue_data), swapping: None, ..state })

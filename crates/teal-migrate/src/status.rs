@@ -11,6 +11,7 @@ use teal_plan::Cutover;
 
 use crate::live::{Live, Waiting};
 use crate::requests::{Asked, Orders, Request, peek_requests};
+use crate::state::CutOver;
 use crate::still_used::uses_of_old;
 use crate::{Entry, Event, Journal, JournalError, Limits, Lock, MigrateError, Migrating, Phase};
 
@@ -58,6 +59,9 @@ pub struct Status {
     /// Who has used the old table since the cutover, where the server's log tells it.
     #[serde(default)]
     pub still_used_by: Vec<Use>,
+    /// After a cutover: whether a view brings what is written to the new table to the old one too.
+    #[serde(default)]
+    pub old_is_kept_current: bool,
     pub next: String,
 }
 
@@ -214,6 +218,10 @@ fn status(
         fence: fence(entries),
         verified: verification(entries),
         still_used_by: Vec::new(),
+        old_is_kept_current: matches!(
+            &migrating.phase,
+            Phase::CutOver(CutOver { forwards_back: true, .. })
+        ),
         next: next(migrating, orders).to_owned(),
     }
 }
@@ -274,6 +282,9 @@ fn verification(entries: &[Entry]) -> Option<Verification> {
 fn next(migrating: &Migrating, orders: &Orders) -> &'static str {
     match &migrating.phase {
         Phase::Verified(_) => "teal cutover",
+        Phase::CutOver(state) if !state.forwards_back && migrating.migration.can_carry_back() => {
+            "teal cutover, when nobody writes to the old table any more; teal cleanup"
+        }
         Phase::CutOver(_) => "teal cleanup",
         Phase::Cleaned(state) if state.cutover != Cutover::Exchange => "remove the old model",
         Phase::Cleaned(_) | Phase::Aborted(_) => "",

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use teal_catalog::{Use, uses};
+use teal_catalog::{LeftOut, Use, uses};
 use teal_client::{ClientError, Session};
 use teal_plan::Cutover;
 
 use crate::state::{CutOver, Migrating};
-use crate::{MigrateError, Operator};
+use crate::{Event, MigrateError, Operator, Phase, names};
 
 /// A use that is longer ago does not keep a table.
 const LOOKS_BACK: Duration = Duration::from_secs(24 * 60 * 60);
@@ -23,8 +23,11 @@ impl Operator<'_> {
         if (self.options.now)() < until {
             return Err(MigrateError::Kept { old: migrating.tables_now().0.clone(), until });
         }
-        if state.cutover != Cutover::Exchange {
-            self.refuse_if_written(migrating, state.blue_rows)?;
+        match state.cutover {
+            Cutover::Exchange => (),
+            // What the view brings makes blue's rows more.
+            _ if state.forwards_back => self.refuse_lacking(migrating)?,
+            _ => self.refuse_if_written(migrating, state.blue_rows)?,
         }
         if self.server.is_exclusive() {
             return Ok(());
@@ -39,6 +42,39 @@ impl Operator<'_> {
                 Err(MigrateError::StillRead { old: old.clone(), new: new.clone(), used })
             }
         }
+    }
+
+    /// Before the view is turned: nobody may write to blue any more. Who did since the last look is
+    /// told, and the next look counts from here. `has_moved`: the alias was swapped just now, and what was
+    /// written by it before does not count.
+    pub(crate) fn refuse_while_written(
+        &self,
+        migrating: &mut Migrating,
+        has_moved: bool,
+    ) -> Result<(), MigrateError> {
+        let Phase::CutOver(state) = migrating.phase.clone() else {
+            return Ok(());
+        };
+        let (blue, green) = (migrating.migration.blue.clone(), migrating.migration.green.clone());
+        let mut used = Vec::new();
+        if !self.server.is_exclusive() {
+            self.command("SYSTEM FLUSH LOGS")?;
+            let (within, named) = match has_moved {
+                true => (LOOKS_BACK, Some(migrating.migration.logical_name())),
+                false => (since(state.looked, (self.options.now)()), None),
+            };
+            let left_out = LeftOut { forwarded_by: Some(names::reverse(&migrating.id)), named };
+            used = self.with_control(|session| uses(session, &blue, &left_out, within))?;
+            used.retain(|by| by.inserts > 0);
+        }
+        let blue_rows = self.rows_of(&blue)?;
+        let rows = blue_rows.saturating_sub(state.blue_rows);
+        if rows == 0 && used.is_empty() {
+            return Ok(());
+        }
+        self.record(migrating, Event::StillWritten { blue_rows })?;
+        let used = used.into_boxed_slice();
+        Err(MigrateError::StillWritten { blue, green, rows, used })
     }
 
     fn refuse_if_written(
@@ -67,9 +103,17 @@ pub(crate) fn uses_of_old(
     now: Timestamp,
 ) -> Result<Vec<Use>, ClientError> {
     // What it forwards from the new table to the old one is no use of that.
-    let view = state.forwards_back.then_some(&migrating.migration.view);
-    let since = Duration::try_from(now.duration_since(state.at)).unwrap_or_default();
-    uses(session, migrating.tables_now().0, view, since.min(LOOKS_BACK))
+    let forwarded_by = match state.cutover {
+        Cutover::Exchange => state.forwards_back.then(|| migrating.migration.view.clone()),
+        Cutover::App | Cutover::Alias => Some(names::reverse(&migrating.id)),
+    };
+    let left_out = LeftOut { forwarded_by, named: None };
+    let since = since(state.at, now);
+    uses(session, migrating.tables_now().0, &left_out, since.min(LOOKS_BACK))
+}
+
+fn since(then: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(then)).unwrap_or_default()
 }
 
 fn kept_until(cutover: Timestamp, retention: Duration) -> Timestamp {

@@ -106,6 +106,11 @@ impl Migration {
     pub fn logical_name(&self) -> QualifiedName {
         QualifiedName::new(&self.blue.database, &self.table)
     }
+
+    /// Green's rows can be told one by one, and brought to blue as they are.
+    pub fn can_carry_back(&self) -> bool {
+        self.is_identity && !self.green_folds
+    }
 }
 
 impl fmt::Display for CopyStrategy {

@@ -144,8 +144,11 @@ fn migration_as_text(migration: &Migration, needs: &Needs) -> String {
         (true, Cutover::Exchange) => {
             "the view then keeps the old table current, so nothing is lost on the way back"
         }
+        (true, Cutover::App | Cutover::Alias) if migration.can_carry_back() => {
+            "once nobody writes to the old table any more, a view from the new one keeps it current, so nothing is lost on the way back"
+        }
         (true, Cutover::App | Cutover::Alias) => {
-            "rows that only the new table has then are carried to the old one on the way back"
+            "the new engine folds rows: those written after the cutover exist in the new table only"
         }
         (false, Cutover::App | Cutover::Alias) => {
             "the SELECT has no inverse: rows written after the cutover exist in the new table only"
@@ -309,10 +312,10 @@ fn explain_migration(migration: &Migration, say: &mut dyn FnMut(&str, &str)) {
             (true, Cutover::Exchange) => {
                 "until `teal cleanup` the old table is there, and kept current"
             }
-            (true, Cutover::App | Cutover::Alias) => {
-                "until `teal cleanup` the old table is there, and `teal rollback` carries to it what only the new one has"
+            (true, Cutover::App | Cutover::Alias) if migration.can_carry_back() => {
+                "until `teal cleanup` the old table is there, and kept current once nobody writes to it any more; `teal rollback` carries to it what only the new one has"
             }
-            (false, _) => {
+            _ => {
                 "until `teal cleanup` the old table is there, without the rows written after the cutover"
             }
         },

@@ -109,6 +109,13 @@ fn details(status: &Status) -> Vec<(&'static str, String)> {
             None => "not yet".to_owned(),
         },
     ));
+    if status.phase == "cut over" {
+        let says = match status.old_is_kept_current {
+            true => "the old table is kept current by a view from the new one",
+            false => "the old table gets nothing of what is written to the new one",
+        };
+        details.push(("back", says.to_owned()));
+    }
     details.extend(status.still_used_by.iter().map(|by| ("used", format!("still, by {by}"))));
     details
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use teal_client::Format;
-use teal_plan::Cutover;
 
 use super::Found;
 use super::drill_down::within_buckets;
@@ -41,7 +40,7 @@ impl Operator<'_> {
         let (blue, green) = migrating.tables_now();
         let mut sides = sides(migrating, blue, green)?;
         sides.is_turned =
-            matches!(&migrating.phase, Phase::CutOver(CutOver { cutover: Cutover::Exchange, .. }));
+            matches!(&migrating.phase, Phase::CutOver(CutOver { forwards_back: true, .. }));
         let before = self.partitions(migrating)?;
         let left_out = match sample {
             Some(sample) => sample.left_out.clone(),

@@ -12,7 +12,7 @@ pub(crate) struct Sides {
     pub(crate) green: String,
     /// Blue, cloned once more after green.
     pub(super) later: Option<String>,
-    /// Green is what the view reads, as it is after an exchange: it is read behind blue then.
+    /// Green is what the view reads, as it is after an exchange or a turn: it is read behind blue then.
     pub(super) is_turned: bool,
     /// Blue and green, cloned once before.
     pub(super) earlier: Option<(String, String)>,

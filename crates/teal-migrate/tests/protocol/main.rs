@@ -18,6 +18,8 @@
 //!   itself ("adrift"). Or a lost connection, after which teal goes on; or a crash of the server, which
 //!   cuts INSERTs off.
 //!
+//! The turn of the view ([`turn`]) is a smaller model of its own.
+//!
 //! # What is left out
 //!
 //! - A row is a bit, and a part is the set of its rows; values, partitions and columns do not matter to the
@@ -55,4 +57,5 @@ mod step;
 mod teal;
 mod the_exchange;
 mod the_fence;
+mod turn;
 mod verify;

@@ -1,5 +1,5 @@
 use serde::Serialize;
-use teal_migrate::Operator;
+use teal_migrate::{Operator, Phase};
 
 use super::choose;
 use crate::cli::{Common, Cutover};
@@ -15,6 +15,8 @@ struct Report {
     phase: &'static str,
     /// The name that has the new layout's rows.
     table: String,
+    /// Whether a view brings its rows to the old layout's table.
+    old_is_kept_current: bool,
 }
 
 pub(crate) fn run(common: &Common, args: &Cutover) -> Result<(), Failure> {
@@ -26,14 +28,20 @@ pub(crate) fn run(common: &Common, args: &Cutover) -> Result<(), Failure> {
     let how = args.by.map_or(migrating.migration.cutover, Into::into);
     operator.cutover(&mut migrating, how)?;
     let table = migrating.tables_now().1.to_string();
+    let is_kept = matches!(&migrating.phase, Phase::CutOver(state) if state.forwards_back);
     if common.json {
         return show::json(&Report {
+            old_is_kept_current: is_kept,
             phase: migrating.phase.name(),
             table,
             migration: migrating.id,
         });
     }
-    show::data(&format!(
-        "{table} has the new layout; next: `teal cleanup`, when nobody needs the old one"
-    ))
+    let next = match !is_kept && migrating.migration.can_carry_back() {
+        true => {
+            "`teal cutover` once more, when nobody writes to the old one any more, to keep it current; and `teal cleanup`"
+        }
+        false => "`teal cleanup`",
+    };
+    show::data(&format!("{table} has the new layout; next: {next}, when nobody needs the old one"))
 }
