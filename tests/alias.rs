@@ -12,7 +12,7 @@ use teal_client::Server as _;
 use crate::preflight::with_config;
 use crate::server_migration::{REWRITTEN, ROWS, Stage, StopsAll};
 use crate::servers::Modern;
-use crate::support::Project;
+use crate::support::{Project, Run, until};
 
 const EVENTS_0: &str = "-- teal: table events version 0\n\
      CREATE TABLE events_0 (id UInt64, town String, at DateTime) ENGINE = MergeTree \
@@ -213,6 +213,32 @@ fn an_alias_is_taken_along_by_the_other_cutovers() {
         .failed(3, &["default.events cannot be swapped", "`teal apply` makes it"]);
 }
 
+/// Nothing is noted as done that was not.
+#[test]
+fn an_alias_that_somebody_has_made_another_tables_is_neither_swapped_nor_taken_for_swapped() {
+    let project = project(EVENTS_0);
+    project.must(&["apply"]);
+    project.query(&insert("events", 0, 1000));
+    project.write("app/events.sql", &both());
+    project.must(&["apply"]);
+    project.must(&["cutover"]);
+    project.query(&insert("events", 1000, 10));
+    project.query("CREATE TABLE other (id UInt64) ENGINE = MergeTree ORDER BY id");
+    project.query("DROP TABLE events");
+    project.query("CREATE TABLE events ENGINE = Alias('default', 'other')");
+    for _ in 0..2 {
+        project.teal(&["rollback"]).failed(3, &["default.events cannot be swapped", "somebody"]);
+        let status: Value = project.json(&["status"]);
+        assert_eq!(status[0]["phase"], "cut over", "{status}");
+    }
+    project.query("DROP TABLE events");
+    project.query("CREATE TABLE events ENGINE = Alias('default', 'events_1')");
+    project.must(&["rollback"]);
+    project.query("DROP TABLE other");
+    let counts = "SELECT (SELECT count() FROM events), (SELECT count() FROM events_0), (SELECT count() FROM events_1)";
+    assert_eq!(project.query(counts), "1010\t1010\t1010");
+}
+
 fn stage() -> Stage {
     Stage::of(Modern::start(), project(EVENTS_0), &both())
 }
@@ -314,6 +340,64 @@ fn an_insert_that_runs_across_a_swap_is_in_both_tables_after_the_rollback() {
         stage.must(&["rollback"]);
     });
     assert_rolled_back(&stage, ROWS + 2000, "across");
+}
+
+#[test]
+fn a_swap_that_an_insert_outlasts_is_noted_by_the_next_command() {
+    let stage = stage();
+    stage.must(&["apply"]);
+    let config = stage.config().replace("[migrate]", "[migrate]\nfence_timeout = 1");
+    stage.project.write("teal.toml", &config);
+    let server = stage.modern.open(|_| ());
+    thread::scope(|scope| {
+        let slow = format!("{} WHERE sleep(3) = 0", insert("events", 1_000_000_000, 100));
+        let slow = format!(
+            "{slow} UNION ALL SELECT 2000000000, 'last', now() WHERE sleep(3) = 0 SETTINGS max_threads = 1"
+        );
+        scope.spawn(move || server.user_session(&[]).unwrap().command(&slow).map(drop).unwrap());
+        until("the slow INSERT", || {
+            let running = "SELECT count() FROM system.processes WHERE query_kind = 'Insert'";
+            (stage.query(running) != "0").then_some(())
+        });
+        let said = stage.teal(&["cutover"]);
+        said.failed(
+            3,
+            &["default.events is an alias of default.events_1 now", "Run the command again"],
+        );
+    });
+    let config = stage.config().replace("fence_timeout = 1", "fence_timeout = 60");
+    stage.project.write("teal.toml", &config);
+    let said = Run::of(stage.command(&["cutover"]).output().unwrap());
+    assert!(said.stderr.contains("had happened"), "{}", said.said());
+    assert_eq!(said.code, Some(0), "{}", said.said());
+    assert_kept(&stage, ROWS + 101, "noted");
+}
+
+/// Who knows the old table by its own name is named, and the view goes on to forward from there.
+#[test]
+fn after_a_swap_the_view_is_not_turned_while_somebody_writes_to_the_old_table_itself() {
+    let stage = stage();
+    stage.must(&["apply"]);
+    stage.query(&insert("events_0", 1_000_000, 10));
+    let said = Run::of(stage.command(&["cutover"]).output().unwrap());
+    assert_eq!(said.code, Some(0), "{}", said.said());
+    for words in ["the cutover is done", "1 INSERTs", "events_0"] {
+        assert!(said.stderr.contains(words), "{words}: {}", said.said());
+    }
+    stage.query(&insert("events_0", 2_000_000, 10));
+    stage.query(&insert("events", 3_000_000, 10));
+    assert_rows(&stage, ROWS + 30, "forwarded still");
+    stage.teal(&["cutover"]).failed(3, &["default.events_0 got 10 rows", "1 INSERTs"]);
+    stage.must(&["cutover"]);
+    assert_kept(&stage, ROWS + 30, "turned");
+    // What the view brings is no use of the old table.
+    stage.query(&insert("events", 4_000_000, 10));
+    stage.query("SYSTEM FLUSH LOGS");
+    let status = stage.must(&["status"]);
+    assert!(status.contains("kept current by a view"), "{status}");
+    assert!(status.contains("1 INSERTs"), "{status}");
+    stage.query("SELECT count() FROM events_0");
+    stage.teal(&["cleanup"]).failed(3, &["default.events_0 has been used"]);
 }
 
 #[test]

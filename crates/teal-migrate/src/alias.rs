@@ -58,8 +58,8 @@ impl Operator<'_> {
         self.record(migrating, Event::CutoverOpened { cutover: Cutover::Alias, green_data })?;
         failpoint::reached("cutover-opened");
         let last_look = || self.refuse_changed_since_proof(migrating);
-        let moved = self.move_alias(migrating, &blue, &green, &last_look);
-        if let Err(MigrateError::NotClean { .. }) = moved {
+        let moved = self.swap_or_refuse(migrating, &blue, &green, &last_look);
+        if let Err(MigrateError::NotClean { .. } | MigrateError::NoAlias { .. }) = moved {
             self.drop_table(&names::alias(&migrating.id))?;
             self.record(migrating, Event::CutoverUndone)?;
         }
@@ -86,14 +86,41 @@ impl Operator<'_> {
             true => Ok(()),
             false => self.refuse_changed_in_place(migrating, state),
         };
-        let moved = self.move_alias(migrating, &green, &blue, &last_look);
-        if let Err(MigrateError::ChangedSince { .. }) = moved {
+        let moved = self.swap_or_refuse(migrating, &green, &blue, &last_look);
+        if let Err(MigrateError::ChangedSince { .. } | MigrateError::NoAlias { .. }) = moved {
             self.drop_table(&names::alias(&migrating.id))?;
             self.record(migrating, Event::RollbackUndone)?;
         }
         let held = moved?;
         self.record_rollback(migrating)?;
         Ok(format!("{held}{}", self.probe_readers(&alias, &readers)?))
+    }
+
+    /// As [`move_alias`](Self::move_alias), where readers and writers are to be on `to` afterwards: nobody has
+    /// made the name another table's, or dropped it, up to the swap.
+    fn swap_or_refuse(
+        &self,
+        migrating: &Migrating,
+        from: &QualifiedName,
+        to: &QualifiedName,
+        last_look: &dyn Fn() -> Result<(), MigrateError>,
+    ) -> Result<String, MigrateError> {
+        let alias = migrating.migration.logical_name();
+        let refuse_another = |tables: &[&QualifiedName]| {
+            for table in tables {
+                if self.is_alias_of(&alias, table)? {
+                    return Ok(());
+                }
+            }
+            let reason =
+                "somebody has made it another table's, or dropped it: make it the old one's again";
+            Err(MigrateError::NoAlias { alias: alias.clone(), green: to.clone(), reason })
+        };
+        refuse_another(&[from, to])?;
+        self.move_alias(migrating, from, to, &|| {
+            last_look()?;
+            refuse_another(&[from])
+        })
     }
 
     /// Makes the logical name an alias of `to` where it is one of `from`, and waits until no INSERT writes to

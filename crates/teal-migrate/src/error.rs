@@ -188,6 +188,10 @@ pub enum MigrateError {
         "{alias} is an alias of {to} now; an INSERT that began before may still write to the other table by it: teal waited for {reason}. Run the command again then"
     )]
     AliasOpen { alias: QualifiedName, to: QualifiedName, reason: String },
+    #[error(
+        "{old} is what readers and writers use again; whether all is carried to it that was written to {new} until then is not known yet: teal waited for {reason}. Run the command again then"
+    )]
+    RestOpen { old: QualifiedName, new: QualifiedName, reason: String },
 }
 
 impl MigrateError {
@@ -229,6 +233,7 @@ impl MigrateError {
             | Self::Drift { .. }
             | Self::NoAlias { .. }
             | Self::AliasOpen { .. }
+            | Self::RestOpen { .. }
             | Self::NoSample { .. }
             | Self::NoSuchCutover { .. } => true,
             Self::Client(ClientError::DirectoryInUse { .. }) => true,

@@ -48,10 +48,11 @@ impl Operator<'_> {
                 self.refuse_missed(migrating, &self.changes_since_proof(migrating)?)?;
             }
         }
-        if let Phase::CutOver(_) = &migrating.phase {
+        let was_cut_over = matches!(migrating.phase, Phase::CutOver(_));
+        if was_cut_over {
             self.turn_back(migrating)?;
         }
-        self.until_clean(migrating, |migrating| {
+        let carried = self.until_clean(migrating, |migrating| {
             self.step(migrating, Step::Rollback, |migrating| {
                 let mut carried = if force { 0 } else { self.carry_back(migrating)? };
                 failpoint::reached("carried-back");
@@ -81,7 +82,16 @@ impl Operator<'_> {
                 let old = migrating.tables_now().0;
                 Ok((carried, format!("{carried} rows carried back to {old}{held}")))
             })
-        })
+        });
+        match carried {
+            Err(MigrateError::NoCleanCut { reason, .. })
+                if was_cut_over && matches!(migrating.phase, Phase::Backfilled(_)) =>
+            {
+                let (old, new) = migrating.tables_now();
+                Err(MigrateError::RestOpen { old: old.clone(), new: new.clone(), reason })
+            }
+            other => other,
+        }
     }
 
     /// Copies what the new layout has and the old one lacks, and proves that nothing is left.
