@@ -5,7 +5,7 @@ use comfy_table::{Table, presets};
 
 use crate::Outcome;
 use crate::measure::median;
-use crate::scene::{Layout, Scene};
+use crate::scene::{Layout, Merges, Scene};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -33,7 +33,7 @@ impl Default for Options {
 
 pub(crate) fn run(options: &Options) -> Outcome<()> {
     let directory = tempfile::Builder::new().prefix("teal-bench-").tempdir()?;
-    let scene = Scene::open(directory.path())?;
+    let scene = Scene::open(directory.path(), Merges::Off)?;
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).set_header([
         "rows",

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use comfy_table::{Table, presets};
 use teal_client::Server;
+use teal_migrate::Goal;
 
 use crate::Outcome;
 use crate::measure::percentile;
-use crate::scene::{Layout, Scene};
+use crate::scene::{Layout, Merges, Scene};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -29,7 +30,7 @@ const READERS: u64 = 1;
 /// Rows of an INSERT.
 const BATCH: u64 = 1_000;
 /// Between two statements of a connection.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(50);
 
 impl Default for Options {
     fn default() -> Self {
@@ -46,20 +47,27 @@ struct Times {
 
 pub(crate) fn run(options: &Options) -> Outcome<()> {
     let directory = tempfile::Builder::new().prefix("teal-bench-").tempdir()?;
-    let scene = Scene::open(directory.path())?;
+    let scene = Scene::open(directory.path(), Merges::On)?;
     anstream::eprintln!("loading {} rows", options.rows);
     scene.load(options.rows)?;
     let time = Duration::from_secs(options.seconds);
 
     // The first seconds of traffic are not those of every day.
-    under_traffic(&scene, || pass(time / 4))?;
-    let before = under_traffic(&scene, || pass(time))?;
+    under_traffic(&scene, |_| pass(time / 4))?;
+    let before = under_traffic(&scene, |counts| {
+        counts.store(true, Ordering::Relaxed);
+        pass(time)
+    })?;
     let mut migrations = 0;
-    let during = under_traffic(&scene, || {
-        let began = Instant::now();
-        while began.elapsed() < time {
-            scene.migrate(Layout::ByRoute)?;
+    let during = under_traffic(&scene, |counts| {
+        let mut took = Duration::ZERO;
+        while took < time {
+            let began = Instant::now();
+            scene.migrate_to(Layout::ByRoute, Goal::Verified, counts)?;
+            took += began.elapsed();
             migrations += 1;
+            // What is dropped is not a part of a migration, nor are the merges of its last moment.
+            pass(Duration::from_secs(2))?;
         }
         Ok(())
     })?;
@@ -95,7 +103,7 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
     }
     anstream::println!("{table}");
     anstream::println!(
-        "\n{WRITERS} writers and {READERS} reader, {} ms between two statements of each; {} and {} INSERTs; {migrations} migrations (rewrites) of {} rows, one after another.",
+        "\n{WRITERS} writers and {READERS} reader, {} ms between two statements of each; {} and {} INSERTs; {migrations} migrations (rewrites) of {} rows, from the fence to the proof.",
         PAUSE.as_millis(),
         before.inserts.len(),
         during.inserts.len(),
@@ -109,9 +117,9 @@ fn pass(time: Duration) -> Outcome<()> {
     Ok(())
 }
 
-/// The times of the users' statements while `work` is done.
-fn under_traffic(scene: &Scene, work: impl FnOnce() -> Outcome<()>) -> Outcome<Times> {
-    let stop = &AtomicBool::new(false);
+/// The times of the users' statements while `work` is done, as far as it lets them count.
+fn under_traffic(scene: &Scene, work: impl FnOnce(&AtomicBool) -> Outcome<()>) -> Outcome<Times> {
+    let (stop, counts) = (&AtomicBool::new(false), &AtomicBool::new(false));
     let statement = |number: u64| match number < WRITERS {
         true => format!(
             "INSERT INTO flights_0_0 SELECT toDateTime('2001-01-01 00:00:00') + number, number % 90, \
@@ -125,10 +133,12 @@ fn under_traffic(scene: &Scene, work: impl FnOnce() -> Outcome<()>) -> Outcome<T
         let users = (0..WRITERS + READERS)
             .map(|number| {
                 let sql = statement(number);
-                scope.spawn(move || repeat(scene.server(), &sql, stop).map_err(|it| it.to_string()))
+                scope.spawn(move || {
+                    repeat(scene.server(), &sql, stop, counts).map_err(|it| it.to_string())
+                })
             })
             .collect::<Vec<_>>();
-        let worked = work();
+        let worked = work(counts);
         stop.store(true, Ordering::Relaxed);
         let mut times = Times::default();
         for (number, user) in (0..).zip(users) {
@@ -142,13 +152,21 @@ fn under_traffic(scene: &Scene, work: impl FnOnce() -> Outcome<()>) -> Outcome<T
     })
 }
 
-fn repeat(server: &dyn Server, sql: &str, stop: &AtomicBool) -> Outcome<Vec<f64>> {
+fn repeat(
+    server: &dyn Server,
+    sql: &str,
+    stop: &AtomicBool,
+    counts: &AtomicBool,
+) -> Outcome<Vec<f64>> {
     let mut session = server.user_session(&[])?;
     let mut times = Vec::new();
     while !stop.load(Ordering::Relaxed) {
+        let counted = counts.load(Ordering::Relaxed);
         let began = Instant::now();
         session.command(sql)?;
-        times.push(began.elapsed().as_secs_f64() * 1e3);
+        if counted || counts.load(Ordering::Relaxed) {
+            times.push(began.elapsed().as_secs_f64() * 1e3);
+        }
         thread::sleep(PAUSE);
     }
     Ok(times)

@@ -1,13 +1,14 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use teal_catalog::active_parts;
-use teal_client::{EmbeddedEngine, EngineOptions, Server, Session};
+use teal_client::{EmbeddedEngine, EngineOptions, Format, Server, Session};
 use teal_fetch::{Cache, FLIGHTS};
 use teal_migrate::{Goal, Observer, Operator, OperatorOptions, Step, Update};
-use teal_plan::{Cutover, History, Migration, Operation, PlanOptions, make_plan};
+use teal_plan::{Cutover, History, MERGE_STOPS, Migration, Operation, PlanOptions, make_plan};
 use teal_schema::{Schema, quote_string};
 
 use crate::Outcome;
@@ -17,6 +18,26 @@ use crate::measure::Sample;
 pub(crate) struct Scene {
     engine: EmbeddedEngine,
     file: PathBuf,
+    merges: Merges,
+}
+
+/// Whether the tables' parts are merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Merges {
+    /// As ever.
+    On,
+    /// So that none falls into a measurement.
+    Off,
+}
+
+impl Merges {
+    /// The table settings.
+    fn settings(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::On => &[],
+            Self::Off => &MERGE_STOPS,
+        }
+    }
 }
 
 /// What the table is changed into.
@@ -31,14 +52,14 @@ pub(crate) enum Layout {
 }
 
 impl Scene {
-    pub(crate) fn open(directory: &Path) -> Outcome<Self> {
+    pub(crate) fn open(directory: &Path, merges: Merges) -> Outcome<Self> {
         let file = Cache::of_user()?.fetch(&FLIGHTS, &mut |_| ())?;
         let engine = EmbeddedEngine::open(EngineOptions {
             library: teal_fetch::fetch_engine_library(&mut |_| ())?,
             data: directory.join("data"),
             config_file: None,
         })?;
-        Ok(Self { engine, file })
+        Ok(Self { engine, file, merges })
     }
 
     /// The engine, as users reach it.
@@ -74,13 +95,13 @@ impl Scene {
                 FILE_ROWS.min(rows - year * FILE_ROWS)
             ))?;
         }
-        settle(session.as_mut(), "flights_0_0")
+        self.settle(session.as_mut(), "flights_0_0")
     }
 
     /// The plain copy, with the engine's own settings.
     pub(crate) fn plain(&self, layout: Layout) -> Outcome<Sample> {
         let migration = self.migration(layout)?;
-        let mut session = self.engine.session(&[])?;
+        let mut session = self.engine.user_session(&[])?;
         session.command(&migration.create_green)?;
         let began = Instant::now();
         session.command(&format!(
@@ -96,11 +117,24 @@ impl Scene {
 
     /// teal's migration, up to the complete copy.
     pub(crate) fn migrate(&self, layout: Layout) -> Outcome<Sample> {
+        self.migrate_to(layout, Goal::Backfilled, &AtomicBool::new(false))
+    }
+
+    /// `is_on` tells others when it is under way: the tables are dropped after that.
+    pub(crate) fn migrate_to(
+        &self,
+        layout: Layout,
+        goal: Goal,
+        is_on: &AtomicBool,
+    ) -> Outcome<Sample> {
         let migration = self.migration(layout)?;
         let steps = Steps::default();
         let operator = Operator::open(&self.engine, OperatorOptions::default(), &steps)?;
         let mut migrating = operator.start(migration.clone())?;
-        operator.advance(&mut migrating, Goal::Backfilled)?;
+        is_on.store(true, Ordering::Relaxed);
+        let advanced = operator.advance(&mut migrating, goal);
+        is_on.store(false, Ordering::Relaxed);
+        advanced?;
         drop(operator);
         let mut session = self.engine.session(&[])?;
         let parts = active_parts(session.as_mut(), &migration.green)?.len();
@@ -121,10 +155,8 @@ impl Scene {
         for _ in 0..pairs {
             let began = Instant::now();
             for table in [&migration.blue, &migration.green] {
-                session.run(
-                    &format!("SELECT sum(cityHash64(*)) FROM {}", table.sql()),
-                    teal_client::Format::TSV,
-                )?;
+                session
+                    .run(&format!("SELECT sum(cityHash64(*)) FROM {}", table.sql()), Format::TSV)?;
             }
             let plain = Sample { seconds: began.elapsed().as_secs_f64(), parts };
             let began = Instant::now();
@@ -146,7 +178,7 @@ impl Scene {
             cutover: Cutover::App,
             allow_drop: Vec::new(),
         };
-        let (schema, none) = (schema(layout)?, BTreeSet::new());
+        let (schema, none) = (schema(layout, self.merges)?, BTreeSet::new());
         let plan =
             make_plan(&self.engine, &self.engine, &schema, &none, &History::default(), &options)?;
         let migration = plan.operations.into_iter().find_map(|operation| match operation {
@@ -154,6 +186,30 @@ impl Scene {
             _ => None,
         });
         Ok(migration.ok_or("the plan has no migration")?)
+    }
+
+    /// Waits until the table's parts are as they will stay without users.
+    fn settle(&self, session: &mut dyn Session, table: &str) -> Outcome<()> {
+        let settings =
+            self.merges.settings().iter().map(|(name, value)| format!("{name} = {value}"));
+        let settings = settings.collect::<Vec<_>>().join(", ");
+        session.command(&match self.merges {
+            Merges::Off => format!("ALTER TABLE {table} MODIFY SETTING {settings}"),
+            // A table that has been there for long: what is left to merge are the users' INSERTs.
+            Merges::On => format!("OPTIMIZE TABLE {table} FINAL"),
+        })?;
+        self.rest(session)
+    }
+
+    /// Waits until no merge is running.
+    fn rest(&self, session: &mut dyn Session) -> Outcome<()> {
+        loop {
+            let answer = session.run("SELECT count() FROM system.merges", Format::TSV)?;
+            if answer.body == b"0\n" {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Back to blue alone, with an empty journal.
@@ -167,26 +223,12 @@ impl Scene {
     }
 }
 
-/// Waits until no merge is running, so that none falls into a measurement.
-fn settle(session: &mut dyn Session, table: &str) -> Outcome<()> {
-    session.command(&format!(
-        "ALTER TABLE {table} MODIFY SETTING max_bytes_to_merge_at_max_space_in_pool = 1"
-    ))?;
-    loop {
-        let answer = session.run("SELECT count() FROM system.merges", teal_client::Format::TSV)?;
-        if answer.body == b"0\n" {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
 /// Rows of all partitions come in every INSERT.
 fn partition_key(partitions: u64) -> Option<String> {
     (partitions > 1).then(|| format!("distance % {partitions}"))
 }
 
-fn schema(layout: Layout) -> Outcome<Schema> {
+fn schema(layout: Layout, merges: Merges) -> Outcome<Schema> {
     let column =
         |name: &str, data_type: &str| serde_json::json!({ "name": name, "type": data_type });
     let columns = serde_json::json!([
@@ -203,7 +245,7 @@ fn schema(layout: Layout) -> Outcome<Schema> {
         Layout::ByRouteIn { partitions } => ("MergeTree", by_route, partition_key(partitions)),
         Layout::Replacing => ("ReplacingMergeTree", vec!["date"], None),
     };
-    let settings = serde_json::json!({ "max_bytes_to_merge_at_max_space_in_pool": "1" });
+    let settings = BTreeMap::from_iter(merges.settings().iter().copied());
     Ok(serde_json::from_value(serde_json::json!({
         "tables": [
             { "name": "flights", "version": "0.0", "columns": columns, "orderBy": ["date"],

@@ -5,7 +5,7 @@ use comfy_table::{Table, presets};
 
 use crate::Outcome;
 use crate::measure::{median, ratio};
-use crate::scene::{Layout, Scene};
+use crate::scene::{Layout, Merges, Scene};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -28,7 +28,7 @@ impl Default for Options {
 
 pub(crate) fn run(options: &Options) -> Outcome<()> {
     let directory = tempfile::Builder::new().prefix("teal-bench-").tempdir()?;
-    let scene = Scene::open(directory.path())?;
+    let scene = Scene::open(directory.path(), Merges::Off)?;
     anstream::eprintln!("loading {} rows", options.rows);
     scene.load(options.rows)?;
     let pairs = scene.verify(Layout::ByRoute, options.pairs)?;

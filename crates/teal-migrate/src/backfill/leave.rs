@@ -32,8 +32,21 @@ pub(super) struct Leave {
     changed: Condvar,
 }
 
+/// How the server's threads that copy a chunk stand to those of the users' statements, where the server may
+/// tell the operating system (`CAP_SYS_NICE`; elsewhere the setting is without effect).
+///
+/// Measured on 26.7, 2 cores, 20 million rows (`teal-bench latency`): the p99 of the users' INSERTs is 3.2 to
+/// 3.6 times that before the migration at the same priority, 2.4 to 3.0 times at nice 10, and 3.7 to 5.4 at
+/// nice 19, where a thread that holds a lock may be kept from running for a tenth of a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Priority {
+    Same,
+    Lower,
+}
+
 struct State {
     waits: bool,
+    priority: Priority,
     bytes_per_second: Option<Bytes>,
     pace: Pace,
     /// Workers that wait for their turn by bytes per second.
@@ -43,14 +56,20 @@ struct State {
 impl Leave {
     pub(super) fn new() -> Self {
         let pace = Pace::new(Instant::now());
-        let state = State { waits: true, bytes_per_second: None, pace, pacing: 0 };
+        let state = State {
+            waits: true,
+            priority: Priority::Same,
+            bytes_per_second: None,
+            pace,
+            pacing: 0,
+        };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 }
 
 impl Shared<'_> {
     /// The next chunk, when it may be copied; none when there is none or a worker has failed.
-    pub(super) fn next_chunk(&self) -> Option<Chunk> {
+    pub(super) fn next_chunk(&self) -> Option<(Chunk, Priority)> {
         let mut state = self.leave.state.lock();
         loop {
             if self.failed.lock().is_some() {
@@ -64,7 +83,7 @@ impl Shared<'_> {
                 false => state.pace.take(bytes, limit, Instant::now()),
             };
             let Err(time) = turn else {
-                return todo.pop();
+                return todo.pop().map(|chunk| (chunk, state.priority));
             };
             drop(todo);
             let is_pacing = usize::from(!state.waits);
@@ -120,6 +139,12 @@ impl<'a> Operator<'a> {
         watch.looked = Some(Instant::now());
         let mut state = shared.leave.state.lock();
         state.waits = !waits.is_empty();
+        // One chunk for each worker is copied sooner than it would disturb anybody.
+        state.priority = match orders.limits.query_latency {
+            Some(Limit::Off) => Priority::Same,
+            _ if shared.is_short => Priority::Same,
+            _ => Priority::Lower,
+        };
         state.bytes_per_second = orders.limits.bytes_per_second.and_then(Limit::at);
         let pacing = state.bytes_per_second.filter(|_| state.pacing > 0);
         drop(state);

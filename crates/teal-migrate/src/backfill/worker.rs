@@ -6,6 +6,7 @@ use teal_schema::{QualifiedName, quote_ident, quote_string, rewrite_table_refere
 
 use super::Shared;
 use super::chunk::Chunk;
+use super::leave::Priority;
 use crate::state::Migrating;
 use crate::{MigrateError, Operator, failpoint, names};
 
@@ -54,8 +55,8 @@ impl<'o> Worker<'o> {
 
     /// Takes chunks until there are none, or any worker has failed.
     pub(super) fn run(mut self, shared: &Shared<'_>) {
-        while let Some(chunk) = shared.next_chunk() {
-            match self.copy(&chunk).and_then(|()| self.publish(shared, &chunk)) {
+        while let Some((chunk, priority)) = shared.next_chunk() {
+            match self.copy(&chunk, priority).and_then(|()| self.publish(shared, &chunk)) {
                 Ok(true) => (),
                 Ok(false) => return,
                 Err(error) => {
@@ -67,15 +68,21 @@ impl<'o> Worker<'o> {
         }
     }
 
-    fn copy(&mut self, chunk: &Chunk) -> Result<(), MigrateError> {
+    fn copy(&mut self, chunk: &Chunk, priority: Priority) -> Result<(), MigrateError> {
         // A filter by setting leaves the user's SELECT as it is.
         let filter = format!(
             "{{{}: {}}}",
             quote_string(&self.snapshot.to_string()),
             quote_string(&chunk.condition())
         );
-        self.session
-            .command(&format!("{} SETTINGS additional_table_filters = {filter}", self.copy))?;
+        let nice = match priority {
+            Priority::Same => "",
+            Priority::Lower => ", os_thread_priority = 10",
+        };
+        self.session.command(&format!(
+            "{} SETTINGS additional_table_filters = {filter}{nice}",
+            self.copy
+        ))?;
         failpoint::written();
         failpoint::reached("chunk-copied");
         self.check_snapshot(chunk)

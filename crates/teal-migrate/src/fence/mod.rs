@@ -40,12 +40,19 @@ impl Operator<'_> {
             let blue = self.see(&migrating.migration.blue)?;
             self.refuse_running_mutations(migrating)?;
             self.refuse_what_is_not_ours(migrating)?;
-            self.record(migrating, Event::Seen { blue })?;
+            let seen = Event::Seen { blue };
             let (attached, outcome) = match self.server.write_gate() {
-                Some(_) => self.try_cut(migrating, |migrating| self.cut_at_gate(migrating))?,
-                None => self.cut_by_log(migrating)?,
+                Some(_) => self.try_cut(migrating, Some(seen), |it| self.cut_at_gate(it))?,
+                None => self.cut_by_log(migrating, seen)?,
             };
-            self.record(migrating, attached)?;
+            // Of a clone, nothing is left to copy.
+            let backfilled = match &attached {
+                Event::Attached { snapshot: None, rows, .. } => {
+                    Some(Event::Backfilled { rows: *rows })
+                }
+                _ => None,
+            };
+            self.record_all(migrating, [attached].into_iter().chain(backfilled).collect())?;
             failpoint::reached("attached");
             Ok(((), outcome))
         })
@@ -55,9 +62,10 @@ impl Operator<'_> {
     fn try_cut<T>(
         &self,
         migrating: &mut Migrating,
+        seen: Option<Event>,
         cut: impl FnOnce(&Migrating) -> Result<T, MigrateError>,
     ) -> Result<T, MigrateError> {
-        self.record(migrating, Event::FenceOpened)?;
+        self.record_all(migrating, seen.into_iter().chain([Event::FenceOpened]).collect())?;
         failpoint::reached("fence-opened");
         cut(migrating).inspect_err(|_| {
             // Should this fail too, the next command undoes it; the first error tells why.

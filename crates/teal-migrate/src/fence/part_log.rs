@@ -57,15 +57,17 @@ impl Operator<'_> {
     pub(super) fn cut_by_log(
         &self,
         migrating: &mut Migrating,
+        seen: Event,
     ) -> Result<(Event, String), MigrateError> {
         // The log's table is made when it is flushed for the first time.
         self.command("SYSTEM FLUSH LOGS")?;
         let features = self.with_control(|session| Features::read(session))?;
         let began = Instant::now();
         let mut attempt = 0;
+        let mut seen = Some(seen);
         loop {
             attempt += 1;
-            let cut = self.try_cut(migrating, |migrating| {
+            let cut = self.try_cut(migrating, seen.take(), |migrating| {
                 self.cut_once(migrating, features.part_log.is_there)
             });
             match cut {
