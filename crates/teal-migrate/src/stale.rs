@@ -344,6 +344,7 @@ impl Operator<'_> {
         let migration = &migrating.migration;
         let (_, key) = self.engine_and_partition_key(migrating.tables_now().0)?;
         Ok(migration.is_identity
+            && migration.fills_green
             && migration.columns.iter().all(|column| column.from_type.is_none())
             && key == migration.green_partition_key)
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use teal_catalog::{CatalogColumn, CatalogTable, Features, QueryTree, Shadow};
 use teal_client::ClientError;
-use teal_schema::{LifeCycle, QualifiedName, Table, View, create_table, create_view};
+use teal_schema::{LifeCycle, QualifiedName, Table, View, create_table, create_view, names};
 
 use crate::{Change, Fold, rollup};
 
@@ -34,7 +34,7 @@ pub struct Migration {
     pub create_view: String,
     /// The columns that the SELECT fills, in green's order, with green's types.
     pub columns: Vec<CopyColumn>,
-    /// The SELECT fills every column of green that an INSERT can fill.
+    /// The SELECT fills every column of green that an INSERT can fill, and all that its partition key is made of.
     pub fills_green: bool,
     /// The SELECT gives blue's rows as they are, so the way back is the same SELECT.
     pub is_identity: bool,
@@ -217,7 +217,7 @@ impl Declared<'_> {
             green: green_name,
             view: view_name,
             select: self.select,
-            fills_green: columns.len() == green.insertable_columns().count(),
+            fills_green: fills(green, &columns),
             columns,
             is_identity: tree.is_identity,
             strategy,
@@ -328,6 +328,20 @@ fn version(table: &Table) -> String {
     table.version.as_ref().map_or_else(String::new, ToString::to_string)
 }
 
+/// Whether `columns` are all that an INSERT can fill, and enough to tell a row's partition. One that green
+/// computes (`MATERIALIZED`) is in no SELECT of the copied columns.
+fn fills(green: &CatalogTable, columns: &[CopyColumn]) -> bool {
+    let is_filled = |name: &str| columns.iter().any(|column| column.name == name);
+    let Ok(names) = names(&green.partition_key) else {
+        return false;
+    };
+    green
+        .columns
+        .iter()
+        .filter(|column| !is_filled(&column.name))
+        .all(|column| !column.is_insertable() && !names.contains(&column.name))
+}
+
 /// What makes a migration unsafe, whatever the strategy.
 fn refusal(
     tree: &QueryTree,
@@ -405,6 +419,9 @@ fn not_cloneable(
             blue.compression_codec
         ));
     }
+    if let Some(reason) = other_values(tree, blue, green) {
+        return Some(reason);
+    }
     let differs = |what: &str, blue: &str, green: &str| {
         (blue != green).then(|| format!("another {what}: ({green}), where blue has ({blue})"))
     };
@@ -426,4 +443,21 @@ fn not_cloneable(
             }
         })
         .or_else(|| differs("storage policy", &blue.storage_policy, &green.storage_policy))
+}
+
+/// A column in which blue's parts would have other values than green has of rows that are forwarded.
+fn other_values(tree: &QueryTree, blue: &CatalogTable, green: &CatalogTable) -> Option<String> {
+    blue.columns.iter().zip(&green.columns).find_map(|(blue, green)| {
+        let name = &green.name;
+        let is_computed = |column: &CatalogColumn| column.default_kind == "MATERIALIZED";
+        if is_computed(green) {
+            let same = is_computed(blue) && blue.default_expression == green.default_expression;
+            return (!same).then(|| {
+                format!("column {name} is computed anew: MATERIALIZED {}", green.default_expression)
+            });
+        }
+        let is_filled = tree.columns.iter().any(|(filled, _)| filled == name);
+        (green.is_insertable() && !is_filled)
+            .then(|| format!("the SELECT does not fill column {name}, which blue's parts would"))
+    })
 }

@@ -33,6 +33,6 @@ pub use references::{TableReference, rewrite_table_references};
 pub use schema::{Schema, SchemaError};
 pub use statements::{Comment, Create, CreateKind, Statement, read_create, statements};
 pub use table::{Constraint, ConstraintKind, Index, LifeCycle, Projection, Table, TableRef};
-pub use tokens::{TokenError, call, clause, head, sorting_key, split_list};
+pub use tokens::{TokenError, call, clause, head, names, sorting_key, split_list};
 pub use version::{Version, VersionError, physical_name};
 pub use view::View;

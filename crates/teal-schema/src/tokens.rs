@@ -130,6 +130,20 @@ pub(crate) fn name(tokens: &[Significant], at: usize) -> Option<String> {
     }
 }
 
+/// The identifiers in an expression, without their quotes; functions too.
+///
+/// ```
+/// let names = teal_schema::names("toYYYYMM(at), `a b`, 'c'").unwrap();
+/// assert_eq!(names, ["toYYYYMM", "at", "a b"]);
+/// ```
+///
+/// # Errors
+/// When `text` cannot be read as tokens.
+pub fn names(text: &str) -> Result<Vec<String>, TokenError> {
+    let tokens = tokens(text)?;
+    Ok((0..tokens.len()).filter_map(|at| name(&tokens, at)).collect())
+}
+
 /// The items of a list: what stands between the commas that are in no parentheses.
 ///
 /// ```

@@ -1,0 +1,188 @@
+//! Columns that an INSERT does not give, or not all: `DEFAULT`, `MATERIALIZED`, `ALIAS`, `EPHEMERAL`; another
+//! order of columns; a constraint of green that rows break.
+
+use crate::server_migration::{ROWS, Stage};
+use crate::servers::Modern;
+use crate::support::Project;
+
+const BLUE: &str = "CREATE TABLE events (id UInt64, town String DEFAULT upper(raw), at DateTime, day Date MATERIALIZED toDate(at), \
+     raw String EPHEMERAL 'x', twice UInt64 ALIAS id * 2) \
+     ENGINE = MergeTree PARTITION BY toYYYYMM(day) ORDER BY id;\n";
+/// Its partitions are of a column that no SELECT of the copied columns has.
+const OTHER_ORDER: &str = "CREATE TABLE events_1 (town String DEFAULT upper(raw), twice UInt64 ALIAS id * 2, day Date MATERIALIZED toDate(at), \
+     raw String EPHEMERAL 'x', at DateTime, id UInt64) \
+     ENGINE = MergeTree PARTITION BY toYYYYMM(day) ORDER BY (town, id);\n";
+const VIEW: &str = "CREATE MATERIALIZED VIEW mv_events TO events_1 AS SELECT * FROM events;\n";
+const APPLY: &[&str] = &["apply", "--chunk-rows", "500"];
+/// Rows whose day is another than blue would compute, as after an `ALTER` of the expression.
+const ODD: &str = "INSERT INTO events (id, town, at, day) SELECT 100000 + number, 'odd', toDateTime('2024-01-05 00:00:00'), '2020-01-01' \
+     FROM numbers(100) SETTINGS insert_allow_materialized_columns = 1";
+
+/// Blue's columns and layout, for green; its parts can be cloned.
+fn alike() -> String {
+    let text = BLUE.replacen("events", "events_1", 1);
+    text.replace("ORDER BY id", "ORDER BY id SETTINGS merge_with_ttl_timeout = 7200")
+}
+
+fn models(blue: &str, next: &str, view: &str) -> String {
+    format!("{blue}-- teal: table events version 1\n{next}{view}")
+}
+
+fn filled(blue: &str, next: &str, view: &str) -> Project {
+    let project = Project::new(&[("app/events.sql", blue)]);
+    project.must(&["apply"]);
+    project.query(&insert(0, 2000));
+    project.write("app/events.sql", &models(blue, next, view));
+    project
+}
+
+/// Of three months.
+fn insert(from: u64, rows: u64) -> String {
+    format!(
+        "INSERT INTO events (id, at, raw) SELECT {from} + number, toDateTime('2024-01-01 00:00:00') + (number % 80) * 86400, \
+         concat('town ', toString(number % 9)) FROM numbers({rows})"
+    )
+}
+
+/// Rows by which the tables differ in `columns`.
+fn difference(columns: &str) -> String {
+    format!(
+        "SELECT toUInt64(ifNull(sum(abs(n)), 0)) FROM (SELECT sum(sign) AS n FROM (\
+             SELECT 1::Int64 AS sign, {columns} FROM events UNION ALL SELECT -1::Int64 AS sign, {columns} FROM events_1) \
+         GROUP BY {columns})"
+    )
+}
+
+const GIVEN: &str = "id, town, at, twice";
+const ALL: &str = "id, town, at, twice, day";
+const ODD_DAYS: &str = "SELECT countIf(day != toDate(at)) FROM events_1";
+
+#[test]
+fn columns_in_another_order_are_copied_by_name_and_computed_ones_anew() {
+    let project = filled(BLUE, OTHER_ORDER, VIEW);
+    project.query(ODD);
+    project.killed_at("chunk-attached", APPLY);
+    project.query(&insert(10_000, 300));
+    project.must(APPLY);
+    project.query(&insert(20_000, 300));
+    project.must(&["verify"]);
+    assert_eq!(project.query(&difference(GIVEN)), "0");
+    assert_eq!(project.query(ODD_DAYS), "0");
+    assert_eq!(
+        project.query("SELECT count(), countIf(town = 'TOWN 3') > 0 FROM events_1"),
+        "2700\t1"
+    );
+
+    // A partition of blue is not that of green with the same id.
+    project.query("ALTER TABLE events DROP PARTITION 202001");
+    project.must(&["cutover", "--by", "exchange"]);
+    assert_eq!(project.query(&difference(ALL)), "0");
+    assert_eq!(project.query("SELECT count() FROM events"), "2600");
+    project.query(&insert(30_000, 300));
+    project.must(&["rollback"]);
+    assert_eq!(project.query(&difference(ALL)), "0");
+    assert_eq!(project.query("SELECT count() FROM events"), "2900");
+}
+
+#[test]
+fn a_clone_keeps_the_values_that_blue_has_computed() {
+    let project = filled(BLUE, &alike(), VIEW);
+    project.query(ODD);
+    let plan = project.must(&["plan"]).stdout;
+    assert!(plan.contains("clone (same columns"), "{plan}");
+    project.must(APPLY);
+    project.query(&insert(10_000, 300));
+    project.must(&["verify"]);
+    assert_eq!(project.query(&difference(ALL)), "0");
+    assert_eq!(project.query(ODD_DAYS), "100");
+}
+
+/// Else the history would have blue's values, and what is forwarded green's own.
+#[test]
+fn parts_are_not_cloned_where_green_computes_a_column_otherwise_or_nobody_fills_it() {
+    let (computed, plain) = ("day Date MATERIALIZED toDate(at)", "day Date");
+    let id_and_at =
+        "CREATE MATERIALIZED VIEW mv_events TO events_1 AS SELECT id, town, at FROM events;\n";
+    for (of_blue, of_green, view, word, days) in [
+        (computed, "day Date MATERIALIZED toDate(at) + 1", VIEW, "computed anew", "toDate(at) + 1"),
+        (computed, plain, VIEW, "does not fill column day", "toDate(0)"),
+        (plain, computed, id_and_at, "computed anew", "toDate(at)"),
+        (plain, plain, id_and_at, "does not fill column day", "toDate(0)"),
+    ] {
+        let by = |text: &str, day: &str| {
+            text.replace(computed, day).replace("toYYYYMM(day)", "toYYYYMM(at)")
+        };
+        let project = filled(&by(BLUE, of_blue), &by(&alike(), of_green), view);
+        project.query(
+            "ALTER TABLE events UPDATE town = 'old' WHERE id < 5 SETTINGS mutations_sync = 1",
+        );
+        let plan = project.must(&["plan"]).stdout;
+        assert!(plan.contains("rewrite (") && plan.contains(word), "{plan}");
+        project.must(APPLY);
+        project.query(&insert(10_000, 300));
+        project.must(&["verify"]);
+        assert_eq!(project.query(&difference(GIVEN)), "0", "{of_green}");
+        let others = format!("SELECT count(), countIf(day != {days}) FROM events_1");
+        assert_eq!(project.query(&others), "2300\t0", "{of_green}");
+    }
+}
+
+#[test]
+fn columns_of_every_kind_are_migrated_on_a_server_under_traffic() {
+    let project = Project::new(&[("app/events.sql", BLUE)]);
+    let stage = Stage::of(Modern::start(), project, &models(BLUE, OTHER_ORDER, VIEW));
+    stage.query(ODD);
+    let mut rows = ROWS + 100;
+    for (next, odd) in [(OTHER_ORDER, "0"), (&alike(), "100")] {
+        stage.project.write("app/events.sql", &models(BLUE, next, VIEW));
+        rows += stage.under_traffic(2, || {
+            stage.must(&["apply", "--chunk-rows", "50000"]);
+            stage.must(&["verify"]);
+        });
+        assert_eq!(stage.query("SELECT count() FROM events_1"), rows.to_string(), "{next}");
+        assert_eq!(stage.query(&difference(GIVEN)), "0", "{next}");
+        assert_eq!(stage.query(ODD_DAYS), odd, "{next}");
+        stage.must(&["abort"]);
+    }
+}
+
+/// ClickHouse writes to blue and to its views apart: what green refuses, blue may have.
+#[test]
+fn an_insert_that_breaks_a_constraint_of_green_is_found_and_keeps_the_cutover_back() {
+    let with = OTHER_ORDER.replace("id UInt64)", "id UInt64, CONSTRAINT small CHECK id < 50000)");
+    let project = filled(BLUE, &with, VIEW);
+    project.must(APPLY);
+    project.teal(&["query", &insert(60_000, 10)]).failed(1, &["VIOLATED_CONSTRAINT", "small"]);
+    project.query(&insert(10_000, 300));
+    let in_blue = project.query("SELECT count() FROM events WHERE id >= 50000");
+    if in_blue != "0" {
+        let lacks = format!("green lacks {in_blue} and has 0 too many");
+        project.teal(&["verify"]).failed(3, &[&lacks]);
+        for command in [&["repair"][..], &["cutover", "--by", "app"]] {
+            project.teal(command).failed(1, &["VIOLATED_CONSTRAINT", "small"]);
+        }
+        assert_eq!(project.query("SELECT count() FROM events"), "2310");
+        // Away with what green does not take.
+        project.query("ALTER TABLE events DELETE WHERE id >= 50000 SETTINGS mutations_sync = 1");
+    }
+    project.must(&["cutover", "--by", "app"]);
+    assert_eq!(project.query(&difference(ALL)), "0");
+    assert_eq!(project.query("SELECT count() FROM events_1"), "2300");
+}
+
+#[test]
+fn a_history_that_breaks_a_constraint_of_green_is_an_error_and_the_way_on_is_another_model() {
+    let with = OTHER_ORDER.replace("id UInt64)", "id UInt64, CONSTRAINT small CHECK id < 1500)");
+    let project = filled(BLUE, &with, VIEW);
+    for _ in 0..2 {
+        project.teal(APPLY).failed(1, &["VIOLATED_CONSTRAINT", "small", "id = 15"]);
+    }
+    // Green is no longer what was planned.
+    project.query("ALTER TABLE events_1 DROP CONSTRAINT small");
+    project.teal(APPLY).failed(3, &["constraint small", "nothing is lost", "teal abort"]);
+    project.must(&["abort"]);
+    project.write("app/events.sql", &models(BLUE, OTHER_ORDER, VIEW));
+    project.must(APPLY);
+    assert_eq!(project.query(&difference(ALL)), "0");
+    assert_eq!(project.query("SELECT count() FROM events_1"), "2000");
+}

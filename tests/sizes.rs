@@ -1,0 +1,66 @@
+//! Tables of unusual sizes: empty ones, a thousand partitions.
+
+use crate::server_migration::{CLONED, EVENTS, REWRITTEN, ROWS, Stage};
+use crate::servers::Modern;
+use crate::stale::{APPLY, VERSION, VIEW, assert_equal, insert};
+use crate::support::Project;
+
+#[test]
+fn an_empty_table_is_migrated_and_what_comes_meanwhile_is_in_green() {
+    for (next, failpoint) in [(REWRITTEN, "attached"), (CLONED, "blue-cloned")] {
+        let project = Project::new(&[("app/events.sql", EVENTS)]);
+        project.must(&["apply"]);
+        project.write("app/events.sql", &format!("{EVENTS}{VERSION}{next}{VIEW}"));
+        project.killed_at(failpoint, APPLY);
+        project.query(&insert(0, 100));
+        project.must(APPLY);
+        project.query(&insert(100, 100));
+        project.must(&["verify"]);
+        assert_equal(&project, VIEW, failpoint);
+        assert_eq!(project.query("SELECT count() FROM events_1"), "200");
+    }
+}
+
+#[test]
+fn an_empty_table_is_migrated_on_a_server_under_traffic_from_its_first_row() {
+    let project = Project::new(&[("app/events.sql", EVENTS)]);
+    let stage = Stage::of(Modern::start(), project, EVENTS);
+    stage.query("TRUNCATE TABLE events");
+    for next in [REWRITTEN, CLONED] {
+        stage.project.write("app/events.sql", &format!("{EVENTS}{VERSION}{next}{VIEW}"));
+        // Nothing is there at all.
+        stage.must(APPLY);
+        stage.assert_exact(0, next);
+        stage.must(&["abort"]);
+        let rows = stage.under_traffic(2, || drop(stage.must(&["apply"])));
+        stage.assert_exact(rows, next);
+        stage.must(&["abort"]);
+        stage.query("TRUNCATE TABLE events");
+    }
+}
+
+/// A writer of which each INSERT goes to 80 of the partitions, and more than a chunk may have.
+#[test]
+fn a_table_of_a_thousand_partitions_is_migrated_on_a_server_under_traffic() {
+    let by_day = |text: &str| text.replace("toYYYYMM(at)", "toDate(at)");
+    let project = Project::new(&[("app/events.sql", &by_day(EVENTS))]);
+    let mut stage = Stage::of(Modern::start(), project, &by_day(EVENTS));
+    // Below the parts at which the server itself slows INSERTs down.
+    stage.pace = (3000, std::time::Duration::from_millis(300));
+    stage.query(
+        "INSERT INTO events SELECT number, 'far', toDateTime('2000-01-01 00:00:00') + (number % 1000) * 86400 FROM numbers(3000) \
+         SETTINGS max_partitions_per_insert_block = 0",
+    );
+    let mut rows = ROWS + 3000;
+    for next in [REWRITTEN, CLONED] {
+        let models = format!("{EVENTS}{VERSION}{next}{VIEW}");
+        stage.project.write("app/events.sql", &by_day(&models));
+        rows += stage.under_traffic(1, || drop(stage.must(&["apply"])));
+        assert_eq!(stage.query("SELECT count() FROM events_1"), rows.to_string(), "{next}");
+        assert_eq!(stage.difference(), "0", "{next}");
+        let partitions = "SELECT uniqExact(partition_id), count() < 4000 FROM system.parts \
+             WHERE active AND database = 'default' AND table = 'events_1'";
+        assert_eq!(stage.query(partitions), "1080\t1", "{next}");
+        stage.must(&["abort"]);
+    }
+}
