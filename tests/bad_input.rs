@@ -46,6 +46,17 @@ fn a_file_that_is_no_engine_is_named() {
 }
 
 #[test]
+fn a_data_directory_that_is_named_needs_no_project() {
+    let project = Project::new(&[]);
+    project.query("CREATE TABLE t (id UInt64) ENGINE = MergeTree ORDER BY id AS SELECT 7");
+    project.remove("teal.toml");
+    let data = project.data();
+    let run = project.must(&["--data", data.to_str().unwrap(), "query", "SELECT id FROM t"]);
+    assert_eq!(run.stdout, "7\n");
+    project.teal(&["query", "SELECT 1"]).failed(2, &["teal.toml", "teal init"]);
+}
+
+#[test]
 fn a_data_directory_in_use_is_refused_with_the_holder() {
     let project = Project::new(&[("app/tables/items.ts", ITEMS_V00)]);
     project.must(&["apply"]);

@@ -84,6 +84,9 @@ pub struct Snapshot {
     pub parts: u64,
     /// Rows of a chunk. Fixed here, so that a chunk's number means the same rows to every process.
     pub chunk_rows: u64,
+    /// Bytes of a chunk, at most, where its rows are wider than others; a journal of before has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunk_bytes: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

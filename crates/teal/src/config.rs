@@ -98,7 +98,7 @@ impl Migrate {
     }
 }
 
-fn default_database() -> String {
+pub(crate) fn default_database() -> String {
     "default".to_owned()
 }
 

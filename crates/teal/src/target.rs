@@ -8,7 +8,7 @@ use teal_models::{LoadOptions, Loading};
 use teal_plan::{Cutover, PlanOptions};
 
 use crate::cli::{Common, Migrate};
-use crate::config::{Config, Server, Target};
+use crate::config::{Config, Server, Target, default_database};
 use crate::failure::{Failure, INTERRUPTED};
 use crate::passing::PassingDirectory;
 use crate::show;
@@ -81,26 +81,23 @@ impl Project {
     /// Reads the configuration; flags come before it.
     pub(crate) fn read(common: &Common) -> Result<Self, Failure> {
         let project = &common.project;
-        let config = match common.url {
-            // What is asked of a server by its address needs no project.
-            Some(_) if !project.join(Config::FILE).exists() => Config::default(),
+        let config = match common.url.is_some() || common.data.is_some() {
+            // What is asked of a server by its address, or of a data directory, needs no project.
+            true if !project.join(Config::FILE).exists() => Config::default(),
             _ => Config::read(project)?,
         };
-        let (database, target) = match (&common.url, config.target(&common.target)) {
-            (Some(url), _) => of_server(&Server::at(url), project)?,
-            (None, Ok(Target::Server(server))) => of_server(server, project)?,
-            (None, Ok(Target::Embedded { path, database, config })) => {
-                let engine = EngineOptions {
-                    library: teal_fetch::engine_library()?,
-                    data: common.data.clone().unwrap_or_else(|| project.join(path)),
-                    config_file: common
-                        .engine_config
-                        .clone()
-                        .or_else(|| config.as_ref().map(|file| project.join(file))),
-                };
-                (database.clone(), Opening::Embedded(engine))
+        let (database, target) = match (&common.url, &common.data, config.target(&common.target)) {
+            (Some(url), ..) => of_server(&Server::at(url), project)?,
+            (None, _, Ok(Target::Server(server))) => of_server(server, project)?,
+            (None, data, Ok(Target::Embedded { path, database, config })) => {
+                let data = data.clone().unwrap_or_else(|| project.join(path));
+                let file = config.as_ref().map(|file| project.join(file));
+                (database.clone(), of_engine(common, data, file)?)
             }
-            (None, Err(error)) => return Err(error),
+            (None, Some(data), Err(_)) if config.targets.is_empty() => {
+                (default_database(), of_engine(common, data.clone(), None)?)
+            }
+            (None, _, Err(error)) => return Err(error),
         };
         Ok(Self {
             directory: project.clone(),
@@ -210,6 +207,18 @@ impl Project {
         }
         options
     }
+}
+
+fn of_engine(
+    common: &Common,
+    data: PathBuf,
+    config_file: Option<PathBuf>,
+) -> Result<Opening, Failure> {
+    Ok(Opening::Embedded(EngineOptions {
+        library: teal_fetch::engine_library()?,
+        data,
+        config_file: common.engine_config.clone().or(config_file),
+    }))
 }
 
 /// A data directory, opened.

@@ -25,30 +25,40 @@ pub(crate) struct Range {
 /// Partitions of a chunk, at most: it writes a part for each.
 const MOST_PARTITIONS: usize = 500;
 
-/// Cuts parts, given in the order of their partitions, into chunks of `chunk_rows` rows.
-pub(crate) fn cut(parts: &[Part], chunk_rows: u64) -> Vec<Chunk> {
+/// Cuts parts, given in the order of their partitions, into chunks of `chunk_rows` rows, or of fewer where
+/// these have more than `chunk_bytes` bytes; of one row at least.
+pub(crate) fn cut(parts: &[Part], chunk_rows: u64, chunk_bytes: u64) -> Vec<Chunk> {
     let mut chunks: Vec<Chunk> = Vec::new();
     let mut open: Option<Chunk> = None;
     let mut partitions = 0;
     for of_partition in parts.chunk_by(|a, b| a.partition_id == b.partition_id) {
         let rows = of_partition.iter().map(|part| part.rows).sum::<u64>();
-        let has_room =
-            |chunk: &mut Chunk| partitions < MOST_PARTITIONS && chunk.rows + rows <= chunk_rows;
+        let bytes = of_partition.iter().map(|part| part.uncompressed_bytes).sum::<u64>();
+        let has_room = |chunk: &mut Chunk| {
+            partitions < MOST_PARTITIONS
+                && chunk.rows + rows <= chunk_rows
+                && chunk.bytes.saturating_add(bytes) <= chunk_bytes
+        };
         // A partition that is cut begins a chunk, so that no more parts are made of it than need be.
         if let Some(full) = open.take_if(|chunk| !has_room(chunk)) {
             chunks.push(full);
         }
         partitions = if open.is_some() { partitions + 1 } else { 1 };
         for part in of_partition {
+            let row_bytes = (part.uncompressed_bytes / part.rows.max(1)).max(1);
             let mut from = 0;
             while from < part.rows {
+                // Not one more row of such a width goes in.
+                let is_full = |chunk: &mut Chunk| chunk_bytes.saturating_sub(chunk.bytes) < row_bytes;
+                chunks.extend(open.take_if(is_full));
                 let chunk = open.get_or_insert_with(|| Chunk {
                     number: u32::try_from(chunks.len()).unwrap_or(u32::MAX),
                     rows: 0,
                     bytes: 0,
                     ranges: Vec::new(),
                 });
-                let to = part.rows.min(from + (chunk_rows - chunk.rows));
+                let fit = (chunk_bytes.saturating_sub(chunk.bytes) / row_bytes).max(1);
+                let to = part.rows.min(from + fit.min(chunk_rows - chunk.rows));
                 chunk.rows += to - from;
                 chunk.bytes += share(part, to - from);
                 let part_rows = part.rows;
@@ -132,7 +142,7 @@ mod tests {
             part("d", "d_1", 0),
             part("e", "e_1", 1),
         ];
-        let chunks = cut(&parts, 10);
+        let chunks = cut(&parts, 10, u64::MAX);
         assert_eq!(rows(&chunks), [4, 10, 10, 10, 1]);
         assert_eq!(chunks.iter().map(|chunk| chunk.number).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
         let bytes = chunks.iter().map(|chunk| chunk.bytes).collect::<Vec<_>>();
@@ -147,12 +157,25 @@ mod tests {
     #[test]
     fn small_partitions_share_a_chunk_up_to_a_bound() {
         let parts = (0..1200).map(|i| part(&format!("{i:04}"), &format!("{i:04}_1"), 1));
-        assert_eq!(rows(&cut(&parts.collect::<Vec<_>>(), 10_000)), [500, 500, 200]);
+        assert_eq!(rows(&cut(&parts.collect::<Vec<_>>(), 10_000, u64::MAX)), [500, 500, 200]);
+    }
+
+    #[test]
+    fn rows_that_are_wider_than_others_make_smaller_chunks() {
+        let wide = Part { uncompressed_bytes: 6 * 1000, ..part("a", "a_2", 6) };
+        let wider = Part { uncompressed_bytes: 2 * 9000, ..part("b", "b_1", 2) };
+        let parts = [part("a", "a_1", 20), wide, wider, part("b", "b_2", 5)];
+        let chunks = cut(&parts, 100, 2400);
+        // 20 narrow ones and 2 wide ones; 2 at a time; then each by itself, however wide.
+        assert_eq!(rows(&chunks), [22, 2, 2, 1, 1, 5]);
+        assert_eq!(rows(&cut(&parts, 100, u64::MAX)), [33]);
+        let all = |chunks: &[Chunk]| chunks.iter().map(|chunk| chunk.bytes).sum::<u64>();
+        assert_eq!(all(&chunks), parts.iter().map(|part| part.uncompressed_bytes).sum::<u64>());
     }
 
     #[test]
     fn an_empty_snapshot_has_no_chunk() {
-        assert_eq!(cut(&[], 10), []);
-        assert_eq!(cut(&[part("a", "a_1", 0)], 10), []);
+        assert_eq!(cut(&[], 10, 100), []);
+        assert_eq!(cut(&[part("a", "a_1", 0)], 10, 100), []);
     }
 }

@@ -30,7 +30,8 @@ pub struct BackfillOptions {
     /// a pause waits for its end. Measured on 20 million rows of 5 columns, 2 cores, 26.7: chunks of 2 to
     /// 10 M rows take the same time, 0.5 M a quarter longer.
     pub chunk_rows: u64,
-    /// Bytes of a chunk before compression, at most: what a worker holds in memory.
+    /// Bytes of a chunk before compression, by the table's average row: what a worker holds in memory. Of
+    /// rows that are wider, twice as many at most.
     pub chunk_bytes: u64,
 }
 
@@ -91,7 +92,7 @@ impl Operator<'_> {
             self.finish_publication(migrating)?;
             let table = names::snapshot(&migrating.id);
             let parts = self.with_control(|session| active_parts(session, &table))?;
-            let chunks = chunk::cut(&parts, snapshot.chunk_rows);
+            let chunks = chunk::cut(&parts, snapshot.chunk_rows, snapshot.chunk_bytes.unwrap_or(u64::MAX));
             let published: BTreeSet<u32> = match &migrating.phase {
                 crate::Phase::Attached(attached) => attached.published.keys().copied().collect(),
                 _ => BTreeSet::new(),

@@ -108,6 +108,8 @@ impl Operator<'_> {
             rows,
             parts: parts.len() as u64,
             chunk_rows: self.options.backfill.chunk_rows(rows, bytes),
+            // Twice the goal, so that rows that are somewhat wider than others make no odd little chunks.
+            chunk_bytes: Some(self.options.backfill.chunk_bytes.saturating_mul(2)),
         });
         let outcome = format!("{rows} rows in {} parts cut off; {held}", parts.len());
         let fence = Some(fence.to_owned());
