@@ -64,3 +64,23 @@ fn a_table_of_a_thousand_partitions_is_migrated_on_a_server_under_traffic() {
         stage.must(&["abort"]);
     }
 }
+
+/// By the table's average row, all the wide ones would be in one chunk.
+#[test]
+fn rows_of_megabytes_are_copied_some_at_a_time() {
+    const WIDE: u64 = 400;
+    let project = Project::new(&[("app/events.sql", EVENTS)]);
+    let stage = Stage::of(Modern::start(), project, EVENTS);
+    // 2 MB each, and 800 MB in all.
+    stage.query(&format!(
+        "INSERT INTO events SELECT number, concat(randomString(1000), repeat('w', 1000000), repeat('x', 1000000)), \
+             toDateTime('2031-05-01 00:00:00') FROM numbers({WIDE}) SETTINGS max_block_size = 20"
+    ));
+    stage.project.write("app/events.sql", &format!("{EVENTS}{VERSION}{REWRITTEN}{VIEW}"));
+    let written = stage.under_traffic(1, || drop(stage.must(&["apply"])));
+    stage.assert_exact(ROWS + WIDE + written, REWRITTEN);
+    let published = "SELECT groupArray(toUInt64(extract(body, '\"rows\":(\\d+)'))) FROM _teal.journal WHERE kind = 'published'";
+    let published = serde_json::from_str::<Vec<u64>>(&stage.query(published)).unwrap();
+    let few = published.iter().filter(|rows| **rows < WIDE);
+    assert!(few.clone().sum::<u64>() >= WIDE && few.count() >= 2, "{published:?}");
+}

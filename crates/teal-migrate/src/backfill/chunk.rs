@@ -49,7 +49,8 @@ pub(crate) fn cut(parts: &[Part], chunk_rows: u64, chunk_bytes: u64) -> Vec<Chun
             let mut from = 0;
             while from < part.rows {
                 // Not one more row of such a width goes in.
-                let is_full = |chunk: &mut Chunk| chunk_bytes.saturating_sub(chunk.bytes) < row_bytes;
+                let is_full =
+                    |chunk: &mut Chunk| chunk_bytes.saturating_sub(chunk.bytes) < row_bytes;
                 chunks.extend(open.take_if(is_full));
                 let chunk = open.get_or_insert_with(|| Chunk {
                     number: u32::try_from(chunks.len()).unwrap_or(u32::MAX),

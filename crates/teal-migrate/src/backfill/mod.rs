@@ -92,7 +92,8 @@ impl Operator<'_> {
             self.finish_publication(migrating)?;
             let table = names::snapshot(&migrating.id);
             let parts = self.with_control(|session| active_parts(session, &table))?;
-            let chunks = chunk::cut(&parts, snapshot.chunk_rows, snapshot.chunk_bytes.unwrap_or(u64::MAX));
+            let chunks =
+                chunk::cut(&parts, snapshot.chunk_rows, snapshot.chunk_bytes.unwrap_or(u64::MAX));
             let published: BTreeSet<u32> = match &migrating.phase {
                 crate::Phase::Attached(attached) => attached.published.keys().copied().collect(),
                 _ => BTreeSet::new(),
