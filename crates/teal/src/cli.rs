@@ -192,8 +192,8 @@ pub(crate) struct LimitFlags {
     /// Bytes to copy in a second, before compression, such as 50MB; `off` or `auto`: as fast as it goes
     #[arg(long, value_name = "BYTES")]
     bytes_per_second: Option<Limit<Bytes>>,
-    /// Wait while 5 of 100 of the users' statements take longer, such as 200ms; `off` or `auto`: whatever
-    /// they take
+    /// Wait while 5 of 100 of the users' statements take longer, such as 200ms; `auto`: a long copy gives
+    /// way to them, at a lower priority; `off`: it does not
     #[arg(long, value_name = "TIME")]
     query_latency: Option<Limit<Latency>>,
     /// Wait while a partition of either table has more parts; `auto`: half of the table's
