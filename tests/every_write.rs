@@ -194,6 +194,13 @@ fn an_abort_and_a_cleanup_killed_behind_any_write_are_finished() {
         assert_eq!(project.query("SELECT count() FROM items_0"), "10000", "{said}");
     });
     project.must(&["cutover", "--by", "exchange"]);
+    let park = &["cleanup", "--park", "7d"];
+    let parked = "SELECT count() FROM system.tables WHERE match(name, '^items_0_drop_[0-9]{8}$')";
+    killed_behind_every_write(&project, park, |project, said| {
+        project.must(park);
+        assert_eq!(project.query(parked), "1", "{said}");
+        assert_exact(project, said, ROWS + 1_000);
+    });
     killed_behind_every_write(&project, &["cleanup"], |project, said| {
         project.must(&["cleanup"]);
         assert_eq!(project.query(tables), "['items_0 MergeTree','items_1 Alias']", "{said}");

@@ -89,6 +89,45 @@ fn an_exchange_moves_the_name_and_keeps_the_old_table_current_until_the_cleanup(
 }
 
 #[test]
+fn a_parked_table_has_its_day_in_its_name_and_goes_when_that_has_come() {
+    let project = filled_items(ITEMS_V01_REWRITTEN);
+    project.must(&["apply"]);
+    project.must(&["cutover"]);
+    let taken = project.query(
+        "SELECT concat('items_0_0_drop_', formatDateTime(now('UTC') + INTERVAL 7 DAY, '%Y%m%d'))",
+    );
+    let make = |table: &str| {
+        project.query(&format!("CREATE TABLE {table} (id UInt64) ENGINE = MergeTree ORDER BY id"))
+    };
+    make(&taken);
+    project.teal(&["cleanup", "--park", "7d"]).failed(3, &[&taken, "there is something"]);
+    project.query(&format!("DROP TABLE {taken}"));
+    let said = project.must(&["cleanup", "--park", "7d"]).stdout;
+    assert!(said.contains(&taken), "{said}");
+    assert_eq!(project.query(&format!("SELECT count() FROM {taken}")), "90500");
+    let status: Value = project.json(&["status"]);
+    assert_eq!(status[0]["parked"]["table"]["name"], taken.as_str());
+    assert!(status[0]["next"].as_str().unwrap().contains(&taken), "{status}");
+    assert!(project.must(&["apply"]).stdout.contains("Nothing to do"));
+    // Its time is not over, nor is it when the next migration is cleaned up.
+    project.must(&["cleanup"]);
+    assert_eq!(project.query("SHOW TABLES"), format!("{taken}\nitems_0_1"));
+
+    let project = filled_items(ITEMS_V01_REWRITTEN);
+    project.must(&["apply"]);
+    project.must(&["cutover"]);
+    project.must(&["cleanup", "--park", "0s"]);
+    let parked = project.query("SELECT name FROM system.tables WHERE name LIKE 'items_0_0_drop%'");
+    project.killed_at("parked-dropped", &["cleanup"]);
+    // Not the one that was parked.
+    project.query(&format!("CREATE TABLE {parked} (id UInt64) ENGINE = MergeTree ORDER BY id"));
+    project.must(&["cleanup"]);
+    assert_eq!(project.query("SHOW TABLES"), format!("{parked}\nitems_0_1"));
+    let status: Value = project.json(&["status"]);
+    assert_eq!(status[0]["parked"], Value::Null);
+}
+
+#[test]
 fn an_app_cutover_leaves_the_names_alone_and_the_cleanup_waits_for_the_last_writer() {
     let project = filled_items(ITEMS_V01_REWRITTEN);
     project.must(&["apply"]);

@@ -251,7 +251,8 @@ fn schema(layout: Layout, merges: Merges) -> Outcome<Schema> {
             { "name": "flights", "version": "0.0", "columns": columns, "orderBy": ["date"],
               "partitionBy": partition_by, "settings": settings, "location": location },
             { "name": "flights", "version": "0.1", "columns": columns, "orderBy": order_by,
-              "partitionBy": partition_by, "engine": { "name": engine }, "location": location },
+              "partitionBy": partition_by, "engine": { "name": engine }, "settings": settings,
+              "location": location },
         ],
         "views": [{
             "name": "mv_flights_to_0_1", "select": "SELECT * FROM flights_0_0",

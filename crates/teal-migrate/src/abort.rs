@@ -65,7 +65,7 @@ impl Operator<'_> {
     ) -> Result<String, MigrateError> {
         let green = migrating.migration.green.clone();
         let outcome = if was_attached {
-            let told = self.retire(migrating, &green, green_data, None)?;
+            let told = self.retire(migrating, &green, green_data, None, None)?;
             format!("{green} dropped{told}")
         } else {
             // A view of this name is not this migration's yet, and neither are rows in green.

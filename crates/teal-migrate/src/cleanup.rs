@@ -3,11 +3,12 @@
 //! After an exchange the names have changed places: blue's data goes by green's name. That name
 //! becomes an alias of the new layout, so that code which uses it, as the models tell it to, works.
 
+use jiff::Timestamp;
 use teal_catalog::Features;
 use teal_plan::Cutover;
 
-use crate::state::Migrating;
-use crate::{Event, MigrateError, Operator, Phase, Step, Update, failpoint};
+use crate::state::{CutOver, Migrating};
+use crate::{Event, MigrateError, Operator, Parked, Phase, Step, Update, failpoint};
 
 impl Operator<'_> {
     /// Drops what the migration does not need any more.
@@ -35,7 +36,8 @@ impl Operator<'_> {
         }
         self.step(migrating, Step::Cleanup, |migrating| {
             let old_data = Some(self.data_of(migrating.tables_now().0)?);
-            self.record(migrating, Event::CleanupOpened { old_data })?;
+            let parked = self.place_to_park(migrating)?;
+            self.record(migrating, Event::CleanupOpened { old_data, parked })?;
             failpoint::reached("cleanup-opened");
             Ok(((), self.clean(migrating)?))
         })
@@ -51,9 +53,11 @@ impl Operator<'_> {
 
     fn clean(&self, migrating: &mut Migrating) -> Result<String, MigrateError> {
         let migration = migrating.migration.clone();
-        let (cutover, old_data) = match &migrating.phase {
-            Phase::CutOver(state) => (state.cutover, state.old_data.clone()),
-            _ => (migration.cutover, None),
+        let (cutover, old_data, parked) = match &migrating.phase {
+            Phase::CutOver(CutOver { cutover, old_data, parked, .. }) => {
+                (*cutover, old_data.clone(), parked.as_ref().map(|parked| parked.table.clone()))
+            }
+            _ => (migration.cutover, None, None),
         };
         let (leaving, kept) = migrating.tables_now();
         let (leaving, kept) = (leaving.clone(), kept.clone());
@@ -64,12 +68,30 @@ impl Operator<'_> {
         // It is an alias of that still where only the code was moved.
         self.move_alias(migrating, &leaving, &kept, &|| Ok(()))?;
         let alias_of = keeps_alias.then_some(&kept);
-        let told = self.retire(migrating, &leaving, old_data.as_deref(), alias_of)?;
+        let told =
+            self.retire(migrating, &leaving, old_data.as_deref(), alias_of, parked.as_ref())?;
         self.record(migrating, Event::Cleaned)?;
         failpoint::reached("cleaned");
+        let gone = match (&parked, keeps_alias) {
+            (Some(parked), _) => format!("blue is {parked} now"),
+            (None, true) => "blue dropped".to_owned(),
+            (None, false) => format!("{leaving} dropped"),
+        };
         Ok(match keeps_alias {
-            true => format!("blue dropped, {leaving} is an alias of {kept}{told}"),
-            false => format!("{leaving} dropped{told}"),
+            true => format!("{gone}, {leaving} is an alias of {kept}{told}"),
+            false => format!("{gone}{told}"),
         })
+    }
+
+    fn place_to_park(&self, migrating: &Migrating) -> Result<Option<Parked>, MigrateError> {
+        let Some(time) = self.options.park else {
+            return Ok(None);
+        };
+        let until = (self.options.now)().saturating_add(time).unwrap_or(Timestamp::MAX);
+        let parked = Parked::of(&migrating.migration.blue, until);
+        match self.exists(&parked.table)? {
+            true => Err(MigrateError::PlaceTaken { table: parked.table }),
+            false => Ok(Some(parked)),
+        }
     }
 }

@@ -130,6 +130,10 @@ pub enum MigrateError {
     CannotTurn { old: QualifiedName, new: QualifiedName, reason: Box<str> },
     #[error("{old} has {rows} rows that {new} lacks: {reason}. `teal cleanup --force` drops them")]
     NewLacks { old: QualifiedName, new: QualifiedName, rows: u64, reason: Box<str> },
+    #[error(
+        "the old table is to be parked as {table}, and there is something of that name: rename it, or park for another time (--park)"
+    )]
+    PlaceTaken { table: QualifiedName },
     #[error("{old} is kept until {until} (the retention); wait, or --force")]
     Kept { old: QualifiedName, until: Timestamp },
     #[error(
@@ -209,6 +213,7 @@ impl MigrateError {
             | Self::FoldsAcross { .. }
             | Self::GreenNotEmpty { .. }
             | Self::ViewExists { .. }
+            | Self::PlaceTaken { .. }
             | Self::NoParity { .. }
             | Self::Unexplained { .. }
             | Self::StaleFolds { .. }

@@ -12,7 +12,7 @@ use teal_schema::{quote_ident, quote_string};
 use crate::names::TEAL_DATABASE;
 use crate::seen::BlueSeen;
 use crate::state::Snapshot;
-use crate::{Parity, ProvenPartition, failpoint};
+use crate::{Parity, Parked, ProvenPartition, failpoint};
 
 /// One thing that has happened to a migration. Written after its effect, save for those whose
 /// names say that something is about to happen; those tell a later process what to look for.
@@ -46,6 +46,13 @@ pub enum Event {
     Published {
         chunk: u32,
         rows: u64,
+    },
+    /// Green is about to change places with a table that has the history in front of green's rows; this tells
+    /// green's data.
+    Ordering {
+        green_data: String,
+        /// The last block that each partition of green had before.
+        blocks: BTreeMap<String, i64>,
     },
     Backfilled {
         rows: u64,
@@ -134,8 +141,13 @@ pub enum Event {
     CleanupOpened {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         old_data: Option<String>,
+        /// It is to be put aside first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parked: Option<Parked>,
     },
     Cleaned,
+    /// The table that was put aside is gone.
+    ParkedDropped,
     /// The view and green are about to be dropped; this tells green's data.
     AbortOpened {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -159,6 +171,7 @@ impl Event {
             Self::Attached { .. } => "attached",
             Self::Publishing { .. } => "publishing",
             Self::Published { .. } => "published",
+            Self::Ordering { .. } => "ordering",
             Self::Backfilled { .. } => "backfilled",
             Self::Verified { .. } => "verified",
             Self::Defined { .. } => "defined",
@@ -179,6 +192,7 @@ impl Event {
             Self::RolledBack { .. } => "rolledBack",
             Self::CleanupOpened { .. } => "cleanupOpened",
             Self::Cleaned => "cleaned",
+            Self::ParkedDropped => "parkedDropped",
             Self::AbortOpened { .. } => "abortOpened",
             Self::Aborted => "aborted",
         }

@@ -17,6 +17,16 @@ pub(crate) fn staging(migration: &str, worker: usize) -> QualifiedName {
     own(migration, &format!("{STAGING}{worker}"))
 }
 
+/// Where chunks are published to while green has what came after them: its engine goes by the order of rows.
+pub(crate) fn history(migration: &str) -> QualifiedName {
+    own(migration, "history")
+}
+
+/// Green to be: the history, and behind it what the view has forwarded.
+pub(crate) fn ordered(migration: &str) -> QualifiedName {
+    own(migration, "ordered")
+}
+
 /// The clones of a verification. On a server, blue is cloned once more after the two, and both once before.
 pub(crate) const VERIFY: [&str; 5] = ["blue", "green", "later", "first_blue", "first_green"];
 

@@ -49,6 +49,8 @@ pub struct OperatorOptions {
     pub interrupt: Interrupt,
     /// For how long the old table is kept after a cutover, at least.
     pub retention: Duration,
+    /// For how long a cleanup puts the old table aside before it is dropped; else it drops it at once.
+    pub park: Option<Duration>,
     /// The clock that the retention is counted by.
     pub now: fn() -> Timestamp,
 }
@@ -64,6 +66,7 @@ impl Default for OperatorOptions {
             given_limits: Limits::default(),
             interrupt: Interrupt::default(),
             retention: Duration::ZERO,
+            park: None,
             now: Timestamp::now,
         }
     }

@@ -12,7 +12,7 @@ use crate::{MigrateError, Operator, failpoint, names};
 
 impl Operator<'_> {
     /// Drops the view, whichever way it goes, and the table `leaving`, such that no INSERT is on its way through the view into
-    /// what is dropped; then `leaving` becomes an alias of `alias_of`, if there is one. Each statement can
+    /// what is dropped; then `leaving` becomes an alias of `alias_of`, if there is one. Where it is to be `parked`, it gets that name in place of being dropped. Each statement can
     /// be repeated. `data` tells the data that `leaving` had when this began. Tells what stays under that
     /// name, and how long INSERTs were held.
     pub(crate) fn retire(
@@ -21,9 +21,10 @@ impl Operator<'_> {
         leaving: &QualifiedName,
         data: Option<&str>,
         alias_of: Option<&QualifiedName>,
+        parked: Option<&QualifiedName>,
     ) -> Result<String, MigrateError> {
         let view = migrating.migration.view.sql();
-        let retired = names::retired(&migrating.id);
+        let retired = parked.cloned().unwrap_or_else(|| names::retired(&migrating.id));
         let is_there = self.has_data(leaving, data)?;
         // A table that had been dropped by somebody before leaves a view without a target.
         let is_viewed = is_there || data.is_none_or(str::is_empty);
@@ -59,7 +60,9 @@ impl Operator<'_> {
             }
         }
         failpoint::reached("retiring-gate-opened");
-        self.drop_table(&retired)?;
+        if parked.is_none() {
+            self.drop_table(&retired)?;
+        }
         failpoint::reached("retired");
         self.drop_own_tables(migrating, names::ANY_ROLE)?;
         if !self.data_of(leaving)?.is_empty() {

@@ -8,7 +8,7 @@ use teal_plan::{Cutover, History, Migration, PastMigration, Standing};
 use teal_schema::QualifiedName;
 
 use crate::seen::BlueSeen;
-use crate::{Entry, Event, Journal, JournalError, Parity, ProvenPartition};
+use crate::{Entry, Event, Journal, JournalError, Parity, Parked, ProvenPartition};
 
 /// A migration with the phase that it is in.
 #[derive(Debug, Clone)]
@@ -74,6 +74,16 @@ pub struct Attached {
     pub published: BTreeMap<u32, u64>,
     /// A chunk whose publication was begun and not journalled as done.
     pub publishing: Option<Publication>,
+    /// Green was about to get the history in front of its rows, which was not journalled as done.
+    pub(crate) ordering: Option<Ordering>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ordering {
+    /// Tells the data that green had before.
+    pub(crate) green_data: String,
+    /// By partition, its last block.
+    pub(crate) blocks: BTreeMap<String, i64>,
 }
 
 /// The snapshot of blue, and how it is cut into chunks.
@@ -190,16 +200,21 @@ pub struct CutOver {
     pub cleanup_open: bool,
     /// Tells the data that it drops. Nothing where an older teal began it, which did not note that.
     pub old_data: Option<String>,
+    /// That data is put aside, under this name.
+    pub parked: Option<Parked>,
     /// A rollback was begun and not journalled as done; this tells blue's data.
     pub rollback_open: Option<String>,
     /// How far that exchange got, on a server.
     pub swapping: Option<Swapping>,
 }
 
-/// View and blue are gone.
-#[derive(Debug, Clone, Copy)]
+/// The view is gone, and blue, or it is parked.
+#[derive(Debug, Clone)]
 pub struct Cleaned {
     pub cutover: Cutover,
+    /// Tells blue's data.
+    pub old_data: Option<String>,
+    pub parked: Option<Parked>,
 }
 
 /// What the migration made is being dropped, which cannot be taken back.
@@ -250,13 +265,21 @@ impl Migrating {
         Ok(all)
     }
 
+    /// The table that chunks are published to.
+    pub(crate) fn published_to(&self) -> QualifiedName {
+        match self.migration.keeps_order() {
+            true => crate::names::history(&self.id),
+            false => self.migration.green.clone(),
+        }
+    }
+
     /// The names of the old layout's table and of the new one's, as they are now: an exchange swaps
     /// them.
     pub fn tables_now(&self) -> (&QualifiedName, &QualifiedName) {
         let (blue, green) = (&self.migration.blue, &self.migration.green);
         match &self.phase {
             Phase::CutOver(CutOver { cutover: Cutover::Exchange, .. })
-            | Phase::Cleaned(Cleaned { cutover: Cutover::Exchange }) => (green, blue),
+            | Phase::Cleaned(Cleaned { cutover: Cutover::Exchange, .. }) => (green, blue),
             _ => (blue, green),
         }
     }
@@ -320,6 +343,7 @@ impl Migrating {
                 snapshot,
                 published: BTreeMap::new(),
                 publishing: None,
+                ordering: None,
             }),
             (P::Attached(attached), E::Publishing { chunk, worker, parts, blocks }) => {
                 let parts = parts.into_iter().collect();
@@ -332,6 +356,10 @@ impl Migrating {
                 attached.published.insert(chunk, rows);
                 P::Attached(Attached { publishing: None, ..attached })
             }
+            (P::Attached(attached), E::Ordering { green_data, blocks }) => P::Attached(Attached {
+                ordering: Some(Ordering { green_data, blocks }),
+                ..attached
+            }),
             (P::Attached(_), E::Backfilled { rows }) => {
                 P::Backfilled(Backfilled { rows, rolled_back: false })
             }
@@ -389,6 +417,7 @@ impl Migrating {
                     new_seen: None,
                     cleanup_open: false,
                     old_data: None,
+                    parked: None,
                     rollback_open: None,
                     swapping: None,
                 })
@@ -411,10 +440,13 @@ impl Migrating {
             (P::CutOver(_) | P::Backfilled(_) | P::Verified(_), E::RolledBack { rows }) => {
                 P::Backfilled(Backfilled { rows, rolled_back: true })
             }
-            (P::CutOver(state), E::CleanupOpened { old_data }) => {
-                P::CutOver(CutOver { cleanup_open: true, old_data, ..state })
+            (P::CutOver(state), E::CleanupOpened { old_data, parked }) => {
+                P::CutOver(CutOver { cleanup_open: true, old_data, parked, ..state })
             }
-            (P::CutOver(state), E::Cleaned) => P::Cleaned(Cleaned { cutover: state.cutover }),
+            (P::CutOver(CutOver { cutover, old_data, parked, .. }), E::Cleaned) => {
+                P::Cleaned(Cleaned { cutover, old_data, parked })
+            }
+            (P::Cleaned(state), E::ParkedDropped) => P::Cleaned(Cleaned { parked: None, ..state }),
             (
                 P::Started(_) | P::Prepared(Prepared { fence_open: false }),
                 E::AbortOpened { green_data },
@@ -491,8 +523,9 @@ mod tests {
     fn what_an_older_teal_began_to_drop_is_read_as_not_noted() {
         let event = |body: &str| serde_json::from_str::<Event>(body).unwrap();
         assert_eq!(event(r#"{"kind":"abortOpened"}"#), Event::AbortOpened { green_data: None });
-        assert_eq!(event(r#"{"kind":"cleanupOpened"}"#), Event::CleanupOpened { old_data: None });
+        let opened = |old_data| Event::CleanupOpened { old_data, parked: None };
+        assert_eq!(event(r#"{"kind":"cleanupOpened"}"#), opened(None));
         let noted = event(r#"{"kind":"cleanupOpened","oldData":"a"}"#);
-        assert_eq!(noted, Event::CleanupOpened { old_data: Some("a".to_owned()) });
+        assert_eq!(noted, opened(Some("a".to_owned())));
     }
 }

@@ -11,9 +11,11 @@ use teal_plan::Cutover;
 
 use crate::live::{Live, Waiting};
 use crate::requests::{Asked, Orders, Request, peek_requests};
-use crate::state::CutOver;
+use crate::state::{Cleaned, CutOver};
 use crate::still_used::uses_of_old;
-use crate::{Entry, Event, Journal, JournalError, Limits, Lock, MigrateError, Migrating, Phase};
+use crate::{
+    Entry, Event, Journal, JournalError, Limits, Lock, MigrateError, Migrating, Parked, Phase,
+};
 
 /// The speed is that of the last minute.
 const LATELY: SignedDuration = SignedDuration::from_secs(60);
@@ -62,6 +64,9 @@ pub struct Status {
     /// After a cutover: whether a view brings what is written to the new table to the old one too.
     #[serde(default)]
     pub old_is_kept_current: bool,
+    /// After a cleanup: the old table, where it was put aside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked: Option<Parked>,
     pub next: String,
 }
 
@@ -222,7 +227,11 @@ fn status(
             &migrating.phase,
             Phase::CutOver(CutOver { forwards_back: true, .. })
         ),
-        next: next(migrating, orders).to_owned(),
+        parked: match &migrating.phase {
+            Phase::Cleaned(state) => state.parked.clone(),
+            _ => None,
+        },
+        next: next(migrating, orders),
     }
 }
 
@@ -279,8 +288,12 @@ fn verification(entries: &[Entry]) -> Option<Verification> {
     })
 }
 
-fn next(migrating: &Migrating, orders: &Orders) -> &'static str {
-    match &migrating.phase {
+fn next(migrating: &Migrating, orders: &Orders) -> String {
+    if let Phase::Cleaned(Cleaned { parked: Some(parked), .. }) = &migrating.phase {
+        let day = parked.until.strftime("%Y-%m-%d");
+        return format!("teal cleanup, from {day} on, drops {}", parked.table.name);
+    }
+    let next = match &migrating.phase {
         Phase::Verified(_) => "teal cutover",
         Phase::CutOver(state) if !state.forwards_back && migrating.migration.can_carry_back() => {
             "teal cutover, when nobody writes to the old table any more; teal cleanup"
@@ -292,5 +305,6 @@ fn next(migrating: &Migrating, orders: &Orders) -> &'static str {
         Phase::Backfilled(state) if state.rolled_back => "teal cutover, or teal abort",
         _ if orders.paused.is_some() => "teal resume",
         _ => "teal apply",
-    }
+    };
+    next.to_owned()
 }

@@ -1,5 +1,5 @@
-//! How an engine folds the rows of one sorting key in its merges, where the result does not depend on the
-//! order in which they came. What is said here of the engines was seen on 26.7 and 26.9.
+//! How an engine folds the rows of one sorting key in its merges. What is said here of the engines was seen
+//! on 26.7 and 26.9.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use teal_catalog::CatalogTable;
 use teal_schema::{Table, call, quote_ident, sorting_key, split_list};
 
-/// What the merges of a table make of its rows, whatever their order.
+/// What the merges of a table make of its rows: whatever their order, or, where [`Fold::goes_by_order`], of
+/// rows that are in the order in which they came.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Fold {
@@ -30,7 +31,17 @@ pub enum Fold {
         drops_zeros: bool,
     },
     /// A row cancels one that differs from it by the sign only.
-    Sign { sign: String },
+    Sign {
+        sign: String,
+        /// It cancels one that came before it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        in_order: bool,
+    },
+    /// Of the rows of a key, the one that came last stays.
+    Last {
+        /// The items of the sorting key and of the partition key.
+        key: Vec<String>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,7 +144,9 @@ impl Fold {
             ("SummingMergeTree", []) => merge(made, key, &Adds::Numbers),
             ("SummingMergeTree", [named, ..]) => merge(made, key, &Adds::named(named)?),
             ("AggregatingMergeTree", _) => merge(made, key, &Adds::Nothing),
-            ("VersionedCollapsingMergeTree", [sign, ..]) => Ok(Self::Sign { sign: sign.clone() }),
+            ("VersionedCollapsingMergeTree", [sign, ..]) => {
+                Ok(Self::Sign { sign: sign.clone(), in_order: false })
+            }
             _ => Err(format!("{engine} folds rows in the order in which they came")),
         }
     }
@@ -148,8 +161,15 @@ impl Fold {
                 let merged = merged.iter().map(|merged| merged.column.as_str());
                 key.iter().map(String::as_str).chain(merged).collect()
             }
-            Self::Sign { sign } => vec![sign],
+            Self::Sign { sign, .. } => vec![sign],
+            // Where a column of the key is not copied, the order is not kept.
+            Self::Last { .. } => Vec::new(),
         }
+    }
+
+    /// Whether what becomes of rows depends on the order in which they came.
+    pub fn goes_by_order(&self) -> bool {
+        matches!(self, Self::Sign { in_order: true, .. } | Self::Last { .. })
     }
 
     /// Whether it makes the same of rows as of what `before` has made of some of them.
@@ -168,7 +188,7 @@ impl Fold {
                 then.iter().all(|item| key.contains(item))
                     && later.iter().all(|column| merged.contains(column))
             }
-            (Self::Sign { sign }, Self::Sign { sign: later }) => sign == later,
+            (Self::Sign { sign, .. }, Self::Sign { sign: later, .. }) => sign == later,
             _ => false,
         }
     }
@@ -309,7 +329,7 @@ fn depends_on_order(function: &str) -> String {
 }
 
 /// A name as it stands in SQL, without its quotes.
-fn unquoted(text: &str) -> String {
+pub(crate) fn unquoted(text: &str) -> String {
     let inside = text.strip_prefix('`').and_then(|text| text.strip_suffix('`'));
     match inside {
         Some(name) if quote_ident(name) == text => name.to_owned(),

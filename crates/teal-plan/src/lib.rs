@@ -10,6 +10,7 @@ mod diff;
 mod drift;
 mod fold;
 mod history;
+mod in_order;
 mod migration;
 mod needs;
 mod plan;

@@ -6,7 +6,7 @@ use teal_catalog::{CatalogColumn, CatalogTable, Features, QueryTree, Shadow};
 use teal_client::ClientError;
 use teal_schema::{LifeCycle, QualifiedName, Table, View, create_table, create_view, names};
 
-use crate::{Change, Fold, rollup};
+use crate::{Change, Fold, in_order, rollup};
 
 /// The storage settings, with their values, that stop the merges of a table. Unlike `SYSTEM STOP
 /// MERGES` they survive a restart, so the parts of a table can be found again after a crash. With
@@ -45,7 +45,7 @@ pub struct Migration {
     pub green_partition_key: String,
     /// Green's engine folds rows in merges, so that parity is that of the folded rows.
     pub green_folds: bool,
-    /// How, where the order in which rows come is of no matter.
+    /// How. None where the order in which rows come decides it, and blue's parts are cloned with their order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fold: Option<Fold>,
     /// Those of [`MERGE_STOPS`] that green's declaration sets, with its values.
@@ -105,6 +105,12 @@ impl Migration {
     /// The table's name without a version. Where the cutover is by alias, readers and writers use it.
     pub fn logical_name(&self) -> QualifiedName {
         QualifiedName::new(&self.blue.database, &self.table)
+    }
+
+    /// Green is to have blue's history in blue's order, and behind it what the view forwards.
+    pub fn keeps_order(&self) -> bool {
+        self.strategy == CopyStrategy::Rewrite
+            && self.fold.as_ref().is_some_and(Fold::goes_by_order)
     }
 
     /// Green's rows can be told one by one, and brought to blue as they are.
@@ -201,10 +207,17 @@ impl Declared<'_> {
             ),
             Some(reason) => (CopyStrategy::Rewrite, reason),
         };
-        let folds = self.green.engine.folds_rows();
+        let engine = &self.green.engine;
+        let folds = engine.folds_rows();
         let fold = match self.fold(tree, blue, green, &columns, strategy, &reason) {
             Ok(fold) => fold,
             Err(refusal) => return Ok(Err(refusal)),
+        };
+        let reason = match &fold {
+            Some(fold) if fold.goes_by_order() => format!(
+                "{reason}. {engine} goes by the order in which rows came: the history is kept in blue's, and what the view forwards is put behind it"
+            ),
+            _ => reason,
         };
         let view_name = self.view.qualified(self.database);
         Ok(Ok(Migration {
@@ -278,6 +291,15 @@ impl Declared<'_> {
                 });
             }
         }
+        let in_order = match &fold {
+            Some(Err(why_not)) if strategy == CopyStrategy::Rewrite => {
+                match in_order::fold(tree, self, blue, green, columns) {
+                    Ok(fold) => return Ok(Some(fold)),
+                    Err(reason) => reason.map(|reason| format!("{why_not}; {reason}")),
+                }
+            }
+            _ => None,
+        };
         if self.blue.engine.folds_rows()
             && let Some(refusal) = self.blue_folds_otherwise(tree, blue, fold.as_ref(), strategy)
         {
@@ -291,10 +313,11 @@ impl Declared<'_> {
             (Some(Err(why_not)), CopyStrategy::Rewrite) => Err(Unsafe {
                 reason: format!(
                     "green's engine {} folds rows, and what it makes of them depends on the order of their \
-                     insertion, which a copy does not keep ({reason}): {why_not}",
-                    self.green.engine
+                     insertion, which a copy does not keep ({reason}): {}",
+                    self.green.engine,
+                    in_order.unwrap_or(why_not)
                 ),
-                instead: "change the engine and the layout in two versions, the layout first",
+                instead: in_order::instead(&self.green.engine.name),
             }),
         }
     }

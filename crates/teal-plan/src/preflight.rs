@@ -9,7 +9,7 @@ use teal_schema::{QualifiedName, clause, head, quote_ident, quote_string, split_
 
 use crate::plan::Finding;
 use crate::planner::PlanError;
-use crate::{Check, Cutover, Field, History, Migration, Needs, Operation, Plan};
+use crate::{Check, Cutover, Field, Fold, History, Migration, Needs, Operation, Plan, in_order};
 
 /// How long one look at the values of a column may take: a plan is made often, and the table may have
 /// a trillion rows.
@@ -360,6 +360,11 @@ impl Preflight<'_> {
                     false => "move by `--by app`",
                 };
                 self.found(&migration.blue, true, says.to_owned(), fix.to_owned());
+            }
+            if migration.keeps_order() && !matches!(migration.fold, Some(Fold::Last { .. })) {
+                let says = "on a server, INSERTs that run while the history is put in front of them may come twice, which this engine would not fold away";
+                let fix = in_order::instead("CollapsingMergeTree").to_owned();
+                self.found(&migration.blue, true, says.to_owned(), fix);
             }
             let engine = self.current.table(&migration.blue).map(|blue| blue.engine.as_str());
             let engine = engine.unwrap_or_default().to_owned();

@@ -342,6 +342,10 @@ pub(crate) struct Cleanup {
     /// else 0s]
     #[arg(long, value_name = "TIME")]
     pub(crate) retention: Option<TimeSpan>,
+    /// Put the old table aside for so long, as NAME_drop_YYYYMMDD, before a later cleanup drops it
+    /// [default: as teal.toml says, else it is dropped at once]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) park: Option<TimeSpan>,
 }
 
 #[derive(Debug, Args)]

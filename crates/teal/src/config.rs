@@ -79,6 +79,7 @@ pub(crate) struct Migrate {
     /// Seconds.
     pub(crate) fence_timeout: Option<u64>,
     pub(crate) retention: Option<TimeSpan>,
+    pub(crate) park: Option<TimeSpan>,
     bytes_per_second: Option<Limit<Bytes>>,
     query_latency: Option<Limit<Latency>>,
     max_parts: Option<Limit<u64>>,

@@ -205,6 +205,7 @@ impl Project {
         if let Some(TimeSpan(kept)) = file.retention {
             options.retention = kept;
         }
+        options.park = file.park.map(|TimeSpan(time)| time);
         options
     }
 }

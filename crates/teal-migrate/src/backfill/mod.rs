@@ -3,6 +3,7 @@
 
 mod chunk;
 mod leave;
+mod order;
 mod publish;
 mod worker;
 
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use chunk::Chunk;
 use leave::Leave;
+pub(crate) use order::CAME;
 use parking_lot::Mutex;
 use teal_catalog::active_parts;
 use teal_client::TEAL_LOG_COMMENT;
@@ -106,6 +108,7 @@ impl Operator<'_> {
             todo.reverse();
             self.copy(migrating, todo, done_rows, snapshot.rows)?;
 
+            self.put_in_order(migrating)?;
             self.restore_merges(migrating)?;
             self.drop_own_tables(migrating, names::STAGING)?;
             failpoint::reached("staging-dropped");
@@ -130,7 +133,9 @@ impl Operator<'_> {
         const LOOK: Duration = Duration::from_millis(5);
         const LOOKS: u64 = 50;
         self.observer.update(Update::Copied { rows: done_rows, of });
-        let workers = self.options.backfill.workers().min(todo.len());
+        let most =
+            if migrating.migration.keeps_order() { 1 } else { self.options.backfill.workers() };
+        let workers = most.min(todo.len());
         let comment = format!("{TEAL_LOG_COMMENT} backfill of {}", migrating.id);
         let workers = (0..workers)
             .map(|number| Worker::new(self, migrating, number, &comment))

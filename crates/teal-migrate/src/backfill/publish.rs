@@ -19,7 +19,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
-use teal_catalog::active_parts;
+use teal_catalog::{Part, active_parts};
 use teal_plan::MERGE_STOPS;
 use teal_schema::{QualifiedName, quote_string};
 
@@ -45,13 +45,12 @@ impl Worker<'_> {
         if matches!(&migrating.phase, Phase::Attached(attached) if attached.publishing.is_some()) {
             return Ok(false);
         }
-        let green = migrating.migration.green.clone();
+        let green = migrating.published_to();
         // A SELECT with a condition may leave nothing of a chunk.
         if !parts.is_empty() {
             self.operator.refuse_altered(&migrating)?;
             self.operator.stop_merges_by_settings(&green)?;
-            let partitions = parts.iter().map(|part| part.partition_id.as_str()).collect();
-            let blocks = self.operator.last_blocks(&green, &partitions)?;
+            let blocks = self.operator.last_blocks(&green, &partitions_of(&parts))?;
             let uuids = parts.into_iter().map(|part| part.uuid).collect();
             let (chunk, worker) = (chunk.number, self.number);
             self.operator.record(
@@ -87,7 +86,7 @@ impl Operator<'_> {
         let Some(Publication { chunk, worker, parts, blocks }) = attached.publishing.clone() else {
             return Ok(());
         };
-        let green = migrating.migration.green.clone();
+        let green = migrating.published_to();
         let staging = names::staging(&migrating.id, worker);
         let in_green = self.with_control(|session| active_parts(session, &green))?;
         let (ours, _): (Vec<_>, Vec<_>) =
@@ -103,7 +102,7 @@ impl Operator<'_> {
             return Err(MigrateError::PublicationLost { chunk, missing, staging });
         }
         rows += to_attach.iter().map(|part| part.rows).sum::<u64>();
-        let partitions = to_attach.iter().map(|part| part.partition_id.as_str()).collect();
+        let partitions = partitions_of(&to_attach);
         if !to_attach.is_empty()
             && (self.is_mutated(&green)? || self.is_merged_since(&green, &partitions, &blocks)?)
         {
@@ -153,28 +152,19 @@ impl Operator<'_> {
     fn is_merged_since(
         &self,
         table: &QualifiedName,
-        partitions: &BTreeSet<&str>,
+        partitions: &str,
         blocks: &BTreeMap<String, i64>,
     ) -> Result<bool, MigrateError> {
-        let merged = self.last_blocks_where(table, partitions, "level > 0")?;
+        let merged = self.last_blocks(table, &format!("{partitions} AND level > 0"))?;
         Ok(merged.iter().any(|(partition, last)| {
             blocks.get(partition).is_none_or(|last_before| last > last_before)
         }))
     }
 
-    /// The last block of each of these partitions that the table has.
-    fn last_blocks(
+    /// By partition, the last block of the parts of which this holds.
+    pub(super) fn last_blocks(
         &self,
         table: &QualifiedName,
-        partitions: &BTreeSet<&str>,
-    ) -> Result<BTreeMap<String, i64>, MigrateError> {
-        self.last_blocks_where(table, partitions, "1")
-    }
-
-    fn last_blocks_where(
-        &self,
-        table: &QualifiedName,
-        partitions: &BTreeSet<&str>,
         condition: &str,
     ) -> Result<BTreeMap<String, i64>, MigrateError> {
         #[derive(Deserialize)]
@@ -182,12 +172,10 @@ impl Operator<'_> {
             partition_id: String,
             last: i64,
         }
-        let wanted = partitions.iter().map(|id| quote_string(id)).collect::<Vec<_>>().join(", ");
         let rows = self.with_control(|session| {
             session.rows::<Row>(&format!(
                 "SELECT partition_id, max(max_block_number) AS last FROM system.parts \
-                 WHERE active AND database = {} AND table = {} AND partition_id IN ({wanted}) \
-                     AND {condition} \
+                 WHERE active AND database = {} AND table = {} AND {condition} \
                  GROUP BY partition_id",
                 quote_string(&table.database),
                 quote_string(&table.name)
@@ -231,4 +219,10 @@ impl Operator<'_> {
         }
         Ok(())
     }
+}
+
+/// The condition on `system.parts` that a part is in one of the partitions that `parts` are in.
+fn partitions_of(parts: &[Part]) -> String {
+    let ids = parts.iter().map(|part| quote_string(&part.partition_id)).collect::<BTreeSet<_>>();
+    format!("partition_id IN ({})", ids.into_iter().collect::<Vec<_>>().join(", "))
 }

@@ -7,6 +7,7 @@ use teal_schema::{QualifiedName, quote_ident, quote_string, rewrite_table_refere
 use super::Shared;
 use super::chunk::Chunk;
 use super::leave::Priority;
+use super::order::CAME;
 use crate::state::Migrating;
 use crate::{MigrateError, Operator, failpoint, names};
 
@@ -47,9 +48,13 @@ impl<'o> Worker<'o> {
             ("compile_aggregate_expressions", "1"),
         ])?;
         let columns = columns(migrating);
-        let select = select_from(migrating, &snapshot)?;
+        let rows = match migration.keeps_order() {
+            // The SELECT gives rows as they are.
+            true => format!("{} ORDER BY {CAME}", snapshot.sql()),
+            false => format!("({})", select_from(migrating, &snapshot)?),
+        };
         let copy =
-            format!("INSERT INTO {} ({columns}) SELECT {columns} FROM ({select})", staging.sql());
+            format!("INSERT INTO {} ({columns}) SELECT {columns} FROM {rows}", staging.sql());
         Ok(Self { operator, number, staging, session, snapshot, copy })
     }
 

@@ -19,6 +19,7 @@ impl Operator<'_> {
         let snapshot = names::snapshot(&migrating.id);
         if migration.strategy == CopyStrategy::Rewrite {
             self.make_own(&snapshot, &migration.blue)?;
+            self.make_history(migrating)?;
         }
         let clone = match migration.strategy {
             CopyStrategy::Clone => &migration.green,

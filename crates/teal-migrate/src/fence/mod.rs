@@ -88,8 +88,19 @@ impl Operator<'_> {
             None => self.undo_by_log(migrating)?,
         }
         self.drop_table(&names::snapshot(&migrating.id))?;
+        if migrating.migration.keeps_order() {
+            self.drop_table(&names::history(&migrating.id))?;
+        }
         failpoint::reached("undo-snapshot-dropped");
         self.record(migrating, Event::FenceUndone)
+    }
+
+    /// Makes the table that chunks are published to, where that is not green itself.
+    fn make_history(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        match migrating.migration.keeps_order() {
+            true => self.make_own(&names::history(&migrating.id), &migrating.migration.green),
+            false => Ok(()),
+        }
     }
 
     /// The journal's entry of a cut that gave these parts to be copied.

@@ -101,6 +101,7 @@ impl Operator<'_> {
         let clone = clone_of(migrating);
         if migration.strategy == CopyStrategy::Rewrite {
             self.make_own(&clone, blue)?;
+            self.make_history(migrating)?;
         }
         let hold = self.hold()?;
         let since = self.now()?;
@@ -138,7 +139,11 @@ impl Operator<'_> {
                 "a moment without INSERTs, since green's engine folds rows in their order",
             ));
         }
-        self.copy_parts(blue, &clone, &uncaptured)?;
+        // In one statement, several parts may come in any order.
+        let at_a_time = if migration.keeps_order() { 1 } else { uncaptured.len().max(1) };
+        for parts in uncaptured.chunks(at_a_time) {
+            self.copy_parts(blue, &clone, parts)?;
+        }
         failpoint::reached("window-copied");
         self.start_merges(migrating)?;
         failpoint::reached("merges-started");

@@ -40,6 +40,15 @@ impl Operator<'_> {
         })
     }
 
+    /// Waits for a moment at which no INSERT runs, or until the patience is at its end.
+    pub(crate) fn wait_for_a_quiet_moment(&self, patience: Duration) -> Result<(), MigrateError> {
+        let began = Instant::now();
+        while began.elapsed() < patience && !self.running_inserts()?.is_empty() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
     /// By query id; one that a client has chosen may come again, which only makes the wait longer.
     fn running_inserts(&self) -> Result<BTreeSet<String>, MigrateError> {
         #[derive(Deserialize)]

@@ -391,6 +391,7 @@ fn seen_after(migrating: &Migrating, way: Way) -> Migrating {
             new_seen: None,
             cleanup_open: false,
             old_data: None,
+            parked: None,
             rollback_open: None,
             swapping: None,
         }),

@@ -8,25 +8,27 @@
 //!   with the greatest hash; green may have kept another of them (see [`Ties`]).
 //! - by merging: sums and states, which do not depend on the order. The engine drops a row whose sums are
 //!   all 0 or NULL when it comes to merge it, so those are compared on neither side.
+//! - by order: of the rows of a key, the one that came last.
 //! - by sign: each row as often as its signs add up to, with the sign of the sum. This is so while a row is
 //!   cancelled by its copy; one that is cancelled by another row shows as a difference.
 
 use teal_plan::{Compared, CopyColumn, Fold, MergedColumn};
 use teal_schema::quote_ident;
 
-/// `FINAL` folds within each partition only where this is on.
-const ACROSS_PARTITIONS: &str = "SETTINGS do_not_merge_across_partitions_select_final = 0";
+/// Which of two rows came later, if they lie in the same partition. A column of blue's rows where that tells
+/// which of them stays.
+pub(super) const LAST: &str = "_teal_came";
 
 /// The rows of `source`, a SELECT of the copied columns, folded.
 pub(super) fn rows_of(fold: &Fold, columns: &[CopyColumn], source: &str) -> String {
     let listed = listed(columns);
     match fold {
-        Fold::Version { is_deleted, .. } => {
+        Fold::Version { .. } | Fold::Last { .. } => {
             let values = values(columns, |number, _| {
                 // Of a value that is NULL, `argMax` would take another row's.
                 format!("tupleElement(argMax(tuple(_teal_{number}), _teal_order), 1)")
             });
-            let visible = visible(is_deleted.as_deref());
+            let visible = visible(fold);
             format!(
                 "SELECT {listed}, _teal_hash, _teal_key FROM (\
                      SELECT {values}, argMax(_teal_row, _teal_order) AS _teal_hash, _teal_key FROM (\
@@ -54,7 +56,7 @@ pub(super) fn rows_of(fold: &Fold, columns: &[CopyColumn], source: &str) -> Stri
                 not_zero(merged, *drops_zeros)
             )
         }
-        Fold::Sign { sign } => {
+        Fold::Sign { sign, .. } => {
             let values = values(columns, |number, column| match column.name == *sign {
                 true => "if(_teal_count > 0, 1, -1)::Int8".to_owned(),
                 false => format!("tupleElement(any(tuple(_teal_{number})), 1)"),
@@ -77,13 +79,17 @@ pub(super) fn rows_of(fold: &Fold, columns: &[CopyColumn], source: &str) -> Stri
 /// What a reader of `table`, of green's layout, sees with `FINAL`.
 pub(super) fn rows_in(fold: &Fold, columns: &[CopyColumn], table: &str) -> String {
     let listed = listed(columns);
-    let rows = format!("SELECT {listed} FROM {table} FINAL {ACROSS_PARTITIONS}");
+    // Of two partitions, none is later than the other.
+    let within = u8::from(fold.goes_by_order());
+    let rows = format!(
+        "SELECT {listed} FROM {table} FINAL SETTINGS do_not_merge_across_partitions_select_final = {within}"
+    );
     match fold {
-        Fold::Version { key, is_deleted, .. } => format!(
+        Fold::Version { key, .. } | Fold::Last { key } => format!(
             "SELECT {listed}, xxh3_128(tuple({listed})) AS _teal_hash, xxh3_128(tuple({})) AS _teal_key \
              FROM ({rows}){}",
             key.join(", "),
-            visible(is_deleted.as_deref())
+            visible(fold)
         ),
         Fold::Merge { key, merged, drops_zeros } => {
             let key = key.iter().map(|name| quote_ident(name)).collect::<Vec<_>>();
@@ -141,6 +147,7 @@ impl Ties {
 fn versions(fold: &Fold, columns: &[CopyColumn], source: &str) -> String {
     let (key, version) = match fold {
         Fold::Version { key, version, .. } => (key.join(", "), quote_ident(version)),
+        Fold::Last { key } => (key.join(", "), LAST.to_owned()),
         _ => (String::new(), "0".to_owned()),
     };
     format!(
@@ -172,8 +179,11 @@ fn values(columns: &[CopyColumn], value: impl Fn(usize, &CopyColumn) -> String) 
     items.collect::<Vec<_>>().join(", ")
 }
 
-fn visible(is_deleted: Option<&str>) -> String {
-    is_deleted.map(|name| format!(" WHERE {} = 0", quote_ident(name))).unwrap_or_default()
+fn visible(fold: &Fold) -> String {
+    match fold {
+        Fold::Version { is_deleted: Some(name), .. } => format!(" WHERE {} = 0", quote_ident(name)),
+        _ => String::new(),
+    }
 }
 
 fn not_zero(merged: &[MergedColumn], drops_zeros: bool) -> String {

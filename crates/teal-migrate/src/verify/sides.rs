@@ -1,9 +1,9 @@
-use teal_plan::{CopyColumn, CopyStrategy};
+use teal_plan::{CopyColumn, CopyStrategy, Fold};
 use teal_schema::{QualifiedName, quote_ident, quote_string};
 
-use super::folded::{self, Ties};
+use super::folded::{self, LAST, Ties};
 use crate::MigrateError;
-use crate::backfill::{columns, select_from};
+use crate::backfill::{CAME, columns, select_from};
 use crate::state::Migrating;
 
 /// The two sides of a comparison, as SELECTs of the same columns.
@@ -78,6 +78,13 @@ pub(crate) fn sides(
     };
     let selected = format!("SELECT {columns_of_blue} FROM ({})", select_from(migrating, blue)?);
     if let Some(fold) = &migrating.migration.fold {
+        let selected = match fold {
+            // The SELECT gives rows as they are.
+            Fold::Last { .. } => {
+                format!("SELECT {columns_of_blue}, ({CAME}) AS {LAST} FROM {}", blue.sql())
+            }
+            _ => selected,
+        };
         let columns = &migrating.migration.columns;
         let green = folded::rows_in(fold, columns, &green.sql());
         let ties = folded::ties(fold, columns, &selected, &green);

@@ -1,0 +1,145 @@
+//! Where green's engine goes by the order in which rows came: how blue's history gets in front of what
+//! the view has forwarded meanwhile.
+//!
+//! Of rows that green folds into one, blue knows the order ([`CAME`]). One worker copies chunk after chunk
+//! in that order, and publishes them to a table of their own, the *history*. What the view forwards lies in
+//! green; each of those rows came after the history. When all chunks are published:
+//!
+//! 1. A table of green's declaration is made, the *ordered* one, and gets the history's parts.
+//! 2. The journal gets green's data and last blocks (`Ordering`).
+//! 3. The ordered table gets green's parts: they get later blocks than the history's, and keep their order.
+//! 4. The two tables exchange names, and green is the ordered one.
+//!
+//! With the write gate closed for 3 and 4, no INSERT comes between them. A crash before 4 leaves green as it
+//! was, and the next process begins at 1; after 4 it sees by green's data that it is done.
+//!
+//! On a server, an INSERT that was bound to green before 4 ends in what is the ordered table by then, behind
+//! the last blocks of 2, for nobody merges there. When such INSERTs have ended, what they wrote is copied to
+//! green, in its order:
+//!
+//! - some of it may be there already, when it came before 3. To have a row twice is of no matter where the
+//!   last one stays; an engine that counts rows is not migrated in this way on a server.
+//! - it may come behind a row that an INSERT wrote which began after 4. If both are of one key and the two
+//!   INSERTs did not run at the same time, green shows the wrong one: then the verification, which goes by
+//!   blue's order, does not pass. Where there is a moment without INSERTs, it is taken.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+use teal_schema::{QualifiedName, quote_string};
+
+use super::columns;
+use crate::state::{Migrating, Ordering, Phase};
+use crate::{Event, MigrateError, Operator, failpoint, names};
+
+/// When a row of a partition came to a table: by the block of its part, and its place in there. A part's
+/// name is `partition_min_max_level`, and a partition's name has no `_`; merges keep the order of the parts,
+/// and of equal rows.
+pub(crate) const CAME: &str = "toInt64(splitByChar('_', _part)[2]), _part_offset";
+
+/// How long a moment without INSERTs is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl Operator<'_> {
+    /// Puts the history in front of what green has, if green goes by the order of rows.
+    pub(super) fn put_in_order(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+        if !migrating.migration.keeps_order() {
+            return Ok(());
+        }
+        let green = migrating.migration.green.clone();
+        let happened = match ordering(migrating) {
+            Some(ordering) => self.data_of(&green)? != ordering.green_data,
+            None => false,
+        };
+        if !happened {
+            self.exchange_for_ordered(migrating)?;
+        }
+        if self.server.write_gate().is_none() {
+            self.wait_for_inserts_in_time()?;
+            self.carry_late(migrating)?;
+        }
+        self.drop_table(&names::ordered(&migrating.id))?;
+        self.drop_table(&names::history(&migrating.id))
+    }
+
+    fn exchange_for_ordered(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+        let (green, ordered) = (migrating.migration.green.clone(), names::ordered(&migrating.id));
+        let create = &migrating.migration.create_green;
+        self.drop_table(&ordered)?;
+        self.command(&create.replacen(&green.sql(), &ordered.sql(), 1))?;
+        self.attach_all(&ordered, &names::history(&migrating.id))?;
+        failpoint::reached("history-in-front");
+        let exchange = || {
+            self.attach_all(&ordered, &green)?;
+            failpoint::reached("green-behind");
+            self.command(&format!("EXCHANGE TABLES {} AND {}", green.sql(), ordered.sql()))
+        };
+        let green_data = self.data_of(&green)?;
+        if self.server.write_gate().is_some() {
+            let blocks = BTreeMap::new();
+            self.record(migrating, Event::Ordering { green_data, blocks })?;
+            self.with_gate_closed(exchange)?;
+        } else {
+            self.stop_merges_by_settings(&green)?;
+            let hold = self.hold()?;
+            self.wait_for_merges(&green, &hold)?;
+            self.wait_for_a_quiet_moment(PATIENCE)?;
+            let blocks = self.last_blocks(&green, "1")?;
+            self.record(migrating, Event::Ordering { green_data, blocks })?;
+            exchange()?;
+        }
+        failpoint::reached("ordered");
+        Ok(())
+    }
+
+    /// Copies to green what INSERTs wrote to the table that was green before.
+    fn carry_late(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            name: String,
+            partition_id: String,
+            last: i64,
+        }
+        let Some(Ordering { blocks, .. }) = ordering(migrating) else {
+            return Ok(());
+        };
+        let before = names::ordered(&migrating.id);
+        let parts = self.with_control(|session| {
+            session.rows::<Row>(&format!(
+                "SELECT name, partition_id, max_block_number AS last FROM system.parts \
+                 WHERE active AND database = {} AND table = {} \
+                 ORDER BY partition_id, min_block_number \
+                 SETTINGS output_format_json_quote_64bit_integers = 0",
+                quote_string(&before.database),
+                quote_string(&before.name)
+            ))
+        })?;
+        let is_late =
+            |part: &Row| blocks.get(&part.partition_id).is_none_or(|last| part.last > *last);
+        let columns = columns(migrating);
+        for part in parts.into_iter().filter(is_late) {
+            self.command(&format!(
+                "INSERT INTO {} ({columns}) SELECT {columns} FROM {} WHERE _part = {} \
+                 ORDER BY _part_offset \
+                 SETTINGS insert_deduplicate = 0, max_partitions_per_insert_block = 0, max_threads = 1",
+                migrating.migration.green.sql(),
+                before.sql(),
+                quote_string(&part.name)
+            ))?;
+            failpoint::reached("late-part-carried");
+        }
+        Ok(())
+    }
+
+    fn attach_all(&self, to: &QualifiedName, from: &QualifiedName) -> Result<(), MigrateError> {
+        self.command(&format!("ALTER TABLE {} ATTACH PARTITION ALL FROM {}", to.sql(), from.sql()))
+    }
+}
+
+fn ordering(migrating: &Migrating) -> Option<&Ordering> {
+    match &migrating.phase {
+        Phase::Attached(attached) => attached.ordering.as_ref(),
+        _ => None,
+    }
+}

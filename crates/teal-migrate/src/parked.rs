@@ -1,0 +1,61 @@
+//! Old tables that a cleanup has put aside, with the day on which they may go in their names.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use teal_schema::QualifiedName;
+
+use crate::state::Cleaned;
+use crate::{Event, MigrateError, Operator, Phase, Step, failpoint};
+
+/// A table that nothing writes to any more, and that can be had back by a `RENAME`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Parked {
+    pub table: QualifiedName,
+    /// The first `teal cleanup` after that drops it.
+    pub until: Timestamp,
+}
+
+impl Parked {
+    /// Where `old` goes.
+    pub(crate) fn of(old: &QualifiedName, until: Timestamp) -> Self {
+        let day = until.strftime("%Y%m%d");
+        let name = format!("{}_drop_{day}", old.name);
+        Self { table: QualifiedName::new(&old.database, name), until }
+    }
+}
+
+impl Operator<'_> {
+    /// Drops the parked tables whose time is over, and names them.
+    ///
+    /// # Errors
+    /// When the target refuses.
+    pub fn drop_parked(&self) -> Result<Vec<QualifiedName>, MigrateError> {
+        let mut dropped = Vec::new();
+        for mut migrating in self.migrations()? {
+            let Phase::Cleaned(Cleaned { parked: Some(parked), old_data, .. }) = &migrating.phase
+            else {
+                continue;
+            };
+            if parked.until > (self.options.now)() {
+                continue;
+            }
+            let (table, data) = (parked.table.clone(), old_data.clone());
+            self.step(&mut migrating, Step::Cleanup, |migrating| {
+                let is_there = self.has_data(&table, data.as_deref())?;
+                if is_there {
+                    self.drop_table(&table)?;
+                    dropped.push(table.clone());
+                }
+                failpoint::reached("parked-dropped");
+                self.record(migrating, Event::ParkedDropped)?;
+                let outcome = match is_there {
+                    true => format!("{table} dropped, whose time is over"),
+                    false => format!("{table} is there no more"),
+                };
+                Ok(((), outcome))
+            })?;
+        }
+        Ok(dropped)
+    }
+}
