@@ -31,16 +31,14 @@ pub enum Fold {
         drops_zeros: bool,
     },
     /// A row cancels one that differs from it by the sign only.
-    Sign {
-        sign: String,
-        /// It cancels one that came before it.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        in_order: bool,
-    },
+    Sign { sign: String },
     /// Of the rows of a key, the one that came last stays.
     Last {
         /// The items of the sorting key and of the partition key.
         key: Vec<String>,
+        /// A row cancels the one before it, or is shown: by the sign of this column.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sign: Option<String>,
     },
 }
 
@@ -144,9 +142,7 @@ impl Fold {
             ("SummingMergeTree", []) => merge(made, key, &Adds::Numbers),
             ("SummingMergeTree", [named, ..]) => merge(made, key, &Adds::named(named)?),
             ("AggregatingMergeTree", _) => merge(made, key, &Adds::Nothing),
-            ("VersionedCollapsingMergeTree", [sign, ..]) => {
-                Ok(Self::Sign { sign: sign.clone(), in_order: false })
-            }
+            ("VersionedCollapsingMergeTree", [sign, ..]) => Ok(Self::Sign { sign: sign.clone() }),
             _ => Err(format!("{engine} folds rows in the order in which they came")),
         }
     }
@@ -161,15 +157,15 @@ impl Fold {
                 let merged = merged.iter().map(|merged| merged.column.as_str());
                 key.iter().map(String::as_str).chain(merged).collect()
             }
-            Self::Sign { sign, .. } => vec![sign],
+            Self::Sign { sign } => vec![sign],
             // Where a column of the key is not copied, the order is not kept.
-            Self::Last { .. } => Vec::new(),
+            Self::Last { sign, .. } => sign.as_deref().into_iter().collect(),
         }
     }
 
     /// Whether what becomes of rows depends on the order in which they came.
     pub fn goes_by_order(&self) -> bool {
-        matches!(self, Self::Sign { in_order: true, .. } | Self::Last { .. })
+        matches!(self, Self::Last { .. })
     }
 
     /// Whether it makes the same of rows as of what `before` has made of some of them.
@@ -188,7 +184,7 @@ impl Fold {
                 then.iter().all(|item| key.contains(item))
                     && later.iter().all(|column| merged.contains(column))
             }
-            (Self::Sign { sign, .. }, Self::Sign { sign: later, .. }) => sign == later,
+            (Self::Sign { sign }, Self::Sign { sign: later }) => sign == later,
             _ => false,
         }
     }

@@ -25,10 +25,10 @@ pub(crate) fn fold(
     let unreadable = |error: TokenError| Some(error.to_string());
     let key = items(green).map_err(unreadable)?;
     let engine = &declared.green.engine;
-    let fold = match (engine.name.as_str(), engine.arguments.as_slice()) {
-        ("ReplacingMergeTree", []) if key.is_empty() => return Err(None),
-        ("ReplacingMergeTree", []) => Fold::Last { key: key.iter().cloned().collect() },
-        ("CollapsingMergeTree", [sign]) => Fold::Sign { sign: unquoted(sign), in_order: true },
+    let sign = match (engine.name.as_str(), engine.arguments.as_slice()) {
+        _ if key.is_empty() => return Err(None),
+        ("ReplacingMergeTree", []) => None,
+        ("CollapsingMergeTree", [sign]) => Some(unquoted(sign)),
         _ => return Err(None),
     };
     if !tree.is_identity {
@@ -55,10 +55,10 @@ pub(crate) fn fold(
             )));
         }
     }
-    match declared.blue.engine.folds_rows() {
-        true if declared.blue.engine != *engine || of_blue != key => Err(None),
-        true if !matches!(fold, Fold::Last { .. }) => Err(None),
-        _ => Ok(fold),
+    let folds_alike = sign.is_none() && declared.blue.engine == *engine && of_blue == key;
+    match declared.blue.engine.folds_rows() && !folds_alike {
+        true => Err(None),
+        false => Ok(Fold::Last { key: key.into_iter().collect(), sign }),
     }
 }
 

@@ -361,7 +361,9 @@ impl Preflight<'_> {
                 };
                 self.found(&migration.blue, true, says.to_owned(), fix.to_owned());
             }
-            if migration.keeps_order() && !matches!(migration.fold, Some(Fold::Last { .. })) {
+            if migration.keeps_order()
+                && matches!(migration.fold, Some(Fold::Last { sign: Some(_), .. }))
+            {
                 let says = "on a server, INSERTs that run while the history is put in front of them may come twice, which this engine would not fold away";
                 let fix = in_order::instead("CollapsingMergeTree").to_owned();
                 self.found(&migration.blue, true, says.to_owned(), fix);

@@ -8,7 +8,8 @@
 //!   with the greatest hash; green may have kept another of them (see [`Ties`]).
 //! - by merging: sums and states, which do not depend on the order. The engine drops a row whose sums are
 //!   all 0 or NULL when it comes to merge it, so those are compared on neither side.
-//! - by order: of the rows of a key, the one that came last.
+//! - by order: of the rows of a key, the one that came last; where rows have a sign, the last one that says
+//!   that there is something, unless it was cancelled.
 //! - by sign: each row as often as its signs add up to, with the sign of the sum. This is so while a row is
 //!   cancelled by its copy; one that is cancelled by another row shows as a difference.
 
@@ -23,7 +24,23 @@ pub(super) const LAST: &str = "_teal_came";
 pub(super) fn rows_of(fold: &Fold, columns: &[CopyColumn], source: &str) -> String {
     let listed = listed(columns);
     match fold {
-        Fold::Version { .. } | Fold::Last { .. } => {
+        Fold::Last { sign: Some(sign), .. } => {
+            let sign = columns.iter().position(|column| column.name == *sign).unwrap_or_default();
+            let last = |what: &str| format!("argMaxIf({what}, _teal_version, _teal_{sign} > 0)");
+            let values = values(columns, |n, _| {
+                format!("tupleElement({}, 1)", last(&format!("tuple(_teal_{n})")))
+            });
+            format!(
+                "SELECT {listed}, _teal_hash, _teal_key FROM (\
+                     SELECT {values}, {} AS _teal_hash, _teal_key, sum(sign(_teal_{sign})) AS _teal_left, \
+                         argMax(_teal_{sign}, _teal_version) AS _teal_last \
+                     FROM ({}) GROUP BY _teal_key) \
+                 WHERE _teal_left > 0 OR _teal_left = 0 AND _teal_last > 0",
+                last("_teal_row"),
+                versions(fold, columns, source)
+            )
+        }
+        Fold::Version { .. } | Fold::Last { sign: None, .. } => {
             let values = values(columns, |number, _| {
                 // Of a value that is NULL, `argMax` would take another row's.
                 format!("tupleElement(argMax(tuple(_teal_{number}), _teal_order), 1)")
@@ -56,7 +73,7 @@ pub(super) fn rows_of(fold: &Fold, columns: &[CopyColumn], source: &str) -> Stri
                 not_zero(merged, *drops_zeros)
             )
         }
-        Fold::Sign { sign, .. } => {
+        Fold::Sign { sign } => {
             let values = values(columns, |number, column| match column.name == *sign {
                 true => "if(_teal_count > 0, 1, -1)::Int8".to_owned(),
                 false => format!("tupleElement(any(tuple(_teal_{number})), 1)"),
@@ -85,7 +102,7 @@ pub(super) fn rows_in(fold: &Fold, columns: &[CopyColumn], table: &str) -> Strin
         "SELECT {listed} FROM {table} FINAL SETTINGS do_not_merge_across_partitions_select_final = {within}"
     );
     match fold {
-        Fold::Version { key, .. } | Fold::Last { key } => format!(
+        Fold::Version { key, .. } | Fold::Last { key, .. } => format!(
             "SELECT {listed}, xxh3_128(tuple({listed})) AS _teal_hash, xxh3_128(tuple({})) AS _teal_key \
              FROM ({rows}){}",
             key.join(", "),
@@ -147,7 +164,7 @@ impl Ties {
 fn versions(fold: &Fold, columns: &[CopyColumn], source: &str) -> String {
     let (key, version) = match fold {
         Fold::Version { key, version, .. } => (key.join(", "), quote_ident(version)),
-        Fold::Last { key } => (key.join(", "), LAST.to_owned()),
+        Fold::Last { key, .. } => (key.join(", "), LAST.to_owned()),
         _ => (String::new(), "0".to_owned()),
     };
     format!(
@@ -182,6 +199,7 @@ fn values(columns: &[CopyColumn], value: impl Fn(usize, &CopyColumn) -> String) 
 fn visible(fold: &Fold) -> String {
     match fold {
         Fold::Version { is_deleted: Some(name), .. } => format!(" WHERE {} = 0", quote_ident(name)),
+        Fold::Last { sign: Some(name), .. } => format!(" WHERE {} > 0", quote_ident(name)),
         _ => String::new(),
     }
 }
