@@ -154,6 +154,10 @@ pub enum MigrateError {
     )]
     ChangedSince { new: QualifiedName, mutations: usize, first: String },
     #[error(
+        "{old} was changed in place since the two were last in step ({change}), and {new} has {rows} rows that it lacks: carried back, a deleted row would be there again, and a changed one beside its former self. Copy to {old} yourself what was written to {new} only (INSERT INTO … SELECT); `teal rollback --force` carries nothing, and `teal repair --drop-extra` then makes {new} as {old} is"
+    )]
+    OldChanged { old: QualifiedName, new: QualifiedName, change: Box<str>, rows: u64 },
+    #[error(
         "{old} was changed in the moment of the exchange ({change}), and {new} lacks that change\n{parity}\n  instead: do the same to {new}, and run the command again; or bring {old} back as it is, with that change: `teal rollback --force`"
     )]
     MissedChange { old: QualifiedName, new: QualifiedName, change: Box<str>, parity: Box<Parity> },
@@ -229,6 +233,7 @@ impl MigrateError {
             | Self::WouldLoseRows { .. }
             | Self::CannotCarryBack { .. }
             | Self::ChangedSince { .. }
+            | Self::OldChanged { .. }
             | Self::MissedChange { .. }
             | Self::CannotRepair { .. }
             | Self::AbortedOnRequest { .. }

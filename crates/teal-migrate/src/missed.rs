@@ -39,6 +39,27 @@ impl Operator<'_> {
         migrating: &Migrating,
     ) -> Result<Vec<String>, MigrateError> {
         let mut changes = self.mutations_since_proof(migrating)?;
+        changes.extend(self.losses_since_proof(migrating)?);
+        Ok(changes)
+    }
+
+    /// Those of them that can have taken rows, or changed some.
+    pub(crate) fn removals_since_proof(
+        &self,
+        migrating: &Migrating,
+    ) -> Result<Vec<String>, MigrateError> {
+        let mut changes = self.mutations_since_proof(migrating)?;
+        // Others build an index or a projection.
+        changes.retain(|command| {
+            let command = command.trim_start_matches('(');
+            command.starts_with("DELETE") || command.starts_with("UPDATE")
+        });
+        changes.extend(self.losses_since_proof(migrating)?);
+        Ok(changes)
+    }
+
+    fn losses_since_proof(&self, migrating: &Migrating) -> Result<Vec<String>, MigrateError> {
+        let mut changes = Vec::new();
         if let Some(seen) = &migrating.seen {
             let old = migrating.tables_now().0;
             changes.extend(self.patches(old, seen.time)?.map(|cause| cause.what));

@@ -49,12 +49,18 @@ impl Operator<'_> {
             }
         }
         let was_cut_over = matches!(migrating.phase, Phase::CutOver(_));
+        // Where the users are on the old layout still, what they deleted there is gone.
+        let users_may_be_on_old = match &migrating.phase {
+            Phase::CutOver(state) => state.cutover == Cutover::App && !state.forwards_back,
+            _ => true,
+        };
         if was_cut_over {
             self.turn_back(migrating)?;
         }
         let carried = self.until_clean(migrating, |migrating| {
             self.step(migrating, Step::Rollback, |migrating| {
-                let mut carried = if force { 0 } else { self.carry_back(migrating)? };
+                let mut carried =
+                    if force { 0 } else { self.carry_back(migrating, users_may_be_on_old)? };
                 failpoint::reached("carried-back");
                 let moved = match &migrating.phase {
                     Phase::CutOver(state) => Some(state.clone()),
@@ -70,7 +76,11 @@ impl Operator<'_> {
                     Some(state) if state.cutover == Cutover::Alias => {
                         let told = self.swap_alias_back(migrating, state, force)?;
                         // What was written to green until then.
-                        carried += if force { 0 } else { self.carry_back(migrating)? };
+                        carried += if force {
+                            0
+                        } else {
+                            self.carry_back(migrating, users_may_be_on_old)?
+                        };
                         failpoint::reached("rest-carried-back");
                         told
                     }
@@ -95,15 +105,25 @@ impl Operator<'_> {
     }
 
     /// Copies what the new layout has and the old one lacks, and proves that nothing is left.
-    pub(crate) fn carry_back(&self, migrating: &Migrating) -> Result<u64, MigrateError> {
-        self.carry_back_found(migrating, &self.compare(migrating)?)
+    pub(crate) fn carry_back(
+        &self,
+        migrating: &Migrating,
+        users_may_be_on_old: bool,
+    ) -> Result<u64, MigrateError> {
+        let may_carry = |rows| match users_may_be_on_old {
+            true => self.refuse_old_changed(migrating, rows),
+            false => Ok(()),
+        };
+        self.carry_back_found(migrating, &self.compare(migrating)?, &may_carry)
     }
 
-    /// As [`carry_back`](Self::carry_back), where a comparison has `found` this.
+    /// As [`carry_back`](Self::carry_back), where a comparison has `found` this. `may_carry` is asked when
+    /// it is known how many rows they are.
     pub(crate) fn carry_back_found(
         &self,
         migrating: &Migrating,
         found: &Parity,
+        may_carry: &dyn Fn(u64) -> Result<(), MigrateError>,
     ) -> Result<u64, MigrateError> {
         let can_carry = migrating.migration.can_carry_back();
         if found.extra + found.unsure == 0 {
@@ -122,6 +142,8 @@ impl Operator<'_> {
         let mut left = 0;
         let parity = self.with_clones(migrating, |sides, parity| {
             if parity.extra > 0 {
+                // Behind the clones: what is changed later they have still.
+                may_carry(parity.extra)?;
                 self.attach_surplus(migrating, &sides.green, sides.last_of_blue(), old, parity)?;
                 // Rows of the cloned moment only: someone may write to the new layout still. A type that
                 // does not hold what the other one does would lose it without a word.
@@ -134,6 +156,21 @@ impl Operator<'_> {
             0 if parity.unsure > 0 => Err(not_clean(cannot_tell)),
             0 => Ok(parity.extra),
             left => Err(refusal(left)),
+        }
+    }
+
+    /// What the old layout has lost since the last proof, to a mutation or with a partition, the new one has
+    /// still: it must not come back as if it had been written there.
+    fn refuse_old_changed(&self, migrating: &Migrating, rows: u64) -> Result<(), MigrateError> {
+        let (old, new) = migrating.tables_now();
+        match self.removals_since_proof(migrating)?.into_iter().next() {
+            None => Ok(()),
+            Some(change) => Err(MigrateError::OldChanged {
+                old: old.clone(),
+                new: new.clone(),
+                change: change.into(),
+                rows,
+            }),
         }
     }
 

@@ -216,7 +216,7 @@ impl Operator<'_> {
             return Ok((0, 0));
         }
         self.refuse_new_changed(migrating)?;
-        let to_old = self.carry_back_found(migrating, &found)?;
+        let to_old = self.carry_back_found(migrating, &found, &|_| Ok(()))?;
         let to_new = if found.missing > 0 { self.carry_forth(migrating)? } else { 0 };
         Ok((to_old, to_new))
     }

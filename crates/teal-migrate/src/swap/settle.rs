@@ -91,7 +91,7 @@ impl Operator<'_> {
         }
         match self.verify(migrating) {
             Err(MigrateError::NoParity { parity, .. }) if parity.missing == 0 => {
-                self.carry_back(migrating)?;
+                self.carry_back(migrating, false)?;
                 self.verify(migrating).map(drop)
             }
             other => other.map(drop),
