@@ -55,6 +55,28 @@ fn a_mutation_during_the_backfill_is_found_and_a_second_operator_is_refused() {
     assert_eq!(stage.difference(), "0");
 }
 
+/// It is not done when the tables are compared, and is older than what the proof notes of blue.
+#[test]
+fn a_mutation_that_begins_just_before_a_proof_is_known_to_the_next_one() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    stage.must(&["apply"]);
+    let proof = slowly(&stage, "verify-begins", 4000, &["repair"]);
+    // By then it has looked for mutations.
+    thread::sleep(Duration::from_millis(1500));
+    stage.query("SYSTEM STOP MERGES events");
+    stage.query(
+        "ALTER TABLE events UPDATE town = 'changed' WHERE id < 50 SETTINGS mutations_sync = 0",
+    );
+    // It has found by then that there is something to wait for; or has not, and passed.
+    thread::sleep(Duration::from_millis(4000));
+    stage.query("SYSTEM START MERGES events");
+    let run = Run::of(proof.wait_with_output().unwrap());
+    assert!(matches!(run.code, Some(0 | 3)), "{}", run.said());
+    stage.must(&["repair"]);
+    assert_eq!(stage.difference(), "0");
+    assert_eq!(stage.query("SELECT countIf(town = 'changed') FROM events_1"), "50");
+}
+
 /// Part_log tells that somebody writes to green, so rows stay that a dropped partition would explain.
 #[test]
 fn what_somebody_wrote_to_green_stays_also_where_blue_was_changed() {

@@ -108,6 +108,22 @@ impl Operator<'_> {
         }
     }
 
+    /// How blue is, at a moment at which no mutation is under way: one that was made before it, and is done
+    /// behind the proof, would be a sign of nothing.
+    pub(crate) fn see_without_mutations(
+        &self,
+        migrating: &Migrating,
+    ) -> Result<BlueSeen, MigrateError> {
+        let blue = migrating.tables_now().0;
+        loop {
+            let seen = self.see(blue)?;
+            match self.refuse_running_mutations_of(blue) {
+                Err(MigrateError::MutationsRunning { .. }) => self.wait_for_mutations(migrating)?,
+                other => return other.map(|()| seen),
+            }
+        }
+    }
+
     fn evidence(&self, migrating: &Migrating, seen: &BlueSeen) -> Result<Evidence, MigrateError> {
         let (blue, green) = migrating.tables_now();
         let mut evidence = Evidence::default();

@@ -84,8 +84,9 @@ impl Operator<'_> {
     /// [`MigrateError::NoParity`] when they differ; what stopped the comparison.
     pub fn verify(&self, migrating: &mut Migrating) -> Result<Parity, MigrateError> {
         self.step(migrating, Step::Verify, |migrating| {
+            failpoint::reached("verify-begins");
             // Before the comparison: what goes meanwhile was seen.
-            let blue = self.see(migrating.tables_now().0)?;
+            let blue = self.see_without_mutations(migrating)?;
             let Found { parity, how, proven } = self.find(migrating)?;
             if !parity.holds() {
                 return Err(MigrateError::NoParity {
