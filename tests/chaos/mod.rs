@@ -1,23 +1,26 @@
 //! Everything at once, at random: writers, readers and merges; connections that are cut; teal killed,
-//! suspended and paused; the server killed; cutovers of both kinds, and taken back. However it goes, the same command again must get there, the two tables
-//! must be equal, and every row that a user was told to be stored must be there.
+//! suspended and paused; the server killed; rows and partitions deleted and changed in place; cutovers of
+//! both kinds, and taken back. However it goes, the same command again must get there, the two tables must
+//! be equal, every row that a user was told to be stored must be there, and none that he was told to be gone.
 //!
 //! `make chaos DURATION=600 SEED=7`. What threads and the server do is not in the seed; what is thrown at
 //! them is.
 // `make chaos` shows how the story goes.
 #![allow(clippy::print_stdout)]
 
+mod changes;
 mod ledger;
 mod proxy;
 mod users;
 
 use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ledger::Ledger;
+use changes::Changes;
+use ledger::{Found, Ledger};
 use parking_lot::RwLock;
 pub(crate) use proxy::Proxy;
 use rand::rngs::StdRng;
@@ -45,7 +48,10 @@ const APPLY: &[&str] = &["apply", "--chunk-rows", "30000"];
 /// Of a thousand connections. A run of teal has some hundred.
 const CUTS: u32 = 30;
 /// What teal waits for in vain, now and then: a later try gets there.
-const WAITS: [&str; 4] = [
+const WAITS: [&str; 7] = [
+    "is in progress",
+    "mutation(s) under way",
+    "`teal repair` copies what is missing",
     "no clean cut",
     "another teal works",
     "Run the command again",
@@ -65,8 +71,10 @@ fn whatever_happens_both_tables_end_equal_and_no_row_is_lost() {
     let modern = Modern::start();
     let proxy = Proxy::start(modern.port(), seed);
     let server = open(&proxy.url());
-    let (ledger, quiet, over) = (Ledger::default(), RwLock::new(()), AtomicBool::new(false));
-    let users = &Users { server: &server, ledger: &ledger, quiet: &quiet, over: &over };
+    let (ledger, over) = (Ledger::default(), AtomicBool::new(false));
+    let (quiet, stays, changes) = (RwLock::new(()), RwLock::new(()), AtomicU32::new(0));
+    let (quiet, stays, changes) = (&quiet, &stays, &changes);
+    let users = &Users { server: &server, ledger: &ledger, quiet, stays, changes, over: &over };
     let mut chaos = Chaos {
         modern,
         proxy,
@@ -74,6 +82,7 @@ fn whatever_happens_both_tables_end_equal_and_no_row_is_lost() {
         users,
         rng: StdRng::seed_from_u64(seed),
         until: Instant::now() + Duration::from_secs(seconds),
+        is_still: false,
         did: BTreeMap::new(),
     };
     chaos.undisturbed(&["apply"]);
@@ -82,7 +91,7 @@ fn whatever_happens_both_tables_end_equal_and_no_row_is_lost() {
             scope.spawn(move || users.write(seed ^ number));
         }
         scope.spawn(|| users.read(seed ^ 10));
-        scope.spawn(|| users.maintain(seed ^ 11));
+        scope.spawn(|| Changes::new(users, seed ^ 11).make());
         let _over = Over(users.over);
         while Instant::now() < chaos.until {
             chaos.round();
@@ -105,6 +114,8 @@ struct Chaos<'a> {
     rng: StdRng,
     /// Nothing is disturbed after that.
     until: Instant,
+    /// Rows are only inserted.
+    is_still: bool,
     /// What was done to whom, and how often.
     did: BTreeMap<&'static str, u32>,
 }
@@ -114,12 +125,18 @@ impl<'a> Chaos<'a> {
     fn round(&mut self) {
         let next = NEXT[self.rng.random_range(0..NEXT.len())];
         self.project.write("app/events.sql", &format!("{EVENTS}{VERSION}{next}{VIEW}"));
+        self.users.changes.store(self.rng.random_range(0..8), Ordering::SeqCst);
         self.disturbed(APPLY);
         self.assert_equal("applied");
         if self.rng.random_range(0..3) > 0 {
             let how = ["app", "exchange"][self.rng.random_range(0..2)];
+            let users = self.users;
+            let still = users.stays.write();
+            self.is_still = true;
             self.disturbed(&["cutover", "--by", how]);
             self.disturbed(&["rollback"]);
+            self.is_still = false;
+            drop(still);
             self.count(how);
             self.assert_equal("rolled back");
         }
@@ -148,10 +165,12 @@ impl<'a> Chaos<'a> {
                 return self.proxy.cut(0);
             }
         }
+        let users = self.users;
+        let _still = (!self.is_still).then(|| users.stays.write());
         self.undisturbed(arguments);
     }
 
-    /// Runs teal while nothing but the users' traffic disturbs it.
+    /// Runs teal while nothing but the users' INSERTs disturbs it.
     fn undisturbed(&self, arguments: &[&str]) {
         self.proxy.cut(0);
         let mut last = None;
@@ -162,6 +181,7 @@ impl<'a> Chaos<'a> {
                 return;
             }
             last = Some(run);
+            self.wait_while("system.mutations WHERE NOT is_done AND database = 'default'");
         }
         panic!("teal {arguments:?} does not get there: {}", last.unwrap().said());
     }
@@ -267,28 +287,29 @@ impl<'a> Chaos<'a> {
     /// Waits until nobody writes; nobody does until the guard is dropped.
     fn silence(&self) -> parking_lot::RwLockWriteGuard<'a, ()> {
         let quiet = self.users.quiet.write();
-        // An INSERT whose client is gone goes on.
-        while self.query::<Count>(
-            "SELECT count() AS count FROM system.processes WHERE query_kind = 'Insert'",
-        )[0]
-        .count
-            > 0
-        {
-            thread::sleep(Duration::from_millis(20));
-        }
+        // A statement whose client is gone goes on, and a mutation that nobody waits for.
+        self.wait_while("system.processes WHERE query_kind IN ('Insert', 'Alter', 'Delete')");
+        self.wait_while("system.mutations WHERE NOT is_done AND database = 'default'");
         quiet
     }
 
-    fn batches(&self) -> BTreeMap<u64, u64> {
+    fn wait_while(&self, something: &str) {
+        let query = format!("SELECT count() AS count FROM {something}");
+        while self.query::<Count>(&query)[0].count > 0 {
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn batches(&self) -> BTreeMap<u64, Found> {
         #[derive(Deserialize)]
         struct Row {
             batch: u64,
             rows: u64,
+            changed: u64,
         }
-        self.query::<Row>("SELECT batch, count() AS rows FROM events GROUP BY batch")
-            .into_iter()
-            .map(|row| (row.batch, row.rows))
-            .collect()
+        let of_each = "SELECT batch, count() AS rows, countIf(town = 'changed') AS changed FROM events GROUP BY batch";
+        let rows = self.query::<Row>(of_each).into_iter();
+        rows.map(|Row { batch, rows, changed }| (batch, Found { rows, changed })).collect()
     }
 
     /// Asks the server itself.

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -8,12 +8,16 @@ use teal_client::{Answer, ClientError, Format, HttpServer, Server as _};
 
 use super::ledger::Ledger;
 
-/// The traffic: users who write, read and optimise through the proxy, until it is over.
+/// The traffic: users who write and read through the proxy, until it is over.
 pub(crate) struct Users<'a> {
     pub(crate) server: &'a HttpServer,
     pub(crate) ledger: &'a Ledger,
     /// Held by whoever wants to count rows while nobody writes.
     pub(crate) quiet: &'a RwLock<()>,
+    /// Held while the table must stay as it is but for INSERTs.
+    pub(crate) stays: &'a RwLock<()>,
+    /// How often the table may still be changed in place: what is changed all the time is never equal.
+    pub(crate) changes: &'a AtomicU32,
     pub(crate) over: &'a AtomicBool,
 }
 
@@ -38,7 +42,7 @@ impl Users<'_> {
                     }
                     Err(error) => {
                         self.ledger.unknown(batch);
-                        self.judge("INSERT", error);
+                        self.judge("INSERT", &error);
                     }
                 }
             }
@@ -83,6 +87,11 @@ impl Users<'_> {
         stream.finish()
     }
 
+    pub(crate) fn may_change(&self) -> bool {
+        let one_less = |left: u32| left.checked_sub(1);
+        self.changes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok()
+    }
+
     pub(crate) fn read(&self, seed: u64) {
         let mut rng = StdRng::seed_from_u64(seed);
         while !self.over.load(Ordering::SeqCst) {
@@ -93,28 +102,15 @@ impl Users<'_> {
                 ))
             });
             if let Err(error) = read {
-                self.judge("SELECT", error);
+                self.judge("SELECT", &error);
             }
             std::thread::sleep(Duration::from_millis(rng.random_range(5..60)));
         }
     }
 
-    /// Merges what there is, and changes rows in place such that each batch keeps its rows.
-    pub(crate) fn maintain(&self, seed: u64) {
-        let mut rng = StdRng::seed_from_u64(seed);
-        while !self.over.load(Ordering::SeqCst) {
-            let _quiet = self.quiet.read();
-            if let Ok(mut session) = self.server.user_session(&[]) {
-                // It is refused where merges are off; that is no promise of teal's.
-                let _ = session.command("OPTIMIZE TABLE events FINAL");
-            }
-            std::thread::sleep(Duration::from_millis(rng.random_range(200..1500)));
-        }
-    }
-
     /// A connection may break; the server itself may refuse nothing on account of teal.
-    fn judge(&self, what: &str, error: ClientError) {
-        if let ClientError::Server { name, .. } = &error {
+    pub(crate) fn judge(&self, what: &str, error: &ClientError) {
+        if let ClientError::Server { name, .. } = error {
             // Its own client ends a statement whose connection broke; and in the very moment of an exchange
             // ClickHouse refuses a statement that looks for the table.
             if !["QUERY_WAS_CANCELLED", "TABLE_UUID_MISMATCH"].contains(&name.as_str()) {
