@@ -16,6 +16,7 @@ mod every;
 mod every_write;
 mod examples;
 mod folded;
+mod grants;
 mod in_order;
 mod interrupt;
 mod kill;

@@ -48,6 +48,13 @@ impl Modern {
         self.address = local(port);
     }
 
+    /// The same data, with another configuration.
+    pub(crate) fn start_again_with(&mut self, config: &str) {
+        let (_, directory) = self.process.as_ref().unwrap();
+        std::fs::write(directory.path().join(GIVEN), config).unwrap();
+        self.kill_and_start_again();
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.address.to_string().rsplit(':').next().unwrap().parse().unwrap()
     }

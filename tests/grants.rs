@@ -1,0 +1,121 @@
+//! A right that teal's user loses in the midst of a migration on a server: the command says which it is,
+//! nothing is lost, and the same command goes on when the right is given again. (What is lacking before
+//! the migration begins, the plan finds: `preflight.rs`.)
+
+use crate::server_migration::{REWRITTEN, ROWS, Stage, insert};
+use crate::servers::Modern;
+
+/// A server whose rights can be taken from its user.
+struct Guarded {
+    stage: Stage,
+    users: tempfile::TempDir,
+}
+
+impl Guarded {
+    fn start() -> Self {
+        let users = tempfile::tempdir().unwrap();
+        let modern = Modern::start_with(Some(&config(users.path(), None)));
+        Self { stage: Stage::new(modern, REWRITTEN), users }
+    }
+
+    fn without(&mut self, right: Option<&str>) {
+        self.stage.modern.start_again_with(&config(self.users.path(), right));
+    }
+
+    /// Runs the command without a right, which it must name, and then with it.
+    fn refused_and_given(&mut self, right: &str, arguments: &[&str], named: &str) {
+        self.without(Some(right));
+        let run = self.stage.teal(arguments);
+        let said = format!("{arguments:?} without {right}: {}", run.said());
+        assert!(matches!(run.code, Some(1 | 3)), "{said}");
+        assert!(run.stderr.contains(named), "{named:?}: {said}");
+        assert!(!run.stderr.contains("panicked"), "{said}");
+        self.without(None);
+        self.stage.must(arguments);
+    }
+}
+
+/// The server's user may do anything but this.
+fn config(directory: &std::path::Path, lacking: Option<&str>) -> String {
+    let revoked = lacking.map(|right| format!("<query>REVOKE {right}</query>"));
+    let users = directory.join("users.xml");
+    let text = format!(
+        "<clickhouse><users><default><password/><profile>default</profile><quota>default</quota>\
+             <networks><ip>::/0</ip></networks>\
+             <grants><query>GRANT ALL ON *.*</query>{}</grants></default></users>\
+         <profiles><default/></profiles><quotas><default/></quotas></clickhouse>",
+        revoked.unwrap_or_default()
+    );
+    std::fs::write(&users, text).unwrap();
+    let log = |name: &str| {
+        format!(
+            "<{name}><database>system</database><table>{name}</table>\
+                 <flush_interval_milliseconds>200</flush_interval_milliseconds></{name}>"
+        )
+    };
+    format!(
+        "<clickhouse><users_config>{}</users_config>{}{}</clickhouse>",
+        users.display(),
+        log("query_log"),
+        log("part_log")
+    )
+}
+
+const APPLY: &[&str] = &["apply", "--chunk-rows", "50000"];
+
+#[test]
+fn a_right_that_is_lost_in_any_phase_is_named_and_the_command_goes_on_with_it() {
+    let mut guarded = Guarded::start();
+    let mut rows = ROWS;
+    // Where teal is killed; what it lacks then; the right's name in what it says.
+    for (step, right, named) in [
+        ("started", "CREATE TABLE ON default.*", "CREATE TABLE"),
+        // The right to make a table is one to make a view.
+        ("prepared", "CREATE TABLE, CREATE VIEW ON default.*", "CREATE VIEW"),
+        ("prepared", "SYSTEM MERGES ON *.*", "SYSTEM MERGES"),
+        ("view-created", "DROP TABLE, DROP VIEW ON default.*", "DROP VIEW"),
+        ("attached", "INSERT ON default.events_1", "INSERT"),
+        ("attached", "INSERT ON _teal.*", "INSERT"),
+        ("chunk-copied", "ALTER TABLE ON default.*", "ALTER"),
+        ("backfilled", "CREATE TABLE ON _teal.*", "CREATE TABLE"),
+    ] {
+        guarded.stage.killed_at(&format!("{step}=return"), APPLY);
+        guarded.stage.query(&insert(rows * 10, 1_000, 0));
+        guarded.refused_and_given(right, APPLY, named);
+        rows += 1_000;
+        guarded.stage.assert_exact(rows, &format!("{right}, after {step}"));
+        guarded.stage.must(&["abort"]);
+        assert_eq!(guarded.stage.query("SHOW TABLES"), "events");
+    }
+}
+
+#[test]
+fn a_right_that_is_lost_before_a_way_out_is_named_and_the_command_goes_on_with_it() {
+    const EXCHANGE: &[&str] = &["cutover", "--by", "exchange"];
+    let mut guarded = Guarded::start();
+    guarded.stage.must(APPLY);
+    guarded.refused_and_given("DROP TABLE, DROP VIEW ON default.*", &["abort"], "DROP");
+    assert_eq!(guarded.stage.query("SHOW TABLES"), "events");
+
+    guarded.stage.must(APPLY);
+    let mut rows = ROWS;
+    for (command, right, named) in [
+        (EXCHANGE, "SYSTEM MERGES ON *.*", "SYSTEM"),
+        (&["rollback"], "DROP TABLE ON default.*", "DROP TABLE"),
+        (EXCHANGE, "CREATE TABLE, CREATE VIEW ON default.*", "CREATE"),
+        (&["rollback"], "ALTER TABLE ON default.*", "ALTER"),
+        (EXCHANGE, "INSERT ON _teal.*", "INSERT"),
+    ] {
+        guarded.refused_and_given(right, command, named);
+        guarded.stage.query(&insert(rows * 10, 1_000, 0));
+        rows += 1_000;
+        guarded.stage.assert_exact(rows, &format!("{command:?} without {right}"));
+    }
+    guarded.refused_and_given(
+        "DROP TABLE, DROP VIEW ON default.*",
+        &["cleanup", "--force"],
+        "DROP",
+    );
+    assert_eq!(guarded.stage.sorting_key("events"), "town, id");
+    assert_eq!(guarded.stage.query("SELECT count() FROM events"), rows.to_string());
+}
