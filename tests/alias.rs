@@ -30,7 +30,7 @@ fn project(models: &str) -> Project {
     project
 }
 
-fn insert(into: &str, from: u64, rows: u64) -> String {
+pub(crate) fn insert(into: &str, from: u64, rows: u64) -> String {
     format!(
         "INSERT INTO {into} SELECT {from} + number, concat('town ', toString(number % 9)), \
          toDateTime('2024-01-01 00:00:00') + (number % 80) * 86400 FROM numbers({rows})"
@@ -239,7 +239,7 @@ fn an_alias_that_somebody_has_made_another_tables_is_neither_swapped_nor_taken_f
     assert_eq!(project.query(counts), "1010\t1010\t1010");
 }
 
-fn stage() -> Stage {
+pub(crate) fn stage() -> Stage {
     Stage::of(Modern::start(), project(EVENTS_0), &both())
 }
 
@@ -268,7 +268,7 @@ fn assert_rows(stage: &Stage, rows: u64, said: &str) {
 }
 
 /// Readers and writers are on the old table again, and both have all rows.
-fn assert_rolled_back(stage: &Stage, rows: u64, said: &str) {
+pub(crate) fn assert_rolled_back(stage: &Stage, rows: u64, said: &str) {
     assert_kept(stage, rows, said);
     assert_eq!(stage.sorting_key("events_0"), "id");
     let alias =
@@ -281,7 +281,7 @@ fn assert_rolled_back(stage: &Stage, rows: u64, said: &str) {
 }
 
 /// Both tables have all rows, once.
-fn assert_kept(stage: &Stage, rows: u64, said: &str) {
+pub(crate) fn assert_kept(stage: &Stage, rows: u64, said: &str) {
     assert_rows(stage, rows, said);
     let difference = stage.query(
         "SELECT ifNull(sum(abs(n)), 0) FROM (SELECT sum(sign) AS n FROM (\

@@ -28,6 +28,7 @@ mod pull;
 mod server;
 mod server_exchange;
 mod server_hazards;
+mod server_killed;
 mod server_migration;
 mod servers;
 mod shadow;
