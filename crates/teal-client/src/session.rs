@@ -12,6 +12,9 @@ use crate::{ClientError, WriteGate};
 /// told from the users' in the server's logs and process list.
 pub const TEAL_LOG_COMMENT: &str = "teal";
 
+/// In bytes, for teal's own statements, which may name thousands of parts: the server's own limit is 256 KiB.
+pub(crate) const MAX_QUERY_SIZE: (&str, &str) = ("max_query_size", "67108864");
+
 /// Query-level settings of a session, as ClickHouse names and writes them.
 pub type Settings<'a> = &'a [(&'a str, &'a str)];
 

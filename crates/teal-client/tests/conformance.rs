@@ -88,6 +88,10 @@ const TESTS: &[(&str, Test)] = &[
         "the_session_that_asks_for_running_statements_is_not_among_them",
         the_session_that_asks_for_running_statements_is_not_among_them,
     ),
+    (
+        "teals_own_statements_may_name_thousands_of_parts",
+        teals_own_statements_may_name_thousands_of_parts,
+    ),
 ];
 
 #[test]
@@ -444,4 +448,24 @@ fn the_session_that_asks_for_running_statements_is_not_among_them(server: &dyn S
     const COMMENT: &str = "teal: who asks";
     let mut session = server.session(&[("log_comment", COMMENT)]).unwrap();
     assert_eq!(session.running(COMMENT).unwrap().len(), 0);
+}
+
+/// The server's own limit is 256 KiB, in a filter by a setting too.
+fn teals_own_statements_may_name_thousands_of_parts(server: &dyn Server) {
+    let table = table(server, "parts");
+    let mut session = server.session(&[]).unwrap();
+    session.command(&format!("INSERT INTO {table} VALUES (1)")).unwrap();
+    let names = vec!["all_1000_1000_0"; 40_000].join("', '");
+    let condition = format!("_part IN ('all_1_1_0', '{names}')");
+    for part in [format!("WHERE {condition}"), filter(&table, &condition)] {
+        let answer =
+            session.run(&format!("SELECT count() FROM {table} {part}"), Format::TSV).unwrap();
+        assert_eq!(answer.body, b"1\n");
+    }
+}
+
+fn filter(table: &str, condition: &str) -> String {
+    let [table, condition] = [&format!("default.{table}"), condition]
+        .map(|text| format!("'{}'", text.replace('\'', "\\'")));
+    format!("SETTINGS additional_table_filters = {{{table}: {condition}}}")
 }

@@ -15,6 +15,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use teal_schema::{QualifiedName, quote_string};
 
 use crate::pace::Pace;
+use crate::session::MAX_QUERY_SIZE;
 use crate::{ClientError, Server, Session, Settings, TEAL_LOG_COMMENT, WriteGate};
 
 /// How to open the embedded engine.
@@ -132,7 +133,8 @@ impl EmbeddedEngine {
 impl Server for EmbeddedEngine {
     fn session(&self, settings: Settings<'_>) -> Result<Box<dyn Session>, ClientError> {
         // Async inserts would leave teal's own rows in a buffer after the statement has ended.
-        let mut all = vec![("log_comment", TEAL_LOG_COMMENT), ("async_insert", "0")];
+        let mut all =
+            vec![("log_comment", TEAL_LOG_COMMENT), ("async_insert", "0"), MAX_QUERY_SIZE];
         // What is sent for the third time or so is compiled (26.7). That takes 40 to 100 ms, and they may
         // fall into the moment in which the write gate is closed.
         all.extend([("compile_expressions", "0"), ("compile_aggregate_expressions", "0")]);

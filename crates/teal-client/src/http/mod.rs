@@ -24,6 +24,7 @@ pub use self::address::{Address, AddressError};
 use self::answer::BodyError;
 use self::insert::HttpInsert;
 use crate::error::{UNKNOWN, shortened};
+use crate::session::MAX_QUERY_SIZE;
 use crate::{
     Answer, ClientError, Format, InsertStream, Server, Session, Settings, TEAL_LOG_COMMENT,
     WriteGate,
@@ -163,6 +164,7 @@ impl Server for HttpServer {
             ("log_comment", TEAL_LOG_COMMENT),
             // Async inserts would leave teal's own rows in a buffer after the statement has ended.
             ("async_insert", "0"),
+            MAX_QUERY_SIZE,
             // A user's profile may limit what runs for them, and the way numbers are written.
             ("output_format_json_quote_64bit_integers", "0"),
             // A sign of life every minute, which the read timeout is longer than.
