@@ -184,3 +184,34 @@ fn a_history_that_breaks_a_constraint_of_green_is_an_error_and_the_way_on_is_ano
     assert_eq!(project.query(&difference(ALL)), "0");
     assert_eq!(project.query("SELECT count() FROM events_1"), "2000");
 }
+
+#[test]
+fn constraints_of_either_table_hold_on_a_server() {
+    let constrained =
+        |table: &str, of: &str| table.replacen(") ENGINE", &format!(", {of}) ENGINE"), 1);
+    let blue = constrained(BLUE, "CONSTRAINT large CHECK id < 80000000000");
+    let next = constrained(OTHER_ORDER, "CONSTRAINT small CHECK id < 40000000000");
+    let project = Project::new(&[("app/events.sql", &blue)]);
+    let stage = Stage::of(Modern::start(), project, &models(&blue, &next, VIEW));
+    let written = stage.under_traffic(1, || drop(stage.must(&["apply", "--chunk-rows", "50000"])));
+    for (id, word) in [("90000000000", "large"), ("50000000000", "small")] {
+        let refused = format!("INSERT INTO events (id, at) VALUES ({id}, '2024-01-01 00:00:00')");
+        stage.teal(&["query", &refused]).failed(1, &["VIOLATED_CONSTRAINT", word]);
+    }
+    // What blue refuses is nowhere; what only green refuses, blue has.
+    assert_eq!(
+        stage.query("SELECT groupArray(id) FROM events WHERE id >= 40000000000"),
+        "[50000000000]"
+    );
+    stage.teal(&["verify"]).failed(3, &["green lacks 1 and has 0 too many"]);
+    for command in [&["repair"][..], &["cutover", "--by", "exchange"]] {
+        stage.teal(command).failed(1, &["VIOLATED_CONSTRAINT", "small"]);
+    }
+    stage.query("ALTER TABLE events DELETE WHERE id = 50000000000 SETTINGS mutations_sync = 1");
+    stage.must(&["cutover", "--by", "exchange"]);
+    assert_eq!(stage.query(&difference(ALL)), "0");
+    assert_eq!(stage.query("SELECT count() FROM events"), (ROWS + written).to_string());
+    // The names have changed places.
+    let refused = "INSERT INTO events (id, at) VALUES (50000000000, '2024-01-01 00:00:00')";
+    stage.teal(&["query", refused]).failed(1, &["VIOLATED_CONSTRAINT", "small"]);
+}
