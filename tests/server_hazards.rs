@@ -5,11 +5,12 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use teal_client::Server as _;
+use teal_client::{Format, Server as _};
 
+use crate::alias;
 use crate::server_migration::{REWRITTEN, ROWS, Stage, insert};
 use crate::servers::Modern;
-use crate::support::Run;
+use crate::support::{Background, Run, until};
 
 /// Starts teal such that it takes `milliseconds` at a failpoint.
 fn slowly(stage: &Stage, failpoint: &str, milliseconds: u64, arguments: &[&str]) -> Child {
@@ -28,7 +29,7 @@ fn wait_for(stage: &Stage, query: &str) {
     let mut session = server.user_session(&[]).unwrap();
     let began = Instant::now();
     loop {
-        let answer = session.run(query, teal_client::Format::TSV).unwrap();
+        let answer = session.run(query, Format::TSV).unwrap();
         if answer.body != b"0\n" {
             return;
         }
@@ -146,7 +147,7 @@ fn a_killed_copy_is_an_error_and_goes_on() {
     let server = stage.modern.open(|_| ());
     let mut session = server.user_session(&[]).unwrap();
     let began = Instant::now();
-    while session.run(killed, teal_client::Format::TSV).unwrap().body.is_empty() {
+    while session.run(killed, Format::TSV).unwrap().body.is_empty() {
         assert!(began.elapsed() < Duration::from_secs(120), "nothing to kill");
     }
     let run = Run::of(apply.wait_with_output().unwrap());
@@ -255,4 +256,125 @@ fn reaching(stage: &Stage, failpoint: &str) -> Child {
     let cutover = slowly(stage, failpoint, 2000, &["cutover", "--by", "exchange"]);
     wait_for(stage, &is_there);
     cutover
+}
+
+// What is decided by a comparison while an INSERT is under way. One that has written to the view's source only
+// makes up for an equal row that only the view's target has: by number, the two tables are alike.
+
+const ROW: &str =
+    "SELECT 1000000::UInt64 AS id, 'town' AS town, toDateTime('2024-01-01 00:00:00') AS at";
+
+/// Two of them: one is in the table at once; the other one, and what the view forwards, seconds later.
+fn two_rows(into: &str) -> String {
+    format!(
+        "INSERT INTO {into} {ROW} FROM numbers(3) WHERE number < 2 OR sleepEachRow(3) = 1 \
+         SETTINGS max_threads = 1, max_insert_threads = 1, max_block_size = 1, min_insert_block_size_rows = 1, \
+             min_insert_block_size_rows_for_materialized_views = 1000000, \
+             short_circuit_function_evaluation = 'force_enable'"
+    )
+}
+
+fn count(stage: &Stage, table: &str) -> String {
+    stage.query(&format!("SELECT count() FROM {table} WHERE id = 1000000"))
+}
+
+/// Does `work` while `insert` runs, from when `is_so` on.
+fn while_under_way(
+    stage: &Stage,
+    insert: &str,
+    mut is_so: impl FnMut() -> bool,
+    work: impl FnOnce(),
+) {
+    let server = stage.modern.open(|_| ());
+    thread::scope(|scope| {
+        scope.spawn(move || server.user_session(&[]).unwrap().command(insert).map(drop).unwrap());
+        until("the INSERT", || is_so().then_some(()));
+        work();
+    });
+}
+
+#[test]
+fn rows_are_not_lost_whose_equals_are_under_way() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    stage.must(&["apply"]);
+    let mut rows = 0;
+    for command in ["abort", "rollback"] {
+        stage.query(&format!("INSERT INTO events_1 {ROW}"));
+        let in_both = (rows + 1).to_string();
+        let is_half_done = || count(&stage, "events") == in_both;
+        while_under_way(&stage, &two_rows("events"), is_half_done, || {
+            assert_eq!(count(&stage, "events_1"), in_both, "behind the view already");
+            match command {
+                "abort" => stage.teal(&["abort"]).failed(3, &["default.events_1 has 1 rows"]),
+                _ => drop(stage.must(&["rollback"])),
+            }
+        });
+        if command == "abort" {
+            stage.must(&["rollback"]);
+        }
+        rows += 3;
+        stage.assert_exact(ROWS + rows, command);
+    }
+}
+
+#[test]
+fn a_cleanup_waits_for_an_insert_into_the_old_table_that_is_under_way() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    stage.must(&["apply"]);
+    let slow = format!("INSERT INTO events {ROW} FROM numbers(1) WHERE sleepEachRow(3) = 0");
+    let running = "SELECT count() FROM system.processes WHERE query_kind = 'Insert'";
+    stage.must(&["cutover"]);
+    // Before the view is turned, and after.
+    for refusal in ["default.events got 1 rows", "1 rows that default.events_1 lacks"] {
+        while_under_way(
+            &stage,
+            &slow,
+            || stage.query(running) == "1",
+            || {
+                stage.teal(&["cleanup"]).failed(3, &[refusal]);
+            },
+        );
+        // The first one tells of who has written, where it was not turned.
+        stage.teal(&["cutover"]);
+        stage.must(&["cutover"]);
+    }
+    assert_eq!(count(&stage, "events_1"), "2");
+}
+
+/// Behind the swap back, what was written to the new table until then is carried, which needs a moment that this
+/// INSERT does not give.
+#[test]
+fn a_rollback_that_cannot_carry_the_rest_says_so_and_the_next_one_does() {
+    let stage = alias::stage();
+    stage.must(&["apply"]);
+    stage.must(&["cutover"]);
+    let config = stage.config();
+    let hasty = config.replace("[migrate]", "[migrate]\nfence_timeout = 1");
+    stage.project.write("teal.toml", &hasty);
+    let mut command = stage.command(&["rollback"]);
+    command.env("FAILPOINTS", "rolled-back=sleep(8000)");
+    let rollback = Background::start(command);
+    let noted = "SELECT count() FROM _teal.journal WHERE kind = 'rolledBack'";
+    let server = stage.modern.open(|_| ());
+    // A session of its own: teal takes its time only once.
+    let mut session = server.user_session(&[]).unwrap();
+    let mut is_one = |query| session.run(query, Format::TSV).unwrap().body == b"1\n";
+    until("the swap back", || is_one(noted).then_some(()));
+    let long = "INSERT INTO events SELECT number, 'long', now() FROM numbers(600) WHERE sleepEachRow(1) = 1 \
+                SETTINGS max_block_size = 1, max_threads = 1";
+    let running = "SELECT count() FROM system.processes WHERE query_kind = 'Insert'";
+    thread::scope(|scope| {
+        scope.spawn(|| drop(server.user_session(&[]).unwrap().command(long)));
+        until("the INSERT", || is_one(running).then_some(()));
+        stage.query(&alias::insert("events_1", 1_000_000, 10));
+        let said = rollback.finish();
+        said.failed(3, &["is what readers and writers use again", "the end of INSERTs", "again"]);
+        stage.query("KILL QUERY WHERE query_kind = 'Insert' SYNC");
+    });
+    stage.project.write("teal.toml", &config);
+    // Until then nothing is done that would lose them.
+    stage.teal(&["abort"]).failed(3, &["default.events_1 has 10 rows"]);
+    stage.teal(&["cutover"]).failed(3, &["default.events_1"]);
+    stage.must(&["rollback"]);
+    alias::assert_rolled_back(&stage, ROWS + 10, "the rest");
 }

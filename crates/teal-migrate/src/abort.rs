@@ -2,6 +2,7 @@
 //! is as it would be without it. A crash in the middle is finished by the next command.
 
 use crate::state::{Aborting, Migrating};
+use crate::verify::Sought;
 use crate::{Event, MigrateError, Operator, Phase, Step, Update, failpoint, names};
 
 impl Operator<'_> {
@@ -36,7 +37,7 @@ impl Operator<'_> {
             self.move_alias(migrating, &green, &blue, &|| Ok(()))?;
             // Nobody but teal knows the name that teal chose.
             if was_attached && !migrating.migration.in_place && !force {
-                self.refuse_to_lose_rows(migrating)?;
+                self.until_clean(migrating, |migrating| self.refuse_to_lose_rows(migrating))?;
             }
             let data = self.data_of(&migrating.migration.green)?;
             self.record(migrating, Event::AbortOpened { green_data: Some(data.clone()) })?;
@@ -86,7 +87,7 @@ impl Operator<'_> {
     }
 
     fn refuse_to_lose_rows(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        let compared = self.compare(migrating).map_err(|error| {
+        let compared = self.seek(migrating, Sought::OfGreen).map_err(|error| {
             match (self.refuse_altered(migrating), error) {
                 (Err(MigrateError::Altered { altered }), MigrateError::Client(error))
                     if error.server_name().is_some() =>
@@ -96,7 +97,8 @@ impl Operator<'_> {
                 (_, error) => error,
             }
         });
-        if compared?.extra == 0 {
+        let compared = compared?;
+        if compared.extra + compared.unsure == 0 {
             return Ok(());
         }
         match self.unexplained(migrating)? {

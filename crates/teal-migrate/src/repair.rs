@@ -17,9 +17,11 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use teal_schema::QualifiedName;
 
+use crate::fence::not_clean;
 use crate::removal::Extra;
 use crate::stale::first_of;
 use crate::state::Migrating;
+use crate::turn::CANNOT_TELL;
 use crate::verify::{BUCKET, Sides, folds};
 use crate::{Event, MigrateError, Operator, Parity, Phase, Step, Update, failpoint, names};
 
@@ -184,6 +186,9 @@ impl Operator<'_> {
             Ok(())
         })?;
         self.drop_table(&names::extra(&migrating.id))?;
+        if parity.extra == 0 && parity.unsure > 0 {
+            return Err(not_clean(CANNOT_TELL));
+        }
         match parity.extra > 0 && self.explain(migrating, &extra)?.is_ok() {
             true => Ok(0),
             false => Ok(parity.extra),

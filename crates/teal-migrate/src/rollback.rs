@@ -17,6 +17,8 @@ use crate::fence::not_clean;
 use crate::stale::shortened;
 use crate::state::{CutOver, Migrating};
 use crate::swap::Way;
+use crate::turn::CANNOT_TELL;
+use crate::verify::Sought;
 use crate::{Event, MigrateError, Operator, Parity, Phase, Step, Update, failpoint, names};
 
 impl Operator<'_> {
@@ -114,7 +116,7 @@ impl Operator<'_> {
             true => self.refuse_old_changed(migrating, rows),
             false => Ok(()),
         };
-        self.carry_back_found(migrating, &self.compare(migrating)?, &may_carry)
+        self.carry_back_found(migrating, &self.seek(migrating, Sought::OfGreen)?, &may_carry)
     }
 
     /// As [`carry_back`](Self::carry_back), where a comparison has `found` this. `may_carry` is asked when
@@ -129,9 +131,8 @@ impl Operator<'_> {
         if found.extra + found.unsure == 0 {
             return Ok(0);
         }
-        let cannot_tell = "a moment in which no rows are inserted that are equal to others";
         if found.extra == 0 {
-            return Err(not_clean(cannot_tell));
+            return Err(not_clean(CANNOT_TELL));
         }
         let (old, new) = migrating.tables_now();
         let refusal =
@@ -153,7 +154,7 @@ impl Operator<'_> {
             Ok(())
         })?;
         match left {
-            0 if parity.unsure > 0 => Err(not_clean(cannot_tell)),
+            0 if parity.unsure > 0 => Err(not_clean(CANNOT_TELL)),
             0 => Ok(parity.extra),
             left => Err(refusal(left)),
         }

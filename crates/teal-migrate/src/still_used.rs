@@ -23,6 +23,8 @@ impl Operator<'_> {
         if (self.options.now)() < until {
             return Err(MigrateError::Kept { old: migrating.tables_now().0.clone(), until });
         }
+        // One that began long ago may be into the old table.
+        self.wait_without_gate()?;
         match state.cutover {
             Cutover::Exchange => (),
             // What the view brings makes blue's rows more.

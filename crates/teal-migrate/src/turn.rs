@@ -41,6 +41,7 @@ use teal_schema::create_view;
 use crate::fence::not_clean;
 use crate::stale::first_of;
 use crate::state::{CutOver, Migrating};
+use crate::verify::Sought;
 use crate::{Event, MigrateError, Operator, Parity, Phase, Step, Update, failpoint, names};
 
 impl Operator<'_> {
@@ -202,7 +203,7 @@ impl Operator<'_> {
         Ok(held)
     }
 
-    fn wait_without_gate(&self) -> Result<(), MigrateError> {
+    pub(crate) fn wait_without_gate(&self) -> Result<(), MigrateError> {
         match self.server.write_gate() {
             Some(_) => Ok(()),
             None => self.wait_for_inserts_in_time(),
@@ -240,7 +241,7 @@ impl Operator<'_> {
 
     /// The new table must have every row of the old one.
     pub(crate) fn refuse_lacking(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        let found = self.compare(migrating)?;
+        let found = self.seek(migrating, Sought::OfBlue)?;
         if found.missing == 0 {
             return match found.unsure {
                 0 => Ok(()),
@@ -300,7 +301,8 @@ impl Operator<'_> {
     }
 }
 
-const CANNOT_TELL: &str = "a moment in which no rows are inserted that are equal to others";
+pub(crate) const CANNOT_TELL: &str =
+    "a moment in which no rows are inserted that are equal to others";
 
 /// It is not known whether INSERTs that began before have ended.
 fn open(migration: &teal_plan::Migration, error: MigrateError) -> MigrateError {

@@ -40,6 +40,8 @@ mod sides;
 mod sums;
 mod unchanged;
 
+use std::collections::BTreeSet;
+
 use drill_down::within_buckets;
 pub use sample::SampleFound;
 use sample::Sampled;
@@ -55,9 +57,16 @@ use unchanged::{noted, proven, unchanged, without};
 use crate::state::Migrating;
 use crate::{Event, MigrateError, Mismatch, Operator, Parity, Phase, Step, failpoint, names};
 
-/// Whether two mismatches are of the same rows.
-fn is_same(one: &Mismatch, other: &Mismatch) -> bool {
-    one.bucket == other.bucket && one.partition == other.partition
+/// Rows that one table alone has, and that would be lost with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sought {
+    OfGreen,
+    OfBlue,
+}
+
+/// What says which rows a mismatch is of.
+fn rows_of(mismatch: &Mismatch) -> (u8, String) {
+    (mismatch.bucket, mismatch.partition.clone())
 }
 
 /// Two clones, compared.
@@ -257,11 +266,9 @@ impl Operator<'_> {
         let later = later.map(|later| sides(migrating, &later, green)).transpose()?;
         if let (Some(later), Some((blue, green))) = (&later, earlier) {
             // Blue behind green as well: with either order alone, some difference may hide.
-            for mismatch in self.sums_of_clones(migrating, later)?.mismatches {
-                if !parity.mismatches.iter().any(|known| is_same(known, &mismatch)) {
-                    parity.mismatches.push(mismatch);
-                }
-            }
+            let known = parity.mismatches.iter().map(rows_of).collect::<BTreeSet<_>>();
+            let more = self.sums_of_clones(migrating, later)?.mismatches.into_iter();
+            parity.mismatches.extend(more.filter(|it| !known.contains(&rows_of(it))));
             let earlier = sides(migrating, &blue, &green)?;
             both.earlier = Some((earlier.blue, earlier.green));
         }

@@ -31,23 +31,28 @@ pub(crate) const BUCKET: &str = "bitAnd(toUInt8(_teal_key), 15)";
 /// row that comes between the two (a client that sends its INSERT again) would stand in for it. After an
 /// exchange the view's target is blue.
 pub(super) fn sums_query(sides: &Sides, partition: &str, settings: &str) -> String {
-    let hash_sum = sides.hash_sum;
-    let sums = |is_green: u8, side: &str| {
-        format!(
-            "SELECT {is_green} AS is_green, toString(_teal_partition) AS partition, \
-                 _teal_bucket AS bucket, row_count, hash_sum \
-             FROM (\
-                 SELECT {partition} AS _teal_partition, \
-                     {BUCKET} AS _teal_bucket, \
-                     count() AS row_count, {hash_sum} AS hash_sum \
-                 FROM ({side}) GROUP BY _teal_partition, _teal_bucket{settings})"
-        )
-    };
-    let (blue, green) = (sums(0, &sides.blue), sums(1, &sides.green));
+    let of = |is_green| sums_of(is_green, sides, partition, settings);
+    let (blue, green) = (of(false), of(true));
     match sides.is_turned {
         false => format!("{green} UNION ALL {blue}"),
         true => format!("{blue} UNION ALL {green}"),
     }
+}
+
+/// The sums of one side.
+pub(super) fn sums_of(is_green: bool, sides: &Sides, partition: &str, settings: &str) -> String {
+    let hash_sum = sides.hash_sum;
+    let side = if is_green { &sides.green } else { &sides.blue };
+    format!(
+        "SELECT {} AS is_green, toString(_teal_partition) AS partition, \
+             _teal_bucket AS bucket, row_count, hash_sum \
+         FROM (\
+             SELECT {partition} AS _teal_partition, \
+                 {BUCKET} AS _teal_bucket, \
+                 count() AS row_count, {hash_sum} AS hash_sum \
+             FROM ({side}) GROUP BY _teal_partition, _teal_bucket{settings})",
+        u8::from(is_green)
+    )
 }
 
 /// The sums of blue and of green.

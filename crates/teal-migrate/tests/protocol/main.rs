@@ -18,7 +18,8 @@
 //!   itself ("adrift"). Or a lost connection, after which teal goes on; or a crash of the server, which
 //!   cuts INSERTs off.
 //!
-//! The turn of the view ([`turn`]) is a smaller model of its own.
+//! The turn of the view ([`turn`]) is a smaller model of its own, and so is what comes behind the copy of a
+//! migration by alias ([`alias`]): the swap, the rollback, abort and cleanup.
 //!
 //! # What is left out
 //!
@@ -39,6 +40,8 @@
 //! loses or doubles a row. So has the documented recipe, and so has a bare `EXCHANGE TABLES`.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+mod alias;
+mod alias_commands;
 mod backfill;
 mod check;
 mod exchange;
@@ -55,6 +58,7 @@ mod server;
 mod setting;
 mod step;
 mod teal;
+mod the_alias;
 mod the_exchange;
 mod the_fence;
 mod turn;
