@@ -83,7 +83,12 @@ impl Operator<'_> {
         } else {
             self.stop_merges_by_settings(&green)?;
             let hold = self.hold()?;
-            self.wait_for_merges(&green, &hold)?;
+            self.wait_for_merges(&green, &hold).map_err(|error| match error {
+                MigrateError::NotClean { reason } => {
+                    MigrateError::NoCleanCut { waited: hold.since.elapsed(), reason }
+                }
+                other => other,
+            })?;
             self.wait_for_a_quiet_moment(PATIENCE)?;
             let blocks = self.last_blocks(&green, "1")?;
             self.record(migrating, Event::Ordering { green_data, blocks })?;
