@@ -137,10 +137,6 @@ impl<'a> Operator<'a> {
         };
         let waits = waits(&orders, &pressure);
         watch.looked = Some(Instant::now());
-        let is_crowded = waits.iter().any(|wait| wait.kind == Kind::Parts);
-        if is_crowded && !watch.told.contains(&Kind::Parts) {
-            self.lift_cap(&shared.migrating.lock())?;
-        }
         let mut state = shared.leave.state.lock();
         state.waits = !waits.is_empty();
         // One chunk for each worker is copied sooner than it would disturb anybody.

@@ -4,7 +4,7 @@
 //! 2. The journal gets the uuids of the staging table's parts (`Publishing`).
 //! 3. `ATTACH PARTITION ALL FROM` the staging table: the parts keep their uuids.
 //! 4. The journal gets `Published`.
-//! 5. Merges on green start again, but for those of chunks, and the staging table is emptied.
+//! 5. Merges on green start again, and the staging table is emptied.
 //!
 //! A crash before 2 leaves a staging table that nobody knows of: the chunk is copied again. After
 //! 4 the chunk is done. Between the two, the parts of the chunk that are in green are there under
@@ -27,13 +27,8 @@ use super::Shared;
 use super::chunk::Chunk;
 use super::worker::Worker;
 use crate::prepare::merges_stopped;
-use crate::state::{Attached, Migrating, Phase, Publication};
+use crate::state::{Migrating, Phase, Publication};
 use crate::{Event, MigrateError, Operator, Update, failpoint, names};
-
-/// Parts that together have fewer bytes on disk than that are merged during the copy.
-const LEAST_CAP: u64 = 1 << 20;
-/// Parts in a partition with which everything is merged: ClickHouse slows INSERTs down at 1,000.
-const CROWDED: u64 = 100;
 
 impl Worker<'_> {
     /// Publishes what the staging table holds. `false` when another worker's publication failed
@@ -73,7 +68,7 @@ impl Worker<'_> {
         }
         self.operator.record(&mut migrating, Event::Published { chunk: chunk.number, rows })?;
         failpoint::reached("published");
-        self.operator.cap_merges(&migrating)?;
+        self.operator.restore_merges(&migrating)?;
         drop(migrating);
         self.session.command(&format!("TRUNCATE TABLE {}", self.staging.sql()))?;
         failpoint::written();
@@ -195,58 +190,6 @@ impl Operator<'_> {
         table: &QualifiedName,
     ) -> Result<(), MigrateError> {
         self.command(&format!("ALTER TABLE {} MODIFY SETTING {}", table.sql(), merges_stopped()))
-    }
-
-    /// Lets green's small parts be merged, those of the INSERTs that the view forwards, and not those of chunks:
-    /// the next chunk would have them merged once more, beside the copy and the users' statements. In a crowded
-    /// partition everything is merged.
-    fn cap_merges(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        let migration = &migrating.migration;
-        let most = match &migrating.phase {
-            Phase::Attached(Attached { snapshot: Some(snapshot), .. }) => {
-                let share = u128::from(migration.bytes) * u128::from(snapshot.chunk_rows)
-                    / u128::from(snapshot.rows.max(1));
-                u64::try_from(share / 2).unwrap_or(u64::MAX).max(LEAST_CAP)
-            }
-            _ => return self.restore_merges(migrating),
-        };
-        let name = MERGE_STOPS[0].0;
-        let declared =
-            migration.green_merge_settings.get(name).and_then(|value| value.parse().ok());
-        if declared.is_some_and(|declared: u64| declared <= most)
-            || self.most_parts(&migration.green)? > CROWDED
-        {
-            return self.restore_merges(migrating);
-        }
-        let mut settings = migration.green_merge_settings.clone();
-        settings.insert(name.to_owned(), most.to_string());
-        self.restore_merge_settings(&migration.green, &settings)
-    }
-
-    /// Merges are waited for, so they may be of any size; but none while a publication is not journalled as
-    /// done.
-    pub(super) fn lift_cap(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        match &migrating.phase {
-            Phase::Attached(Attached { publishing: None, .. }) => self.restore_merges(migrating),
-            _ => Ok(()),
-        }
-    }
-
-    /// Parts in the fullest partition.
-    fn most_parts(&self, table: &QualifiedName) -> Result<u64, MigrateError> {
-        #[derive(Deserialize)]
-        struct Row {
-            most: u64,
-        }
-        let Row { most } = self.with_control(|session| {
-            session.row(&format!(
-                "SELECT max(parts) AS most FROM (SELECT count() AS parts FROM system.parts \
-                     WHERE active AND database = {} AND table = {} GROUP BY partition_id)",
-                quote_string(&table.database),
-                quote_string(&table.name)
-            ))
-        })?;
-        Ok(most)
     }
 
     /// Gives green the merge settings back that its declaration says.
