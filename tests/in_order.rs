@@ -1,6 +1,7 @@
 //! Engines that go by the order in which rows came: a rewrite puts the history in front of what was written
 //! meanwhile.
 
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use teal_client::Server as _;
 
 use crate::server_migration::{EVENTS, Stage, StopsAll, run};
 use crate::servers::Modern;
-use crate::support::Project;
+use crate::support::{Project, Run, until};
 
 const BLUE: &str = "CREATE TABLE t (id UInt64, town String, n UInt64, at Date) \
      ENGINE = MergeTree PARTITION BY toYYYYMM(at) ORDER BY id;\n";
@@ -139,16 +140,24 @@ fn a_row_cancels_the_one_that_came_before_it() {
 #[test]
 fn where_blue_has_lost_the_order_the_plan_refuses() {
     let refused = |green: &str, select: &str, says: &str| {
+        let instead = match green.contains("Collapsing") {
+            true => "VersionedCollapsingMergeTree",
+            false => "ReplacingMergeTree(updated_at)",
+        };
         let view = VIEW.replace("SELECT *", select);
         let project = Project::new(&[("app/t.sql", BLUE)]);
         project.must(&["apply"]);
         project.write("app/t.sql", &format!("{BLUE}{green}{view}"));
-        project.teal(&["apply"]).failed(3, &[says, "ReplacingMergeTree(updated_at)"]);
+        project.teal(&["apply"]).failed(3, &[says, instead]);
     };
     refused(&LAST.replace("(town, id)", "town"), "SELECT *", "may differ by `id`");
     let unpartitioned = LAST.replace("PARTITION BY toYYYYMM(at) ", "");
     refused(&unpartitioned, "SELECT *", "may differ by toYYYYMM(at)");
     refused(LAST, "SELECT id, upper(town) AS town, n, at", "does not give blue's rows as they are");
+    refused(&LAST.replace("(town, id)", "tuple()"), "SELECT *", "all rows are one");
+    let signed = LAST.replace("n UInt64,", "n UInt64, sign Int8 DEFAULT 1,");
+    let signed = signed.replace("ReplacingMergeTree", "CollapsingMergeTree(sign)");
+    refused(&signed, "SELECT *", "does not fill column sign");
     // Each month's rows have their own day.
     let project = filled(3);
     let by_day = unpartitioned.replace("(town, id)", "(at, town, id)");
@@ -171,6 +180,29 @@ fn a_table_that_keeps_the_last_row_gets_another_order_of_its_key() {
     project.query("OPTIMIZE TABLE t FINAL");
     assert_shows(&project, 5, "another order");
     project.must(&["verify"]);
+}
+
+#[test]
+fn an_exchange_for_the_ordered_table_that_fails_leaves_no_merges_stopped() {
+    let before = format!("{EVENTS}{BLUE}");
+    let project = Project::new(&[("app/events.sql", before.as_str())]);
+    let stage = Stage::of(Modern::start(), project, &format!("{before}{LAST}{VIEW}"));
+    (1..=3).for_each(|n| drop(stage.query(&round(n))));
+    let mut command = stage.command(APPLY);
+    command.env("FAILPOINTS", "history-in-front=sleep(3000)");
+    let apply = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let ordered = until("the ordered table", || {
+        let name = stage.query("SELECT name FROM system.tables WHERE name LIKE '%_ordered'");
+        Some(name).filter(|name| !name.is_empty())
+    });
+    stage.query(&format!("DROP TABLE _teal.`{ordered}` SYNC"));
+    Run::of(apply.wait_with_output().unwrap()).failed(1, &["UNKNOWN_TABLE"]);
+    let stopped = "SELECT count() FROM system.tables WHERE database = 'default' AND match(engine_full, 'max_bytes_to_merge')";
+    assert_eq!(stage.query(stopped), "0");
+    stage.query(&round(4));
+    stage.must(APPLY);
+    let seen = stage.query("SELECT count(), min(n), max(n) FROM t_1 FINAL");
+    assert_eq!(seen, "1000\t4\t4");
 }
 
 /// Each writer has keys of its own, and writes some of them with each INSERT: most of those that are written

@@ -11,10 +11,11 @@ use crate::state::Migrating;
 use crate::{MigrateError, Operator, failpoint, names};
 
 impl Operator<'_> {
-    /// Drops the view, whichever way it goes, and the table `leaving`, such that no INSERT is on its way through the view into
-    /// what is dropped; then `leaving` becomes an alias of `alias_of`, if there is one. Where it is to be `parked`, it gets that name in place of being dropped. Each statement can
-    /// be repeated. `data` tells the data that `leaving` had when this began. Tells what stays under that
-    /// name, and how long INSERTs were held.
+    /// Drops the view, whichever way it goes, and the table `leaving`, such that no INSERT is on its way
+    /// through the view into what is dropped; where it is to be `parked`, it gets that name instead. Then
+    /// `leaving` becomes an alias of `alias_of`, if there is one. Each statement can be repeated. `data` tells
+    /// the data that `leaving` had when this began. Tells what stays under that name, and how long INSERTs
+    /// were held.
     pub(crate) fn retire(
         &self,
         migrating: &Migrating,

@@ -24,9 +24,11 @@ pub(crate) fn fold(
 ) -> Result<Fold, Option<String>> {
     let unreadable = |error: TokenError| Some(error.to_string());
     let key = items(green).map_err(unreadable)?;
+    let sorted_by = sorting_key(&green.sorting_key, |name| is_column(green, name));
     let engine = &declared.green.engine;
     let sign = match (engine.name.as_str(), engine.arguments.as_slice()) {
-        _ if key.is_empty() => return Err(None),
+        // All rows of a partition would be one.
+        _ if sorted_by.map_err(unreadable)?.is_empty() => return Err(None),
         ("ReplacingMergeTree", []) => None,
         ("CollapsingMergeTree", [sign]) => Some(unquoted(sign)),
         _ => return Err(None),
@@ -36,6 +38,9 @@ pub(crate) fn fold(
     }
     let is_copied =
         |name: &str| columns.iter().any(|column| column.name == name && column.from_type.is_none());
+    if let Some(name) = sign.iter().find(|name| !is_copied(name)) {
+        return Err(Some(format!("the SELECT does not fill column {name}")));
+    }
     let mut plain = BTreeSet::new();
     for item in &key {
         let names = names(item).map_err(unreadable)?;

@@ -53,7 +53,14 @@ impl Operator<'_> {
             None => false,
         };
         if !happened {
-            self.exchange_for_ordered(migrating)?;
+            self.exchange_for_ordered(migrating).inspect_err(|error| {
+                let may_still_happen =
+                    matches!(error, MigrateError::Client(error) if error.server_name().is_none());
+                if !may_still_happen {
+                    // Should this fail too, the next command does it; the first error tells why.
+                    let _ = self.restore_merges(migrating);
+                }
+            })?;
         }
         if self.server.write_gate().is_none() {
             self.wait_for_inserts_in_time()?;
