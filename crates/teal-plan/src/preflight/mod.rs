@@ -1,15 +1,18 @@
 //! Looks at what a plan would meet before anything is done.
 
+mod expiring;
+mod rights;
+mod values;
+
+pub use rights::{GLOBAL_RIGHTS, MIGRATION_RIGHTS, OWN_DATABASES, OWN_RIGHTS};
 use serde::Deserialize;
-use teal_catalog::{
-    Catalog, CatalogTable, Features, Grant, has_rights, missing_on_tables, traffic, widens,
-};
-use teal_client::{ClientError, Server, Session};
-use teal_schema::{QualifiedName, clause, head, quote_ident, quote_string, split_list};
+use teal_catalog::{Catalog, CatalogTable, Features, traffic};
+use teal_client::{Server, Session};
+use teal_schema::{QualifiedName, quote_ident, quote_string};
 
 use crate::plan::Finding;
 use crate::planner::PlanError;
-use crate::{Check, Cutover, Field, Fold, History, Migration, Needs, Operation, Plan, in_order};
+use crate::{Check, Cutover, Fold, History, Migration, Needs, Operation, Plan, in_order};
 
 /// How long one look at the values of a column may take: a plan is made often, and the table may have
 /// a trillion rows.
@@ -292,50 +295,6 @@ impl Preflight<'_> {
         Ok(())
     }
 
-    /// Rows that a new TTL deletes at once.
-    fn look_at_expiring(&mut self) -> Result<(), PlanError> {
-        #[derive(Deserialize)]
-        struct Row {
-            rows: u64,
-            expired: u64,
-        }
-        let mut ttls = Vec::new();
-        for operation in &self.operations {
-            let (table, changes) = match operation {
-                Operation::AlterTable { table, changes, .. } => (table, changes),
-                Operation::Migrate { migration, .. } => (&migration.blue, &migration.changes),
-                _ => continue,
-            };
-            let new = changes.iter().find(|change| change.field == Field::Ttl);
-            ttls.extend(new.and_then(|change| Some((table.clone(), change.to.clone()?))));
-        }
-        for (table, ttl) in ttls {
-            let Some(expired) = expired(&ttl) else {
-                continue;
-            };
-            let counted = self.session.row::<Row>(&format!(
-                "SELECT count() AS rows, countIf({expired}) AS expired FROM {} \
-                 SETTINGS max_execution_time = {SECONDS_PER_COLUMN}, timeout_overflow_mode = 'break'",
-                table.sql()
-            ));
-            match counted {
-                Ok(Row { expired: 0, .. }) => (),
-                Ok(row) => {
-                    let says = format!(
-                        "the TTL deletes {} of {} rows as soon as it is there",
-                        row.expired, row.rows
-                    );
-                    let fix = "see that this is meant; a time that is too far ahead for its type (a DateTime ends in 2106) counts as past";
-                    self.found(&table, false, says, fix.to_owned());
-                }
-                // It is of a column that comes with the same change.
-                Err(error) if error.server_name() == Some("UNKNOWN_IDENTIFIER") => (),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
     /// What takes the write gate, which a server has not, and what takes `part_log` then.
     fn look_at_fence(&mut self, migrations: &[Migration]) {
         if self.has_gate {
@@ -376,73 +335,6 @@ impl Preflight<'_> {
                 self.found(&migration.blue, true, says, fix);
             }
         }
-    }
-
-    /// Counts the values that another type would change.
-    fn look_at_values(&mut self, migration: &Migration) -> Result<(), PlanError> {
-        #[derive(Deserialize)]
-        struct Row {
-            rows: u64,
-            lost: u64,
-            example: String,
-        }
-        let changed = migration.columns.iter().filter_map(|column| {
-            Some((column.name.clone(), column.from_type.clone()?, column.data_type.clone()))
-        });
-        let fix = match migration.in_place {
-            true => {
-                "leave the type, or declare a new version with a migration view whose SELECT converts the values"
-            }
-            false => "say in the view's SELECT how the values are converted",
-        };
-        for (name, from, to) in changed.collect::<Vec<_>>() {
-            let made = migration.blue.clone();
-            let mut counted = Err(None);
-            for cast in ["accurateCastOrNull", "accurateCast"] {
-                let query = value_query(&migration.select, &name, &from, &to, cast);
-                match self.session.row::<Row>(&query) {
-                    Ok(row) => {
-                        counted = Ok(row);
-                        break;
-                    }
-                    // The first gives NULL for a value that does not fit, which not every type can
-                    // hold; the second gives an error.
-                    Err(ClientError::Server { message, .. }) => counted = Err(Some(message)),
-                    Err(other) => return Err(other.into()),
-                }
-            }
-            match counted {
-                Ok(row) if row.lost > 0 => {
-                    let says = format!(
-                        "column {name}: {} of {} rows have a value that would not be the same as {to}, such as {}",
-                        row.lost, row.rows, row.example
-                    );
-                    self.found(&made, true, says, fix.to_owned());
-                }
-                Ok(row) => {
-                    let looked = match row.rows < migration.rows {
-                        true => {
-                            format!("of {} rows, {} were looked at", migration.rows, row.rows)
-                        }
-                        false => format!("all {} rows were looked at", row.rows),
-                    };
-                    if !widens(self.session, &from, &to)? {
-                        let says = format!(
-                            "column {name} becomes {to}; no value is lost so far ({looked}), but an INSERT of one that is no {to} fails while the view is there"
-                        );
-                        let fix = "see that none is written until the cutover".to_owned();
-                        self.found(&made, false, says, fix);
-                    }
-                }
-                Err(message) => {
-                    let message = message.unwrap_or_default();
-                    let says =
-                        format!("column {name}: a value would not be the same as {to}: {message}");
-                    self.found(&made, true, says, fix.to_owned());
-                }
-            }
-        }
-        Ok(())
     }
 
     /// An INSERT into too many partitions fails, the users' through the view as well.
@@ -495,118 +387,6 @@ impl Preflight<'_> {
         }
         Ok(())
     }
-
-    /// Asks the server for each right that the operations take.
-    fn look_at_grants(&mut self) -> Result<(), PlanError> {
-        let mut needed = Vec::new();
-        let mut needs = |object: &QualifiedName, rights: &[&'static str]| {
-            needed.extend(rights.iter().map(|right| (object.clone(), *right)));
-        };
-        for operation in &self.operations {
-            match operation {
-                Operation::CreateTable { table, .. } => needs(table, &["CREATE TABLE"]),
-                Operation::CreateAlias { alias, .. } => needs(alias, &["CREATE TABLE"]),
-                Operation::CreateView { view, .. } => needs(view, &["CREATE VIEW"]),
-                Operation::AlterTable { table, .. } => needs(table, &["ALTER TABLE"]),
-                Operation::ChangeView { view, .. } => {
-                    needs(view, &["CREATE VIEW", "DROP VIEW", "ALTER VIEW"]);
-                }
-                Operation::Drop { object, .. } => needs(object, &["DROP TABLE", "DROP VIEW"]),
-                Operation::Migrate { migration, .. } => {
-                    for table in [&migration.blue, &migration.green] {
-                        needs(table, MIGRATION_RIGHTS);
-                    }
-                    needs(&migration.view, &["CREATE VIEW", "DROP VIEW"]);
-                    if migration.cutover == Cutover::Alias {
-                        needs(&migration.logical_name(), ALIAS_RIGHTS);
-                    }
-                }
-            }
-        }
-        let migrating = self.operations.iter().find_map(|operation| match operation {
-            Operation::Migrate { migration, .. } => Some(migration.blue.clone()),
-            _ => None,
-        });
-        if let Some(blue) = migrating {
-            for (on, rights) in [(OWN_DATABASES, OWN_RIGHTS), ("*.*", GLOBAL_RIGHTS)] {
-                if has_rights(self.session, rights, on)? == Some(false) {
-                    let grant = Grant { rights: rights.to_vec(), on: on.to_owned() };
-                    let says = format!("teal's user lacks one of {} on {on}", rights.join(", "));
-                    self.found(&blue, true, says, grant.sql("its user"));
-                }
-            }
-        }
-        for (object, grant) in missing_on_tables(self.session, &needed)?.unwrap_or_default() {
-            let says = format!("teal's user lacks {}", grant.rights.join(", "));
-            let fix = grant.sql("its user");
-            self.found(&object, true, says, fix);
-        }
-        Ok(())
-    }
-}
-
-/// On blue and on green: both are read and written, and one may be dropped.
-pub const MIGRATION_RIGHTS: &[&str] =
-    &["SELECT", "INSERT", "CREATE TABLE", "DROP TABLE", "ALTER TABLE", "TRUNCATE", "SYSTEM MERGES"];
-
-/// On the logical name, to exchange one alias for another.
-const ALIAS_RIGHTS: &[&str] = &["SELECT", "INSERT", "CREATE TABLE", "DROP TABLE"];
-
-/// The journal, the lock, snapshots, staging tables and shadows are in databases of teal's own.
-pub const OWN_DATABASES: &str = "_teal*.*";
-
-pub const OWN_RIGHTS: &[&str] = &[
-    "SELECT",
-    "INSERT",
-    "CREATE TABLE",
-    "DROP TABLE",
-    "ALTER TABLE",
-    "TRUNCATE",
-    "CREATE VIEW",
-    "DROP VIEW",
-    "CREATE DATABASE",
-    "DROP DATABASE",
-];
-
-/// On everything: rows that wait in the server's buffer of asynchronous INSERTs belong to the copy, and
-/// the log of parts must be up to date.
-pub const GLOBAL_RIGHTS: &[&str] = &["SYSTEM FLUSH ASYNC INSERT QUEUE", "SYSTEM FLUSH LOGS"];
-
-/// Counts the values of a column of `select` that are not the same in another type: those that it
-/// cannot hold, and those that are other ones on the way back. The two agree for most; an integer
-/// that loses its sign comes back, and a time that loses its fraction fits (both seen on 26.7).
-///
-/// The two are compared as arrays of one, where NULL is NULL and NaN is NaN, alone and inside other
-/// values (seen on 23.10, 24.8, 25.8 and 26.9). `isNotDistinctFrom` would not take NaN for NaN, and up
-/// to 25.8 is an error outside of JOIN.
-fn value_query(select: &str, column: &str, from: &str, to: &str, cast: &str) -> String {
-    let value = format!("value.{}", quote_ident(column));
-    let (from, to) = (quote_string(from), quote_string(to));
-    format!(
-        "SELECT count() AS rows, countIf(is_lost) AS lost, \
-             anyIf(text, is_lost) AS example \
-         FROM (SELECT ifNull(toString({value}), 'NULL') AS text, {cast}({value}, {to}) AS there, \
-             (isNull(there) AND NOT (isNull({value}) AND isNullable(defaultValueOfTypeName({to})))) \
-                 OR [CAST(there, {from})] != [{value}] AS is_lost \
-             FROM ({select}) AS value) \
-         SETTINGS max_execution_time = {SECONDS_PER_COLUMN}, timeout_overflow_mode = 'break'"
-    )
-}
-
-/// Whether a row's time is over, by those items of a TTL that delete.
-fn expired(ttl: &str) -> Option<String> {
-    const CLAUSES: [&[&str]; 6] =
-        [&["DELETE"], &["WHERE"], &["TO"], &["RECOMPRESS"], &["GROUP"], &["SET"]];
-    let items = split_list(ttl).ok()?;
-    let deleting = items.iter().filter_map(|item| {
-        let has = |word: &str| clause(item, &[word], &CLAUSES).ok().flatten();
-        let keeps = ["TO", "RECOMPRESS", "GROUP"].iter().any(|word| has(word).is_some());
-        let time = head(item, &CLAUSES).ok().filter(|_| !keeps)?;
-        let condition = has("WHERE").unwrap_or("1");
-        Some(format!("(({time}) <= now() AND ({condition}))"))
-    });
-    let deleting = deleting.collect::<Vec<_>>();
-    (!deleting.is_empty()).then(|| deleting.join(" OR "))
 }
 
 fn list(tables: &[&QualifiedName]) -> String {
@@ -614,26 +394,4 @@ fn list(tables: &[&QualifiedName]) -> String {
         format!("({}, {})", quote_string(&name.database), quote_string(&name.name))
     };
     tables.iter().map(pair).collect::<Vec<_>>().join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_deletes_expires() {
-        let of = |ttl| expired(ttl);
-        assert_eq!(
-            of("d + toIntervalDay(1)").unwrap(),
-            "((d + toIntervalDay(1)) <= now() AND (1))"
-        );
-        assert_eq!(
-            of(
-                "d DELETE WHERE f(a, b) > 1, d + 1 TO VOLUME 'slow', e RECOMPRESS CODEC(ZSTD(9)), g"
-            )
-            .unwrap(),
-            "((d) <= now() AND (f(a, b) > 1)) OR ((g) <= now() AND (1))"
-        );
-        assert_eq!(of("d + 1 TO DISK 'x'"), None);
-    }
 }

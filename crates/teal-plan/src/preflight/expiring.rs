@@ -1,0 +1,90 @@
+use serde::Deserialize;
+use teal_schema::{clause, head, split_list};
+
+use super::{Preflight, SECONDS_PER_COLUMN};
+use crate::planner::PlanError;
+use crate::{Field, Operation};
+
+impl Preflight<'_> {
+    /// Rows that a new TTL deletes at once.
+    pub(super) fn look_at_expiring(&mut self) -> Result<(), PlanError> {
+        #[derive(Deserialize)]
+        struct Row {
+            rows: u64,
+            expired: u64,
+        }
+        let mut ttls = Vec::new();
+        for operation in &self.operations {
+            let (table, changes) = match operation {
+                Operation::AlterTable { table, changes, .. } => (table, changes),
+                Operation::Migrate { migration, .. } => (&migration.blue, &migration.changes),
+                _ => continue,
+            };
+            let new = changes.iter().find(|change| change.field == Field::Ttl);
+            ttls.extend(new.and_then(|change| Some((table.clone(), change.to.clone()?))));
+        }
+        for (table, ttl) in ttls {
+            let Some(expired) = expired(&ttl) else {
+                continue;
+            };
+            let counted = self.session.row::<Row>(&format!(
+                "SELECT count() AS rows, countIf({expired}) AS expired FROM {} \
+                 SETTINGS max_execution_time = {SECONDS_PER_COLUMN}, timeout_overflow_mode = 'break'",
+                table.sql()
+            ));
+            match counted {
+                Ok(Row { expired: 0, .. }) => (),
+                Ok(row) => {
+                    let says = format!(
+                        "the TTL deletes {} of {} rows as soon as it is there",
+                        row.expired, row.rows
+                    );
+                    let fix = "see that this is meant; a time that is too far ahead for its type (a DateTime ends in 2106) counts as past";
+                    self.found(&table, false, says, fix.to_owned());
+                }
+                // It is of a column that comes with the same change.
+                Err(error) if error.server_name() == Some("UNKNOWN_IDENTIFIER") => (),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a row's time is over, by those items of a TTL that delete.
+fn expired(ttl: &str) -> Option<String> {
+    const CLAUSES: [&[&str]; 6] =
+        [&["DELETE"], &["WHERE"], &["TO"], &["RECOMPRESS"], &["GROUP"], &["SET"]];
+    let items = split_list(ttl).ok()?;
+    let deleting = items.iter().filter_map(|item| {
+        let has = |word: &str| clause(item, &[word], &CLAUSES).ok().flatten();
+        let keeps = ["TO", "RECOMPRESS", "GROUP"].iter().any(|word| has(word).is_some());
+        let time = head(item, &CLAUSES).ok().filter(|_| !keeps)?;
+        let condition = has("WHERE").unwrap_or("1");
+        Some(format!("(({time}) <= now() AND ({condition}))"))
+    });
+    let deleting = deleting.collect::<Vec<_>>();
+    (!deleting.is_empty()).then(|| deleting.join(" OR "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_deletes_expires() {
+        let of = |ttl| expired(ttl);
+        assert_eq!(
+            of("d + toIntervalDay(1)").unwrap(),
+            "((d + toIntervalDay(1)) <= now() AND (1))"
+        );
+        assert_eq!(
+            of(
+                "d DELETE WHERE f(a, b) > 1, d + 1 TO VOLUME 'slow', e RECOMPRESS CODEC(ZSTD(9)), g"
+            )
+            .unwrap(),
+            "((d) <= now() AND (f(a, b) > 1)) OR ((g) <= now() AND (1))"
+        );
+        assert_eq!(of("d + 1 TO DISK 'x'"), None);
+    }
+}
