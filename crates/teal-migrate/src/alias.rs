@@ -24,10 +24,13 @@
 //! migration that is not `cutOver` to a later command has its alias on blue, unless somebody else swapped it;
 //! `abort` and `cleanup` move it themselves from what they are about to drop.
 
+use std::collections::BTreeMap;
+
 use teal_catalog::{Catalog, Features};
 use teal_plan::Cutover;
 use teal_schema::{QualifiedName, create_alias};
 
+use crate::seen::BlueSeen;
 use crate::state::{CutOver, Migrating};
 use crate::{Event, MigrateError, Operator, Update, failpoint, names};
 
@@ -54,8 +57,9 @@ impl Operator<'_> {
         let (blue, green) = (migrating.migration.blue.clone(), migrating.migration.green.clone());
         let alias = migrating.migration.logical_name();
         let readers = self.readers(migrating, &alias)?;
-        let green_data = self.data_of(&green)?;
-        self.record(migrating, Event::CutoverOpened { cutover: Cutover::Alias, green_data })?;
+        let (cutover, green_data) = (Cutover::Alias, self.data_of(&green)?);
+        let seen = Some(BlueSeen { parts: BTreeMap::new(), ..self.see(&green)? });
+        self.record(migrating, Event::CutoverOpened { cutover, green_data, green: seen })?;
         failpoint::reached("cutover-opened");
         let last_look = || self.refuse_changed_since_proof(migrating);
         let moved = self.swap_or_refuse(migrating, &blue, &green, &last_look);

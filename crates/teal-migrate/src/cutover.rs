@@ -28,16 +28,12 @@ impl Operator<'_> {
     pub fn cutover(&self, migrating: &mut Migrating, how: Cutover) -> Result<(), MigrateError> {
         match &migrating.phase {
             Phase::Backfilled(_) | Phase::Verified(_) => (),
-            // Rows that an exchange left behind on a server, before it was killed, are found now.
-            Phase::CutOver(state)
-                if state.cutover == Cutover::Exchange && self.server.write_gate().is_none() =>
-            {
+            // Rows that an exchange left behind, before it was killed, are found now; and those of an
+            // INSERT that was cut off before it.
+            Phase::CutOver(state) if state.cutover == Cutover::Exchange => {
                 return self.until_clean(migrating, |migrating| self.verify_exchange(migrating));
             }
-            Phase::CutOver(state) if state.cutover != Cutover::Exchange => {
-                return self.turn(migrating, false);
-            }
-            Phase::CutOver(_) => return Ok(()),
+            Phase::CutOver(_) => return self.turn(migrating, false),
             other => {
                 return Err(MigrateError::WrongPhase {
                     migration: migrating.id.clone(),
@@ -100,8 +96,9 @@ impl Operator<'_> {
 
     fn exchange_names(&self, migrating: &mut Migrating) -> Result<String, MigrateError> {
         let migration = migrating.migration.clone();
-        let green_data = self.data_of(&migration.green)?;
-        self.record(migrating, Event::CutoverOpened { cutover: Cutover::Exchange, green_data })?;
+        let (cutover, green_data) = (Cutover::Exchange, self.data_of(&migration.green)?);
+        let green = Some(self.see(&migration.green)?);
+        self.record(migrating, Event::CutoverOpened { cutover, green_data, green })?;
         failpoint::reached("cutover-opened");
         if self.server.write_gate().is_none() {
             let last_look = |migrating: &Migrating| self.refuse_changed_since_proof(migrating);

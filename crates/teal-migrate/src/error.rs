@@ -125,7 +125,7 @@ pub enum MigrateError {
     )]
     TurnOpen { blue: QualifiedName, reason: String },
     #[error(
-        "{old} cannot be kept current: {reason}, and nothing has forwarded that. `teal cleanup` is possible all the same"
+        "{old} cannot be kept current: {reason}, and nothing has forwarded that. `teal cleanup` is possible all the same, with --force where {old} has rows that {new} lacks"
     )]
     CannotTurn { old: QualifiedName, new: QualifiedName, reason: Box<str> },
     #[error("{old} has {rows} rows that {new} lacks: {reason}. `teal cleanup --force` drops them")]

@@ -91,6 +91,9 @@ pub enum Event {
         #[serde(default = "by_exchange")]
         cutover: Cutover,
         green_data: String,
+        /// Green then; of an alias's, the time only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        green: Option<BlueSeen>,
     },
     /// On a server, the names are about to change places. Every part of what the readers' name
     /// means, up to this block, is in the other table.

@@ -183,8 +183,13 @@ impl Operator<'_> {
         state: &CutOver,
     ) -> Result<(), MigrateError> {
         let new = migrating.tables_now().1;
-        let since = u32::try_from(state.at.as_second()).unwrap_or_default();
-        let mutations = self.mutations(new, since)?;
+        let at = u32::try_from(state.at.as_second()).unwrap_or_default();
+        // A cutover that was cut off is journalled later than it was made.
+        let since = state.new_seen.as_ref().map_or(at, |seen| seen.time.min(at));
+        let mut mutations = self.mutations(new, since)?;
+        // Of the repair before the cutover, in that second.
+        let ours = names::extra(&migrating.id).name;
+        mutations.retain(|mutation| !mutation.command.contains(&ours));
         match mutations.first() {
             None => Ok(()),
             Some(first) => Err(MigrateError::ChangedSince {

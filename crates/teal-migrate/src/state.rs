@@ -137,6 +137,8 @@ pub struct Opened {
     pub cutover: Cutover,
     /// Tells green's data.
     pub green_data: String,
+    /// Green then. An older teal did not note that.
+    pub(crate) green: Option<BlueSeen>,
 }
 
 /// Names that change places while INSERTs go on.
@@ -194,7 +196,8 @@ pub struct CutOver {
     pub looked: Timestamp,
     /// The view was being turned, to forward back or not, which was not journalled as done.
     pub turn_open: Option<bool>,
-    /// The parts of the new table when the view was turned.
+    /// The new table when the cutover began, or when the view was turned. What changed it since, nothing
+    /// has forwarded.
     pub(crate) new_seen: Option<BlueSeen>,
     /// A cleanup was begun and not journalled as done.
     pub cleanup_open: bool,
@@ -379,8 +382,8 @@ impl Migrating {
             }
             (phase @ (P::Started(_) | P::Prepared(_)), E::Defined { .. })
             | (phase @ (P::Prepared(_) | P::Verified(_)), E::Seen { .. }) => phase,
-            (P::Verified(verified), E::CutoverOpened { cutover, green_data }) => {
-                let cutover_open = Some(Opened { cutover, green_data });
+            (P::Verified(verified), E::CutoverOpened { cutover, green_data, green }) => {
+                let cutover_open = Some(Opened { cutover, green_data, green });
                 P::Verified(Verified { cutover_open, swapping: None, ..verified })
             }
             (P::Verified(mut verified), event @ E::Swapping { .. }) => {
@@ -406,7 +409,7 @@ impl Migrating {
             (P::Verified(verified), E::CutoverUndone) => {
                 P::Backfilled(Backfilled { rows: verified.parity.blue_rows, rolled_back: false })
             }
-            (P::Verified(_), E::CutOver { cutover, forwards_back, blue_rows }) => {
+            (P::Verified(verified), E::CutOver { cutover, forwards_back, blue_rows }) => {
                 P::CutOver(CutOver {
                     cutover,
                     at: entry.time,
@@ -414,7 +417,7 @@ impl Migrating {
                     blue_rows,
                     looked: entry.time,
                     turn_open: None,
-                    new_seen: None,
+                    new_seen: verified.cutover_open.and_then(|opened| opened.green),
                     cleanup_open: false,
                     old_data: None,
                     parked: None,
@@ -425,9 +428,11 @@ impl Migrating {
             (P::CutOver(state), E::StillWritten { blue_rows }) => {
                 P::CutOver(CutOver { blue_rows, looked: entry.time, ..state })
             }
-            (P::CutOver(state), E::TurnOpened { forwards_back, new }) => {
-                P::CutOver(CutOver { turn_open: Some(forwards_back), new_seen: new, ..state })
-            }
+            (P::CutOver(state), E::TurnOpened { forwards_back, new }) => P::CutOver(CutOver {
+                turn_open: Some(forwards_back),
+                new_seen: new.or(state.new_seen),
+                ..state
+            }),
             (P::CutOver(state), E::Turned { forwards_back }) => {
                 P::CutOver(CutOver { forwards_back, turn_open: None, ..state })
             }

@@ -25,11 +25,12 @@ impl Operator<'_> {
         }
         // One that began long ago may be into the old table.
         self.wait_without_gate()?;
-        match state.cutover {
-            Cutover::Exchange => (),
-            // What the view brings makes blue's rows more.
-            _ if state.forwards_back => self.refuse_lacking(migrating)?,
-            _ => self.refuse_if_written(migrating, state.blue_rows)?,
+        // What a view brings makes blue's rows more.
+        if state.cutover != Cutover::Exchange && !state.forwards_back {
+            self.refuse_if_written(migrating, state.blue_rows)?;
+        }
+        if migrating.migration.can_carry_back() {
+            self.refuse_lacking(migrating)?;
         }
         if self.server.is_exclusive() {
             return Ok(());

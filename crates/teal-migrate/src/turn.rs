@@ -211,7 +211,7 @@ impl Operator<'_> {
     }
 
     /// Step 6. Tells the rows that the old table got, and the new one.
-    fn carry_both(&self, migrating: &Migrating) -> Result<(u64, u64), MigrateError> {
+    pub(crate) fn carry_both(&self, migrating: &Migrating) -> Result<(u64, u64), MigrateError> {
         let found = self.compare(migrating)?;
         if found.holds() {
             return Ok((0, 0));

@@ -15,23 +15,8 @@ const DATABASE: &str = "cut";
 
 #[test]
 fn a_change_of_blue_between_the_proof_and_the_exchange_is_in_the_new_table() {
-    let directory = tempfile::tempdir().unwrap();
-    let engine = EmbeddedEngine::open(EngineOptions {
-        library: teal_fetch::fetch_engine_library(&mut |_| ()).unwrap(),
-        data: directory.path().to_owned(),
-        config_file: None,
-    })
-    .unwrap();
+    let (_directory, engine) = open();
     let mut session = engine.user_session(&[]).unwrap();
-    session.command(&format!("CREATE DATABASE {DATABASE}")).unwrap();
-    let old = table("id");
-    session.command(&create_table(&old, &old.qualified(DATABASE), &[])).unwrap();
-    for partition in 0..3 {
-        let insert = format!(
-            "INSERT INTO cut.t SELECT number, number % 7, 'a', {partition} FROM numbers(10000)"
-        );
-        session.command(&insert).unwrap();
-    }
     let operator = Operator::open(&engine, OperatorOptions::default(), &Silent).unwrap();
     let mut key = "id";
     for (change, rows) in [
@@ -41,18 +26,7 @@ fn a_change_of_blue_between_the_proof_and_the_exchange_is_in_the_new_table() {
         ("ALTER TABLE cut.t DROP PARTITION 2", "18000\t18"),
     ] {
         key = if key == "id" { "kind, id" } else { "id" };
-        let schema = Schema { tables: vec![table(key)], views: Vec::new() };
-        let options = PlanOptions {
-            database: DATABASE.to_owned(),
-            cutover: Cutover::App,
-            allow_drop: vec![],
-        };
-        let past = Migrating::all(&Journal::peek(&engine).unwrap()).unwrap();
-        let plan =
-            make_plan(&engine, &engine, &schema, &BTreeSet::new(), &history(&past), &options)
-                .unwrap();
-        operator.apply(&plan).unwrap();
-        let mut migrating = operator.migrations().unwrap().pop().unwrap();
+        let mut migrating = applied(&engine, &operator, key);
         let user = parking_lot::Mutex::new(Some(engine.user_session(&[]).unwrap()));
         fail::cfg_callback("cutover-opened", move || {
             if let Some(mut session) = user.lock().take() {
@@ -71,6 +45,73 @@ fn a_change_of_blue_between_the_proof_and_the_exchange_is_in_the_new_table() {
         assert_eq!(found, key);
         operator.cleanup(&mut migrating, false).unwrap();
     }
+}
+
+/// An INSERT that fails behind the proof, between its two tables, is in the old one alone.
+#[test]
+fn what_an_insert_that_was_cut_off_left_in_the_old_table_comes_to_the_new_one() {
+    let (_directory, engine) = open();
+    let operator = Operator::open(&engine, OperatorOptions::default(), &Silent).unwrap();
+    let mut migrating = applied(&engine, &operator, "kind, id");
+    let user = parking_lot::Mutex::new(engine.user_session(&[]).unwrap());
+    fail::cfg_callback("cutover-opened", move || {
+        user.lock()
+            .command(
+                "INSERT INTO cut.t SELECT 1000000 + number, 1, 'cut off', 0 FROM numbers(3) \
+                 WHERE throwIf(number = 2) = 0 SETTINGS max_threads = 1, max_insert_threads = 1, \
+                     max_block_size = 1, min_insert_block_size_rows = 1, \
+                     min_insert_block_size_rows_for_materialized_views = 1000000",
+            )
+            .unwrap_err();
+    })
+    .unwrap();
+    operator.cutover(&mut migrating, Cutover::Exchange).unwrap();
+    fail::remove("cutover-opened");
+    let mut session = engine.user_session(&[]).unwrap();
+    let mut count = |table| read(session.as_mut(), &format!("SELECT count() FROM cut.{table}"));
+    let new = migrating.migration.blue.name.clone();
+    let old = migrating.migration.green.name.clone();
+    assert_eq!((count(&old), count(&new)), ("30001".to_owned(), "30000".to_owned()));
+    let refused = operator.cleanup(&mut migrating, false).unwrap_err().to_string();
+    assert!(refused.contains("1 rows that cut.t lacks"), "{refused}");
+    operator.cutover(&mut migrating, Cutover::Exchange).unwrap();
+    assert_eq!((count(&old), count(&new)), ("30001".to_owned(), "30001".to_owned()));
+    operator.cleanup(&mut migrating, false).unwrap();
+}
+
+/// An engine with a table of three partitions.
+fn open() -> (tempfile::TempDir, EmbeddedEngine) {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = EmbeddedEngine::open(EngineOptions {
+        library: teal_fetch::fetch_engine_library(&mut |_| ()).unwrap(),
+        data: directory.path().to_owned(),
+        config_file: None,
+    })
+    .unwrap();
+    let mut session = engine.user_session(&[]).unwrap();
+    session.command(&format!("CREATE DATABASE {DATABASE}")).unwrap();
+    let old = table("id");
+    session.command(&create_table(&old, &old.qualified(DATABASE), &[])).unwrap();
+    for partition in 0..3 {
+        let insert = format!(
+            "INSERT INTO cut.t SELECT number, number % 7, 'a', {partition} FROM numbers(10000)"
+        );
+        session.command(&insert).unwrap();
+    }
+    drop(session);
+    (directory, engine)
+}
+
+/// A migration to this sorting key, up to its proof.
+fn applied(engine: &EmbeddedEngine, operator: &Operator<'_>, key: &str) -> Migrating {
+    let schema = Schema { tables: vec![table(key)], views: Vec::new() };
+    let options =
+        PlanOptions { database: DATABASE.to_owned(), cutover: Cutover::App, allow_drop: vec![] };
+    let past = Migrating::all(&Journal::peek(engine).unwrap()).unwrap();
+    let plan =
+        make_plan(engine, engine, &schema, &BTreeSet::new(), &history(&past), &options).unwrap();
+    operator.apply(&plan).unwrap();
+    operator.migrations().unwrap().pop().unwrap()
 }
 
 fn read(session: &mut dyn Session, sql: &str) -> String {

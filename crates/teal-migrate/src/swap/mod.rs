@@ -41,6 +41,11 @@
 //! other. Only if somebody has merged parts nevertheless (`OPTIMIZE … FINAL`) must step 5 compare the
 //! rows; that is told.
 //!
+//! An INSERT that fails, or whose client goes, between its two tables leaves rows in X alone: behind the last
+//! proof, or with some of its parts in Y, so that the log takes it for forwarded. Nobody was told that it
+//! succeeded, but readers have seen its rows. They are found too when the rows are compared at the end, and
+//! carried to Y, unless Y was changed in place since.
+//!
 //! Without `part_log` the exchange is made only if X got no part in steps 2 and 3; what step 6 would read
 //! from the log is found by comparing the rows.
 

@@ -83,15 +83,17 @@ impl Operator<'_> {
         }
     }
 
-    /// Compares the rows once the names have changed places, and brings to the old table what it lacks.
+    /// Compares the rows once the names have changed places, and brings to each table what only the other
+    /// one has: to the old one what was not forwarded, to the new one what an INSERT that was cut off
+    /// between the last proof and the exchange wrote to the old one alone.
     pub(crate) fn verify_exchange(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         self.refuse_missed(migrating, &self.changes_since_proof(migrating)?)?;
         if !migrating.migration.is_identity {
             return Ok(());
         }
         match self.verify(migrating) {
-            Err(MigrateError::NoParity { parity, .. }) if parity.missing == 0 => {
-                self.carry_back(migrating, false)?;
+            Err(MigrateError::NoParity { .. }) if migrating.migration.can_carry_back() => {
+                self.carry_both(migrating)?;
                 self.verify(migrating).map(drop)
             }
             other => other.map(drop),

@@ -8,6 +8,7 @@
 //! it dies between the two, the table's must have come first, as it does in ClickHouse: repair copies what
 //! green lacks, and drops nothing.
 
+use crate::journal::Phase;
 use crate::protocol::Protocol;
 use crate::server::{Data, Name, Part, World, Writer};
 use crate::setting::InsertPlan;
@@ -24,7 +25,7 @@ pub(crate) enum Insert {
         done: Done,
     },
     Ended,
-    /// Its server died.
+    /// Its server died, or it failed.
     CutOff,
 }
 
@@ -46,6 +47,7 @@ pub(crate) enum Move {
     CommitToTable,
     CommitToView,
     End,
+    CutOff,
 }
 
 impl Insert {
@@ -88,6 +90,9 @@ impl Protocol {
             }
             Insert::FoundView(_) => moves.push(Move::FindTarget),
             Insert::Writing { view, done, .. } => {
+                if world.left.cut_offs > 0 && world.phase != Phase::CutOver {
+                    moves.push(Move::CutOff);
+                }
                 if done.parts == plan.parts {
                     moves.push(Move::End);
                     return;
@@ -130,6 +135,10 @@ impl Protocol {
                 Insert::Writing { table, view: Some(target), done: done.settled(Some(target)) }
             }
             (Insert::Writing { .. }, Move::End) => Insert::Ended,
+            (Insert::Writing { .. }, Move::CutOff) => {
+                world.left.cut_offs -= 1;
+                Insert::CutOff
+            }
             (other, _) => other,
         };
     }

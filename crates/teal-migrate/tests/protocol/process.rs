@@ -112,10 +112,10 @@ impl Protocol {
                 self.begin(world, Routine::Exchange, false);
             }
             Phase::CutOver
-                if self.routines.contains_key(&Routine::CarryBack)
-                    && !is_in(world, Routine::CarryBack) =>
+                if self.routines.contains_key(&Routine::CarryBoth)
+                    && !is_in(world, Routine::CarryBoth) =>
             {
-                self.begin(world, Routine::CarryBack, false);
+                self.begin(world, Routine::CarryBoth, false);
             }
             Phase::Backfilled | Phase::Verified | Phase::CutOver => {
                 world.memory = Memory::default();
@@ -187,6 +187,7 @@ impl Protocol {
             Step::CopyWindow
             | Step::CopyAcross
             | Step::CopyBack
+            | Step::CopyMissing
             | Step::RecordCarrying
             | Step::AttachLate
             | Step::RecordCarried => world.memory.to_copy.clone(),

@@ -51,6 +51,7 @@ impl Model for Protocol {
             crashes: self.setting.crashes,
             cuts: self.setting.cuts,
             merges: self.setting.merges,
+            cut_offs: self.setting.cut_offs,
         };
         let mut world = World::new(inserts, self.begins_in, Process::Absent, left);
         let is_migrated = self.begins_in == Phase::Verified;

@@ -72,6 +72,8 @@ pub(crate) struct Left {
     /// Times that teal begins a cut.
     pub(crate) cuts: u8,
     pub(crate) merges: u8,
+    /// INSERTs that end in their midst.
+    pub(crate) cut_offs: u8,
 }
 
 /// Everything that there is: the state of the model.

@@ -19,6 +19,8 @@ pub(crate) struct Setting {
     pub(crate) merges: u8,
     pub(crate) crashes: u8,
     pub(crate) cuts: u8,
+    /// INSERTs that fail, or whose clients go, in their midst, before the cutover is done.
+    pub(crate) cut_offs: u8,
     /// The server may crash as well; the INSERTs and merges that run then are cut off.
     pub(crate) server_crashes: bool,
     /// The server is teal's own process: a crash is one of both.
@@ -51,6 +53,7 @@ impl Default for Setting {
             merges: 1,
             crashes: 1,
             cuts: 2,
+            cut_offs: 0,
             server_crashes: false,
             is_embedded: false,
             loses_connection: false,

@@ -62,7 +62,7 @@ pub(crate) enum Step {
     CloneOld,
     CloneNew,
     JudgeMissing,
-    JudgeExtra,
+    JudgeBoth,
     /// The comparison at the gate.
     Compare,
     CopyMissing,
@@ -123,7 +123,7 @@ impl Step {
                 | Self::CloneOld
                 | Self::CloneNew
                 | Self::JudgeMissing
-                | Self::JudgeExtra
+                | Self::JudgeBoth
                 | Self::Compare
                 | Self::Prove
         )
@@ -243,7 +243,7 @@ impl Protocol {
             Step::CloneOld
             | Step::CloneNew
             | Step::JudgeMissing
-            | Step::JudgeExtra
+            | Step::JudgeBoth
             | Step::Compare
             | Step::Prove
             | Step::CopyMissing => self.execute_verify(world, step),

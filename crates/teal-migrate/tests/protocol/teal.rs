@@ -21,8 +21,8 @@ pub(crate) enum Routine {
     SettleComplete,
     SettleExchanged,
     SettleNotExchanged,
-    /// What the old table lacks is carried there.
-    CarryBack,
+    /// Each table gets what only the other one has.
+    CarryBoth,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

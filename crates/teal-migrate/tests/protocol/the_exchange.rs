@@ -30,7 +30,7 @@ fn on_server(setting: Setting) -> Protocol {
         (Routine::Verify, verify::on_server()),
     ];
     if forwards_back {
-        routines.push((Routine::CarryBack, verify::carry_back()));
+        routines.push((Routine::CarryBoth, verify::carry_both()));
     }
     protocol(setting, routines)
 }
@@ -80,6 +80,22 @@ fn the_exchange_on_a_server_is_exact() {
     }
 }
 
+/// What an INSERT that fails leaves in one table alone, before the exchange or in its midst, is in both.
+#[test]
+fn what_an_insert_that_was_cut_off_has_written_is_in_both_tables() {
+    let setting = |parts: &[u8]| Setting { cut_offs: 1, cuts: 1, merges: 0, ..small(parts) };
+    holds("cut off", on_server(Setting { crashes: 0, ..setting(&[2]) }));
+    holds("cut off and killed", on_server(setting(&[1])));
+    if is_large() {
+        holds("cut off and killed", on_server(setting(&[2])));
+        holds("cut off of two", on_server(Setting { crashes: 0, ..setting(&[2, 1]) }));
+    }
+    let mut mutant = on_server(setting(&[1]));
+    let steps = mutant.routines.get_mut(&Routine::CarryBoth).unwrap();
+    steps.retain(|step| *step != Step::CopyMissing);
+    is_broken("carried back only", EXACT, mutant);
+}
+
 #[test]
 fn a_bare_exchange_is_broken() {
     is_broken("bare", EXACT, protocol(quiet(), vec![(Routine::Exchange, bare())]));
@@ -99,7 +115,7 @@ fn every_wait_of_the_exchange_is_needed() {
     // All but the second: an entry of `part_log` may come after its part, which the model leaves out.
     for wait in [0, 2, 3, 4] {
         let mut mutant = on_server(quiet()).without_wait(Routine::Exchange, wait);
-        mutant.routines.remove(&Routine::CarryBack);
+        mutant.routines.remove(&Routine::CarryBoth);
         is_broken(&format!("wait {wait}"), EXACT, mutant);
     }
 }
@@ -107,7 +123,7 @@ fn every_wait_of_the_exchange_is_needed() {
 #[test]
 fn the_view_is_not_there_while_the_names_change_places() {
     let mut mutant = on_server(quiet()).without(Step::DropView);
-    mutant.routines.remove(&Routine::CarryBack);
+    mutant.routines.remove(&Routine::CarryBoth);
     is_broken("the view stays", EXACT, mutant);
 }
 
@@ -118,7 +134,7 @@ fn late_parts_are_carried_twice_over() {
     let steps = mutant.routines.get_mut(&Routine::Exchange).unwrap();
     let last = steps.iter().rposition(|step| *step == Step::ListLate).unwrap();
     steps.drain(last..last + 4);
-    mutant.routines.remove(&Routine::CarryBack);
+    mutant.routines.remove(&Routine::CarryBoth);
     is_broken("carried once", EXACT, mutant);
 }
 

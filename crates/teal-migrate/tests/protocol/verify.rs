@@ -28,9 +28,10 @@ pub(crate) fn on_server() -> Vec<Step> {
     [clones(), judge].concat()
 }
 
-/// `verify_exchange` with its `carry_back`: what the old table lacks is attached to it.
-pub(crate) fn carry_back() -> Vec<Step> {
-    [clones(), vec![Step::JudgeExtra, Step::CopyBack, Step::Advance]].concat()
+/// `verify_exchange` with its `carry_both`: each table gets what only the other one has.
+pub(crate) fn carry_both() -> Vec<Step> {
+    let judge = vec![Step::JudgeBoth, Step::CopyBack, Step::CopyMissing, Step::Advance];
+    [clones(), judge].concat()
 }
 
 fn clones() -> Vec<Step> {
@@ -48,15 +49,13 @@ impl Protocol {
             Step::CloneNew => world.memory.old[1] = new,
             // A row of the first clone of the old table that is not in the new one's is missing; a row of
             // the new one's that is not in the old table now is too many.
-            Step::JudgeMissing | Step::JudgeExtra => {
+            Step::JudgeMissing | Step::JudgeBoth => {
                 let [first, second] = std::mem::take(&mut world.memory.old);
                 let (missing, extra) = (self.surplus(&first, &second), self.surplus(&second, &old));
-                let is_forward = step == Step::JudgeMissing;
-                if !(if is_forward { &extra } else { &missing }).is_empty() {
+                if step == Step::JudgeMissing && !extra.is_empty() {
                     return Flow::Refused("there is no parity");
                 }
-                world.memory.to_copy =
-                    if is_forward { [missing, Vec::new()] } else { [Vec::new(), extra] };
+                world.memory.to_copy = [missing, extra];
             }
             Step::Compare => {
                 if !self.surplus(&green, &blue).is_empty() {
@@ -66,7 +65,7 @@ impl Protocol {
             }
             Step::CopyMissing => {
                 for part in std::mem::take(&mut world.memory.to_copy[0]) {
-                    self.copy(world, part, world.data(Name::Green));
+                    self.copy(world, part, Data::New);
                 }
             }
             _ => {
