@@ -21,6 +21,7 @@ mod in_order;
 mod interrupt;
 mod kill;
 mod life_cycle;
+mod lost_answer;
 mod pipe;
 mod plan_file;
 mod preflight;

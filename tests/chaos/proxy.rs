@@ -1,7 +1,7 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -17,7 +17,22 @@ pub(crate) struct Proxy {
     /// Of a thousand connections, those that are cut.
     cut_per_mille: Arc<AtomicU32>,
     cuts: Arc<AtomicU32>,
+    /// Writes that were answered, and the one whose answer is not passed on.
+    writes: Arc<AtomicU32>,
+    lost: Arc<AtomicU32>,
 }
+
+/// What a request has that changes something, in teal's words.
+const WRITES: [&str; 8] = [
+    "INSERT INTO",
+    "CREATE TABLE",
+    "CREATE MATERIALIZED",
+    "ALTER TABLE",
+    "DROP TABLE",
+    "TRUNCATE TABLE",
+    "EXCHANGE TABLES",
+    "SYSTEM ST",
+];
 
 impl Proxy {
     /// It lives as long as the test's process.
@@ -28,6 +43,8 @@ impl Proxy {
             upstream: Arc::new(AtomicU16::new(upstream)),
             cut_per_mille: Arc::default(),
             cuts: Arc::default(),
+            writes: Arc::default(),
+            lost: Arc::default(),
         };
         let serving = proxy.clone();
         thread::spawn(move || {
@@ -60,6 +77,24 @@ impl Proxy {
         self.cuts.load(Ordering::SeqCst)
     }
 
+    /// The connection breaks when the server has done this one of the writes to come, counted from 1, before
+    /// its answer is there. None, where it is 0.
+    pub(crate) fn lose_answer(&self, number: u32) {
+        self.writes.store(0, Ordering::SeqCst);
+        self.lost.store(number, Ordering::SeqCst);
+    }
+
+    /// How many writes were answered since.
+    pub(crate) fn writes(&self) -> u32 {
+        self.writes.load(Ordering::SeqCst)
+    }
+
+    /// Whether this is the answer that is lost.
+    fn is_lost(&self, is_write: &AtomicBool) -> bool {
+        is_write.swap(false, Ordering::SeqCst)
+            && self.writes.fetch_add(1, Ordering::SeqCst) + 1 == self.lost.load(Ordering::SeqCst)
+    }
+
     fn connect(&self, client: TcpStream, cut_after: Option<Duration>) {
         // A server that is down is to the client a connection that breaks.
         let Ok(server) = TcpStream::connect(("127.0.0.1", self.upstream.load(Ordering::SeqCst)))
@@ -81,18 +116,31 @@ impl Proxy {
                 let _ = server.map(|it| it.shutdown(Shutdown::Both));
             });
         }
-        let there = thread::spawn(move || pass_on(from_client, to_server));
-        let _ = pass_on(server, client);
+        let is_write = Arc::new(AtomicBool::new(false));
+        let asks = is_write.clone();
+        let look = move |bytes: &[u8]| {
+            if WRITES.iter().any(|it| bytes.windows(it.len()).any(|part| part == it.as_bytes())) {
+                asks.store(true, Ordering::SeqCst);
+            }
+            true
+        };
+        let there = thread::spawn(move || pass_on(from_client, to_server, look));
+        let _ = pass_on(server, client, |_| !self.is_lost(&is_write));
         let _ = there.join();
     }
 }
 
-/// Until either end is gone; then neither is there any more.
-fn pass_on(mut from: TcpStream, mut to: TcpStream) -> io::Result<()> {
+/// Until either end is gone, or `may_pass` says no; then neither is there any more.
+fn pass_on(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    may_pass: impl Fn(&[u8]) -> bool,
+) -> io::Result<()> {
     let mut buffer = vec![0; 1 << 16];
     let passed = loop {
         match from.read(&mut buffer) {
             Ok(0) => break Ok(()),
+            Ok(length) if !may_pass(&buffer[..length]) => break Ok(()),
             Ok(length) => match to.write_all(&buffer[..length]) {
                 Ok(()) => (),
                 Err(error) => break Err(error),

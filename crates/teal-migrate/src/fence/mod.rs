@@ -145,6 +145,18 @@ impl Operator<'_> {
         self.refuse_running_mutations_of(&migrating.migration.blue)
     }
 
+    /// Before `STOP MERGES`, which cancels the mutations that run then: a user who waits for one is told that
+    /// it failed (`UNFINISHED`, 26.9), though it is done later. One that begins in the next moment meets that
+    /// still.
+    pub(crate) fn cut_without_mutations(&self, table: &QualifiedName) -> Result<(), MigrateError> {
+        match self.refuse_running_mutations_of(table) {
+            Err(MigrateError::MutationsRunning { blue, first, .. }) => {
+                Err(not_clean(&format!("the end of a mutation of {blue}: {first}")))
+            }
+            other => other,
+        }
+    }
+
     pub(crate) fn refuse_running_mutations_of(
         &self,
         blue: &QualifiedName,

@@ -105,6 +105,7 @@ impl Operator<'_> {
         }
         let hold = self.hold()?;
         let since = self.now()?;
+        self.cut_without_mutations(blue)?;
         for table in [blue, green] {
             self.command(&format!("SYSTEM STOP MERGES {}", table.sql()))?;
         }

@@ -179,6 +179,7 @@ impl Operator<'_> {
     ) -> Result<String, MigrateError> {
         let (live, other) = (&swap.live, &swap.other);
         let server_start = self.server_start()?;
+        self.cut_without_mutations(live)?;
         self.hold_merges(swap, &cut.hold)?;
         failpoint::reached("swap-merges-held");
         let old = keys(&self.parts_for_swap(live)?);
