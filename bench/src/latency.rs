@@ -58,6 +58,14 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
         counts.store(true, Ordering::Relaxed);
         pass(time)
     })?;
+    let forwarded = under_traffic(&scene, |counts| {
+        scene.forwarding(Layout::ByRoute, || {
+            counts.store(true, Ordering::Relaxed);
+            pass(time)?;
+            counts.store(false, Ordering::Relaxed);
+            Ok(())
+        })
+    })?;
     let mut migrations = 0;
     let during = under_traffic(&scene, |counts| {
         let mut took = Duration::ZERO;
@@ -78,15 +86,17 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
         "alone, p50",
         "p99",
         "worst",
+        "with the view alone, p50",
+        "p99",
         "under migrations, p50",
         "p99",
         "worst",
         "ratio of the p99",
         "must be",
     ]);
-    for (what, before, during) in [
-        ("INSERT of 1,000 rows", &before.inserts, &during.inserts),
-        ("SELECT by the sorting key", &before.selects, &during.selects),
+    for (what, before, forwarded, during) in [
+        ("INSERT of 1,000 rows", &before.inserts, &forwarded.inserts, &during.inserts),
+        ("SELECT by the sorting key", &before.selects, &forwarded.selects, &during.selects),
     ] {
         let of = |times: &[f64], share: f64| format!("{:.1} ms", percentile(times, share));
         table.add_row([
@@ -94,6 +104,8 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
             of(before, 0.5),
             of(before, 0.99),
             of(before, 1.0),
+            of(forwarded, 0.5),
+            of(forwarded, 0.99),
             of(during, 0.5),
             of(during, 0.99),
             of(during, 1.0),

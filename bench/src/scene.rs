@@ -142,6 +142,23 @@ impl Scene {
         Ok(Sample { seconds: steps.copy().as_secs_f64(), parts })
     }
 
+    /// Does `work` behind a migration, when nothing is left of it but the view.
+    pub(crate) fn forwarding(
+        &self,
+        layout: Layout,
+        work: impl FnOnce() -> Outcome<()>,
+    ) -> Outcome<()> {
+        let migration = self.migration(layout)?;
+        let steps = Steps::default();
+        let operator = Operator::open(&self.engine, OperatorOptions::default(), &steps)?;
+        let mut migrating = operator.start(migration.clone())?;
+        operator.advance(&mut migrating, Goal::Verified)?;
+        drop(operator);
+        self.rest(self.engine.session(&[])?.as_mut())?;
+        work()?;
+        self.drop_all(&migration)
+    }
+
     /// After a migration: a plain sum of hashes over both tables, and teal's proof of parity.
     pub(crate) fn verify(&self, layout: Layout, pairs: usize) -> Outcome<Vec<(Sample, Sample)>> {
         let migration = self.migration(layout)?;

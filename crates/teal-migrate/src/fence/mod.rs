@@ -34,16 +34,14 @@ impl Operator<'_> {
             self.heal_fence(migrating)?;
         }
         self.step(migrating, Step::Fence, |migrating| {
-            let defined = self.definitions_to_record(migrating)?;
-            self.record_all(migrating, Vec::from_iter(defined))?;
+            let mut before = Vec::from_iter(self.definitions_to_record(migrating)?);
             self.refuse_altered(migrating)?;
-            let blue = self.see(&migrating.migration.blue)?;
+            before.push(Event::Seen { blue: self.see(&migrating.migration.blue)? });
             self.refuse_running_mutations(migrating)?;
             self.refuse_what_is_not_ours(migrating)?;
-            let seen = Event::Seen { blue };
             let (attached, outcome) = match self.server.write_gate() {
-                Some(_) => self.try_cut(migrating, Some(seen), |it| self.cut_at_gate(it))?,
-                None => self.cut_by_log(migrating, seen)?,
+                Some(_) => self.try_cut(migrating, before, |it| self.cut_at_gate(it))?,
+                None => self.cut_by_log(migrating, before)?,
             };
             // Of a clone, nothing is left to copy.
             let backfilled = match &attached {
@@ -58,14 +56,14 @@ impl Operator<'_> {
         })
     }
 
-    /// Opens the fence and makes a cut; undoes it where that fails.
+    /// Opens the fence, in one entry with what was found before it, and makes a cut; undoes it where that fails.
     fn try_cut<T>(
         &self,
         migrating: &mut Migrating,
-        seen: Option<Event>,
+        before: Vec<Event>,
         cut: impl FnOnce(&Migrating) -> Result<T, MigrateError>,
     ) -> Result<T, MigrateError> {
-        self.record_all(migrating, seen.into_iter().chain([Event::FenceOpened]).collect())?;
+        self.record_all(migrating, before.into_iter().chain([Event::FenceOpened]).collect())?;
         failpoint::reached("fence-opened");
         cut(migrating).inspect_err(|_| {
             // Should this fail too, the next command undoes it; the first error tells why.

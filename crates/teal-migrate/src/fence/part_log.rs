@@ -57,17 +57,16 @@ impl Operator<'_> {
     pub(super) fn cut_by_log(
         &self,
         migrating: &mut Migrating,
-        seen: Event,
+        mut before: Vec<Event>,
     ) -> Result<(Event, String), MigrateError> {
         // The log's table is made when it is flushed for the first time.
         self.command("SYSTEM FLUSH LOGS")?;
         let features = self.with_control(|session| Features::read(session))?;
         let began = Instant::now();
         let mut attempt = 0;
-        let mut seen = Some(seen);
         loop {
             attempt += 1;
-            let cut = self.try_cut(migrating, seen.take(), |migrating| {
+            let cut = self.try_cut(migrating, std::mem::take(&mut before), |migrating| {
                 self.cut_once(migrating, features.part_log.is_there)
             });
             match cut {
