@@ -12,7 +12,7 @@ use teal_client::Server as _;
 use crate::preflight::with_config;
 use crate::server_migration::{REWRITTEN, ROWS, Stage, StopsAll};
 use crate::servers::Modern;
-use crate::support::{Project, Run, until};
+use crate::support::{Background, Project, Run, until};
 
 const EVENTS_0: &str = "-- teal: table events version 0\n\
      CREATE TABLE events_0 (id UInt64, town String, at DateTime) ENGINE = MergeTree \
@@ -342,6 +342,24 @@ fn an_insert_that_runs_across_a_swap_is_in_both_tables_after_the_rollback() {
         stage.must(&["rollback"]);
     });
     assert_rolled_back(&stage, ROWS + 2000, "across");
+}
+
+/// Users who are on the old table again delete there, before what came to the new one is carried.
+#[test]
+fn what_is_deleted_just_behind_a_rollback_does_not_come_back() {
+    let stage = stage();
+    stage.must(&["apply"]);
+    stage.must(&["cutover"]);
+    let mut rollback = stage.command(&["rollback"]);
+    rollback.env("FAILPOINTS", "rolled-back=sleep(3000)");
+    let rollback = Background::start(rollback);
+    let there = "SELECT count() FROM _teal.journal WHERE kind = 'rolledBack'";
+    until("the entry", || (stage.query(there) == "1").then_some(()));
+    stage.query("DELETE FROM events_0 WHERE id % 10 = 3");
+    rollback.finish().failed(3, &["default.events_0 was changed in place", "_row_exists = 0"]);
+    assert_eq!(stage.query("SELECT countIf(id % 10 = 3) FROM events"), "0");
+    stage.must(&["repair"]);
+    assert_rolled_back(&stage, ROWS - ROWS / 10, "repaired");
 }
 
 #[test]

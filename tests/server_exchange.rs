@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::server_migration::{CLONED, EVENTS, REWRITTEN, ROWS, Stage, insert};
 use crate::servers::Modern;
-use crate::support::{Background, until};
+use crate::support::{Background, Run, until};
 
 const EXCHANGE: &[&str] = &["cutover", "--by", "exchange"];
 
@@ -248,27 +248,40 @@ fn parts_that_a_user_merges_in_the_midst_of_an_exchange_are_told_apart_by_their_
 #[test]
 fn what_an_insert_that_was_cut_off_left_in_the_old_table_comes_to_the_new_one() {
     let stage = applied(REWRITTEN);
-    let mut cutover = stage.command(EXCHANGE);
-    cutover.env("FAILPOINTS", "cutover-opened=sleep(2000);exchanged=return");
-    let cutover = Background::start(cutover);
-    let opened = "SELECT count() FROM _teal.journal WHERE kind = 'cutoverOpened'";
-    until("the entry", || (stage.query(opened) == "1").then_some(()));
-    stage.teal(&["query", CUT_OFF]).failed(1, &["FUNCTION_THROW_IF_VALUE_IS_NON_ZERO"]);
-    assert_eq!(stage.query("SELECT count() FROM events"), (ROWS + 1).to_string());
-    assert!(cutover.finish().killed);
+    let failpoints = "cutover-opened=sleep(2000);exchanged=return";
+    assert!(cut_off_behind(&stage, failpoints, "cutoverOpened", EXCHANGE).killed);
 
     let words = ["default.events_1 has 1 rows that default.events lacks", "`teal cutover`"];
     stage.teal(&["cleanup"]).failed(3, &words);
     stage.must(EXCHANGE);
     assert_eq!(stage.sorting_key("events"), "town, id");
     stage.assert_exact(ROWS + 1, "cut off");
-    stage.must(&["rollback"]);
+
+    // On the way back it is the other table that lacks them.
+    let failpoint = "rollback-opened=sleep(2000)";
+    let run = cut_off_behind(&stage, failpoint, "rollbackOpened", &["rollback"]);
+    assert_eq!(run.code, Some(0), "{}", run.said());
+    assert_eq!(stage.sorting_key("events"), "id");
+    stage.assert_exact(ROWS + 2, "cut off on the way back");
 
     // What was deleted in the new table does not come back with it.
     stage.killed_at("exchanged=return", EXCHANGE);
     stage.query("DELETE FROM events WHERE id % 10 = 3 SETTINGS lightweight_deletes_sync = 0");
     stage.teal(EXCHANGE).failed(3, &["default.events was changed in place", "_row_exists = 0"]);
     assert_eq!(stage.query("SELECT countIf(id % 10 = 3) FROM events"), "0");
+}
+
+/// A command that waits at a failpoint, when the journal has this entry, and an INSERT that fails meanwhile.
+fn cut_off_behind(stage: &Stage, failpoints: &str, entry: &str, arguments: &[&str]) -> Run {
+    let mut command = stage.command(arguments);
+    command.env("FAILPOINTS", failpoints);
+    let rows = stage.query("SELECT count() FROM events").parse::<u64>().unwrap();
+    let command = Background::start(command);
+    let there = format!("SELECT count() FROM _teal.journal WHERE kind = '{entry}'");
+    until("the entry", || (stage.query(&there) == "1").then_some(()));
+    stage.teal(&["query", CUT_OFF]).failed(1, &["FUNCTION_THROW_IF_VALUE_IS_NON_ZERO"]);
+    assert_eq!(stage.query("SELECT count() FROM events"), (rows + 1).to_string());
+    command.finish()
 }
 
 /// It fails at the last of three rows, when one is in the table (a block is committed with the next one, 26.9) and

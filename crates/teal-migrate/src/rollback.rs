@@ -6,6 +6,8 @@
 //! forwards what is attached, so they do not get into the new layout twice. A crash in the middle leaves
 //! some of them there; the next comparison finds the others.
 //!
+//! When they have returned, what came to the new layout alone until then is carried once more.
+//!
 //! After `app`, the view goes on to forward from blue to green (where it was turned, it is turned back first),
 //! so green is in step with blue from the first moment; after `alias` likewise, once the alias is blue's
 //! again. After `exchange`, the names are exchanged once more.
@@ -73,17 +75,15 @@ impl Operator<'_> {
                         let name = migrating.migration.blue.clone();
                         let readers = self.readers(migrating, &name)?;
                         let held = self.exchange_back(migrating, state, force)?;
-                        format!("{held}{}", self.probe_readers(&name, &readers)?)
+                        let told = format!("{held}{}", self.probe_readers(&name, &readers)?);
+                        if !force && migrating.migration.can_carry_back() {
+                            carried += self.carry_rest(migrating)?;
+                        }
+                        told
                     }
                     Some(state) if state.cutover == Cutover::Alias => {
                         let told = self.swap_alias_back(migrating, state, force)?;
-                        // What was written to green until then.
-                        carried += if force {
-                            0
-                        } else {
-                            self.carry_back(migrating, users_may_be_on_old)?
-                        };
-                        failpoint::reached("rest-carried-back");
+                        carried += if force { 0 } else { self.carry_rest(migrating)? };
                         told
                     }
                     _ => {
@@ -117,6 +117,15 @@ impl Operator<'_> {
             false => Ok(()),
         };
         self.carry_back_found(migrating, &self.seek(migrating, Sought::OfGreen)?, &may_carry)
+    }
+
+    /// Copies what came to the new layout alone before the readers and writers left it: until an alias was
+    /// swapped, or by an INSERT that was cut off between its two tables.
+    fn carry_rest(&self, migrating: &Migrating) -> Result<u64, MigrateError> {
+        // What they have deleted on the old layout since then must not come back.
+        let carried = self.carry_back(migrating, true)?;
+        failpoint::reached("rest-carried-back");
+        Ok(carried)
     }
 
     /// As [`carry_back`](Self::carry_back), where a comparison has `found` this. `may_carry` is asked when
