@@ -5,6 +5,7 @@ mod copy;
 mod growth;
 mod latency;
 mod measure;
+mod memory;
 mod models;
 mod plan;
 mod scene;
@@ -37,6 +38,8 @@ enum Part {
     Growth(growth::Options),
     /// The proof of parity against a plain sum of hashes
     Verify(verify::Options),
+    /// The memory that teal itself takes for a migration
+    Memory(memory::Options),
     /// Loading models against the bare start of their languages
     Models(models::Options),
     /// The plan of many tables that have not changed
@@ -49,6 +52,7 @@ fn main() -> Outcome<()> {
         Some(Part::Latency(options)) => latency::run(&options),
         Some(Part::Growth(options)) => growth::run(&options),
         Some(Part::Verify(options)) => verify::run(&options),
+        Some(Part::Memory(options)) => memory::run(&options),
         Some(Part::Models(options)) => models::run(&options),
         Some(Part::Plan(options)) => plan::run(&options),
         None => {
@@ -57,7 +61,8 @@ fn main() -> Outcome<()> {
             copy::run(&copy::Options::default())?;
             verify::run(&verify::Options::default())?;
             latency::run(&latency::Options::default())?;
-            growth::run(&growth::Options::default())
+            growth::run(&growth::Options::default())?;
+            memory::run(&memory::Options::default())
         }
     }
 }

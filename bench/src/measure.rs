@@ -1,3 +1,9 @@
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::Outcome;
+
 /// One copy of the table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
@@ -24,4 +30,23 @@ pub(crate) fn percentile(values: &[f64], share: f64) -> f64 {
 /// The median of the pairs' ratios: what was slow for both of a pair cancels out.
 pub(crate) fn ratio(pairs: &[(Sample, Sample)]) -> f64 {
     median(pairs.iter().map(|(plain, teal)| teal.seconds / plain.seconds))
+}
+
+/// The most memory that a program had resident, as the kernel counts it.
+pub(crate) fn peak_kib(command: &mut Command) -> Outcome<u64> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait()?.is_none() {
+        if let Ok(text) = std::fs::read_to_string(Path::new(&status)) {
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+            peak = peak.max(kib.unwrap_or(0));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    match child.wait()?.success() {
+        true => Ok(peak),
+        false => Err(format!("{command:?} failed").into()),
+    }
 }

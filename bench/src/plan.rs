@@ -2,9 +2,8 @@
 //! and over HTTP; and the memory of a whole `teal plan` against a server.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 use comfy_table::{Table, presets};
@@ -14,7 +13,7 @@ use teal_plan::{Cutover, History, PlanOptions, make_plan};
 use teal_schema::Schema;
 
 use crate::Outcome;
-use crate::measure::median;
+use crate::measure::{median, peak_kib};
 use crate::models::{schema, teal, write_project};
 use crate::servers::Modern;
 
@@ -135,23 +134,4 @@ fn plans(
         }
     }
     Ok(median(times.into_iter()))
-}
-
-/// The most memory that a program had resident, as the kernel counts it.
-fn peak_kib(command: &mut Command) -> Outcome<u64> {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    while child.try_wait()?.is_none() {
-        if let Ok(text) = std::fs::read_to_string(Path::new(&status)) {
-            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-            let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-            peak = peak.max(kib.unwrap_or(0));
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    match child.wait()?.success() {
-        true => Ok(peak),
-        false => Err("teal plan failed".into()),
-    }
 }
