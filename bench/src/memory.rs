@@ -41,7 +41,9 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
         }
     }
     anstream::println!("{table}");
-    anstream::println!("\n`teal apply` of a new sorting key, from the plan to the proof, on a server.");
+    anstream::println!(
+        "\n`teal apply` of a new sorting key, from the plan to the proof, on a server."
+    );
     Ok(())
 }
 

@@ -156,9 +156,7 @@ impl CatalogTable {
             .map(|column| column.declared(&definitions))
             .collect::<Result<Vec<_>, _>>()?;
         // Not from `sorting_key`: VersionedCollapsingMergeTree adds its version there.
-        let of_engine = |keyword: &[&str]| {
-            clause(&self.engine_full, keyword, &ENGINE_CLAUSES).map(|text| text.map(str::to_owned))
-        };
+        let of_engine = |keyword: &[&str]| self.of_engine(keyword);
         let key = of_engine(&["ORDER", "BY"])?.unwrap_or_default();
         let order_by = sorting_key(&key, |name| self.has_column(name))?;
         let Declaration { name, version, database, life_cycle, cluster, location } = declaration;
@@ -172,7 +170,7 @@ impl CatalogTable {
             primary_key: of_engine(&["PRIMARY", "KEY"])?,
             partition_by: of_engine(&["PARTITION", "BY"])?,
             sample_by: of_engine(&["SAMPLE", "BY"])?,
-            ttl: of_engine(&["TTL"])?,
+            ttl: self.ttl()?,
             settings: self.declared_settings()?,
             indexes: indexes(&definitions)?,
             projections: projections(&definitions)?,
@@ -182,6 +180,18 @@ impl CatalogTable {
             cluster,
             location,
         })
+    }
+
+    /// The TTL of its rows and parts.
+    ///
+    /// # Errors
+    /// When the server's text about the table cannot be read as tokens.
+    pub fn ttl(&self) -> Result<Option<String>, TokenError> {
+        self.of_engine(&["TTL"])
+    }
+
+    fn of_engine(&self, keyword: &[&str]) -> Result<Option<String>, TokenError> {
+        Ok(clause(&self.engine_full, keyword, &ENGINE_CLAUSES)?.map(str::to_owned))
     }
 
     /// The projections, by name. From the definition: the table `system.projections` came with 24.9.

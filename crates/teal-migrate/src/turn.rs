@@ -34,8 +34,8 @@
 //! What is changed in place in green (a mutation, a dropped partition) no view forwards. 6 would bring back
 //! what was deleted there: it is not done then.
 
-use teal_catalog::Catalog;
-use teal_plan::Cutover;
+use teal_catalog::{Catalog, CatalogTable};
+use teal_plan::{Cutover, expired};
 use teal_schema::create_view;
 
 use crate::fence::not_clean;
@@ -239,14 +239,16 @@ impl Operator<'_> {
         }
     }
 
-    /// The new table must have every row of the old one.
+    /// The new table must have every row of the old one whose time is not over.
     pub(crate) fn refuse_lacking(&self, migrating: &Migrating) -> Result<(), MigrateError> {
         let found = self.seek(migrating, Sought::OfBlue)?;
-        if found.missing == 0 {
-            return match found.unsure {
-                0 => Ok(()),
-                _ => Err(not_clean(CANNOT_TELL)),
-            };
+        let rows = match found.missing {
+            0 if found.unsure > 0 => return Err(not_clean(CANNOT_TELL)),
+            0 => 0,
+            missing => self.lacking_for_good(migrating)?.unwrap_or(missing),
+        };
+        if rows == 0 {
+            return Ok(());
         }
         let reason = match self.refuse_new_changed(migrating) {
             Err(MigrateError::CannotTurn { reason, .. }) => reason,
@@ -261,8 +263,35 @@ impl Operator<'_> {
             }
         };
         let (old, new) = migrating.tables_now();
-        let (old, new, rows) = (old.clone(), new.clone(), found.missing);
+        let (old, new) = (old.clone(), new.clone());
         Err(MigrateError::NewLacks { old, new, rows, reason })
+    }
+
+    /// Rows that the new table lacks, without those that its TTL deletes: it comes to some of them earlier than
+    /// the old table's. Nothing where it has no such TTL, or one that asks for a column that the old table
+    /// has not.
+    fn lacking_for_good(&self, migrating: &Migrating) -> Result<Option<u64>, MigrateError> {
+        let new = migrating.tables_now().1;
+        let catalog = self.with_control(|session| Catalog::read(session, &[&new.database]))?;
+        let ttl = catalog.table(new).map(CatalogTable::ttl).transpose()?.flatten();
+        let Some(expired) = ttl.and_then(|ttl| expired(&ttl)) else {
+            return Ok(None);
+        };
+        let mut rows = 0;
+        let counted = self.with_clones(migrating, |sides, parity| {
+            let lasting = format!("SELECT * FROM ({}) WHERE NOT ({expired})", sides.blue);
+            rows = self.count_surplus(&lasting, &sides.green, &parity.buckets())?;
+            Ok(())
+        });
+        match counted {
+            Ok(_) => Ok(Some(rows)),
+            Err(MigrateError::Client(error))
+                if error.server_name() == Some("UNKNOWN_IDENTIFIER") =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// What was changed in the new table in place, no view has forwarded: what the two differ by tells

@@ -51,8 +51,8 @@ impl Preflight<'_> {
     }
 }
 
-/// Whether a row's time is over, by those items of a TTL that delete.
-fn expired(ttl: &str) -> Option<String> {
+/// Whether a row's time is over, by those items of a TTL that delete, as an expression.
+pub fn expired(ttl: &str) -> Option<String> {
     const CLAUSES: [&[&str]; 6] =
         [&["DELETE"], &["WHERE"], &["TO"], &["RECOMPRESS"], &["GROUP"], &["SET"]];
     let items = split_list(ttl).ok()?;

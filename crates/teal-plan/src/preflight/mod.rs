@@ -4,6 +4,7 @@ mod expiring;
 mod rights;
 mod values;
 
+pub use expiring::expired;
 pub use rights::{GLOBAL_RIGHTS, MIGRATION_RIGHTS, OWN_DATABASES, OWN_RIGHTS};
 use serde::Deserialize;
 use teal_catalog::{Catalog, CatalogTable, Features, traffic};
