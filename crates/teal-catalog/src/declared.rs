@@ -190,6 +190,23 @@ impl CatalogTable {
         self.of_engine(&["TTL"])
     }
 
+    /// Whether a TTL gives rows other values: of a column, or by `GROUP BY`.
+    ///
+    /// # Errors
+    /// When the server's text about the table cannot be read as tokens.
+    pub fn ttl_changes_rows(&self) -> Result<bool, TokenError> {
+        let definitions = self.definitions()?;
+        for column in &self.columns {
+            if column.ttl(&definitions)?.is_some() {
+                return Ok(true);
+            }
+        }
+        match self.ttl()? {
+            Some(ttl) => Ok(clause(&ttl, &["GROUP", "BY"], &[])?.is_some()),
+            None => Ok(false),
+        }
+    }
+
     fn of_engine(&self, keyword: &[&str]) -> Result<Option<String>, TokenError> {
         Ok(clause(&self.engine_full, keyword, &ENGINE_CLAUSES)?.map(str::to_owned))
     }
@@ -259,6 +276,18 @@ impl CatalogTable {
 pub(crate) const GRANULARITY: (&str, &str) = ("index_granularity", "8192");
 
 impl CatalogColumn {
+    /// `system.columns` does not have it.
+    fn ttl<'d>(&self, definitions: &[&'d str]) -> Result<Option<&'d str>, TokenError> {
+        let quoted = quote_ident(&self.name);
+        let definition = definitions.iter().find_map(|definition| {
+            definition.strip_prefix(&quoted).filter(|rest| rest.starts_with(char::is_whitespace))
+        });
+        match definition {
+            Some(definition) => clause(definition, &["TTL"], &COLUMN_CLAUSES),
+            None => Ok(None),
+        }
+    }
+
     fn declared(&self, definitions: &[&str]) -> Result<Column, TokenError> {
         let kind = match self.default_kind.as_str() {
             "DEFAULT" => Some(DefaultKind::Default),
@@ -268,15 +297,7 @@ impl CatalogColumn {
             _ => None,
         };
         let expression = self.default_expression.clone();
-        // `system.columns` does not have the TTL.
-        let quoted = quote_ident(&self.name);
-        let definition = definitions.iter().find_map(|definition| {
-            definition.strip_prefix(&quoted).filter(|rest| rest.starts_with(char::is_whitespace))
-        });
-        let ttl = match definition {
-            Some(definition) => clause(definition, &["TTL"], &COLUMN_CLAUSES)?,
-            None => None,
-        };
+        let ttl = self.ttl(definitions)?;
         let codec = match self.compression_codec.is_empty() {
             true => None,
             false => call(&self.compression_codec)?.1.map(str::to_owned),

@@ -1,7 +1,7 @@
 //! The way out of a migration that has not been cut over: everything that it made is dropped, and blue
 //! is as it would be without it. A crash in the middle is finished by the next command.
 
-use crate::state::{Aborting, Migrating};
+use crate::state::{Aborting, Backfilled, Migrating};
 use crate::verify::Sought;
 use crate::{Event, MigrateError, Operator, Phase, Step, Update, failpoint, names};
 
@@ -35,8 +35,11 @@ impl Operator<'_> {
             let (blue, green) =
                 (migrating.migration.blue.clone(), migrating.migration.green.clone());
             self.move_alias(migrating, &green, &blue, &|| Ok(()))?;
-            // Nobody but teal knows the name that teal chose.
-            if was_attached && !migrating.migration.in_place && !force {
+            // Nobody but teal knows the name that teal chose, unless the users were on that table.
+            let were_users_there =
+                matches!(migrating.phase, Phase::Backfilled(Backfilled { rolled_back: true, .. }));
+            let may_be_used = !migrating.migration.in_place || were_users_there;
+            if was_attached && may_be_used && !force {
                 self.until_clean(migrating, |migrating| self.refuse_to_lose_rows(migrating))?;
             }
             let data = self.data_of(&migrating.migration.green)?;

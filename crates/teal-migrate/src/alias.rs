@@ -83,8 +83,8 @@ impl Operator<'_> {
         let (blue, green) = (migrating.migration.blue.clone(), migrating.migration.green.clone());
         let alias = migrating.migration.logical_name();
         let readers = self.readers(migrating, &alias)?;
-        let blue_data = self.data_of(&blue)?;
-        self.record(migrating, Event::RollbackOpened { blue_data })?;
+        let (blue_data, seen) = (self.data_of(&blue)?, Some(self.see(&blue)?));
+        self.record(migrating, Event::RollbackOpened { blue_data, blue: seen })?;
         failpoint::reached("rollback-opened");
         let last_look = || match force {
             true => Ok(()),

@@ -17,7 +17,7 @@ use teal_plan::Cutover;
 use teal_schema::QualifiedName;
 
 use crate::state::{Migrating, Opened};
-use crate::swap::Way;
+use crate::swap::{Way, lacks_of_exchange};
 use crate::{Event, MigrateError, Operator, Phase, Step, Update, failpoint};
 
 impl Operator<'_> {
@@ -30,9 +30,12 @@ impl Operator<'_> {
             Phase::Backfilled(_) | Phase::Verified(_) => (),
             // Rows that an exchange left behind, before it was killed, are found now; and those of an
             // INSERT that was cut off before it.
-            Phase::CutOver(state) if state.cutover == Cutover::Exchange => {
+            Phase::CutOver(state)
+                if state.cutover == Cutover::Exchange && self.compares(migrating) =>
+            {
                 return self.until_clean(migrating, |migrating| self.verify_exchange(migrating));
             }
+            Phase::CutOver(state) if state.cutover == Cutover::Exchange => return Ok(()),
             Phase::CutOver(_) => return self.turn(migrating, false),
             other => {
                 return Err(MigrateError::WrongPhase {
@@ -60,12 +63,19 @@ impl Operator<'_> {
             self.move_readers(migrating, how)
         })?;
         match how {
-            Cutover::Exchange if self.server.write_gate().is_none() => {
+            Cutover::Exchange if self.compares(migrating) => {
                 self.until_clean(migrating, |migrating| self.verify_exchange(migrating))
             }
             Cutover::Alias => self.turn_at_once(migrating),
             Cutover::App | Cutover::Exchange => Ok(()),
         }
+    }
+
+    /// Whether the two tables are compared after an exchange. At the gate no INSERT has run across it; but one
+    /// may have failed before.
+    fn compares(&self, migrating: &Migrating) -> bool {
+        let may_lack = migrating.migration.can_carry_back() && lacks_of_exchange(migrating);
+        self.server.write_gate().is_none() || may_lack
     }
 
     fn move_readers(&self, migrating: &mut Migrating, how: Cutover) -> Result<(), MigrateError> {

@@ -116,6 +116,8 @@ pub enum Event {
         forwards_back: bool,
         blue_rows: u64,
     },
+    /// After an exchange, both tables have the same rows.
+    Compared,
     /// After the cutover, somebody wrote to blue still; it has these rows now.
     StillWritten {
         blue_rows: u64,
@@ -133,6 +135,9 @@ pub enum Event {
     /// Blue and green are about to be exchanged back, or the alias is; this tells blue's data.
     RollbackOpened {
         blue_data: String,
+        /// Blue then, when it had every row of green.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        blue: Option<BlueSeen>,
     },
     /// An exchange back was begun and did not happen.
     RollbackUndone,
@@ -187,6 +192,7 @@ impl Event {
             Self::Carrying { .. } => "carrying",
             Self::Carried => "carried",
             Self::CutOver { .. } => "cutOver",
+            Self::Compared => "compared",
             Self::StillWritten { .. } => "stillWritten",
             Self::TurnOpened { .. } => "turnOpened",
             Self::Turned { .. } => "turned",

@@ -58,6 +58,24 @@ impl Operator<'_> {
         Ok(changes)
     }
 
+    /// Of those that have given rows other values.
+    pub(crate) fn updates_since_proof(
+        &self,
+        migrating: &Migrating,
+    ) -> Result<Vec<String>, MigrateError> {
+        let mut changes = self.mutations_since_proof(migrating)?;
+        changes.retain(|command| {
+            // A lightweight DELETE is an update of that column.
+            let command = command.trim_start_matches('(');
+            command.starts_with("UPDATE") && !command.starts_with("UPDATE _row_exists")
+        });
+        if let Some(seen) = &migrating.seen {
+            let patches = self.patches(migrating.tables_now().0, seen.time)?;
+            changes.extend(patches.map(|cause| cause.what));
+        }
+        Ok(changes)
+    }
+
     fn losses_since_proof(&self, migrating: &Migrating) -> Result<Vec<String>, MigrateError> {
         let mut changes = Vec::new();
         if let Some(seen) = &migrating.seen {

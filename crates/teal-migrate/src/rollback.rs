@@ -53,16 +53,22 @@ impl Operator<'_> {
             }
         }
         let was_cut_over = matches!(migrating.phase, Phase::CutOver(_));
-        // Where the users are on the old layout still, what they deleted there is gone.
-        let users_may_be_on_old = match &migrating.phase {
-            Phase::CutOver(state) => state.cutover == Cutover::App && !state.forwards_back,
-            _ => true,
-        };
+        // Before the view is turned back.
+        let may_be_on_old = matches!(
+            &migrating.phase,
+            Phase::CutOver(state) if state.cutover == Cutover::App && !state.forwards_back
+        );
         if was_cut_over {
             self.turn_back(migrating)?;
         }
         let carried = self.until_clean(migrating, |migrating| {
             self.step(migrating, Step::Rollback, |migrating| {
+                // Where the users are on the old layout, what they deleted there is gone. A second try may
+                // find them there.
+                let users_may_be_on_old = match &migrating.phase {
+                    Phase::CutOver(_) => may_be_on_old,
+                    _ => true,
+                };
                 let mut carried =
                     if force { 0 } else { self.carry_back(migrating, users_may_be_on_old)? };
                 failpoint::reached("carried-back");
@@ -245,8 +251,8 @@ impl Operator<'_> {
         };
         let migration = migrating.migration.clone();
         let (old, new) = (migration.green.clone(), migration.blue.clone());
-        let blue_data = self.data_of(&old)?;
-        self.record(migrating, Event::RollbackOpened { blue_data })?;
+        let (blue_data, blue) = (self.data_of(&old)?, Some(self.see(&old)?));
+        self.record(migrating, Event::RollbackOpened { blue_data, blue })?;
         failpoint::reached("rollback-opened");
         if self.server.write_gate().is_none() {
             let told = self.swap_or_settle(migrating, Way::Back, &last_look)?;

@@ -153,7 +153,7 @@ impl Operator<'_> {
                     }
                 }
             }
-            self.add_logged(blue, &mut seen)?;
+            self.add_logged(&logged(blue, seen.time), &mut seen)?;
         }
         let fate = seen.fate(&self.see(blue)?);
         let broken = self.broken_parts(blue)?;
@@ -281,7 +281,7 @@ impl Operator<'_> {
     }
 
     /// Parts that came since, by the log.
-    fn add_logged(&self, blue: &QualifiedName, seen: &mut BlueSeen) -> Result<(), MigrateError> {
+    pub(crate) fn add_logged(&self, of: &str, seen: &mut BlueSeen) -> Result<(), MigrateError> {
         #[derive(Deserialize)]
         struct Row {
             partition_id: String,
@@ -292,9 +292,8 @@ impl Operator<'_> {
         let rows = self.with_control(|session| {
             session.rows::<Row>(&format!(
                 "SELECT partition_id, part_name, rows FROM system.part_log \
-                 WHERE {} AND event_type = 'NewPart' AND rows > 0 \
-                     AND NOT startsWith(partition_id, 'patch-')",
-                logged(blue, seen.time)
+                 WHERE {of} AND event_type = 'NewPart' AND rows > 0 \
+                     AND NOT startsWith(partition_id, 'patch-')"
             ))
         })?;
         for row in rows {
@@ -404,11 +403,17 @@ struct Write {
 
 /// The condition on `part_log` for what happened to a table.
 fn logged(table: &QualifiedName, since: u32) -> String {
-    format!(
-        "event_date >= toDate(toDateTime({since})) AND event_time >= toDateTime({since}) AND error = 0 \
-             AND database = {} AND table = {}",
+    let of = format!(
+        "database = {} AND table = {}",
         quote_string(&table.database),
         quote_string(&table.name)
+    );
+    logged_since(&of, since)
+}
+
+pub(crate) fn logged_since(of: &str, since: u32) -> String {
+    format!(
+        "event_date >= toDate(toDateTime({since})) AND event_time >= toDateTime({since}) AND error = 0 AND {of}"
     )
 }
 

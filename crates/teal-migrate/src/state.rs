@@ -205,8 +205,12 @@ pub struct CutOver {
     pub old_data: Option<String>,
     /// That data is put aside, under this name.
     pub parked: Option<Parked>,
+    /// After an exchange, both tables were found to have the same rows.
+    pub compared: bool,
     /// A rollback was begun and not journalled as done; this tells blue's data.
     pub rollback_open: Option<String>,
+    /// Blue when it was begun.
+    pub(crate) old_seen: Option<BlueSeen>,
     /// How far that exchange got, on a server.
     pub swapping: Option<Swapping>,
 }
@@ -421,10 +425,13 @@ impl Migrating {
                     cleanup_open: false,
                     old_data: None,
                     parked: None,
+                    compared: false,
                     rollback_open: None,
+                    old_seen: None,
                     swapping: None,
                 })
             }
+            (P::CutOver(state), E::Compared) => P::CutOver(CutOver { compared: true, ..state }),
             (P::CutOver(state), E::StillWritten { blue_rows }) => {
                 P::CutOver(CutOver { blue_rows, looked: entry.time, ..state })
             }
@@ -436,11 +443,18 @@ impl Migrating {
             (P::CutOver(state), E::Turned { forwards_back }) => {
                 P::CutOver(CutOver { forwards_back, turn_open: None, ..state })
             }
-            (P::CutOver(state), E::RollbackOpened { blue_data }) => {
-                P::CutOver(CutOver { rollback_open: Some(blue_data), swapping: None, ..state })
-            }
+            (P::CutOver(state), E::RollbackOpened { blue_data, blue }) => P::CutOver(CutOver {
+                rollback_open: Some(blue_data),
+                old_seen: blue,
+                swapping: None,
+                ..state
+            }),
             (P::CutOver(state), E::RollbackUndone) => {
                 P::CutOver(CutOver { rollback_open: None, swapping: None, ..state })
+            }
+            (P::CutOver(CutOver { old_seen: Some(seen), .. }), E::RolledBack { rows }) => {
+                self.seen = Some(seen);
+                P::Backfilled(Backfilled { rows, rolled_back: true })
             }
             (P::CutOver(_) | P::Backfilled(_) | P::Verified(_), E::RolledBack { rows }) => {
                 P::Backfilled(Backfilled { rows, rolled_back: true })

@@ -8,6 +8,7 @@ use teal_client::{ClientError, Session};
 use teal_plan::Cutover;
 
 use crate::state::{CutOver, Migrating};
+use crate::swap::lacks_of_exchange;
 use crate::{Event, MigrateError, Operator, Phase, names};
 
 /// A use that is longer ago does not keep a table.
@@ -25,12 +26,20 @@ impl Operator<'_> {
         }
         // One that began long ago may be into the old table.
         self.wait_without_gate()?;
-        // What a view brings makes blue's rows more.
-        if state.cutover != Cutover::Exchange && !state.forwards_back {
-            self.refuse_if_written(migrating, state.blue_rows)?;
-        }
-        if migrating.migration.can_carry_back() {
-            self.refuse_lacking(migrating)?;
+        match state.cutover {
+            // Later on, rows that the new table lacks are those that users have deleted there.
+            Cutover::Exchange => {
+                if state.forwards_back
+                    && migrating.migration.can_carry_back()
+                    && lacks_of_exchange(migrating)
+                    && self.exists(migrating.tables_now().0)?
+                {
+                    self.refuse_lacking(migrating)?;
+                }
+            }
+            // What the view brings makes blue's rows more.
+            _ if state.forwards_back => self.refuse_lacking(migrating)?,
+            _ => self.refuse_if_written(migrating, state.blue_rows)?,
         }
         if self.server.is_exclusive() {
             return Ok(());

@@ -39,8 +39,9 @@ use teal_plan::{Cutover, expired};
 use teal_schema::create_view;
 
 use crate::fence::not_clean;
-use crate::stale::first_of;
+use crate::stale::{first_of, logged_since};
 use crate::state::{CutOver, Migrating};
+use crate::swap::logged_of;
 use crate::verify::Sought;
 use crate::{Event, MigrateError, Operator, Parity, Phase, Step, Update, failpoint, names};
 
@@ -216,7 +217,10 @@ impl Operator<'_> {
         if found.holds() {
             return Ok((0, 0));
         }
-        self.refuse_new_changed(migrating)?;
+        match found.missing {
+            0 => self.refuse_new_changed(migrating)?,
+            _ => self.refuse_either_changed(migrating)?,
+        }
         let to_old = self.carry_back_found(migrating, &found, &|_| Ok(()))?;
         let to_new = if found.missing > 0 { self.carry_forth(migrating)? } else { 0 };
         Ok((to_old, to_new))
@@ -227,7 +231,7 @@ impl Operator<'_> {
         let new = migrating.tables_now().1;
         let Parity { missing, unsure, .. } = self.with_clones(migrating, |sides, parity| {
             // Behind the clones: what is changed later they have not lost.
-            self.refuse_new_changed(migrating)?;
+            self.refuse_either_changed(migrating)?;
             match parity.missing {
                 0 => Ok(()),
                 _ => self.attach_surplus(migrating, &sides.blue, &sides.green, new, parity),
@@ -250,13 +254,19 @@ impl Operator<'_> {
         if rows == 0 {
             return Ok(());
         }
-        let reason = match self.refuse_new_changed(migrating) {
+        let reason = match self.refuse_either_changed(migrating) {
             Err(MigrateError::CannotTurn { reason, .. }) => reason,
             other => {
                 other?;
-                match is_turned(migrating) {
-                    true => "`teal cutover` brings them there".into(),
-                    false => {
+                let is_exchange = cut_over(migrating)?.cutover == Cutover::Exchange;
+                match self.changes_since_proof(migrating)?.first().filter(|_| is_exchange) {
+                    Some(change) => format!(
+                        "{} was changed in place as well ({change}), so that teal carries none of them: copy them yourself (INSERT INTO … SELECT)",
+                        migrating.tables_now().0
+                    )
+                    .into(),
+                    None if is_turned(migrating) => "`teal cutover` brings them there".into(),
+                    None => {
                         "`teal rollback`, and `teal cutover` once more, brings them there".into()
                     }
                 }
@@ -279,7 +289,13 @@ impl Operator<'_> {
         };
         let mut rows = 0;
         let counted = self.with_clones(migrating, |sides, parity| {
-            let lasting = format!("SELECT * FROM ({}) WHERE NOT ({expired})", sides.blue);
+            if parity.unsure > 0 {
+                return Err(not_clean(CANNOT_TELL));
+            }
+            if parity.holds() {
+                return Ok(());
+            }
+            let lasting = format!("SELECT * FROM ({}) WHERE NOT ifNull({expired}, 0)", sides.blue);
             rows = self.count_surplus(&lasting, &sides.green, &parity.buckets())?;
             Ok(())
         });
@@ -314,6 +330,34 @@ impl Operator<'_> {
         })
     }
 
+    /// Before rows of the old table come to the new one. What was changed in the old one is not what users have
+    /// written, and what a TTL resets to another value is a row that both have.
+    fn refuse_either_changed(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        self.refuse_new_changed(migrating)?;
+        let (old, new) = migrating.tables_now();
+        let reason = match self.updates_since_proof(migrating)?.first() {
+            Some(change) => format!("{old} was changed in place ({change})"),
+            None => {
+                let databases = [old.database.as_str(), new.database.as_str()];
+                let catalog = self.with_control(|session| Catalog::read(session, &databases))?;
+                let mut changing = None;
+                for table in [old, new] {
+                    if catalog.table(table).map(CatalogTable::ttl_changes_rows).transpose()?
+                        == Some(true)
+                    {
+                        changing = Some(format!("{table} has a TTL that changes rows"));
+                    }
+                }
+                match changing {
+                    Some(reason) => reason,
+                    None => return Ok(()),
+                }
+            }
+        };
+        let reason = format!("{reason}, so that rows are not told from those that it had before");
+        Err(MigrateError::CannotTurn { old: old.clone(), new: new.clone(), reason: reason.into() })
+    }
+
     fn parts_that_went(
         &self,
         migrating: &Migrating,
@@ -323,6 +367,13 @@ impl Operator<'_> {
         let new = migrating.tables_now().1;
         if let Some(cause) = self.patches(new, seen.time)? {
             return Ok(Some(cause.what));
+        }
+        let mut seen = seen.clone();
+        if self.has_log_of_parts()? {
+            // Partitions that came later, too. By the data: names may have changed places.
+            self.command("SYSTEM FLUSH LOGS")?;
+            let data = self.data_of(new)?;
+            self.add_logged(&logged_since(&logged_of(&data), seen.time), &mut seen)?;
         }
         let fate = seen.fate(&self.see(new)?);
         let ids = fate.gone.union(&fate.fewer).cloned().collect::<Vec<_>>();

@@ -44,7 +44,8 @@
 //! An INSERT that fails, or whose client goes, between its two tables leaves rows in X alone: behind the last
 //! proof, or with some of its parts in Y, so that the log takes it for forwarded. Nobody was told that it
 //! succeeded, but readers have seen its rows. They are found too when the rows are compared at the end, and
-//! carried to Y, unless Y was changed in place since.
+//! carried to Y, unless one of the two was changed in place since. That is done until both were equal once
+//! (`compared`): what Y lacks later, users have deleted there.
 //!
 //! Without `part_log` the exchange is made only if X got no part in steps 2 and 3; what step 6 would read
 //! from the log is found by comparing the rows.
@@ -56,6 +57,7 @@ mod settle;
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
+pub(crate) use settle::lacks_of_exchange;
 use teal_catalog::Features;
 use teal_plan::Cutover;
 use teal_schema::{QualifiedName, quote_string};
@@ -321,7 +323,7 @@ impl Operator<'_> {
     }
 
     /// Whether `part_log` is there and tells a table whatever its name.
-    fn has_log_of_parts(&self) -> Result<bool, MigrateError> {
+    pub(crate) fn has_log_of_parts(&self) -> Result<bool, MigrateError> {
         #[derive(Deserialize)]
         struct Row {
             there: u64,
@@ -352,7 +354,7 @@ impl Operator<'_> {
 }
 
 /// The condition on `part_log` that tells the entries of a table's data, whatever its name.
-fn logged_of(data: &str) -> String {
+pub(crate) fn logged_of(data: &str) -> String {
     format!("toString(table_uuid) = {}", quote_string(data))
 }
 
@@ -398,7 +400,9 @@ fn seen_after(migrating: &Migrating, way: Way) -> Migrating {
             cleanup_open: false,
             old_data: None,
             parked: None,
+            compared: false,
             rollback_open: None,
+            old_seen: None,
             swapping: None,
         }),
         Way::Back => Phase::Backfilled(crate::state::Backfilled { rows: 0, rolled_back: true }),

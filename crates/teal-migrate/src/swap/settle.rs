@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{LastLook, Swap, Way, seen_after, swapping_of};
 use crate::fence::{PAUSE, long_inserts};
-use crate::state::Migrating;
+use crate::state::{CutOver, Migrating};
 use crate::{Event, MigrateError, Operator, Phase, Update, failpoint, names};
 
 impl Operator<'_> {
@@ -87,16 +87,31 @@ impl Operator<'_> {
     /// one has: to the old one what was not forwarded, to the new one what an INSERT that was cut off
     /// between the last proof and the exchange wrote to the old one alone.
     pub(crate) fn verify_exchange(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
-        self.refuse_missed(migrating, &self.changes_since_proof(migrating)?)?;
+        let changes = self.changes_since_proof(migrating)?;
+        self.refuse_missed(migrating, &changes)?;
         if !migrating.migration.is_identity {
             return Ok(());
         }
+        let can_carry = migrating.migration.can_carry_back();
         match self.verify(migrating) {
-            Err(MigrateError::NoParity { .. }) if migrating.migration.can_carry_back() => {
+            // What the two differ by was left by the exchange, and by nothing else.
+            Err(MigrateError::NoParity { .. })
+                if can_carry && changes.is_empty() && lacks_of_exchange(migrating) =>
+            {
                 self.carry_both(migrating)?;
-                self.verify(migrating).map(drop)
+                self.verify(migrating)?;
             }
-            other => other.map(drop),
+            Err(MigrateError::NoParity { parity, .. }) if can_carry && parity.missing == 0 => {
+                self.carry_back(migrating, false)?;
+                self.verify(migrating)?;
+            }
+            other => drop(other?),
+        }
+        match &migrating.phase {
+            Phase::CutOver(CutOver { compared: false, .. }) => {
+                self.record(migrating, Event::Compared)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -232,6 +247,12 @@ impl Operator<'_> {
         let known = Event::Swapping { known, server_start, merge_settings: BTreeMap::new() };
         self.record(migrating, known)
     }
+}
+
+/// Whether rows that the new table lacks are those that an INSERT which failed has left in the old one. Later
+/// on they may be any that users have deleted.
+pub(crate) fn lacks_of_exchange(migrating: &Migrating) -> bool {
+    matches!(&migrating.phase, Phase::CutOver(CutOver { compared: false, new_seen: Some(_), .. }))
 }
 
 /// Whether the readers' table has all that can still come to the old one.
