@@ -344,22 +344,37 @@ fn an_insert_that_runs_across_a_swap_is_in_both_tables_after_the_rollback() {
     assert_rolled_back(&stage, ROWS + 2000, "across");
 }
 
-/// Users who are on the old table again delete there, before what came to the new one is carried.
+/// Users who are on the old table again delete there, before what came to the new one is carried: rows of
+/// before the cutover, and a partition that came behind it.
 #[test]
 fn what_is_deleted_just_behind_a_rollback_does_not_come_back() {
     let stage = stage();
     stage.must(&["apply"]);
-    stage.must(&["cutover"]);
-    let mut rollback = stage.command(&["rollback"]);
-    rollback.env("FAILPOINTS", "rolled-back=sleep(3000)");
-    let rollback = Background::start(rollback);
-    let there = "SELECT count() FROM _teal.journal WHERE kind = 'rolledBack'";
-    until("the entry", || (stage.query(there) == "1").then_some(()));
-    stage.query("DELETE FROM events_0 WHERE id % 10 = 3");
-    rollback.finish().failed(3, &["default.events_0 was changed in place", "_row_exists = 0"]);
-    assert_eq!(stage.query("SELECT countIf(id % 10 = 3) FROM events"), "0");
-    stage.must(&["repair"]);
-    assert_rolled_back(&stage, ROWS - ROWS / 10, "repaired");
+    let mut rows = ROWS;
+    for (change, said, gone, times) in [
+        ("DELETE FROM events_0 WHERE id % 10 = 3", "_row_exists = 0", "id % 10 = 3", "1"),
+        ("ALTER TABLE events_0 DROP PARTITION 203001", "went", "toYYYYMM(at) = 203001", "2"),
+    ] {
+        stage.must(&["cutover"]);
+        stage.query(
+            "INSERT INTO events SELECT 9000000000, 'late', toDateTime('2030-01-01 00:00:00')",
+        );
+        rows += 1;
+        let mut rollback = stage.command(&["rollback"]);
+        rollback.env("FAILPOINTS", "rolled-back=sleep(3000)");
+        let rollback = Background::start(rollback);
+        let there = "SELECT count() FROM _teal.journal WHERE kind = 'rolledBack'";
+        until("the entry", || (stage.query(there) == times).then_some(()));
+        let deleted = stage.query(&format!("SELECT count() FROM events WHERE {gone}"));
+        rows -= deleted.parse::<u64>().unwrap();
+        stage.query(change);
+        rollback.finish().failed(3, &["default.events_0 was changed in place", said]);
+        assert_eq!(stage.query(&format!("SELECT countIf({gone}) FROM events")), "0");
+        stage.must(&["repair"]);
+        let found = stage.query("SELECT count() FROM events");
+        assert_eq!(found, rows.to_string(), "{change}");
+        assert_eq!(stage.query("SELECT count() FROM events_1"), found, "{change}");
+    }
 }
 
 #[test]

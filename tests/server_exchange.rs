@@ -271,6 +271,21 @@ fn what_an_insert_that_was_cut_off_left_in_the_old_table_comes_to_the_new_one() 
     assert_eq!(stage.query("SELECT countIf(id % 10 = 3) FROM events"), "0");
 }
 
+/// What the new table lacks later, users have deleted there: also of what came behind the exchange.
+#[test]
+fn what_is_deleted_in_the_new_table_stays_so() {
+    let stage = applied(REWRITTEN);
+    stage.must(EXCHANGE);
+    stage.query("INSERT INTO events SELECT 1, 'later', toDateTime('2030-01-01 00:00:00')");
+    for change in ["DROP PARTITION 203001", "DELETE WHERE id < 10 SETTINGS mutations_sync = 1"] {
+        stage.query(&format!("ALTER TABLE events {change}"));
+        let rows = stage.query("SELECT count() FROM events");
+        stage.teal(EXCHANGE).failed(3, &["default.events_1 do not hold the same rows"]);
+        assert_eq!(stage.query("SELECT count() FROM events"), rows, "{change}");
+    }
+    stage.must(&["cleanup"]);
+}
+
 /// A command that waits at a failpoint, when the journal has this entry, and an INSERT that fails meanwhile.
 fn cut_off_behind(stage: &Stage, failpoints: &str, entry: &str, arguments: &[&str]) -> Run {
     let mut command = stage.command(arguments);
