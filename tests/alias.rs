@@ -345,7 +345,7 @@ fn an_insert_that_runs_across_a_swap_is_in_both_tables_after_the_rollback() {
 }
 
 /// Users who are on the old table again delete there, before what came to the new one is carried: rows of
-/// before the cutover, and a partition that came behind it.
+/// before the cutover, and partitions that came behind it.
 #[test]
 fn what_is_deleted_just_behind_a_rollback_does_not_come_back() {
     let stage = stage();
@@ -354,17 +354,21 @@ fn what_is_deleted_just_behind_a_rollback_does_not_come_back() {
     for (change, said, gone, times) in [
         ("DELETE FROM events_0 WHERE id % 10 = 3", "_row_exists = 0", "id % 10 = 3", "1"),
         ("ALTER TABLE events_0 DROP PARTITION 203001", "went", "toYYYYMM(at) = 203001", "2"),
+        ("ALTER TABLE events_0 DROP PARTITION 203101", "went", "toYYYYMM(at) = 203101", "3"),
     ] {
+        let late = |year: u32| {
+            let at = format!("toDateTime('{year}-01-01 00:00:00')");
+            stage.query(&format!("INSERT INTO events SELECT 9000000000, 'late', {at}"));
+        };
         stage.must(&["cutover"]);
-        stage.query(
-            "INSERT INTO events SELECT 9000000000, 'late', toDateTime('2030-01-01 00:00:00')",
-        );
-        rows += 1;
+        late(2030);
         let mut rollback = stage.command(&["rollback"]);
         rollback.env("FAILPOINTS", "rolled-back=sleep(3000)");
         let rollback = Background::start(rollback);
         let there = "SELECT count() FROM _teal.journal WHERE kind = 'rolledBack'";
         until("the entry", || (stage.query(there) == times).then_some(()));
+        late(2031);
+        rows += 2;
         let deleted = stage.query(&format!("SELECT count() FROM events WHERE {gone}"));
         rows -= deleted.parse::<u64>().unwrap();
         stage.query(change);

@@ -76,7 +76,7 @@ pub enum MigrateError {
     #[error("the server gave {text:?} as {what}")]
     Unreadable { what: &'static str, text: String },
     #[error(
-        "{blue} and {green} do not hold the same rows\n{parity}\n  `teal repair` copies what is missing, and removes what is too many where it is known how {blue} lost it; where a view keeps the old table current, `teal cutover` carries to each what only the other one has, if neither was changed in place"
+        "{blue} and {green} do not hold the same rows\n{parity}\n  `teal repair` copies what is missing, and removes what is too many where it is known how {blue} lost it; after a cutover by app or alias whose view was turned, `teal cutover` carries to each what only the other one has, if neither was changed in place"
     )]
     NoParity { blue: QualifiedName, green: QualifiedName, parity: Box<Parity> },
     #[error(

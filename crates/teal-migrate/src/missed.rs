@@ -11,6 +11,7 @@
 //! alike, the old table is neither dropped nor, as if nothing had been, brought back.
 
 use crate::fence::not_clean;
+use crate::seen::BlueSeen;
 use crate::stale::{first_of, shortened};
 use crate::state::Migrating;
 use crate::{MigrateError, Operator};
@@ -39,7 +40,9 @@ impl Operator<'_> {
         migrating: &Migrating,
     ) -> Result<Vec<String>, MigrateError> {
         let mut changes = self.mutations_since_proof(migrating)?;
-        changes.extend(self.losses_since_proof(migrating)?);
+        if let Some(seen) = &migrating.seen {
+            changes.extend(self.losses_since(migrating, seen)?);
+        }
         Ok(changes)
     }
 
@@ -49,12 +52,11 @@ impl Operator<'_> {
         migrating: &Migrating,
     ) -> Result<Vec<String>, MigrateError> {
         let mut changes = self.mutations_since_proof(migrating)?;
-        // Others build an index or a projection.
-        changes.retain(|command| {
-            let command = command.trim_start_matches('(');
-            command.starts_with("DELETE") || command.starts_with("UPDATE")
-        });
-        changes.extend(self.losses_since_proof(migrating)?);
+        changes.retain(|command| changes_rows(command));
+        if let Some(seen) = &migrating.seen {
+            let old = migrating.tables_now().0;
+            changes.extend(self.losses_since(migrating, &self.and_logged(old, seen)?)?);
+        }
         Ok(changes)
     }
 
@@ -64,10 +66,11 @@ impl Operator<'_> {
         migrating: &Migrating,
     ) -> Result<Vec<String>, MigrateError> {
         let mut changes = self.mutations_since_proof(migrating)?;
+        // A lightweight DELETE is an update of that column.
+        let deletes = ["DELETE", "UPDATE _row_exists", "APPLY DELETED MASK"];
         changes.retain(|command| {
-            // A lightweight DELETE is an update of that column.
             let command = command.trim_start_matches('(');
-            command.starts_with("UPDATE") && !command.starts_with("UPDATE _row_exists")
+            changes_rows(command) && !deletes.iter().any(|delete| command.starts_with(delete))
         });
         if let Some(seen) = &migrating.seen {
             let patches = self.patches(migrating.tables_now().0, seen.time)?;
@@ -76,15 +79,17 @@ impl Operator<'_> {
         Ok(changes)
     }
 
-    fn losses_since_proof(&self, migrating: &Migrating) -> Result<Vec<String>, MigrateError> {
-        let mut changes = Vec::new();
-        if let Some(seen) = &migrating.seen {
-            let old = migrating.tables_now().0;
-            changes.extend(self.patches(old, seen.time)?.map(|cause| cause.what));
-            let gone = seen.fate(&self.see(old)?).gone.into_iter().collect::<Vec<_>>();
-            if !gone.is_empty() {
-                changes.push(format!("parts of partition {} went", first_of(&gone)));
-            }
+    fn losses_since(
+        &self,
+        migrating: &Migrating,
+        seen: &BlueSeen,
+    ) -> Result<Vec<String>, MigrateError> {
+        let old = migrating.tables_now().0;
+        let patches = self.patches(old, seen.time)?;
+        let mut changes = patches.map(|cause| cause.what).into_iter().collect::<Vec<_>>();
+        let gone = seen.fate(&self.see(old)?).gone.into_iter().collect::<Vec<_>>();
+        if !gone.is_empty() {
+            changes.push(format!("parts of partition {} went", first_of(&gone)));
         }
         Ok(changes)
     }
@@ -125,5 +130,30 @@ impl Operator<'_> {
             change: change.as_str().into(),
             parity: Box::new(parity),
         })
+    }
+}
+
+/// Of a mutation, whether it is about rows. Others build an index, a projection, statistics.
+fn changes_rows(command: &str) -> bool {
+    let kind = command.trim_start_matches('(').split_whitespace().nth(1).unwrap_or_default();
+    !["INDEX", "PROJECTION", "STATISTICS"].contains(&kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mutation_that_builds_something_changes_no_rows() {
+        for (command, changes) in [
+            ("(DELETE WHERE id = 1)", true),
+            ("UPDATE town = 'a' WHERE 1", true),
+            ("CLEAR COLUMN town", true),
+            ("MATERIALIZE COLUMN town", true),
+            ("MATERIALIZE INDEX town_index", false),
+            ("(MATERIALIZE PROJECTION by_town)", false),
+        ] {
+            assert_eq!(changes_rows(command), changes, "{command}");
+        }
     }
 }

@@ -21,6 +21,7 @@ use teal_schema::{QualifiedName, quote_string};
 use crate::removal::Extra;
 use crate::seen::{BlueSeen, SeenPart};
 use crate::state::Migrating;
+use crate::swap::logged_of;
 use crate::{MigrateError, Operator, Update};
 
 /// Statements and partitions shown of many.
@@ -153,7 +154,13 @@ impl Operator<'_> {
                     }
                 }
             }
-            self.add_logged(&logged(blue, seen.time), &mut seen)?;
+            seen = match self.has_log_of_parts()? {
+                true => self.and_logged(blue, &seen)?,
+                false => {
+                    self.add_logged(&logged(blue, seen.time), &mut seen)?;
+                    seen
+                }
+            };
         }
         let fate = seen.fate(&self.see(blue)?);
         let broken = self.broken_parts(blue)?;
@@ -280,8 +287,24 @@ impl Operator<'_> {
         })?)
     }
 
+    /// What was seen of a table, with what has come since, as far as the log tells. By the data: names may have
+    /// changed places meanwhile.
+    pub(crate) fn and_logged(
+        &self,
+        table: &QualifiedName,
+        seen: &BlueSeen,
+    ) -> Result<BlueSeen, MigrateError> {
+        let mut seen = seen.clone();
+        if self.has_log_of_parts()? {
+            self.command("SYSTEM FLUSH LOGS")?;
+            let of = logged_of(&self.data_of(table)?);
+            self.add_logged(&logged_since(&of, seen.time), &mut seen)?;
+        }
+        Ok(seen)
+    }
+
     /// Parts that came since, by the log.
-    pub(crate) fn add_logged(&self, of: &str, seen: &mut BlueSeen) -> Result<(), MigrateError> {
+    fn add_logged(&self, of: &str, seen: &mut BlueSeen) -> Result<(), MigrateError> {
         #[derive(Deserialize)]
         struct Row {
             partition_id: String,
@@ -411,7 +434,7 @@ fn logged(table: &QualifiedName, since: u32) -> String {
     logged_since(&of, since)
 }
 
-pub(crate) fn logged_since(of: &str, since: u32) -> String {
+fn logged_since(of: &str, since: u32) -> String {
     format!(
         "event_date >= toDate(toDateTime({since})) AND event_time >= toDateTime({since}) AND error = 0 AND {of}"
     )

@@ -8,7 +8,6 @@ use teal_client::{ClientError, Session};
 use teal_plan::Cutover;
 
 use crate::state::{CutOver, Migrating};
-use crate::swap::lacks_of_exchange;
 use crate::{Event, MigrateError, Operator, Phase, names};
 
 /// A use that is longer ago does not keep a table.
@@ -27,13 +26,13 @@ impl Operator<'_> {
         // One that began long ago may be into the old table.
         self.wait_without_gate()?;
         match state.cutover {
-            // Later on, rows that the new table lacks are those that users have deleted there.
             Cutover::Exchange => {
-                if state.forwards_back
+                let can_tell = state.forwards_back
+                    && state.new_seen.is_some()
                     && migrating.migration.can_carry_back()
-                    && lacks_of_exchange(migrating)
-                    && self.exists(migrating.tables_now().0)?
-                {
+                    && self.exists(migrating.tables_now().0)?;
+                // Once both were equal, the new table lacks what users have deleted there.
+                if can_tell && (!state.compared || !self.has_new_lost(migrating)?) {
                     self.refuse_lacking(migrating)?;
                 }
             }

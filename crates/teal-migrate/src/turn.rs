@@ -39,9 +39,9 @@ use teal_plan::{Cutover, expired};
 use teal_schema::create_view;
 
 use crate::fence::not_clean;
-use crate::stale::{first_of, logged_since};
+use crate::seen::BlueSeen;
+use crate::stale::first_of;
 use crate::state::{CutOver, Migrating};
-use crate::swap::logged_of;
 use crate::verify::Sought;
 use crate::{Event, MigrateError, Operator, Parity, Phase, Step, Update, failpoint, names};
 
@@ -258,11 +258,16 @@ impl Operator<'_> {
             Err(MigrateError::CannotTurn { reason, .. }) => reason,
             other => {
                 other?;
-                let is_exchange = cut_over(migrating)?.cutover == Cutover::Exchange;
+                let state = cut_over(migrating)?;
+                let is_exchange = state.cutover == Cutover::Exchange;
+                let (old, new) = migrating.tables_now();
                 match self.changes_since_proof(migrating)?.first().filter(|_| is_exchange) {
                     Some(change) => format!(
-                        "{} was changed in place as well ({change}), so that teal carries none of them: copy them yourself (INSERT INTO … SELECT)",
-                        migrating.tables_now().0
+                        "{old} was changed in place as well ({change}), so that teal carries none of them: copy them yourself (INSERT INTO … SELECT)"
+                    )
+                    .into(),
+                    None if is_exchange && state.compared => format!(
+                        "somebody has written them there since, or deleted them from {new}; copy what is wanted (INSERT INTO … SELECT)"
                     )
                     .into(),
                     None if is_turned(migrating) => "`teal cutover` brings them there".into(),
@@ -313,12 +318,27 @@ impl Operator<'_> {
     /// What was changed in the new table in place, no view has forwarded: what the two differ by tells
     /// nothing then.
     fn refuse_new_changed(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        let state = cut_over(migrating)?;
-        let change = match self.refuse_changed_in_place(migrating, state) {
+        self.refuse_changed_new(migrating, cut_over(migrating)?.new_seen.as_ref())
+    }
+
+    /// As [`refuse_new_changed`](Self::refuse_new_changed), with what came to the new table since and went, as far
+    /// as the log tells.
+    fn refuse_new_lost(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        let (new, seen) = (migrating.tables_now().1, &cut_over(migrating)?.new_seen);
+        let seen = seen.as_ref().map(|seen| self.and_logged(new, seen)).transpose()?;
+        self.refuse_changed_new(migrating, seen.as_ref())
+    }
+
+    fn refuse_changed_new(
+        &self,
+        migrating: &Migrating,
+        seen: Option<&BlueSeen>,
+    ) -> Result<(), MigrateError> {
+        let change = match self.refuse_changed_in_place(migrating, cut_over(migrating)?) {
             Err(MigrateError::ChangedSince { first, .. }) => Some(first),
             other => {
                 other?;
-                self.parts_that_went(migrating, state)?
+                seen.map(|seen| self.change_of_new(migrating, seen)).transpose()?.flatten()
             }
         };
         let Some(change) = change else { return Ok(()) };
@@ -330,10 +350,18 @@ impl Operator<'_> {
         })
     }
 
+    /// Whether rows may have gone from the new table since the cutover.
+    pub(crate) fn has_new_lost(&self, migrating: &Migrating) -> Result<bool, MigrateError> {
+        match self.refuse_new_lost(migrating) {
+            Err(MigrateError::CannotTurn { .. }) => Ok(true),
+            other => other.map(|()| false),
+        }
+    }
+
     /// Before rows of the old table come to the new one. What was changed in the old one is not what users have
     /// written, and what a TTL resets to another value is a row that both have.
     fn refuse_either_changed(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        self.refuse_new_changed(migrating)?;
+        self.refuse_new_lost(migrating)?;
         let (old, new) = migrating.tables_now();
         let reason = match self.updates_since_proof(migrating)?.first() {
             Some(change) => format!("{old} was changed in place ({change})"),
@@ -358,22 +386,14 @@ impl Operator<'_> {
         Err(MigrateError::CannotTurn { old: old.clone(), new: new.clone(), reason: reason.into() })
     }
 
-    fn parts_that_went(
+    fn change_of_new(
         &self,
         migrating: &Migrating,
-        state: &CutOver,
+        seen: &BlueSeen,
     ) -> Result<Option<String>, MigrateError> {
-        let Some(seen) = &state.new_seen else { return Ok(None) };
         let new = migrating.tables_now().1;
         if let Some(cause) = self.patches(new, seen.time)? {
             return Ok(Some(cause.what));
-        }
-        let mut seen = seen.clone();
-        if self.has_log_of_parts()? {
-            // Partitions that came later, too. By the data: names may have changed places.
-            self.command("SYSTEM FLUSH LOGS")?;
-            let data = self.data_of(new)?;
-            self.add_logged(&logged_since(&logged_of(&data), seen.time), &mut seen)?;
         }
         let fate = seen.fate(&self.see(new)?);
         let ids = fate.gone.union(&fate.fewer).cloned().collect::<Vec<_>>();

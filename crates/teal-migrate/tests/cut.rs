@@ -72,7 +72,13 @@ fn what_an_insert_that_was_cut_off_left_in_the_old_table_comes_to_the_new_one() 
     let new = migrating.migration.blue.name.clone();
     let old = migrating.migration.green.name.clone();
     assert_eq!((count(&old), count(&new)), ("30001".to_owned(), "30001".to_owned()));
-    operator.cleanup(&mut migrating, false).unwrap();
+
+    // Whoever writes to the old table itself, by the new version's name, is not forgotten.
+    let mut user = engine.user_session(&[]).unwrap();
+    user.command(&format!("INSERT INTO cut.{old} SELECT 2000000, 1, 'lost', 0")).unwrap();
+    let refused = operator.cleanup(&mut migrating, false).unwrap_err().to_string();
+    assert!(refused.contains("1 rows that cut.t lacks"), "{refused}");
+    operator.cleanup(&mut migrating, true).unwrap();
 }
 
 /// An engine with a table of three partitions.
