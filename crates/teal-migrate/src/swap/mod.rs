@@ -151,7 +151,7 @@ impl Operator<'_> {
         last_look: LastLook<'_>,
     ) -> Result<String, MigrateError> {
         let swap = Swap::new(migrating, way);
-        self.refuse_running_mutations(migrating)?;
+        self.cut_without_mutations(&swap.live)?;
         self.command("SYSTEM FLUSH LOGS")?;
         let has_log = self.has_log_of_parts()?;
         self.make_across(migrating, &swap.other)?;
