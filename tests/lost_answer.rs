@@ -1,5 +1,5 @@
 //! A connection that breaks when the server has done what was sent, and teal does not know that it did: at
-//! one write after the other. The command fails or goes on; run again, it ends exact.
+//! every few of its writes. The command fails or goes on; run again, it ends exact.
 
 use crate::chaos::Proxy;
 use crate::server_migration::{CLONED, REWRITTEN, ROWS, Stage, insert};
@@ -9,9 +9,9 @@ use crate::support::Run;
 const APPLY: &[&str] = &["apply", "--chunk-rows", "100000"];
 const EXCHANGE: &[&str] = &["cutover", "--by", "exchange"];
 
-/// Runs the command once for each of some of its writes, and lets `go_on` do what follows. Gives the number
+/// Runs the command once for every `step`th of its writes, and lets `go_on` do what follows. Gives the number
 /// of writes.
-fn lost_at_every(
+fn lost_at_some(
     stage: &Stage,
     step: usize,
     arguments: &[&str],
@@ -37,7 +37,7 @@ fn lost_at_every(
 fn applied(next: &str, step: usize) -> u32 {
     let stage = Stage::new(Modern::start(), next);
     let mut rows = ROWS;
-    lost_at_every(&stage, step, APPLY, |said| {
+    lost_at_some(&stage, step, APPLY, |said| {
         stage.query(&insert(rows * 100, 1_000, 0));
         rows += 1_000;
         stage.must(APPLY);
@@ -47,23 +47,23 @@ fn applied(next: &str, step: usize) -> u32 {
 }
 
 #[test]
-fn a_rewrite_whose_connection_breaks_at_any_write_goes_on() {
+fn a_rewrite_whose_connection_breaks_at_some_write_goes_on() {
     let writes = applied(REWRITTEN, 7);
     assert!(writes > 30, "{writes} writes are not all of a rewrite");
 }
 
 #[test]
-fn a_clone_whose_connection_breaks_at_any_write_goes_on() {
+fn a_clone_whose_connection_breaks_at_some_write_goes_on() {
     let writes = applied(CLONED, 4);
     assert!(writes > 10, "{writes} writes are not all of a clone");
 }
 
 #[test]
-fn an_exchange_whose_connection_breaks_at_any_write_goes_on() {
+fn an_exchange_whose_connection_breaks_at_some_write_goes_on() {
     let stage = Stage::new(Modern::start(), REWRITTEN);
     stage.must(APPLY);
     let mut rows = ROWS;
-    lost_at_every(&stage, 5, EXCHANGE, |said| {
+    lost_at_some(&stage, 5, EXCHANGE, |said| {
         stage.query(&insert(rows * 100, 1_000, 0));
         rows += 1_000;
         stage.must(EXCHANGE);

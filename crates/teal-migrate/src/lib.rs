@@ -14,6 +14,7 @@ mod alias;
 mod altered;
 mod apply;
 mod backfill;
+mod carry;
 mod cleanup;
 mod cutover;
 mod error;

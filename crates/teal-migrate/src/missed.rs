@@ -135,8 +135,10 @@ impl Operator<'_> {
 
 /// Of a mutation, whether it is about rows. Others build an index, a projection, statistics.
 fn changes_rows(command: &str) -> bool {
-    let kind = command.trim_start_matches('(').split_whitespace().nth(1).unwrap_or_default();
-    !["INDEX", "PROJECTION", "STATISTICS"].contains(&kind)
+    let mut words = command.trim_start_matches('(').split_whitespace();
+    let builds = words.next().is_some_and(|verb| ["MATERIALIZE", "CLEAR", "DROP"].contains(&verb))
+        && words.next().is_some_and(|of| ["INDEX", "PROJECTION", "STATISTICS"].contains(&of));
+    !builds
 }
 
 #[cfg(test)]
@@ -148,6 +150,7 @@ mod tests {
         for (command, changes) in [
             ("(DELETE WHERE id = 1)", true),
             ("UPDATE town = 'a' WHERE 1", true),
+            ("UPDATE INDEX = 1 WHERE 1", true),
             ("CLEAR COLUMN town", true),
             ("MATERIALIZE COLUMN town", true),
             ("MATERIALIZE INDEX town_index", false),

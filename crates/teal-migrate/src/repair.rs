@@ -17,11 +17,11 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use teal_schema::QualifiedName;
 
+use crate::carry::CANNOT_TELL;
 use crate::fence::not_clean;
 use crate::removal::Extra;
 use crate::stale::first_of;
 use crate::state::Migrating;
-use crate::turn::CANNOT_TELL;
 use crate::verify::{BUCKET, Sides, folds};
 use crate::{Event, MigrateError, Operator, Parity, Phase, Step, Update, failpoint, names};
 

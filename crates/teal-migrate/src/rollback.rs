@@ -15,11 +15,11 @@
 use teal_plan::Cutover;
 use teal_schema::QualifiedName;
 
+use crate::carry::CANNOT_TELL;
 use crate::fence::not_clean;
 use crate::stale::shortened;
 use crate::state::{CutOver, Migrating};
 use crate::swap::Way;
-use crate::turn::CANNOT_TELL;
 use crate::verify::Sought;
 use crate::{Event, MigrateError, Operator, Parity, Phase, Step, Update, failpoint, names};
 

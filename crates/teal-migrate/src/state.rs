@@ -450,7 +450,7 @@ impl Migrating {
                 ..state
             }),
             (P::CutOver(state), E::RollbackUndone) => {
-                P::CutOver(CutOver { rollback_open: None, swapping: None, ..state })
+                P::CutOver(CutOver { rollback_open: None, old_seen: None, swapping: None, ..state })
             }
             (P::CutOver(CutOver { old_seen: Some(seen), .. }), E::RolledBack { rows }) => {
                 self.seen = Some(seen);

@@ -34,16 +34,12 @@
 //! What is changed in place in green (a mutation, a dropped partition) no view forwards. 6 would bring back
 //! what was deleted there: it is not done then.
 
-use teal_catalog::{Catalog, CatalogTable};
-use teal_plan::{Cutover, expired};
+use teal_catalog::Catalog;
+use teal_plan::Cutover;
 use teal_schema::create_view;
 
-use crate::fence::not_clean;
-use crate::seen::BlueSeen;
-use crate::stale::first_of;
 use crate::state::{CutOver, Migrating};
-use crate::verify::Sought;
-use crate::{Event, MigrateError, Operator, Parity, Phase, Step, Update, failpoint, names};
+use crate::{Event, MigrateError, Operator, Phase, Step, Update, failpoint, names};
 
 impl Operator<'_> {
     /// Turns the view, if that is not done yet, and brings to each table what only the other one has. Does
@@ -210,199 +206,7 @@ impl Operator<'_> {
             None => self.wait_for_inserts_in_time(),
         }
     }
-
-    /// Step 6. Tells the rows that the old table got, and the new one.
-    pub(crate) fn carry_both(&self, migrating: &Migrating) -> Result<(u64, u64), MigrateError> {
-        let found = self.compare(migrating)?;
-        if found.holds() {
-            return Ok((0, 0));
-        }
-        match found.missing {
-            0 => self.refuse_new_changed(migrating)?,
-            _ => self.refuse_either_changed(migrating)?,
-        }
-        let to_old = self.carry_back_found(migrating, &found, &|_| Ok(()))?;
-        let to_new = if found.missing > 0 { self.carry_forth(migrating)? } else { 0 };
-        Ok((to_old, to_new))
-    }
-
-    /// Copies what the old table alone has to the new one.
-    fn carry_forth(&self, migrating: &Migrating) -> Result<u64, MigrateError> {
-        let new = migrating.tables_now().1;
-        let Parity { missing, unsure, .. } = self.with_clones(migrating, |sides, parity| {
-            // Behind the clones: what is changed later they have not lost.
-            self.refuse_either_changed(migrating)?;
-            match parity.missing {
-                0 => Ok(()),
-                _ => self.attach_surplus(migrating, &sides.blue, &sides.green, new, parity),
-            }
-        })?;
-        match unsure {
-            0 => Ok(missing),
-            _ => Err(not_clean(CANNOT_TELL)),
-        }
-    }
-
-    /// The new table must have every row of the old one whose time is not over.
-    pub(crate) fn refuse_lacking(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        let found = self.seek(migrating, Sought::OfBlue)?;
-        let rows = match found.missing {
-            0 if found.unsure > 0 => return Err(not_clean(CANNOT_TELL)),
-            0 => 0,
-            missing => self.lacking_for_good(migrating)?.unwrap_or(missing),
-        };
-        if rows == 0 {
-            return Ok(());
-        }
-        let reason = match self.refuse_either_changed(migrating) {
-            Err(MigrateError::CannotTurn { reason, .. }) => reason,
-            other => {
-                other?;
-                let state = cut_over(migrating)?;
-                let is_exchange = state.cutover == Cutover::Exchange;
-                let (old, new) = migrating.tables_now();
-                match self.changes_since_proof(migrating)?.first().filter(|_| is_exchange) {
-                    Some(change) => format!(
-                        "{old} was changed in place as well ({change}), so that teal carries none of them: copy them yourself (INSERT INTO … SELECT)"
-                    )
-                    .into(),
-                    None if is_exchange && state.compared => format!(
-                        "somebody has written them there since, or deleted them from {new}; copy what is wanted (INSERT INTO … SELECT)"
-                    )
-                    .into(),
-                    None if is_turned(migrating) => "`teal cutover` brings them there".into(),
-                    None => {
-                        "`teal rollback`, and `teal cutover` once more, brings them there".into()
-                    }
-                }
-            }
-        };
-        let (old, new) = migrating.tables_now();
-        let (old, new) = (old.clone(), new.clone());
-        Err(MigrateError::NewLacks { old, new, rows, reason })
-    }
-
-    /// Rows that the new table lacks, without those that its TTL deletes: it comes to some of them earlier than
-    /// the old table's. Nothing where it has no such TTL, or one that asks for a column that the old table
-    /// has not.
-    fn lacking_for_good(&self, migrating: &Migrating) -> Result<Option<u64>, MigrateError> {
-        let new = migrating.tables_now().1;
-        let catalog = self.with_control(|session| Catalog::read(session, &[&new.database]))?;
-        let ttl = catalog.table(new).map(CatalogTable::ttl).transpose()?.flatten();
-        let Some(expired) = ttl.and_then(|ttl| expired(&ttl)) else {
-            return Ok(None);
-        };
-        let mut rows = 0;
-        let counted = self.with_clones(migrating, |sides, parity| {
-            if parity.unsure > 0 {
-                return Err(not_clean(CANNOT_TELL));
-            }
-            if parity.holds() {
-                return Ok(());
-            }
-            let lasting = format!("SELECT * FROM ({}) WHERE NOT ifNull({expired}, 0)", sides.blue);
-            rows = self.count_surplus(&lasting, &sides.green, &parity.buckets())?;
-            Ok(())
-        });
-        match counted {
-            Ok(_) => Ok(Some(rows)),
-            Err(MigrateError::Client(error))
-                if error.server_name() == Some("UNKNOWN_IDENTIFIER") =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// What was changed in the new table in place, no view has forwarded: what the two differ by tells
-    /// nothing then.
-    fn refuse_new_changed(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        self.refuse_changed_new(migrating, cut_over(migrating)?.new_seen.as_ref())
-    }
-
-    /// As [`refuse_new_changed`](Self::refuse_new_changed), with what came to the new table since and went, as far
-    /// as the log tells.
-    fn refuse_new_lost(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        let (new, seen) = (migrating.tables_now().1, &cut_over(migrating)?.new_seen);
-        let seen = seen.as_ref().map(|seen| self.and_logged(new, seen)).transpose()?;
-        self.refuse_changed_new(migrating, seen.as_ref())
-    }
-
-    fn refuse_changed_new(
-        &self,
-        migrating: &Migrating,
-        seen: Option<&BlueSeen>,
-    ) -> Result<(), MigrateError> {
-        let change = match self.refuse_changed_in_place(migrating, cut_over(migrating)?) {
-            Err(MigrateError::ChangedSince { first, .. }) => Some(first),
-            other => {
-                other?;
-                seen.map(|seen| self.change_of_new(migrating, seen)).transpose()?.flatten()
-            }
-        };
-        let Some(change) = change else { return Ok(()) };
-        let (old, new) = migrating.tables_now();
-        Err(MigrateError::CannotTurn {
-            old: old.clone(),
-            new: new.clone(),
-            reason: format!("{new} was changed in place since the cutover ({change})").into(),
-        })
-    }
-
-    /// Whether rows may have gone from the new table since the cutover.
-    pub(crate) fn has_new_lost(&self, migrating: &Migrating) -> Result<bool, MigrateError> {
-        match self.refuse_new_lost(migrating) {
-            Err(MigrateError::CannotTurn { .. }) => Ok(true),
-            other => other.map(|()| false),
-        }
-    }
-
-    /// Before rows of the old table come to the new one. What was changed in the old one is not what users have
-    /// written, and what a TTL resets to another value is a row that both have.
-    fn refuse_either_changed(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        self.refuse_new_lost(migrating)?;
-        let (old, new) = migrating.tables_now();
-        let reason = match self.updates_since_proof(migrating)?.first() {
-            Some(change) => format!("{old} was changed in place ({change})"),
-            None => {
-                let databases = [old.database.as_str(), new.database.as_str()];
-                let catalog = self.with_control(|session| Catalog::read(session, &databases))?;
-                let mut changing = None;
-                for table in [old, new] {
-                    if catalog.table(table).map(CatalogTable::ttl_changes_rows).transpose()?
-                        == Some(true)
-                    {
-                        changing = Some(format!("{table} has a TTL that changes rows"));
-                    }
-                }
-                match changing {
-                    Some(reason) => reason,
-                    None => return Ok(()),
-                }
-            }
-        };
-        let reason = format!("{reason}, so that rows are not told from those that it had before");
-        Err(MigrateError::CannotTurn { old: old.clone(), new: new.clone(), reason: reason.into() })
-    }
-
-    fn change_of_new(
-        &self,
-        migrating: &Migrating,
-        seen: &BlueSeen,
-    ) -> Result<Option<String>, MigrateError> {
-        let new = migrating.tables_now().1;
-        if let Some(cause) = self.patches(new, seen.time)? {
-            return Ok(Some(cause.what));
-        }
-        let fate = seen.fate(&self.see(new)?);
-        let ids = fate.gone.union(&fate.fewer).cloned().collect::<Vec<_>>();
-        Ok((!ids.is_empty()).then(|| format!("parts of partition {} lost rows", first_of(&ids))))
-    }
 }
-
-pub(crate) const CANNOT_TELL: &str =
-    "a moment in which no rows are inserted that are equal to others";
 
 /// It is not known whether INSERTs that began before have ended.
 fn open(migration: &teal_plan::Migration, error: MigrateError) -> MigrateError {
@@ -414,7 +218,7 @@ fn open(migration: &teal_plan::Migration, error: MigrateError) -> MigrateError {
     }
 }
 
-fn cut_over(migrating: &Migrating) -> Result<&CutOver, MigrateError> {
+pub(crate) fn cut_over(migrating: &Migrating) -> Result<&CutOver, MigrateError> {
     match &migrating.phase {
         Phase::CutOver(state) => Ok(state),
         other => Err(MigrateError::WrongPhase {
@@ -425,7 +229,7 @@ fn cut_over(migrating: &Migrating) -> Result<&CutOver, MigrateError> {
     }
 }
 
-fn is_turned(migrating: &Migrating) -> bool {
+pub(crate) fn is_turned(migrating: &Migrating) -> bool {
     matches!(&migrating.phase, Phase::CutOver(CutOver { forwards_back: true, .. }))
 }
 

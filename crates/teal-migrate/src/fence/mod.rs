@@ -20,6 +20,7 @@ use teal_catalog::Part;
 use teal_plan::CopyStrategy;
 use teal_schema::{QualifiedName, quote_string};
 
+use crate::stale::shortened;
 use crate::state::{Migrating, Prepared, Snapshot};
 use crate::{Event, MigrateError, Operator, Step, Update, failpoint, names};
 
@@ -149,6 +150,7 @@ impl Operator<'_> {
     pub(crate) fn cut_without_mutations(&self, table: &QualifiedName) -> Result<(), MigrateError> {
         match self.refuse_running_mutations_of(table) {
             Err(MigrateError::MutationsRunning { blue, first, .. }) => {
+                let first = shortened(&first);
                 Err(not_clean(&format!("the end of a mutation of {blue}: {first}")))
             }
             other => other,
