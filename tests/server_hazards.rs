@@ -56,6 +56,21 @@ fn a_mutation_during_the_backfill_is_found_and_a_second_operator_is_refused() {
     assert_eq!(stage.difference(), "0");
 }
 
+/// Stopping the merges would cancel it, and its user be told that it has failed.
+#[test]
+fn a_mutation_that_began_just_before_a_cut_is_waited_for() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    let apply = slowly(&stage, "fence-opened", 2000, &["apply"]);
+    wait_for(&stage, "SELECT count() FROM _teal.journal WHERE kind = 'fenceOpened'");
+    // Three seconds for each part.
+    stage.query("ALTER TABLE events UPDATE town = 'changed' WHERE id < 50 AND sleep(3) = 0 SETTINGS mutations_sync = 1");
+    let run = Run::of(apply.wait_with_output().unwrap());
+    assert_eq!(run.code, Some(0), "{}", run.said());
+    assert!(run.stderr.contains("the end of a mutation of default.events"), "{}", run.said());
+    assert_eq!(stage.query("SELECT countIf(town = 'changed') FROM events_1"), "50");
+    stage.assert_exact(ROWS, "the cut");
+}
+
 /// It is not done when the tables are compared, and is older than what the proof notes of blue.
 #[test]
 fn a_mutation_that_begins_just_before_a_proof_is_known_to_the_next_one() {

@@ -77,6 +77,22 @@ fn the_view_is_turned_when_nobody_writes_to_the_old_table_and_rows_come_back_by_
     }
 }
 
+/// What its TTL has set to other values, the old table has as it was: no row that the new one lacks.
+#[test]
+fn nothing_is_carried_where_a_ttl_gives_rows_other_values() {
+    let project = cut_over();
+    project.must(&["cutover"]);
+    project.query("ALTER TABLE items_0_1 MODIFY TTL at + INTERVAL 50 YEAR GROUP BY name, id SET at = max(at)");
+    project.query(&insert_items(5_000_000, 200));
+    let reason = "default.items_0_1 has a TTL that changes rows";
+    project.teal(&["cutover"]).failed(3, &[reason]);
+    project.teal(&["cleanup"]).failed(3, &["200 rows", reason]);
+    assert_eq!(difference(&project, "items_0_0", "items_0_1"), "200");
+    project.query("ALTER TABLE items_0_1 REMOVE TTL");
+    project.must(&["cutover"]);
+    assert_both(&project, 90_700, "carried");
+}
+
 #[test]
 fn what_was_deleted_in_the_new_table_does_not_come_back_by_a_turn() {
     let delete = "ALTER TABLE items_0_1 DELETE WHERE id = 7 SETTINGS mutations_sync = 2";

@@ -23,5 +23,5 @@ pub use parts::{Part, active_parts};
 pub use query_tree::{Grouped, QueryTree, QueryTreeError};
 pub use scratch::{Scratch, permissive_session};
 pub use shadow::{Shadow, ShadowError};
-pub use traffic::{LeftOut, Traffic, Use, traffic, uses};
+pub use traffic::{LeftOut, Traffic, Use, mentions, traffic, uses};
 pub use types::widens;

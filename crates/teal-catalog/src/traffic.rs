@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use teal_client::{ClientError, Session, TEAL_LOG_COMMENT};
-use teal_schema::{QualifiedName, quote_string};
+use teal_schema::{QualifiedName, quote_ident, quote_string};
 
 use crate::Features;
 
@@ -14,6 +14,17 @@ pub struct Traffic {
     pub user: String,
     pub selects: u64,
     pub inserts: u64,
+}
+
+/// The condition that a column of `query_log`, such as `tables`, names the table. What is no plain word is quoted
+/// there where it was read or altered, and not where it was written to (26.9).
+pub fn mentions(column: &str, table: &QualifiedName) -> String {
+    let [database, table] =
+        [&table.database, &table.name].map(|name| [name.clone(), quote_ident(name)]);
+    let all = database.iter().flat_map(|database| {
+        table.iter().map(move |table| quote_string(&format!("{database}.{table}")))
+    });
+    format!("hasAny({column}, [{}])", all.collect::<Vec<_>>().join(", "))
 }
 
 /// Who read or wrote `table` in the last hour, the busiest first; teal itself is left out. The server
@@ -29,9 +40,9 @@ pub fn traffic(
         "SELECT user, countIf(query_kind = 'Select') AS selects, countIf(query_kind = 'Insert') AS inserts \
          FROM system.query_log \
          WHERE type = 'QueryFinish' AND event_date >= toDate(now() - 3600) AND event_time > now() - 3600 \
-             AND has(tables, {}) AND log_comment != {} \
+             AND {} AND log_comment != {} \
          GROUP BY user HAVING selects + inserts > 0 ORDER BY selects + inserts DESC, user",
-        quote_string(&table.to_string()),
+        mentions("tables", table),
         quote_string(TEAL_LOG_COMMENT)
     ))
 }
@@ -95,8 +106,7 @@ pub fn uses(
     // An INSERT by an alias has both names among its tables (26.9).
     let left_out = [("views", &left_out.forwarded_by), ("tables", &left_out.named)];
     let left_out = left_out.into_iter().filter_map(|(column, name)| {
-        let name = quote_string(&name.as_ref()?.to_string());
-        Some(format!("AND NOT has({column}, {name})"))
+        Some(format!("AND NOT {}", mentions(column, name.as_ref()?)))
     });
     let left_out = left_out.collect::<Vec<_>>().join(" ");
     session.rows(&format!(
@@ -107,11 +117,11 @@ pub fn uses(
          WHERE type = 'QueryFinish' AND event_date >= toDate(now() - {seconds}) \
              AND query_start_time_microseconds > \
                  fromUnixTimestamp64Micro({microseconds}) - toIntervalMicrosecond({ago}) \
-             AND has(tables, {table}) AND NOT startsWith(log_comment, {own}) {left_out} \
+             AND {of_table} AND NOT startsWith(log_comment, {own}) {left_out} \
          GROUP BY user HAVING selects + inserts > 0 ORDER BY max(event_time) DESC, user",
         seconds = within.as_secs() + 60,
         ago = within.as_micros(),
-        table = quote_string(&table.to_string()),
+        of_table = mentions("tables", table),
         own = quote_string(TEAL_LOG_COMMENT)
     ))
 }

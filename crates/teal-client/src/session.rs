@@ -15,6 +15,11 @@ pub const TEAL_LOG_COMMENT: &str = "teal";
 /// In bytes, for teal's own statements, which may name thousands of parts: the server's own limit is 256 KiB.
 pub(crate) const MAX_QUERY_SIZE: (&str, &str) = ("max_query_size", "67108864");
 
+/// The server's own limit, of 50 GB unless it is configured, is there for a person who errs. A snapshot of a
+/// larger table counts as large, though it shares the table's files, and could not be dropped any more.
+pub(crate) const DROPS_OF_ANY_SIZE: [(&str, &str); 2] =
+    [("max_table_size_to_drop", "0"), ("max_partition_size_to_drop", "0")];
+
 /// Query-level settings of a session, as ClickHouse names and writes them.
 pub type Settings<'a> = &'a [(&'a str, &'a str)];
 

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use serde::Deserialize;
-use teal_catalog::Features;
+use teal_catalog::{Features, mentions};
 use teal_client::TEAL_LOG_COMMENT;
 use teal_schema::{QualifiedName, quote_string};
 
@@ -266,8 +266,8 @@ impl Operator<'_> {
                 ),
                 format!(
                     "query_id IN (SELECT query_id FROM system.query_log \
-                         WHERE event_date >= toDate(toDateTime({since})) AND has(tables, {}))",
-                    quote_string(&blue.to_string())
+                         WHERE event_date >= toDate(toDateTime({since})) AND {})",
+                    mentions("tables", blue)
                 ),
             ),
             false => (String::new(), "0".to_owned()),
@@ -356,11 +356,11 @@ impl Operator<'_> {
             session.rows::<Row>(&format!(
                 "SELECT user, query, toString(event_time) AS at FROM system.query_log \
                  WHERE type = 'QueryFinish' AND event_date >= toDate(toDateTime({since})) \
-                     AND event_time >= toDateTime({since}) AND has(tables, {}) \
+                     AND event_time >= toDateTime({since}) AND {} \
                      AND query_kind IN ('Alter', 'Delete', 'Update', 'Drop', 'Truncate') \
                      AND NOT startsWith(log_comment, {}) \
                  ORDER BY event_time DESC LIMIT {SHOWN}",
-                quote_string(&blue.to_string()),
+                mentions("tables", blue),
                 quote_string(TEAL_LOG_COMMENT)
             ))
         })?;

@@ -15,7 +15,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use teal_schema::{QualifiedName, quote_string};
 
 use crate::pace::Pace;
-use crate::session::MAX_QUERY_SIZE;
+use crate::session::{DROPS_OF_ANY_SIZE, MAX_QUERY_SIZE};
 use crate::{ClientError, Server, Session, Settings, TEAL_LOG_COMMENT, WriteGate};
 
 /// How to open the embedded engine.
@@ -138,6 +138,7 @@ impl Server for EmbeddedEngine {
         // What is sent for the third time or so is compiled (26.7). That takes 40 to 100 ms, and they may
         // fall into the moment in which the write gate is closed.
         all.extend([("compile_expressions", "0"), ("compile_aggregate_expressions", "0")]);
+        all.extend(DROPS_OF_ANY_SIZE);
         all.extend_from_slice(settings);
         self.connect(&all, Origin::Teal)
     }

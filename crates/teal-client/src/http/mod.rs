@@ -24,7 +24,7 @@ pub use self::address::{Address, AddressError};
 use self::answer::BodyError;
 use self::insert::HttpInsert;
 use crate::error::{UNKNOWN, shortened};
-use crate::session::MAX_QUERY_SIZE;
+use crate::session::{DROPS_OF_ANY_SIZE, MAX_QUERY_SIZE};
 use crate::{
     Answer, ClientError, Format, InsertStream, Server, Session, Settings, TEAL_LOG_COMMENT,
     WriteGate,
@@ -35,6 +35,9 @@ const QUERY_ID_PREFIX: &str = "teal-";
 
 /// The oldest release that has all that teal needs.
 const OLDEST: (u32, u32) = (23, 8);
+
+/// The first release in which a statement's settings can lift the limit on the size of what is dropped.
+const DROPS_BY_SETTING: (u32, u32) = (23, 12);
 
 /// How to reach a server.
 #[derive(Debug, Clone)]
@@ -120,14 +123,18 @@ impl HttpServer {
         Ok(session)
     }
 
+    /// Year and number.
+    fn release(&self) -> (u32, u32) {
+        let mut numbers = self.version().split('.').map(|part| part.parse().unwrap_or(0));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    }
+
     fn refuse_if_too_old(&self) -> Result<(), ClientError> {
         #[derive(Deserialize)]
         struct Row {
             lacking: String,
         }
-        let mut numbers = self.version().split('.').map(|part| part.parse::<u32>().unwrap_or(0));
-        let release = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-        if release >= OLDEST {
+        if self.release() >= OLDEST {
             return Ok(());
         }
         let needs = [
@@ -173,8 +180,12 @@ impl Server for HttpServer {
             // A read whose reader has gone is of no use.
             ("cancel_http_readonly_queries_on_client_close", "1"),
         ];
-        let settings =
-            teals.iter().chain(settings).map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        let drops = match self.release() >= DROPS_BY_SETTING {
+            true => DROPS_OF_ANY_SIZE.as_slice(),
+            false => &[],
+        };
+        let settings = teals.iter().chain(drops).chain(settings);
+        let settings = settings.map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
         Ok(Box::new(self.open_session(settings.collect())?))
     }
 
