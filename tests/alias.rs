@@ -365,7 +365,7 @@ fn what_is_deleted_just_behind_a_rollback_does_not_come_back() {
         let mut rollback = stage.command(&["rollback"]);
         rollback.env("FAILPOINTS", "rolled-back=sleep(3000)");
         let rollback = Background::start(rollback);
-        let there = "SELECT count() FROM _teal.journal WHERE kind = 'rolledBack'";
+        let there = "SELECT count() FROM _teal.journal WHERE kind = 'rolledBack' AND body LIKE '%rest%true%'";
         until("the entry", || (stage.query(there) == times).then_some(()));
         late(2031);
         rows += 2;
@@ -374,6 +374,8 @@ fn what_is_deleted_just_behind_a_rollback_does_not_come_back() {
         stage.query(change);
         rollback.finish().failed(3, &["default.events_0 was changed in place", said]);
         assert_eq!(stage.query(&format!("SELECT countIf({gone}) FROM events")), "0");
+        stage.teal(&["repair"]).failed(3, &["the rollback has not carried all of them back yet"]);
+        stage.must(&["rollback", "--force"]);
         stage.must(&["repair"]);
         let found = stage.query("SELECT count() FROM events");
         assert_eq!(found, rows.to_string(), "{change}");
@@ -476,4 +478,55 @@ fn a_cutover_by_alias_on_a_server_killed_at_any_step_goes_on_there_and_back() {
         });
         assert_rolled_back(&stage, rows, step);
     }
+}
+
+/// What the server does to the old table between the last look and the swap itself, the new one lacks; and the
+/// turn must not take the rows for new ones, and bring them back.
+#[test]
+fn what_is_deleted_in_the_moment_of_the_swap_is_told() {
+    let stage = stage();
+    stage.must(&["apply"]);
+    let mut cutover = stage.command(&["cutover"]);
+    cutover.env("FAILPOINTS", "alias-looked=sleep(2500)");
+    let cutover = Background::start(cutover);
+    let opened = "SELECT count() FROM _teal.journal WHERE kind = 'cutoverOpened'";
+    until("the entry", || (stage.query(opened) == "1").then_some(()));
+    thread::sleep(Duration::from_millis(1000));
+    let gone = "id % 10 = 3";
+    stage.query(&format!("ALTER TABLE events DELETE WHERE {gone} SETTINGS mutations_sync = 1"));
+    let words = ["default.events_0 was changed in the moment of the cutover", "DELETE WHERE"];
+    cutover.finish().failed(3, &words);
+    stage.teal(&["cutover"]).failed(3, &["default.events_0 was changed in place", "DELETE WHERE"]);
+    let count = |table: &str| stage.query(&format!("SELECT countIf({gone}) > 0 FROM {table}"));
+    assert_eq!([count("events_0"), count("events_1")], ["0", "1"]);
+    stage.query(&format!("ALTER TABLE events DELETE WHERE {gone} SETTINGS mutations_sync = 1"));
+    stage.must(&["cutover"]);
+    assert_eq!(
+        stage.query("SELECT count() FROM events_0"),
+        stage.query("SELECT count() FROM events")
+    );
+}
+
+/// Rows that came by the alias until it was swapped back are users' rows, whatever else explains them.
+#[test]
+fn what_a_rollback_that_was_killed_has_not_carried_back_is_not_removed() {
+    let stage = stage();
+    stage.must(&["apply"]);
+    stage.must(&["cutover"]);
+    let mut rollback = stage.command(&["rollback"]);
+    rollback.env("FAILPOINTS", "carried-back=sleep(3000);rolled-back=return");
+    let rollback = Background::start(rollback);
+    let turned = "SELECT countIf(kind = 'turned') FROM _teal.journal";
+    until("the turn back", || (stage.query(turned) == "2").then_some(()));
+    thread::sleep(Duration::from_millis(1500));
+    stage.query(&insert("events", 5_000_000, 10));
+    assert!(rollback.finish().killed);
+    stage.query("ALTER TABLE events DELETE WHERE id = 1 SETTINGS mutations_sync = 1");
+    let status = stage.must(&["status"]);
+    assert!(status.contains("teal rollback"), "{status}");
+    let words = ["the rollback has not carried all of them back yet"];
+    stage.teal(&["cutover"]).failed(3, &words);
+    stage.teal(&["repair"]).failed(3, &words);
+    stage.teal(&["abort"]).failed(3, &["default.events_1 has"]);
+    assert_eq!(stage.query("SELECT count() FROM events_1 WHERE id >= 5000000"), "10");
 }

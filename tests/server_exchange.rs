@@ -3,6 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use teal_catalog::{LeftOut, uses};
+use teal_client::Server as _;
+use teal_schema::{QualifiedName, quote_ident};
+
 use crate::server_migration::{CLONED, EVENTS, REWRITTEN, ROWS, Stage, insert};
 use crate::servers::Modern;
 use crate::support::{Background, Run, until};
@@ -186,6 +190,33 @@ fn an_old_table_is_not_dropped_while_it_is_kept_or_used() {
     assert!(status.contains("used     still, by default: 1 SELECTs"), "{status}");
     stage.must(&["cleanup", "--force"]);
     assert_eq!(stage.query("SHOW TABLES"), "events_1");
+}
+
+/// The log quotes a name that is no plain word where it is read, and not where it is written.
+#[test]
+fn whoever_uses_a_table_is_found_whatever_its_name() {
+    let modern = Modern::start();
+    let server = modern.open(|_| ());
+    let mut user = server.user_session(&[]).unwrap();
+    for (database, name) in
+        [("my-shop", "events"), ("default", "all `events`"), ("default", "plain")]
+    {
+        let table = QualifiedName::new(database, name);
+        for statement in [
+            format!("CREATE DATABASE IF NOT EXISTS {}", quote_ident(database)),
+            format!("CREATE TABLE {} (id UInt8) ENGINE = MergeTree ORDER BY id", table.sql()),
+            format!("INSERT INTO {} SELECT 1", table.sql()),
+            format!("SELECT id FROM {}", table.sql()),
+            "SYSTEM FLUSH LOGS".to_owned(),
+        ] {
+            user.command(&statement).unwrap();
+        }
+        let mut session = server.session(&[]).unwrap();
+        let hour = Duration::from_secs(3600);
+        let used = uses(session.as_mut(), &table, &LeftOut::default(), hour).unwrap();
+        let counts = used.iter().map(|by| (by.selects, by.inserts)).collect::<Vec<_>>();
+        assert_eq!(counts, [(1, 1)], "{table}");
+    }
 }
 
 #[test]

@@ -356,6 +356,148 @@ fn a_cleanup_waits_for_an_insert_into_the_old_table_that_is_under_way() {
     assert_eq!(count(&stage, "events_1"), "2");
 }
 
+/// The clones have the changed row, and the old table has it as it was.
+#[test]
+fn what_is_changed_while_a_rollback_compares_is_not_carried_back() {
+    let stage = Stage::new(Modern::start(), &REWRITTEN.replace("(town, id)", "(at, id)"));
+    stage.must(&["apply"]);
+    stage.must(&["cutover"]);
+    stage.query(&format!("INSERT INTO events_1 {ROW}"));
+    let rollback = slowly(&stage, "verify-tables-made", 3000, &["rollback"]);
+    let made =
+        "SELECT count() FROM system.tables WHERE database = '_teal' AND name LIKE '%_verify_green'";
+    wait_for(&stage, made);
+    stage.query(
+        "ALTER TABLE events_1 UPDATE town = 'changed' WHERE id = 5 SETTINGS mutations_sync = 1",
+    );
+    let run = Run::of(rollback.wait_with_output().unwrap());
+    run.failed(3, &["default.events_1 was changed in place", "town = 'changed'"]);
+    assert_eq!(stage.query("SELECT groupArray(town != 'changed') FROM events WHERE id = 5"), "[1]");
+}
+
+/// A column that only one of the two has is not compared, and would be lost with its table.
+#[test]
+fn an_alter_in_the_moment_of_an_exchange_or_before_a_rollback_is_not_lost() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    // ClickHouse lets no column go that a view reads, and `SELECT *` reads them all.
+    let models = std::fs::read_to_string(stage.project.path().join("app/events.sql")).unwrap();
+    stage.project.write("app/events.sql", &models.replace("SELECT *", "SELECT id, town, at"));
+    stage.must(&["apply"]);
+    let cutover = reaching(&stage, "cutover-opened");
+    stage.query("ALTER TABLE events ADD COLUMN source String");
+    let run = Run::of(cutover.wait_with_output().unwrap());
+    let column = "column source: new, String";
+    run.failed(3, &["default.events", column]);
+    assert_eq!(stage.sorting_key("events"), "id");
+    stage.query("ALTER TABLE events DROP COLUMN source SETTINGS mutations_sync = 1");
+    // An index has no values of its own.
+    stage.must(&["cutover", "--by", "exchange"]);
+    stage.query("ALTER TABLE events ADD INDEX towns town TYPE set(10) GRANULARITY 1");
+    stage.must(&["rollback"]);
+    stage.query("ALTER TABLE events_1 DROP INDEX towns SETTINGS mutations_sync = 1");
+    stage.must(&["cutover", "--by", "exchange"]);
+    stage.query("ALTER TABLE events ADD COLUMN source String");
+    stage.teal(&["rollback"]).failed(3, &["default.events", column, "--force"]);
+    stage.must(&["rollback", "--force"]);
+    stage.query("ALTER TABLE events_1 DROP COLUMN source SETTINGS mutations_sync = 1");
+    assert_eq!(stage.sorting_key("events"), "id");
+    stage.assert_exact(ROWS, "there and back");
+}
+
+/// The view of an exchange that was not made is there again; an INSERT that began without it is not over.
+#[test]
+fn an_insert_that_began_without_the_view_is_waited_for_also_when_teal_is_killed_twice() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    let path = stage.project.path().join("app/events.sql");
+    let models = std::fs::read_to_string(path).unwrap();
+    let upper = "SELECT id, upper(town) AS town, at FROM events";
+    stage.project.write("app/events.sql", &models.replace("SELECT * FROM events", upper));
+    stage.must(&["apply"]);
+    let exchange = &["cutover", "--by", "exchange"];
+    stage.killed_at("view-dropped=return", exchange);
+    let slow = format!("INSERT INTO events {ROW} FROM numbers(3) WHERE sleepEachRow(3) = 0");
+    let slow = format!("{slow} SETTINGS function_sleep_max_microseconds_per_block = 0");
+    let running = "SELECT count() FROM system.processes WHERE query_kind = 'Insert'";
+    while_under_way(
+        &stage,
+        &slow,
+        || stage.query(running) == "1",
+        || {
+            stage.killed_at("view-put-back=return", exchange);
+            stage.must(exchange);
+        },
+    );
+    assert_eq!(count(&stage, "events"), "3");
+    // What comes in the midst of the way back cannot be carried, and is not passed over either.
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    stage.project.write("app/events.sql", &models.replace("SELECT * FROM events", upper));
+    stage.must(&["apply"]);
+    stage.must(exchange);
+    let rollback = slowly(&stage, "rollback-opened", 2500, &["rollback"]);
+    wait_for(&stage, "SELECT count() FROM _teal.journal WHERE kind = 'rollbackOpened'");
+    stage.query(&format!("INSERT INTO events {ROW}"));
+    let run = Run::of(rollback.wait_with_output().unwrap());
+    run.failed(3, &["default.events_1 has 1 rows that default.events lacks"]);
+    assert_eq!(stage.sorting_key("events"), "id");
+}
+
+/// From the entry on it goes on, whatever its user does next; before, nothing has begun.
+#[test]
+fn a_cleanup_that_cannot_go_on_says_what_will_become_of_it() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    let config = stage.config().replace("[migrate]", "");
+    stage.project.write("teal.toml", &format!("{config}\n[migrate]\nfence_timeout = 1\n"));
+    stage.must(&["apply"]);
+    stage.must(&["cutover", "--by", "exchange"]);
+    let long = "INSERT INTO events SELECT number, 'long', now() FROM numbers(600) WHERE sleepEachRow(1) = 1 \
+                SETTINGS max_block_size = 1, max_threads = 1";
+    let running = "SELECT count() FROM system.processes WHERE query_kind = 'Insert'";
+    let server = stage.modern.open(|_| ());
+    let while_it_runs = |begin: &dyn Fn() -> Option<Child>| {
+        thread::scope(|scope| {
+            let cleanup = begin();
+            scope.spawn(|| drop(server.user_session(&[]).unwrap().command(long)));
+            wait_for(&stage, running);
+            let run = match cleanup {
+                Some(cleanup) => Run::of(cleanup.wait_with_output().unwrap()),
+                None => stage.teal(&["cleanup", "--force"]),
+            };
+            stage.query("KILL QUERY WHERE query_kind = 'Insert' SYNC");
+            run
+        })
+    };
+    while_it_runs(&|| None).failed(3, &["nothing has changed"]);
+    stage.must(&["verify"]);
+    let run = while_it_runs(&|| {
+        let cleanup = slowly(&stage, "cleanup-opened", 3000, &["cleanup", "--force"]);
+        wait_for(&stage, "SELECT count() FROM _teal.journal WHERE kind = 'cleanupOpened'");
+        Some(cleanup)
+    });
+    run.failed(3, &["default.events_1 is about to be dropped", "the next command of any kind"]);
+    stage.must(&["apply"]);
+    assert_eq!(stage.query("SELECT engine FROM system.tables WHERE name = 'events_1'"), "Alias");
+}
+
+/// The server drops no larger table without being told so twice, and counts a snapshot as large as its table.
+#[test]
+fn tables_beyond_the_limit_for_drops_are_migrated_and_cleaned_up() {
+    let limits = "<clickhouse><max_table_size_to_drop>1000</max_table_size_to_drop>\
+                  <max_partition_size_to_drop>1000</max_partition_size_to_drop></clickhouse>";
+    let stage = Stage::new(Modern::start_with(Some(limits)), REWRITTEN);
+    let refused = stage.teal(&["query", "DROP TABLE events"]);
+    assert!(
+        refused.stderr.contains("TABLE_SIZE_EXCEEDS_MAX_DROP_SIZE_LIMIT"),
+        "{}",
+        refused.said()
+    );
+    stage.must(&["apply"]);
+    stage.must(&["abort"]);
+    stage.must(&["apply"]);
+    stage.must(&["cutover", "--by", "exchange"]);
+    stage.must(&["cleanup"]);
+    assert_eq!(stage.query("SELECT count() FROM events"), ROWS.to_string());
+}
+
 /// Behind the swap back, what was written to the new table until then is carried, which needs a moment that this
 /// INSERT does not give.
 #[test]

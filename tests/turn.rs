@@ -80,9 +80,11 @@ fn the_view_is_turned_when_nobody_writes_to_the_old_table_and_rows_come_back_by_
 /// What its TTL has set to other values, the old table has as it was: no row that the new one lacks.
 #[test]
 fn nothing_is_carried_where_a_ttl_gives_rows_other_values() {
-    let project = cut_over();
+    let ttl = "ttl: \"at + INTERVAL 50 YEAR GROUP BY name, id SET at = max(at)\", partitionBy:";
+    let project = filled_items(&ITEMS_V01_REWRITTEN.replace("partitionBy:", ttl));
+    project.must(APPLY);
     project.must(&["cutover"]);
-    project.query("ALTER TABLE items_0_1 MODIFY TTL at + INTERVAL 50 YEAR GROUP BY name, id SET at = max(at)");
+    project.must(&["cutover"]);
     project.query(&insert_items(5_000_000, 200));
     let reason = "default.items_0_1 has a TTL that changes rows";
     project.teal(&["cutover"]).failed(3, &[reason]);

@@ -242,6 +242,10 @@ fn what_cannot_be_carried_back_is_said() {
     project.teal(&["rollback", "nothing"]).failed(2, &["no migration nothing"]);
     project.must(&["cutover", "--by", "exchange"]);
     project.teal(&["abort"]).failed(3, &["teal rollback"]);
+    // Nothing forwards from one to the other, so what comes to either is in that one only.
+    let early = project.copy();
+    early.query(&insert_items(1_000_000, 10).replace("items_0_0", "items_0_1"));
+    early.teal(&["cleanup"]).failed(3, &["default.items_0_1 got 10 rows"]);
     project.query(&insert_items(1_000_000, 1_000));
     project.teal(&["rollback"]).failed(3, &["1000 rows", "--force"]);
     project.must(&["rollback", "--force"]);
@@ -264,11 +268,75 @@ fn what_a_mutation_has_changed_since_the_cutover_is_not_taken_back_silently() {
         "ALTER TABLE items_0_0 UPDATE note = 'changed' WHERE id < 3 SETTINGS mutations_sync = 2",
     );
     let refused = project.teal(&["rollback"]);
-    refused.failed(3, &["1 mutation(s) since the cutover", "note = 'changed'", "--force"]);
+    refused.failed(3, &["was changed in place since the cutover", "note = 'changed'", "--force"]);
     let key = "SELECT sorting_key FROM system.tables WHERE name = 'items_0_0'";
     assert_eq!(project.query(key), "name, id");
     project.must(&["rollback", "--force"]);
     assert_eq!(project.query(key), "id");
     assert_eq!(project.query("SELECT count() FROM items_0_0"), "90500");
     assert_eq!(project.query("SELECT count() FROM items_0_0 WHERE note = 'changed'"), "0");
+}
+
+/// The old table has still what was dropped from the new one, and gets by the view what is written in its place.
+#[test]
+fn a_partition_that_was_written_anew_does_not_come_back_twice() {
+    let filled = filled_items(ITEMS_V01_REWRITTEN);
+    filled.must(APPLY);
+    filled.must(&["cutover", "--by", "exchange"]);
+    let february = "toYYYYMM(at) = 202402";
+    let count = format!("SELECT count(), countIf({february}) FROM items_0_0");
+    filled.query(&format!(
+        "CREATE TABLE anew ENGINE = MergeTree PARTITION BY toYYYYMM(at) ORDER BY (name, id) AS \
+         SELECT * FROM items_0_0 WHERE {february}"
+    ));
+    filled.query("ALTER TABLE anew DELETE WHERE id % 2 = 0 SETTINGS mutations_sync = 2");
+    for change in [
+        &[
+            "ALTER TABLE items_0_0 DROP PARTITION 202402",
+            "INSERT INTO items_0_0 SELECT * FROM anew",
+        ][..],
+        &["ALTER TABLE items_0_0 REPLACE PARTITION 202402 FROM anew"],
+    ] {
+        let project = filled.copy();
+        for statement in change {
+            project.query(statement);
+        }
+        let rows = project.query(&count);
+        let refused = project.teal(&["rollback"]);
+        refused
+            .failed(3, &["default.items_0_0 was changed in place", "partition 202402", "--force"]);
+        // The same is done to the old table.
+        project.query("ALTER TABLE items_0_1 DROP PARTITION 202402");
+        project.must(&["rollback"]);
+        assert_eq!(project.query(&count), rows, "{change:?}");
+        assert_eq!(difference(&project, "items_0_0", "items_0_1"), "0", "{change:?}");
+    }
+}
+
+/// No view runs back to types that hold less, and nothing is attached there that does not fit.
+#[test]
+fn values_that_the_old_types_do_not_hold_stay_whole() {
+    let version = |size: &str, key: &str| {
+        format!("CREATE TABLE boxes (id UInt64, size {size}) ENGINE = MergeTree ORDER BY {key};\n")
+    };
+    let project = Project::new(&[("app/boxes.sql", &version("UInt8", "id"))]);
+    project.must(&["apply"]);
+    project.query("INSERT INTO boxes SELECT number, number FROM numbers(100)");
+    project.write("app/boxes.sql", &version("Nullable(UInt16)", "(id + 0)"));
+    let plan = project.must(&["plan"]).stdout;
+    assert!(plan.contains("the old table does not take all that the new one does"), "{plan}");
+    project.must(APPLY);
+    project.must(&["cutover"]);
+    project.query("INSERT INTO boxes VALUES (100, 7)");
+    project.must(&["rollback"]);
+    let count = "SELECT count(), sum(size) FROM boxes";
+    assert_eq!(project.query(count), "101\t4957");
+    project.must(&["cutover"]);
+    project.query("INSERT INTO boxes VALUES (101, 300), (102, NULL)");
+    assert_eq!(project.query(count), "103\t5257");
+    for _ in 0..2 {
+        project.teal(&["rollback"]).failed(3, &["2 rows", "the old types do not hold them"]);
+    }
+    project.must(&["rollback", "--force"]);
+    assert_eq!(project.query(count), "101\t4957");
 }

@@ -105,9 +105,9 @@ pub fn uses(
     }
     // An INSERT by an alias has both names among its tables (26.9).
     let left_out = [("views", &left_out.forwarded_by), ("tables", &left_out.named)];
-    let left_out = left_out.into_iter().filter_map(|(column, name)| {
-        Some(format!("AND NOT {}", mentions(column, name.as_ref()?)))
-    });
+    let left_out = left_out
+        .into_iter()
+        .filter_map(|(column, name)| Some(format!("AND NOT {}", mentions(column, name.as_ref()?))));
     let left_out = left_out.collect::<Vec<_>>().join(" ");
     session.rows(&format!(
         "SELECT user, countIf(query_kind = 'Select') AS selects, countIf(query_kind = 'Insert') AS inserts, \

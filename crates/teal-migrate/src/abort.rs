@@ -42,6 +42,10 @@ impl Operator<'_> {
             if was_attached && may_be_used && !force {
                 self.until_clean(migrating, |migrating| self.refuse_to_lose_rows(migrating))?;
             }
+            if was_attached {
+                // INSERTs that go on for long would hold it up: better here, where nothing has begun.
+                self.wait_without_gate()?;
+            }
             let data = self.data_of(&migrating.migration.green)?;
             self.record(migrating, Event::AbortOpened { green_data: Some(data.clone()) })?;
             failpoint::reached("abort-opened");

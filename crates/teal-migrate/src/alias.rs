@@ -24,13 +24,10 @@
 //! migration that is not `cutOver` to a later command has its alias on blue, unless somebody else swapped it;
 //! `abort` and `cleanup` move it themselves from what they are about to drop.
 
-use std::collections::BTreeMap;
-
 use teal_catalog::{Catalog, Features};
 use teal_plan::Cutover;
 use teal_schema::{QualifiedName, create_alias};
 
-use crate::seen::BlueSeen;
 use crate::state::{CutOver, Migrating};
 use crate::{Event, MigrateError, Operator, Update, failpoint, names};
 
@@ -58,12 +55,17 @@ impl Operator<'_> {
         let alias = migrating.migration.logical_name();
         let readers = self.readers(migrating, &alias)?;
         let (cutover, green_data) = (Cutover::Alias, self.data_of(&green)?);
-        let seen = Some(BlueSeen { parts: BTreeMap::new(), ..self.see(&green)? });
+        let seen = Some(self.see(&green)?);
         self.record(migrating, Event::CutoverOpened { cutover, green_data, green: seen })?;
         failpoint::reached("cutover-opened");
         let last_look = || self.refuse_changed_since_proof(migrating);
         let moved = self.swap_or_refuse(migrating, &blue, &green, &last_look);
-        if let Err(MigrateError::NotClean { .. } | MigrateError::NoAlias { .. }) = moved {
+        if let Err(
+            MigrateError::NotClean { .. }
+            | MigrateError::NoAlias { .. }
+            | MigrateError::Altered { .. },
+        ) = moved
+        {
             self.drop_table(&names::alias(&migrating.id))?;
             self.record(migrating, Event::CutoverUndone)?;
         }
@@ -88,15 +90,23 @@ impl Operator<'_> {
         failpoint::reached("rollback-opened");
         let last_look = || match force {
             true => Ok(()),
-            false => self.refuse_changed_in_place(migrating, state),
+            false => {
+                self.refuse_other_columns(migrating)?;
+                self.refuse_changed_in_place(migrating, state)
+            }
         };
         let moved = self.swap_or_refuse(migrating, &green, &blue, &last_look);
-        if let Err(MigrateError::ChangedSince { .. } | MigrateError::NoAlias { .. }) = moved {
+        if let Err(
+            MigrateError::ChangedSince { .. }
+            | MigrateError::NoAlias { .. }
+            | MigrateError::AlteredBeyondCompare { .. },
+        ) = moved
+        {
             self.drop_table(&names::alias(&migrating.id))?;
             self.record(migrating, Event::RollbackUndone)?;
         }
         let held = moved?;
-        self.record_rollback(migrating)?;
+        self.record_rollback(migrating, true)?;
         Ok(format!("{held}{}", self.probe_readers(&alias, &readers)?))
     }
 
@@ -147,6 +157,7 @@ impl Operator<'_> {
         failpoint::reached("next-alias-made");
         let swap = || {
             last_look()?;
+            failpoint::reached("alias-looked");
             self.command(&format!("EXCHANGE TABLES {} AND {}", alias.sql(), next.sql()))
         };
         let held = match self.server.write_gate() {
@@ -198,7 +209,7 @@ impl Operator<'_> {
         let blue = migrating.migration.blue.clone();
         let how = if self.is_alias_of(&migrating.migration.logical_name(), &blue)? {
             self.leave(migrating, &blue)?;
-            self.record_rollback(migrating)?;
+            self.record_rollback(migrating, true)?;
             "had happened"
         } else {
             self.drop_table(&names::alias(&migrating.id))?;

@@ -41,6 +41,38 @@ impl Operator<'_> {
     /// # Errors
     /// [`MigrateError::Altered`], with what differs, field by field.
     pub(crate) fn refuse_altered(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        let is_attached = matches!(
+            migrating.phase,
+            Phase::Attached(_) | Phase::Backfilled(_) | Phase::Verified(_)
+        );
+        self.refuse_any_altered(migrating, is_attached, counts)
+    }
+
+    /// As [`refuse_altered`](Self::refuse_altered), where the view may have been dropped by teal itself.
+    pub(crate) fn refuse_tables_altered(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        self.refuse_any_altered(migrating, false, counts)
+    }
+
+    /// After a cutover the new table may be altered as any other; but a way back has no place for the values
+    /// of a column that only the new one has.
+    ///
+    /// # Errors
+    /// [`MigrateError::AlteredBeyondCompare`].
+    pub(crate) fn refuse_other_columns(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        match self.refuse_any_altered(migrating, false, is_of_columns) {
+            Err(MigrateError::Altered { altered }) => {
+                Err(MigrateError::AlteredBeyondCompare { altered })
+            }
+            other => other,
+        }
+    }
+
+    fn refuse_any_altered(
+        &self,
+        migrating: &Migrating,
+        has_view: bool,
+        counts: fn(&Field) -> bool,
+    ) -> Result<(), MigrateError> {
         let Some(definitions) = &migrating.definitions else {
             return Ok(());
         };
@@ -53,18 +85,14 @@ impl Operator<'_> {
             [Some((blue, definitions.blue.as_str())), green_was].into_iter().flatten()
         {
             let differences = match now.get(object) {
-                Some(is) => self.differences(object, was, is)?,
+                Some(is) => self.differences(object, was, is, counts)?,
                 None => vec![GONE.to_owned()],
             };
             if !differences.is_empty() {
                 altered.push(Drift { object: object.clone(), differences });
             }
         }
-        let is_attached = matches!(
-            migrating.phase,
-            Phase::Attached(_) | Phase::Backfilled(_) | Phase::Verified(_)
-        );
-        if is_attached && !now.contains_key(view) {
+        if has_view && !now.contains_key(view) {
             altered.push(Drift { object: view.clone(), differences: vec![GONE.to_owned()] });
         }
         match altered.is_empty() {
@@ -78,6 +106,7 @@ impl Operator<'_> {
         table: &QualifiedName,
         was: &str,
         is: &str,
+        counts: fn(&Field) -> bool,
     ) -> Result<Vec<String>, MigrateError> {
         let (before, now) = (what_counts(was)?, what_counts(is)?);
         if before == now {
@@ -86,7 +115,7 @@ impl Operator<'_> {
         Ok(match definition_changes(self.server, was, is, table)? {
             Some(changes) => changes
                 .into_iter()
-                .filter(|change| !matches!(change.field, Field::Setting(_) | Field::Comment))
+                .filter(|change| counts(&change.field))
                 .map(|change| change.to_string())
                 .collect(),
             None => vec![format!("was: {before}"), format!("is:  {now}")],
@@ -117,6 +146,14 @@ impl Operator<'_> {
         let definition = |row: Row| (QualifiedName::new(row.database, row.name), row.sql);
         Ok(rows.into_iter().map(definition).collect())
     }
+}
+
+fn counts(field: &Field) -> bool {
+    !matches!(field, Field::Setting(_) | Field::Comment)
+}
+
+fn is_of_columns(field: &Field) -> bool {
+    matches!(field, Field::Column(_) | Field::ColumnName(_) | Field::ColumnType(_))
 }
 
 /// The definition without the name, which an exchange swaps, the settings and the comment.

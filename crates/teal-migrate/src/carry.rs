@@ -25,11 +25,19 @@ impl Operator<'_> {
         if found.holds() {
             return Ok((0, 0));
         }
-        match found.missing {
-            0 => self.refuse_new_changed(migrating)?,
-            _ => self.refuse_either_changed(migrating)?,
-        }
-        let to_old = self.carry_back_found(migrating, &found, &|_| Ok(()))?;
+        let refuse_changed = |found: &Parity| {
+            match found.missing {
+                // The new table has all that the old one has: nothing was deleted from it, or changed.
+                0 => (),
+                _ => self.refuse_either_changed(migrating)?,
+            }
+            match found.extra {
+                0 => Ok(()),
+                rows => self.refuse_old_lost(migrating, rows),
+            }
+        };
+        refuse_changed(&found)?;
+        let to_old = self.carry_back_found(migrating, &found, &refuse_changed)?;
         let to_new = if found.missing > 0 { self.carry_forth(migrating)? } else { 0 };
         Ok((to_old, to_new))
     }
@@ -93,7 +101,10 @@ impl Operator<'_> {
     /// Rows that the new table lacks, without those that its TTL deletes: it comes to some of them earlier than
     /// the old table's. Nothing where it has no such TTL, or one that asks for a column that the old table
     /// has not.
-    fn lacking_for_good(&self, migrating: &Migrating) -> Result<Option<u64>, MigrateError> {
+    pub(crate) fn lacking_for_good(
+        &self,
+        migrating: &Migrating,
+    ) -> Result<Option<u64>, MigrateError> {
         let new = migrating.tables_now().1;
         let catalog = self.with_control(|session| Catalog::read(session, &[&new.database]))?;
         let ttl = catalog.table(new).map(CatalogTable::ttl).transpose()?.flatten();
@@ -123,15 +134,6 @@ impl Operator<'_> {
         }
     }
 
-    /// What was changed in the new table in place, no view has forwarded: what the two differ by tells
-    /// nothing then.
-    pub(crate) fn refuse_new_changed(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        self.refuse(
-            migrating,
-            self.change_of_new(migrating, cut_over(migrating)?.new_seen.as_ref())?,
-        )
-    }
-
     fn refuse(&self, migrating: &Migrating, change: Option<String>) -> Result<(), MigrateError> {
         let Some(reason) = change else { return Ok(()) };
         let (old, new) = migrating.tables_now();
@@ -156,13 +158,13 @@ impl Operator<'_> {
     ) -> Result<Option<String>, MigrateError> {
         let new = migrating.tables_now().1;
         let change = match self.refuse_changed_in_place(migrating, cut_over(migrating)?) {
-            Err(MigrateError::ChangedSince { first, .. }) => Some(first),
+            Err(MigrateError::ChangedSince { change, .. }) => Some(change.into()),
             other => {
                 other?;
                 seen.map(|seen| self.parts_that_went(new, seen)).transpose()?.flatten()
             }
         };
-        Ok(change.map(|it| format!("{new} was changed in place since the cutover ({it})")))
+        Ok(change)
     }
 
     fn parts_that_went(
@@ -182,10 +184,21 @@ impl Operator<'_> {
     /// written, and what a TTL resets to another value is a row that both have.
     fn refuse_either_changed(&self, migrating: &Migrating) -> Result<(), MigrateError> {
         let change = match self.loss_of_new(migrating)? {
-            Some(change) => Some(change),
+            Some(change) => Some(in_place(migrating, &change)),
             None => self.why_rows_are_not_told(migrating)?,
         };
         self.refuse(migrating, change)
+    }
+
+    /// Before rows of the new table come to the old one: what was deleted there since the proof must not be there
+    /// again. What a TTL has deleted may, for it goes once more.
+    fn refuse_old_lost(&self, migrating: &Migrating, rows: u64) -> Result<(), MigrateError> {
+        let old = migrating.tables_now().0;
+        let catalog = self.with_control(|session| Catalog::read(session, &[&old.database]))?;
+        match catalog.table(old).map(CatalogTable::ttl).transpose()?.flatten() {
+            None => self.refuse_old_changed(migrating, rows),
+            Some(_) => self.refuse_old_mutated(migrating, rows),
+        }
     }
 
     fn why_rows_are_not_told(&self, migrating: &Migrating) -> Result<Option<String>, MigrateError> {
@@ -206,4 +219,8 @@ impl Operator<'_> {
         }
         Ok(None)
     }
+}
+
+fn in_place(migrating: &Migrating, change: &str) -> String {
+    format!("{} was changed in place since the cutover ({change})", migrating.tables_now().1)
 }

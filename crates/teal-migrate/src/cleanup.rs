@@ -35,6 +35,8 @@ impl Operator<'_> {
             }
         }
         self.step(migrating, Step::Cleanup, |migrating| {
+            // INSERTs that go on for long would hold it up: better here, where nothing has begun.
+            self.wait_without_gate()?;
             let old_data = Some(self.data_of(migrating.tables_now().0)?);
             let parked = self.place_to_park(migrating)?;
             self.record(migrating, Event::CleanupOpened { old_data, parked })?;

@@ -8,9 +8,9 @@
 //!
 //! `exchange`: `EXCHANGE TABLES`, with the gate closed where there is one; on a server as
 //! [`swap`](crate::swap) says. An INSERT that ran across the exchange could find its table before and its
-//! view after it; with the gate closed none does. The view follows names: if its SELECT is the identity,
-//! it now forwards from the new layout to the old one, which keeps blue in step for a rollback; otherwise
-//! it is dropped in the same cut.
+//! view after it; with the gate closed none does. The view follows names: if its SELECT is the identity, and
+//! blue takes all that green does, it now forwards from the new layout to the old one, which keeps blue in
+//! step for a rollback; otherwise it is dropped in the same cut.
 
 use teal_catalog::Catalog;
 use teal_plan::Cutover;
@@ -66,7 +66,11 @@ impl Operator<'_> {
             Cutover::Exchange if self.compares(migrating) => {
                 self.until_clean(migrating, |migrating| self.verify_exchange(migrating))
             }
-            Cutover::Alias => self.turn_at_once(migrating),
+            Cutover::Alias => {
+                // It came in the moment of the swap: the turn would take it for rows of the new table.
+                self.refuse_missed(migrating, &self.changes_since_proof(migrating)?)?;
+                self.turn_at_once(migrating)
+            }
             Cutover::App | Cutover::Exchange => Ok(()),
         }
     }
@@ -74,27 +78,33 @@ impl Operator<'_> {
     /// Whether the two tables are compared after an exchange. At the gate no INSERT has run across it; but one
     /// may have failed before.
     fn compares(&self, migrating: &Migrating) -> bool {
-        let may_lack = migrating.migration.can_carry_back() && lacks_of_exchange(migrating);
-        self.server.write_gate().is_none() || may_lack
+        let migration = &migrating.migration;
+        let may_lack = migration.can_carry_back() && migration.view_runs_back();
+        self.server.write_gate().is_none() || may_lack && lacks_of_exchange(migrating)
     }
 
     fn move_readers(&self, migrating: &mut Migrating, how: Cutover) -> Result<(), MigrateError> {
         self.step(migrating, Step::Cutover, |migrating| {
             let outcome = match how {
-                Cutover::App => {
-                    let blue_rows = self.rows_of(&migrating.migration.blue)?;
-                    self.record(
-                        migrating,
-                        Event::CutOver { cutover: how, forwards_back: false, blue_rows },
-                    )?;
-                    format!("{} is what code uses from now on", migrating.migration.green)
-                }
+                Cutover::App => self.note_app(migrating)?,
                 Cutover::Exchange => self.exchange(migrating)?,
                 Cutover::Alias => self.swap_alias(migrating)?,
             };
             failpoint::reached("cut-over");
             Ok(((), outcome))
         })
+    }
+
+    /// Nothing happens on the server, so one entry does not wait for the other.
+    fn note_app(&self, migrating: &mut Migrating) -> Result<String, MigrateError> {
+        let (blue, green) = (migrating.migration.blue.clone(), migrating.migration.green.clone());
+        let cutover = Cutover::App;
+        let (green_data, seen) = (self.data_of(&green)?, Some(self.see(&green)?));
+        let opened = Event::CutoverOpened { cutover, green_data, green: seen };
+        let blue_rows = self.rows_of(&blue)?;
+        let done = Event::CutOver { cutover, forwards_back: false, blue_rows };
+        self.record_all(migrating, vec![opened, done])?;
+        Ok(format!("{green} is what code uses from now on"))
     }
 
     fn exchange(&self, migrating: &mut Migrating) -> Result<String, MigrateError> {
@@ -117,7 +127,7 @@ impl Operator<'_> {
         }
         let cut = self.with_gate_closed(|| {
             self.refuse_changed_since_proof(migrating)?;
-            if !migration.is_identity {
+            if !migration.view_runs_back() {
                 self.command(&format!("DROP TABLE IF EXISTS {}", migration.view.sql()))?;
                 failpoint::reached("view-dropped");
             }
@@ -127,7 +137,7 @@ impl Operator<'_> {
                 migration.green.sql()
             ))
         });
-        if let Err(MigrateError::NotClean { .. }) = cut {
+        if let Err(MigrateError::NotClean { .. } | MigrateError::Altered { .. }) = cut {
             self.record(migrating, Event::CutoverUndone)?;
         }
         let held = cut?.held;
@@ -175,7 +185,7 @@ impl Operator<'_> {
     pub(crate) fn record_exchange(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         // Blue's data has green's name now.
         let blue_rows = self.rows_of(&migrating.migration.green)?;
-        let forwards_back = migrating.migration.is_identity;
+        let forwards_back = migrating.migration.view_runs_back();
         self.record(
             migrating,
             Event::CutOver { cutover: Cutover::Exchange, forwards_back, blue_rows },

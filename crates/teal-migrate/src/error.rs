@@ -125,6 +125,10 @@ pub enum MigrateError {
     )]
     TurnOpen { blue: QualifiedName, reason: String },
     #[error(
+        "{leaving} is about to be dropped, and the next command of any kind goes on with that: teal waited for {reason}. Run the command again then"
+    )]
+    RetireOpen { leaving: QualifiedName, reason: String },
+    #[error(
         "{old} cannot be kept current: {reason}, and nothing has forwarded that. `teal cleanup` is possible all the same, with --force where {old} has rows that {new} lacks"
     )]
     CannotTurn { old: QualifiedName, new: QualifiedName, reason: Box<str> },
@@ -146,19 +150,19 @@ pub enum MigrateError {
     )]
     WouldLoseRows { blue: QualifiedName, green: QualifiedName, rows: u64 },
     #[error(
-        "{new} has {rows} rows that {old} lacks and that cannot be carried back, since the SELECT changes rows or the engine folds them. With --force, {old} comes back without them; they stay in {new}"
+        "{new} has {rows} rows that {old} lacks and that cannot be carried back, since the SELECT changes rows, the engine folds them, or the old types do not hold them. With --force, {old} comes back without them; they stay in {new}"
     )]
     CannotCarryBack { old: QualifiedName, new: QualifiedName, rows: u64 },
     #[error(
-        "{new} was changed by {mutations} mutation(s) since the cutover ({first}), and nothing has forwarded that to the old table. With --force, the old table comes back as it is: without these changes, and without the rows that only {new} has"
+        "{new} was changed in place since the cutover ({change}), and nothing has forwarded that to the old table. With --force, the old table comes back as it is: without this change, and without the rows that only {new} has"
     )]
-    ChangedSince { new: QualifiedName, mutations: usize, first: String },
+    ChangedSince { new: QualifiedName, change: Box<str> },
     #[error(
         "{old} was changed in place since the two were last in step ({change}), and {new} has {rows} rows that it lacks: carried back, a deleted row would be there again, and a changed one beside its former self. Copy to {old} yourself what was written to {new} only (INSERT INTO … SELECT); `teal rollback --force` carries nothing, and `teal repair --drop-extra` then makes {new} as {old} is"
     )]
     OldChanged { old: QualifiedName, new: QualifiedName, change: Box<str>, rows: u64 },
     #[error(
-        "{old} was changed in the moment of the exchange ({change}), and {new} lacks that change\n{parity}\n  instead: do the same to {new}, and run the command again; or bring {old} back as it is, with that change: `teal rollback --force`"
+        "{old} was changed in the moment of the cutover ({change}), and {new} lacks that change\n{parity}\n  instead: do the same to {new}, and run the command again; or bring {old} back as it is, with that change: `teal rollback --force`"
     )]
     MissedChange { old: QualifiedName, new: QualifiedName, change: Box<str>, parity: Box<Parity> },
     #[error(
@@ -228,6 +232,7 @@ impl MigrateError {
             | Self::StillRead { .. }
             | Self::StillWritten { .. }
             | Self::TurnOpen { .. }
+            | Self::RetireOpen { .. }
             | Self::CannotTurn { .. }
             | Self::NewLacks { .. }
             | Self::WouldLoseRows { .. }

@@ -91,7 +91,7 @@ pub enum Event {
         #[serde(default = "by_exchange")]
         cutover: Cutover,
         green_data: String,
-        /// Green then; of an alias's, the time only.
+        /// Green then.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         green: Option<BlueSeen>,
     },
@@ -144,6 +144,9 @@ pub enum Event {
     /// Readers and writers are on blue again, which has these rows.
     RolledBack {
         rows: u64,
+        /// What came to the new layout alone until then is still to be carried.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        rest: bool,
     },
     /// The view and the old table are about to be dropped; this tells that table's data.
     CleanupOpened {

@@ -11,12 +11,13 @@
 //! On a server the owner's death cannot be seen from another machine, so there a lock is a lease: its
 //! owner renews it, and who finds it run out takes the next generation. An owner that could not renew in time (a
 //! suspended laptop, a cut network) finds that out before its next write, by [`Lock::check`], from
-//! its own clock: it gives up earlier than another may begin.
+//! its own clock, which goes on while the machine is suspended: it gives up earlier than another may begin.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -73,7 +74,10 @@ struct Held {
     generation: u64,
     owner: Owner,
     lease: Duration,
-    renewed: Mutex<Instant>,
+    /// By [`clock`].
+    renewed: Mutex<Duration>,
+    /// A renewal found that another has taken it.
+    is_lost: AtomicBool,
     /// What its owner does, for others to read.
     says: Mutex<Option<Live>>,
 }
@@ -120,7 +124,7 @@ impl Lock {
             }
             None => 1,
         };
-        let renewed = Instant::now();
+        let renewed = clock();
         let is_lease = !server.is_exclusive();
         let owner = Owner { until: is_lease.then(|| end_of(lease, now)), ..Owner::this_process() };
         let created = session.command(&format!(
@@ -146,8 +150,8 @@ impl Lock {
         }
         let renewed = Mutex::new(renewed);
         let session = Mutex::new(session);
-        let says = Mutex::new(None);
-        let held = Arc::new(Held { session, generation, owner, lease, renewed, says });
+        let (says, is_lost) = (Mutex::new(None), AtomicBool::new(false));
+        let held = Arc::new(Held { session, generation, owner, lease, renewed, is_lost, says });
         let renewing = is_lease.then(|| {
             let (stop, stopped) = channel();
             let held = Arc::clone(&held);
@@ -158,6 +162,7 @@ impl Lock {
                     while stopped.try_recv().is_ok() {}
                     // One that fails is followed by another; `check` counts the time.
                     if held.renew().is_ok_and(|is_ours| !is_ours) {
+                        held.is_lost.store(true, Ordering::SeqCst);
                         break;
                     }
                 }
@@ -199,10 +204,11 @@ impl Lock {
     /// Whether the lock is still held. To be asked before every write.
     ///
     /// # Errors
-    /// When it could not be renewed for so long that another may take it.
+    /// When another has it, or it could not be renewed for so long that another may take it.
     pub fn check(&self) -> Result<(), LockError> {
-        let silent = self.held.renewed.lock().elapsed();
-        match self.renewing.is_some() && silent > self.held.lease / GIVE_UP {
+        let silent = clock().saturating_sub(*self.held.renewed.lock());
+        let is_lost = self.held.is_lost.load(Ordering::SeqCst);
+        match self.renewing.is_some() && (is_lost || silent > self.held.lease / GIVE_UP) {
             true => Err(LockError::Lost { lock: table(self.held.generation), silent }),
             false => Ok(()),
         }
@@ -212,7 +218,7 @@ impl Lock {
 impl Held {
     /// Says whether the lock is still ours.
     fn renew(&self) -> Result<bool, LockError> {
-        let began = Instant::now();
+        let began = clock();
         let mut session = self.session.lock();
         let now = server_time(session.as_mut())?;
         let highest = list(session.as_mut())?.last().map(|(generation, _)| *generation);
@@ -276,8 +282,25 @@ impl Owner {
     /// Whether the owner was a process of this machine that is not there any more.
     fn is_gone(&self) -> bool {
         let is_here = self.machine.is_some() && self.machine == this_machine();
-        is_here && !std::path::Path::new(&format!("/proc/{}", self.pid)).exists()
+        is_here && !is_running(self.pid)
     }
+}
+
+/// Another user's process is there too, though not every `/proc` shows it.
+fn is_running(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+}
+
+/// Since some moment. `Instant` stands still on Linux while the machine is suspended, and the lease does not.
+fn clock() -> Duration {
+    #[cfg(target_os = "linux")]
+    let clock = rustix::time::ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    let clock = rustix::time::ClockId::Monotonic;
+    let now = rustix::time::clock_gettime(clock);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default())
 }
 
 fn this_machine() -> Option<String> {

@@ -20,11 +20,13 @@ impl Operator<'_> {
     /// The last look before an exchange.
     ///
     /// # Errors
-    /// [`MigrateError::NotClean`] when something has changed blue since the last proof.
+    /// [`MigrateError::NotClean`] when something has changed blue since the last proof; [`MigrateError::Altered`]
+    /// when either table has other columns, say, than it had then.
     pub(crate) fn refuse_changed_since_proof(
         &self,
         migrating: &Migrating,
     ) -> Result<(), MigrateError> {
+        self.refuse_tables_altered(migrating)?;
         let blue = migrating.tables_now().0;
         match self.changes_since_proof(migrating)?.first() {
             None => Ok(()),
@@ -51,12 +53,20 @@ impl Operator<'_> {
         &self,
         migrating: &Migrating,
     ) -> Result<Vec<String>, MigrateError> {
-        let mut changes = self.mutations_since_proof(migrating)?;
-        changes.retain(|command| changes_rows(command));
+        let mut changes = self.row_mutations_since_proof(migrating)?;
         if let Some(seen) = &migrating.seen {
             let old = migrating.tables_now().0;
             changes.extend(self.losses_since(migrating, &self.and_logged(old, seen)?)?);
         }
+        Ok(changes)
+    }
+
+    pub(crate) fn row_mutations_since_proof(
+        &self,
+        migrating: &Migrating,
+    ) -> Result<Vec<String>, MigrateError> {
+        let mut changes = self.mutations_since_proof(migrating)?;
+        changes.retain(|command| changes_rows(command));
         Ok(changes)
     }
 

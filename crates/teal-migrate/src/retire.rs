@@ -51,12 +51,13 @@ impl Operator<'_> {
         let mut told = String::new();
         match self.server.write_gate() {
             Some(_) => {
-                let cut = self.with_gate_closed(|| drop_view().and_then(|()| rename()))?;
+                let cut = self.with_gate_closed(|| drop_view().and_then(|()| rename()));
+                let cut = cut.map_err(|error| begun(leaving, error))?;
                 told = format!("; {}", cut.held);
             }
             None => {
                 drop_view()?;
-                self.wait_for_inserts_in_time()?;
+                self.wait_for_inserts_in_time().map_err(|error| begun(leaving, error))?;
                 rename()?;
             }
         }
@@ -81,5 +82,19 @@ impl Operator<'_> {
     ) -> Result<bool, MigrateError> {
         let there = self.data_of(table)?;
         Ok(!there.is_empty() && data.is_none_or(|data| data == there))
+    }
+}
+
+/// The journal says already that it goes, so the next command goes on with that.
+fn begun(leaving: &QualifiedName, error: MigrateError) -> MigrateError {
+    match error {
+        MigrateError::NoCleanCut { reason, .. } => {
+            MigrateError::RetireOpen { leaving: leaving.clone(), reason }
+        }
+        MigrateError::FenceTimeout { running, .. } => {
+            let reason = format!("the end of {running} INSERT(s)");
+            MigrateError::RetireOpen { leaving: leaving.clone(), reason }
+        }
+        other => other,
     }
 }

@@ -47,6 +47,7 @@ impl Operator<'_> {
         if let Phase::CutOver(state) = &migrating.phase
             && !force
         {
+            self.refuse_other_columns(migrating)?;
             self.refuse_changed_in_place(migrating, state)?;
             if state.cutover == Cutover::Exchange {
                 self.refuse_missed(migrating, &self.changes_since_proof(migrating)?)?;
@@ -82,18 +83,16 @@ impl Operator<'_> {
                         let readers = self.readers(migrating, &name)?;
                         let held = self.exchange_back(migrating, state, force)?;
                         let told = format!("{held}{}", self.probe_readers(&name, &readers)?);
-                        if !force && migrating.migration.can_carry_back() {
-                            carried += self.carry_rest(migrating)?;
-                        }
+                        carried += self.carry_rest(migrating, force)?;
                         told
                     }
                     Some(state) if state.cutover == Cutover::Alias => {
                         let told = self.swap_alias_back(migrating, state, force)?;
-                        carried += if force { 0 } else { self.carry_rest(migrating)? };
+                        carried += self.carry_rest(migrating, force)?;
                         told
                     }
                     _ => {
-                        self.record_rollback(migrating)?;
+                        self.record_rollback(migrating, false)?;
                         String::new()
                     }
                 };
@@ -118,29 +117,45 @@ impl Operator<'_> {
         migrating: &Migrating,
         users_may_be_on_old: bool,
     ) -> Result<u64, MigrateError> {
-        let may_carry = |rows| match users_may_be_on_old {
-            true => self.refuse_old_changed(migrating, rows),
-            false => Ok(()),
+        let found = self.seek(migrating, Sought::OfGreen)?;
+        if let Phase::CutOver(state) = &migrating.phase {
+            self.refuse_new_lost(migrating, state, &found)?;
+        }
+        let may_carry = |parity: &Parity| {
+            match &migrating.phase {
+                Phase::CutOver(state) => self.refuse_new_lost(migrating, state, parity)?,
+                // What was changed in the moment in which readers and writers returned.
+                _ => {
+                    let since = migrating.seen.as_ref().map(|seen| seen.time);
+                    since.map_or(Ok(()), |since| self.refuse_mutated(migrating, since))?;
+                }
+            }
+            match users_may_be_on_old {
+                true => self.refuse_old_changed(migrating, parity.extra),
+                false => Ok(()),
+            }
         };
-        self.carry_back_found(migrating, &self.seek(migrating, Sought::OfGreen)?, &may_carry)
+        self.carry_back_found(migrating, &found, &may_carry)
     }
 
     /// Copies what came to the new layout alone before the readers and writers left it: until an alias was
-    /// swapped, or by an INSERT that was cut off between its two tables.
-    fn carry_rest(&self, migrating: &Migrating) -> Result<u64, MigrateError> {
+    /// swapped, or by an INSERT that was cut off between its two tables. With `force` it is given up.
+    fn carry_rest(&self, migrating: &mut Migrating, force: bool) -> Result<u64, MigrateError> {
         // What they have deleted on the old layout since then must not come back.
-        let carried = self.carry_back(migrating, true)?;
+        let carried = if force { 0 } else { self.carry_back(migrating, true)? };
         failpoint::reached("rest-carried-back");
+        let rows = self.rows_of(&migrating.migration.blue)?;
+        self.record(migrating, Event::RolledBack { rows, rest: false })?;
         Ok(carried)
     }
 
-    /// As [`carry_back`](Self::carry_back), where a comparison has `found` this. `may_carry` is asked when
-    /// it is known how many rows they are.
+    /// As [`carry_back`](Self::carry_back), where a comparison has `found` this. `may_carry` is asked behind the
+    /// clones that the rows are taken from, with what the two differ by.
     pub(crate) fn carry_back_found(
         &self,
         migrating: &Migrating,
         found: &Parity,
-        may_carry: &dyn Fn(u64) -> Result<(), MigrateError>,
+        may_carry: &dyn Fn(&Parity) -> Result<(), MigrateError>,
     ) -> Result<u64, MigrateError> {
         let can_carry = migrating.migration.can_carry_back();
         if found.extra + found.unsure == 0 {
@@ -149,45 +164,40 @@ impl Operator<'_> {
         if found.extra == 0 {
             return Err(not_clean(CANNOT_TELL));
         }
-        let (old, new) = migrating.tables_now();
-        let refusal =
-            |rows| MigrateError::CannotCarryBack { old: old.clone(), new: new.clone(), rows };
         if !can_carry {
-            return Err(refusal(found.extra));
+            return Err(cannot_carry_back(migrating, found.extra));
         }
-        let mut left = 0;
-        let parity = self.with_clones(migrating, |sides, parity| {
-            if parity.extra > 0 {
-                // Behind the clones: what is changed later they have still.
-                may_carry(parity.extra)?;
-                self.attach_surplus(migrating, &sides.green, sides.last_of_blue(), old, parity)?;
-                // Rows of the cloned moment only: someone may write to the new layout still. A type that
-                // does not hold what the other one does would lose it without a word.
-                let old = crate::verify::sides(migrating, old, new)?.blue;
-                left = self.count_surplus(&sides.green, &old, &parity.buckets())?;
+        let old = migrating.tables_now().0;
+        let parity = self.with_clones(migrating, |sides, parity| match parity.extra {
+            0 => Ok(()),
+            _ => {
+                // What is changed later they have still.
+                may_carry(parity)?;
+                self.attach_surplus(migrating, &sides.green, sides.last_of_blue(), old, parity)
             }
-            Ok(())
         })?;
-        match left {
-            0 if parity.unsure > 0 => Err(not_clean(CANNOT_TELL)),
+        match parity.unsure {
             0 => Ok(parity.extra),
-            left => Err(refusal(left)),
+            _ => Err(not_clean(CANNOT_TELL)),
         }
     }
 
     /// What the old layout has lost since the last proof, to a mutation or with a partition, the new one has
     /// still: it must not come back as if it had been written there.
-    fn refuse_old_changed(&self, migrating: &Migrating, rows: u64) -> Result<(), MigrateError> {
-        let (old, new) = migrating.tables_now();
-        match self.removals_since_proof(migrating)?.into_iter().next() {
-            None => Ok(()),
-            Some(change) => Err(MigrateError::OldChanged {
-                old: old.clone(),
-                new: new.clone(),
-                change: change.into(),
-                rows,
-            }),
-        }
+    pub(crate) fn refuse_old_changed(
+        &self,
+        migrating: &Migrating,
+        rows: u64,
+    ) -> Result<(), MigrateError> {
+        refuse_first(migrating, rows, self.removals_since_proof(migrating)?)
+    }
+
+    pub(crate) fn refuse_old_mutated(
+        &self,
+        migrating: &Migrating,
+        rows: u64,
+    ) -> Result<(), MigrateError> {
+        refuse_first(migrating, rows, self.row_mutations_since_proof(migrating)?)
     }
 
     /// What a mutation has changed in the new layout since, the old one has as it was: carried back, a
@@ -197,25 +207,49 @@ impl Operator<'_> {
         migrating: &Migrating,
         state: &CutOver,
     ) -> Result<(), MigrateError> {
-        let new = migrating.tables_now().1;
         let at = u32::try_from(state.at.as_second()).unwrap_or_default();
         // A cutover that was cut off is journalled later than it was made.
         let since = state.new_seen.as_ref().map_or(at, |seen| seen.time.min(at));
+        self.refuse_mutated(migrating, since)
+    }
+
+    fn refuse_mutated(&self, migrating: &Migrating, since: u32) -> Result<(), MigrateError> {
+        let new = migrating.tables_now().1;
         let mut mutations = self.mutations(new, since)?;
         // Of the repair before the cutover, in that second.
         let ours = names::extra(&migrating.id).name;
         mutations.retain(|mutation| !mutation.command.contains(&ours));
         match mutations.first() {
             None => Ok(()),
-            Some(first) => Err(MigrateError::ChangedSince {
-                new: new.clone(),
-                mutations: mutations.len(),
-                first: shortened(&first.command),
-            }),
+            Some(first) => Err(changed_since(new, &shortened(&first.command))),
+        }
+    }
+
+    /// As [`refuse_changed_in_place`](Self::refuse_changed_in_place), of dropped and replaced partitions and
+    /// lightweight updates too: the old layout has rows then that the new one lacks. (Not those whose time is
+    /// over by the new one's TTL.)
+    fn refuse_new_lost(
+        &self,
+        migrating: &Migrating,
+        state: &CutOver,
+        found: &Parity,
+    ) -> Result<(), MigrateError> {
+        self.refuse_changed_in_place(migrating, state)?;
+        if found.missing == 0 {
+            return Ok(());
+        }
+        match self.loss_of_new(migrating)? {
+            Some(change) if self.lacking_for_good(migrating)? != Some(0) => {
+                Err(changed_since(migrating.tables_now().1, &change))
+            }
+            _ => Ok(()),
         }
     }
 
     /// Attaches to `into` the rows that `from` has more often than `against`. No view forwards them.
+    ///
+    /// # Errors
+    /// [`MigrateError::CannotCarryBack`] when the types of `into` do not hold them; none is attached then.
     pub(crate) fn attach_surplus(
         &self,
         migrating: &Migrating,
@@ -230,6 +264,7 @@ impl Operator<'_> {
             self.copy_surplus(migrating, from, against, &back, bucket)?;
             failpoint::reached("bucket-carried-back");
         }
+        self.refuse_changed_by_types(migrating, from, against, into, parity)?;
         self.command(&format!(
             "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
             into.sql(),
@@ -237,6 +272,31 @@ impl Operator<'_> {
         ))?;
         failpoint::reached("rows-attached-back");
         self.drop_table(&back)
+    }
+
+    /// A type that does not hold what the other one does loses it without a word.
+    fn refuse_changed_by_types(
+        &self,
+        migrating: &Migrating,
+        from: &str,
+        against: &str,
+        into: &QualifiedName,
+        parity: &Parity,
+    ) -> Result<(), MigrateError> {
+        let (old, new) = migrating.tables_now();
+        if into != old || migrating.migration.columns.iter().all(|it| it.from_type.is_none()) {
+            return Ok(());
+        }
+        let back = names::back(&migrating.id);
+        let copied = crate::verify::sides(migrating, &back, new)?.blue;
+        let there = format!("SELECT * FROM ({against}) UNION ALL SELECT * FROM ({copied})");
+        match self.count_surplus(from, &there, &parity.buckets())? {
+            0 => Ok(()),
+            lost => {
+                self.drop_table(&back)?;
+                Err(cannot_carry_back(migrating, lost))
+            }
+        }
     }
 
     fn exchange_back(
@@ -247,7 +307,10 @@ impl Operator<'_> {
     ) -> Result<String, MigrateError> {
         let last_look = |migrating: &Migrating| match force {
             true => Ok(()),
-            false => self.refuse_changed_in_place(migrating, state),
+            false => {
+                self.refuse_other_columns(migrating)?;
+                self.refuse_changed_in_place(migrating, state)
+            }
         };
         let migration = migrating.migration.clone();
         let (old, new) = (migration.green.clone(), migration.blue.clone());
@@ -268,11 +331,13 @@ impl Operator<'_> {
                 false => self.command(&migration.create_view),
             }
         });
-        if let Err(MigrateError::ChangedSince { .. }) = cut {
+        if let Err(MigrateError::ChangedSince { .. } | MigrateError::AlteredBeyondCompare { .. }) =
+            cut
+        {
             self.record(migrating, Event::RollbackUndone)?;
         }
         let held = cut?.held;
-        self.record_rollback(migrating)?;
+        self.record_rollback(migrating, true)?;
         Ok(format!("; {held}"))
     }
 
@@ -294,7 +359,7 @@ impl Operator<'_> {
                 // As after any crash, verification finds what was not forwarded meanwhile.
                 self.with_gate_closed(|| self.command(&create_view))?;
             }
-            self.record_rollback(migrating)?;
+            self.record_rollback(migrating, true)?;
             "had happened"
         } else {
             self.record(migrating, Event::RollbackUndone)?;
@@ -305,10 +370,41 @@ impl Operator<'_> {
         Ok(())
     }
 
-    pub(crate) fn record_rollback(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+    /// `rest`: there may be something to carry still.
+    pub(crate) fn record_rollback(
+        &self,
+        migrating: &mut Migrating,
+        rest: bool,
+    ) -> Result<(), MigrateError> {
         let rows = self.rows_of(&migrating.migration.blue)?;
-        self.record(migrating, Event::RolledBack { rows })?;
+        self.record(migrating, Event::RolledBack { rows, rest })?;
         failpoint::reached("rolled-back");
         Ok(())
     }
+}
+
+fn refuse_first(
+    migrating: &Migrating,
+    rows: u64,
+    changes: Vec<String>,
+) -> Result<(), MigrateError> {
+    let (old, new) = migrating.tables_now();
+    match changes.into_iter().next() {
+        None => Ok(()),
+        Some(change) => Err(MigrateError::OldChanged {
+            old: old.clone(),
+            new: new.clone(),
+            change: change.into(),
+            rows,
+        }),
+    }
+}
+
+fn cannot_carry_back(migrating: &Migrating, rows: u64) -> MigrateError {
+    let (old, new) = migrating.tables_now();
+    MigrateError::CannotCarryBack { old: old.clone(), new: new.clone(), rows }
+}
+
+fn changed_since(new: &QualifiedName, change: &str) -> MigrateError {
+    MigrateError::ChangedSince { new: new.clone(), change: change.into() }
 }

@@ -20,9 +20,9 @@ use teal_schema::{QualifiedName, quote_string};
 
 use crate::removal::Extra;
 use crate::seen::{BlueSeen, SeenPart};
-use crate::state::Migrating;
+use crate::state::{Backfilled, Migrating};
 use crate::swap::logged_of;
-use crate::{MigrateError, Operator, Update};
+use crate::{MigrateError, Operator, Phase, Update};
 
 /// Statements and partitions shown of many.
 const SHOWN: usize = 3;
@@ -52,6 +52,10 @@ impl Operator<'_> {
         migrating: &Migrating,
         extra: &Extra,
     ) -> Result<Result<Vec<String>, String>, MigrateError> {
+        if matches!(&migrating.phase, Phase::Backfilled(Backfilled { rest: true, .. })) {
+            let reason = "the rollback has not carried all of them back yet (`teal rollback` does)";
+            return Ok(Err(reason.to_owned()));
+        }
         let Some(seen) = &migrating.seen else {
             return Ok(Err("it is not known what blue was like before".to_owned()));
         };

@@ -116,6 +116,8 @@ pub struct Backfilled {
     pub rows: u64,
     /// Readers and writers were on green, and are on blue again.
     pub rolled_back: bool,
+    /// Then green may have rows of theirs that blue has not got yet.
+    pub rest: bool,
 }
 
 /// Parity was proven, at the time of the journal's entry.
@@ -368,7 +370,7 @@ impl Migrating {
                 ..attached
             }),
             (P::Attached(_), E::Backfilled { rows }) => {
-                P::Backfilled(Backfilled { rows, rolled_back: false })
+                P::Backfilled(Backfilled { rows, rolled_back: false, rest: false })
             }
             (P::Backfilled(_) | P::Verified(_), E::Verified { parity, proven }) => {
                 P::Verified(Verified {
@@ -382,7 +384,11 @@ impl Migrating {
             // What was proven before is not proven of the repaired table.
             (P::Backfilled(state), E::Repaired { .. } | E::Stale { .. }) => P::Backfilled(state),
             (P::Verified(verified), E::Repaired { .. } | E::Stale { .. }) => {
-                P::Backfilled(Backfilled { rows: verified.parity.blue_rows, rolled_back: false })
+                P::Backfilled(Backfilled {
+                    rows: verified.parity.blue_rows,
+                    rolled_back: false,
+                    rest: false,
+                })
             }
             (phase @ (P::Started(_) | P::Prepared(_)), E::Defined { .. })
             | (phase @ (P::Prepared(_) | P::Verified(_)), E::Seen { .. }) => phase,
@@ -410,9 +416,11 @@ impl Migrating {
                 state.swapping = state.swapping.map(|swapping| swapping.take(event));
                 P::CutOver(state)
             }
-            (P::Verified(verified), E::CutoverUndone) => {
-                P::Backfilled(Backfilled { rows: verified.parity.blue_rows, rolled_back: false })
-            }
+            (P::Verified(verified), E::CutoverUndone) => P::Backfilled(Backfilled {
+                rows: verified.parity.blue_rows,
+                rolled_back: false,
+                rest: false,
+            }),
             (P::Verified(verified), E::CutOver { cutover, forwards_back, blue_rows }) => {
                 P::CutOver(CutOver {
                     cutover,
@@ -452,12 +460,12 @@ impl Migrating {
             (P::CutOver(state), E::RollbackUndone) => {
                 P::CutOver(CutOver { rollback_open: None, old_seen: None, swapping: None, ..state })
             }
-            (P::CutOver(CutOver { old_seen: Some(seen), .. }), E::RolledBack { rows }) => {
+            (P::CutOver(CutOver { old_seen: Some(seen), .. }), E::RolledBack { rows, rest }) => {
                 self.seen = Some(seen);
-                P::Backfilled(Backfilled { rows, rolled_back: true })
+                P::Backfilled(Backfilled { rows, rolled_back: true, rest })
             }
-            (P::CutOver(_) | P::Backfilled(_) | P::Verified(_), E::RolledBack { rows }) => {
-                P::Backfilled(Backfilled { rows, rolled_back: true })
+            (P::CutOver(_) | P::Backfilled(_) | P::Verified(_), E::RolledBack { rows, rest }) => {
+                P::Backfilled(Backfilled { rows, rolled_back: true, rest })
             }
             (P::CutOver(state), E::CleanupOpened { old_data, parked }) => {
                 P::CutOver(CutOver { cleanup_open: true, old_data, parked, ..state })

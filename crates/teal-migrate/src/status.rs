@@ -302,6 +302,9 @@ fn next(migrating: &Migrating, orders: &Orders) -> String {
         Phase::Cleaned(state) if state.cutover != Cutover::Exchange => "remove the old model",
         Phase::Cleaned(_) | Phase::Aborted(_) => "",
         Phase::Aborting(_) => "teal abort",
+        Phase::Backfilled(state) if state.rest => {
+            "teal rollback, which carries back what only the new table has"
+        }
         Phase::Backfilled(state) if state.rolled_back => "teal cutover, or teal abort",
         _ if orders.paused.is_some() => "teal resume",
         _ => "teal apply",

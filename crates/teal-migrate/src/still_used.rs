@@ -26,9 +26,12 @@ impl Operator<'_> {
         // One that began long ago may be into the old table.
         self.wait_without_gate()?;
         match state.cutover {
+            // Nothing forwards to the old table then.
+            Cutover::Exchange if !state.forwards_back => {
+                self.refuse_if_written(migrating, state.blue_rows)?;
+            }
             Cutover::Exchange => {
-                let can_tell = state.forwards_back
-                    && state.new_seen.is_some()
+                let can_tell = state.new_seen.is_some()
                     && migrating.migration.can_carry_back()
                     && self.exists(migrating.tables_now().0)?;
                 // Once both were equal, the new table lacks what users have deleted there.
@@ -93,12 +96,12 @@ impl Operator<'_> {
         migrating: &Migrating,
         rows_at_cutover: u64,
     ) -> Result<(), MigrateError> {
-        let blue = &migrating.migration.blue;
-        let rows = self.rows_of(blue)?;
+        let (old, new) = migrating.tables_now();
+        let rows = self.rows_of(old)?;
         match rows > rows_at_cutover {
             true => Err(MigrateError::StillUsed {
-                blue: blue.clone(),
-                green: migrating.migration.green.clone(),
+                blue: old.clone(),
+                green: new.clone(),
                 rows: rows - rows_at_cutover,
             }),
             false => Ok(()),

@@ -118,7 +118,7 @@ impl Operator<'_> {
     /// Whether a view can bring green's rows back to blue as they are, and no INSERT fails for it.
     pub(crate) fn can_turn(&self, migrating: &Migrating) -> Result<bool, MigrateError> {
         let migration = &migrating.migration;
-        if !migration.can_carry_back() {
+        if !migration.can_carry_back() || migration.blue_checks_more {
             return Ok(false);
         }
         let blue = &migration.blue;
@@ -136,7 +136,6 @@ impl Operator<'_> {
         migrating: &mut Migrating,
         is_proven: bool,
     ) -> Result<String, MigrateError> {
-        self.refuse_new_changed(migrating)?;
         let seen = self.see(migrating.tables_now().1)?;
         if !is_proven {
             self.refuse_lacking(migrating)?;

@@ -96,3 +96,21 @@ fn an_owner_whose_lock_was_taken_finds_out() {
     drop(lock);
     assert!(take(&server).is_err_and(|error| error.is_held()), "the other's lock stands");
 }
+
+/// Long before its own lease could run out.
+#[test]
+fn an_owner_that_finds_the_lock_taken_stops_at_once() {
+    let modern = servers::Modern::start();
+    let server = modern.open(|_| ());
+    let lease = LONG / 2;
+    let lock = Lock::take(&server, lease).unwrap();
+    leave_lock(&server, 2, "+ INTERVAL 1 HOUR");
+    let silent = loop {
+        match lock.check() {
+            Err(LockError::Lost { silent, .. }) => break silent,
+            other => other.unwrap(),
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    assert!(silent < lease / 2, "{silent:?}");
+}

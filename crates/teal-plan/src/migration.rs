@@ -4,7 +4,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use teal_catalog::{CatalogColumn, CatalogTable, Features, QueryTree, Shadow};
 use teal_client::ClientError;
-use teal_schema::{LifeCycle, QualifiedName, Table, View, create_table, create_view, names};
+use teal_schema::{
+    ConstraintKind, LifeCycle, QualifiedName, Table, View, create_table, create_view, names,
+};
 
 use crate::{Change, Fold, in_order, rollup};
 
@@ -43,6 +45,9 @@ pub struct Migration {
     pub reason: String,
     /// Green's partition key, as the server writes it; empty when it has none.
     pub green_partition_key: String,
+    /// Blue has a condition on its rows (`CHECK`) that green has not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub blue_checks_more: bool,
     /// Green's engine folds rows in merges, so that parity is that of the folded rows.
     pub green_folds: bool,
     /// How. None where the order in which rows come decides it, and blue's parts are cloned with their order.
@@ -111,6 +116,14 @@ impl Migration {
     pub fn keeps_order(&self) -> bool {
         self.strategy == CopyStrategy::Rewrite
             && self.fold.as_ref().is_some_and(Fold::goes_by_order)
+    }
+
+    /// A view can bring green's rows to blue. Where blue's types hold less, or it has conditions of its own, a
+    /// view would change values without a word, or fail the INSERTs of those who are on green.
+    pub fn view_runs_back(&self) -> bool {
+        self.is_identity
+            && !self.blue_checks_more
+            && self.columns.iter().all(|column| column.from_type.is_none())
     }
 
     /// Green's rows can be told one by one, and brought to blue as they are.
@@ -233,6 +246,11 @@ impl Declared<'_> {
             fills_green: fills(green, &columns),
             columns,
             is_identity: tree.is_identity,
+            blue_checks_more: {
+                let kept = &self.green.constraints;
+                let checks = self.blue.constraints.iter();
+                checks.filter(|it| it.kind == ConstraintKind::Check).any(|it| !kept.contains(it))
+            },
             strategy,
             reason,
             green_partition_key: green.partition_key.clone(),

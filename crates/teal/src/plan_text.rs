@@ -141,8 +141,11 @@ fn migration_as_text(migration: &Migration, needs: &Needs) -> String {
         }
     };
     let back = match (migration.is_identity, migration.cutover) {
-        (true, Cutover::Exchange) => {
+        (true, Cutover::Exchange) if migration.view_runs_back() => {
             "the view then keeps the old table current, so nothing is lost on the way back"
+        }
+        (true, Cutover::Exchange) => {
+            "the old table does not take all that the new one does, so the view is dropped: `teal rollback` carries what was written since, as far as it fits"
         }
         (true, Cutover::App | Cutover::Alias) if migration.can_carry_back() => {
             "once nobody writes to the old table any more, a view from the new one keeps it current, so nothing is lost on the way back"
@@ -309,8 +312,11 @@ fn explain_migration(migration: &Migration, say: &mut dyn FnMut(&str, &str)) {
     say(
         "back",
         match (migration.is_identity, migration.cutover) {
-            (true, Cutover::Exchange) => {
+            (true, Cutover::Exchange) if migration.view_runs_back() => {
                 "until `teal cleanup` the old table is there, and kept current"
+            }
+            (true, Cutover::Exchange) => {
+                "until `teal cleanup` the old table is there; `teal rollback` carries to it what only the new one has, as far as it fits"
             }
             (true, Cutover::App | Cutover::Alias) if migration.can_carry_back() => {
                 "until `teal cleanup` the old table is there, and kept current once nobody writes to it any more; `teal rollback` carries to it what only the new one has"

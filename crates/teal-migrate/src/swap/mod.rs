@@ -116,7 +116,7 @@ const PASSES: u32 = 2;
 impl Swap {
     fn new(migrating: &Migrating, way: Way) -> Self {
         let migration = &migrating.migration;
-        let can_go_back = migration.is_identity && !migration.green_folds;
+        let can_go_back = migration.view_runs_back() && !migration.green_folds;
         let forwards_back =
             matches!(&migrating.phase, Phase::CutOver(CutOver { forwards_back: true, .. }));
         Self {
@@ -125,7 +125,7 @@ impl Swap {
             other: migration.green.clone(),
             carries: way == Way::Forward || can_go_back,
             had_view: way == Way::Forward || forwards_back,
-            gets_view: way == Way::Back || migration.is_identity,
+            gets_view: way == Way::Back || migration.view_runs_back(),
         }
     }
 }
@@ -392,7 +392,7 @@ fn seen_after(migrating: &Migrating, way: Way) -> Migrating {
         Way::Forward => Phase::CutOver(CutOver {
             cutover: Cutover::Exchange,
             at: migrating.since,
-            forwards_back: migrating.migration.is_identity,
+            forwards_back: migrating.migration.view_runs_back(),
             blue_rows: 0,
             looked: migrating.since,
             turn_open: None,
@@ -405,7 +405,9 @@ fn seen_after(migrating: &Migrating, way: Way) -> Migrating {
             old_seen: None,
             swapping: None,
         }),
-        Way::Back => Phase::Backfilled(crate::state::Backfilled { rows: 0, rolled_back: true }),
+        Way::Back => {
+            Phase::Backfilled(crate::state::Backfilled { rows: 0, rolled_back: true, rest: true })
+        }
     };
     Migrating { phase, ..migrating.clone() }
 }

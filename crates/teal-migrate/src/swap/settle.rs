@@ -23,7 +23,7 @@ impl Operator<'_> {
                 self.drop_table(&names::across(&migrating.id))?;
                 match way {
                     Way::Forward => self.record_exchange(migrating)?,
-                    Way::Back => self.record_rollback(migrating)?,
+                    Way::Back => self.record_rollback(migrating, true)?,
                 }
                 Ok(told)
             }
@@ -89,7 +89,7 @@ impl Operator<'_> {
     pub(crate) fn verify_exchange(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         let changes = self.changes_since_proof(migrating)?;
         self.refuse_missed(migrating, &changes)?;
-        if !migrating.migration.is_identity {
+        if !migrating.migration.view_runs_back() {
             return Ok(());
         }
         let can_carry = migrating.migration.can_carry_back();
@@ -182,11 +182,17 @@ impl Operator<'_> {
         let swap = Swap::new(migrating, way);
         if happened {
             self.settle_late_parts(migrating, &swap)?;
-        } else if swap.had_view && !self.exists(&migrating.migration.view)? {
-            // What was not forwarded meanwhile is found by the next comparison of the rows.
-            self.command(&migrating.migration.create_view)?;
+        } else if swap.had_view {
+            // What follows may take its time, and ends with an error where an INSERT goes on for longer.
+            self.resume_merges(migrating)?;
+            if !self.exists(&migrating.migration.view)? {
+                // What was not forwarded meanwhile is found by the next comparison of the rows.
+                self.command(&migrating.migration.create_view)?;
+                failpoint::reached("view-put-back");
+            }
             // One that began without the view may still be writing to blue. It ends here, or the next
-            // verification could look before it does, and not find what it wrote.
+            // verification could look before it does, and not find what it wrote. Also where the view is
+            // there: a process before may have made it, and not waited.
             self.wait_for_inserts_in_time()?;
         }
         self.resume_merges(migrating)?;
