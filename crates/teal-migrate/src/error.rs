@@ -80,6 +80,10 @@ pub enum MigrateError {
     )]
     NoParity { blue: QualifiedName, green: QualifiedName, parity: Box<Parity> },
     #[error(
+        "{says}\n  {new} has another value there; nothing is lost while {old} is there. Change or delete those rows in {old}, and run the command again; or give up the new type: `teal abort`, after a cutover `teal rollback` first"
+    )]
+    ValuesLost { old: QualifiedName, new: QualifiedName, says: Box<str> },
+    #[error(
         "{blue} and {green} do not hold the same rows\n{parity}\n  nothing was removed of {reason}. If somebody writes to {green}, `teal rollback` brings those rows to {blue}; `teal repair --drop-extra` removes them"
     )]
     Unexplained {
@@ -219,6 +223,7 @@ impl MigrateError {
             | Self::ViewExists { .. }
             | Self::PlaceTaken { .. }
             | Self::NoParity { .. }
+            | Self::ValuesLost { .. }
             | Self::Unexplained { .. }
             | Self::StaleFolds { .. }
             | Self::Altered { .. }

@@ -6,6 +6,7 @@ mod values;
 
 pub use expiring::expired;
 pub use rights::{GLOBAL_RIGHTS, MIGRATION_RIGHTS, OWN_DATABASES, OWN_RIGHTS};
+pub use values::{Values, may_lose, values};
 use serde::Deserialize;
 use teal_catalog::{Catalog, CatalogTable, Features, traffic};
 use teal_client::{Server, Session};
