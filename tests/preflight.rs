@@ -120,6 +120,23 @@ fn a_row_policy_is_found_whether_it_is_for_teal_or_for_others() {
     assert_eq!(applied.code, Some(0), "{}", applied.said());
 }
 
+/// Else the plan would say that it stays, and the cleanup would drop it.
+#[test]
+fn a_column_that_no_model_knows_is_not_lost_with_the_old_table() {
+    let project = filled(VERSIONED);
+    project.query("ALTER TABLE events ADD COLUMN note String DEFAULT 'n', ADD COLUMN twice UInt64 ALIAS id * 2");
+    let says = ["column note is in no model", "--allow-drop events.COLUMN"];
+    project.teal(&["apply"]).failed(3, &says);
+    // It may go, before the migration.
+    let plan = project.must(&["plan", "--allow-drop", "events.*"]).stdout;
+    assert!(plan.contains("column note: String DEFAULT 'n' → none"), "{plan}");
+    assert!(!plan.contains("conflict"), "{plan}");
+    let known = VERSIONED.replace("at DateTime)", "at DateTime, note String DEFAULT 'n')");
+    project.write("app/events.sql", &known);
+    project.must(&["apply"]);
+    assert_eq!(project.query("SELECT countIf(note = 'n') FROM events_1"), "1000");
+}
+
 #[test]
 fn a_mutation_in_progress_is_found() {
     let project = filled(REORDERED);
