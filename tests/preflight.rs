@@ -118,6 +118,19 @@ fn a_row_policy_is_found_whether_it_is_for_teal_or_for_others() {
     project.write("app/events.sql", REORDERED);
     let applied = for_others(&["apply"]);
     assert_eq!(applied.code, Some(0), "{}", applied.said());
+    // One that came since hides rows of both tables, and so from the comparison.
+    const ALL: &str = "<databases><default><table name=\"\"><filter>id &lt; 5</filter></table></default></databases>";
+    let hides = ["hides rows from teal's user", "`default` ON `default`.* TO ALL EXCEPT"];
+    let for_teal =
+        |arguments: &[&str]| with_config(&project, "", "", &format!("{MANAGER}{ALL}"), arguments);
+    for_teal(&["verify"]).failed(3, &hides);
+    project.must(&["abort"]);
+    for_teal(&["apply"]).failed(3, &hides);
+    // The new table is in the same database.
+    project.write("app/events.sql", VERSIONED);
+    let applied =
+        with_config(&project, "", &format!("<ana>COMMON{ALL}</ana>"), MANAGER, &["apply"]);
+    assert_eq!(applied.code, Some(0), "{}", applied.said());
 }
 
 /// Else the plan would say that it stays, and the cleanup would drop it.

@@ -80,6 +80,10 @@ pub enum MigrateError {
     )]
     NoParity { blue: QualifiedName, green: QualifiedName, parity: Box<Parity> },
     #[error(
+        "the row policy {policy} hides rows from teal's user, so that nothing can be proven; nothing is lost. Exempt the user (ALTER ROW POLICY {policy} TO ALL EXCEPT …), and run the command again"
+    )]
+    RowsHidden { policy: String },
+    #[error(
         "{says}\n  {new} has another value there; nothing is lost while {old} is there. Change or delete those rows in {old}, and run the command again; or give up the new type: `teal abort`, after a cutover `teal rollback` first"
     )]
     ValuesLost { old: QualifiedName, new: QualifiedName, says: Box<str> },
@@ -223,6 +227,7 @@ impl MigrateError {
             | Self::ViewExists { .. }
             | Self::PlaceTaken { .. }
             | Self::NoParity { .. }
+            | Self::RowsHidden { .. }
             | Self::ValuesLost { .. }
             | Self::Unexplained { .. }
             | Self::StaleFolds { .. }

@@ -34,6 +34,7 @@
 
 mod drill_down;
 mod folded;
+mod hidden;
 mod looks;
 mod lost;
 mod sample;
@@ -96,6 +97,7 @@ impl Operator<'_> {
     pub fn verify(&self, migrating: &mut Migrating) -> Result<Parity, MigrateError> {
         self.step(migrating, Step::Verify, |migrating| {
             failpoint::reached("verify-begins");
+            self.refuse_hidden_rows(migrating)?;
             // Before the comparison: what goes meanwhile was seen.
             let blue = self.see_without_mutations(migrating)?;
             let Found { parity, how, proven } = self.find(migrating)?;
@@ -123,6 +125,7 @@ impl Operator<'_> {
     /// # Errors
     /// As of [`verify`](Self::verify), but that a difference is no error here.
     pub fn compare(&self, migrating: &Migrating) -> Result<Parity, MigrateError> {
+        self.refuse_hidden_rows(migrating)?;
         let parity = self.compare_rows(migrating)?;
         if parity.holds() {
             self.refuse_lost_values(migrating)?;
