@@ -480,7 +480,20 @@ fn other_values(tree: &QueryTree, blue: &CatalogTable, green: &CatalogTable) -> 
             });
         }
         let is_filled = tree.columns.iter().any(|(filled, _)| filled == name);
-        (green.is_insertable() && !is_filled)
-            .then(|| format!("the SELECT does not fill column {name}, which blue's parts would"))
+        if green.is_insertable() && !is_filled {
+            return Some(format!("the SELECT does not fill column {name}, which blue's parts would"));
+        }
+        // Parts from before the column was added do not store it, and are read by the default of their table.
+        let default = |column: &CatalogColumn| match column.default_kind.as_str() {
+            "" => "none".to_owned(),
+            kind => format!("{kind} {}", column.default_expression),
+        };
+        (default(blue) != default(green)).then(|| {
+            format!(
+                "column {name} has another default, by which parts are read that do not store it: {}, where blue has {}",
+                default(green),
+                default(blue)
+            )
+        })
     })
 }

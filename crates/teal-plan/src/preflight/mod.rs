@@ -3,6 +3,7 @@
 mod expiring;
 mod policies;
 mod rights;
+mod unstored;
 mod values;
 
 pub use expiring::expired;
@@ -101,6 +102,7 @@ impl Preflight<'_> {
         for migration in &migrations {
             self.look_at_readers(migration)?;
             self.look_at_values(migration)?;
+            self.look_at_unstored(migration)?;
             self.look_at_partitions(migration)?;
             self.look_at_ties(migration)?;
             self.look_at_traffic(migration)?;
