@@ -151,6 +151,15 @@ fn a_column_that_no_model_knows_is_not_lost_with_the_old_table() {
 }
 
 #[test]
+fn rows_that_the_ttl_of_a_new_version_deletes_are_counted() {
+    let project = filled(
+        &VERSIONED.replace("ORDER BY (town, id)", "ORDER BY (town, id) TTL at + INTERVAL 90 YEAR"),
+    );
+    let said = project.must(&["plan"]).stdout;
+    assert!(said.contains("the TTL deletes 1000 of 1000 rows"), "{said}");
+}
+
+#[test]
 fn a_mutation_in_progress_is_found() {
     let project = filled(REORDERED);
     project.query("ALTER TABLE events UPDATE town = toString(throwIf(id = 7, 'broken')) WHERE 1 SETTINGS mutations_sync = 0");

@@ -43,6 +43,9 @@ pub struct Migration {
     pub reason: String,
     /// Green's partition key, as the server writes it; empty when it has none.
     pub green_partition_key: String,
+    /// Green's TTL, as the server writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub green_ttl: Option<String>,
     /// Green's engine folds rows in merges, so that parity is that of the folded rows.
     pub green_folds: bool,
     /// How. None where the order in which rows come decides it, and blue's parts are cloned with their order.
@@ -236,6 +239,8 @@ impl Declared<'_> {
             strategy,
             reason,
             green_partition_key: green.partition_key.clone(),
+            // What cannot be read, the server would not have made.
+            green_ttl: green.ttl().ok().flatten(),
             green_folds: folds,
             fold,
             green_merge_settings: MERGE_STOPS
