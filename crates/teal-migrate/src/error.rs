@@ -62,6 +62,11 @@ pub enum MigrateError {
     #[error("{green} has {rows} rows that this migration did not bring there; empty it, or abort")]
     GreenNotEmpty { green: QualifiedName, rows: u64 },
     #[error(
+        "somebody has made the table that the migration is to make, in another way; nothing is lost\n{}\n  instead: drop it and run the command again, or `teal abort`",
+        indented(.other)
+    )]
+    OtherGreen { other: Vec<Drift> },
+    #[error(
         "the snapshot of blue has changed while it was read: {expected} parts of chunk {chunk} expected in {snapshot}, {found} found; nothing of the chunk was published. Run the command again"
     )]
     SnapshotChanged { snapshot: QualifiedName, chunk: u32, expected: usize, found: usize },
@@ -224,6 +229,7 @@ impl MigrateError {
             | Self::ExchangeOpen { .. }
             | Self::FoldsAcross { .. }
             | Self::GreenNotEmpty { .. }
+            | Self::OtherGreen { .. }
             | Self::ViewExists { .. }
             | Self::PlaceTaken { .. }
             | Self::NoParity { .. }
