@@ -50,6 +50,20 @@ fn an_alter_stops_the_migration_until_it_is_undone() {
     }
 }
 
+/// One that has no rows would be filled, and be taken for what was planned.
+#[test]
+fn a_table_that_somebody_else_has_made_is_not_filled() {
+    let project = filled(REWRITTEN, VIEW);
+    project.killed_at("started", APPLY);
+    project.query(&REWRITTEN.replace("(town, id)", "(id, town) TTL at + INTERVAL 50 YEAR"));
+    let says = ["somebody has made", "default.events_1", "sorting key", "TTL", "teal abort"];
+    project.teal(APPLY).failed(3, &says);
+    project.query("DROP TABLE events_1 SYNC");
+    project.query(REWRITTEN);
+    project.must(APPLY);
+    assert_equal(&project, VIEW, "made alike");
+}
+
 /// What the server needs to be told in an emergency, and what teal itself sets, changes no row.
 #[test]
 fn settings_may_be_altered() {

@@ -415,3 +415,65 @@ fn rows_that_a_new_ttl_would_delete_are_counted() {
     let said = project.must(&["plan"]).stdout;
     assert!(!said.contains("deletes"), "{said}");
 }
+
+/// The view wraps it without a word, and the comparison reads the old table by the same conversion.
+#[test]
+fn a_value_that_the_new_type_does_not_hold_keeps_the_cutover_back() {
+    let project = Project::new(&[("app/events.sql", EVENTS)]);
+    project.must(&["apply"]);
+    insert(&project, 0, 1000);
+    project.write("app/events.sql", &EVENTS.replace("id UInt64", "id UInt32"));
+    let plan = project.must(&["plan"]).stdout;
+    assert!(plan.contains("the view may make another of one that is no UInt32"), "{plan}");
+    project.killed_at("attached", &["apply"]);
+    insert(&project, 5_000_000_000, 1);
+    let says = ["column id of default.events", "1 of 1001 rows", "such as 5000000000"];
+    project.teal(&["apply"]).failed(3, &says);
+    let aborted = project.copy();
+    aborted.must(&["abort"]);
+    assert_eq!(aborted.query("SELECT max(id), count() FROM events"), "5000000000\t1001");
+
+    let remove = |table: &str| {
+        project.query(&format!(
+            "ALTER TABLE {table} DELETE WHERE id >= 5000000000 SETTINGS mutations_sync = 1"
+        ));
+    };
+    remove("events");
+    project.must(&["apply"]);
+    insert(&project, 6_000_000_000, 1);
+    for command in ["verify", "cutover"] {
+        project.teal(&[command]).failed(3, &["such as 6000000000"]);
+    }
+    remove("events");
+    project.must(&["cutover"]);
+    // As of an INSERT between the last proof and the exchange.
+    project.query("INSERT INTO events_green VALUES (7000000000, 'late', now())");
+    project.teal(&["cleanup"]).failed(3, &["column id", "such as 7000000000", "teal rollback"]);
+    remove("events_green");
+    project.must(&["cleanup"]);
+    assert_eq!(project.query("SELECT max(id), count() FROM events"), "999\t1000");
+}
+
+/// The server calls these types wider, and an `ALTER` would change the values without a look.
+#[test]
+fn a_type_that_is_wider_in_name_only_is_no_reason_for_an_alter() {
+    let table = |types: [&str; 3]| {
+        let [day, code, sum] = types;
+        format!(
+            "CREATE TABLE events (id UInt64, day {day}, code {code}, sum {sum}) ENGINE = MergeTree ORDER BY id;"
+        )
+    };
+    let project = Project::new(&[]);
+    project.write("app/events.sql", &table(["Date", "FixedString(4)", "Decimal(18, 2)"]));
+    project.must(&["apply"]);
+    project.query("INSERT INTO events VALUES (1, '2149-06-06', 'a', 9999999999999999.99)");
+    project.write("app/events.sql", &table(["DateTime", "String", "Decimal(18, 4)"]));
+    let lost =
+        |column| format!("column {column}: 1 of 1 rows have a value that would not be the same");
+    let lost = ["day", "code", "sum"].map(lost);
+    project.teal(&["apply"]).failed(3, &lost.each_ref().map(String::as_str));
+    project.query("ALTER TABLE events UPDATE day = '2024-01-01', code = 'abcd', sum = 1.25 WHERE 1 SETTINGS mutations_sync = 1");
+    project.must(&["apply"]);
+    project.must(&["cutover"]);
+    assert_eq!(project.query("SELECT * FROM events"), "1\t2024-01-01 00:00:00\tabcd\t1.25");
+}

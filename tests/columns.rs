@@ -127,6 +127,30 @@ fn parts_are_not_cloned_where_green_computes_a_column_otherwise_or_nobody_fills_
     }
 }
 
+/// Parts from before an `ALTER` do not store the column that came with it.
+#[test]
+fn a_column_that_parts_do_not_store_keeps_its_values() {
+    let with = |text: &str, default: &str| {
+        let more = format!("more UInt8 DEFAULT {default}, random UUID DEFAULT generateUUIDv4()");
+        text.replace("town String", &format!("{more}, town String"))
+    };
+    let project = filled(BLUE, "", "");
+    project.write("app/events.sql", &with(BLUE, "5"));
+    project.must(&["apply"]);
+    project.query(&insert(5_000, 100));
+    project.write("app/events.sql", &models(&with(BLUE, "5"), &with(&alike(), "7"), VIEW));
+    let plan = project.teal(&["plan"]).stdout;
+    assert!(plan.contains("rewrite (column more has another default"), "{plan}");
+    let fix = "ALTER TABLE `default`.`events` MATERIALIZE COLUMN `random`";
+    let says = "column random: 3 of 6 parts do not store it";
+    project.teal(APPLY).failed(3, &[says, "(generateUUIDv4())", fix]);
+    project.query(&format!("{fix} SETTINGS mutations_sync = 1"));
+    project.must(APPLY);
+    project.must(&["verify"]);
+    assert_eq!(project.query(&difference("id, town, at, more, random")), "0");
+    assert_eq!(project.query("SELECT countIf(more = 5), count() FROM events_1"), "2100\t2100");
+}
+
 #[test]
 fn columns_of_every_kind_are_migrated_on_a_server_under_traffic() {
     let project = Project::new(&[("app/events.sql", BLUE)]);

@@ -118,6 +118,45 @@ fn a_row_policy_is_found_whether_it_is_for_teal_or_for_others() {
     project.write("app/events.sql", REORDERED);
     let applied = for_others(&["apply"]);
     assert_eq!(applied.code, Some(0), "{}", applied.said());
+    // One that came since hides rows of both tables, and so from the comparison.
+    const ALL: &str = "<databases><default><table name=\"\"><filter>id &lt; 5</filter></table></default></databases>";
+    let hides = ["hides rows from teal's user", "`default` ON `default`.* TO ALL EXCEPT"];
+    let for_teal =
+        |arguments: &[&str]| with_config(&project, "", "", &format!("{MANAGER}{ALL}"), arguments);
+    for_teal(&["verify"]).failed(3, &hides);
+    project.must(&["abort"]);
+    for_teal(&["apply"]).failed(3, &hides);
+    // The new table is in the same database.
+    project.write("app/events.sql", VERSIONED);
+    let applied =
+        with_config(&project, "", &format!("<ana>COMMON{ALL}</ana>"), MANAGER, &["apply"]);
+    assert_eq!(applied.code, Some(0), "{}", applied.said());
+}
+
+/// Else the plan would say that it stays, and the cleanup would drop it.
+#[test]
+fn a_column_that_no_model_knows_is_not_lost_with_the_old_table() {
+    let project = filled(VERSIONED);
+    project.query("ALTER TABLE events ADD COLUMN note String DEFAULT 'n', ADD COLUMN twice UInt64 ALIAS id * 2");
+    let says = ["column note is in no model", "--allow-drop events.COLUMN"];
+    project.teal(&["apply"]).failed(3, &says);
+    // It may go, before the migration.
+    let plan = project.must(&["plan", "--allow-drop", "events.*"]).stdout;
+    assert!(plan.contains("column note: String DEFAULT 'n' → none"), "{plan}");
+    assert!(!plan.contains("conflict"), "{plan}");
+    let known = VERSIONED.replace("at DateTime)", "at DateTime, note String DEFAULT 'n')");
+    project.write("app/events.sql", &known);
+    project.must(&["apply"]);
+    assert_eq!(project.query("SELECT countIf(note = 'n') FROM events_1"), "1000");
+}
+
+#[test]
+fn rows_that_the_ttl_of_a_new_version_deletes_are_counted() {
+    let project = filled(
+        &VERSIONED.replace("ORDER BY (town, id)", "ORDER BY (town, id) TTL at + INTERVAL 90 YEAR"),
+    );
+    let said = project.must(&["plan"]).stdout;
+    assert!(said.contains("the TTL deletes 1000 of 1000 rows"), "{said}");
 }
 
 #[test]

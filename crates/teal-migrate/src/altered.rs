@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use teal_plan::{Drift, Field, definition_changes};
+use teal_plan::{Drift, Field, Migration, definition_changes};
 use teal_schema::{QualifiedName, head, quote_string, read_create};
 
 use crate::state::Migrating;
@@ -98,6 +98,25 @@ impl Operator<'_> {
         match altered.is_empty() {
             true => Ok(()),
             false => Err(MigrateError::Altered { altered }),
+        }
+    }
+
+    /// A green that is there already may be what a process before has made, or somebody else.
+    ///
+    /// # Errors
+    /// [`MigrateError::OtherGreen`], with what differs from how the migration makes it.
+    pub(crate) fn refuse_other_green(&self, migration: &Migration) -> Result<(), MigrateError> {
+        let green = &migration.green;
+        let Some(is) = self.definitions(&[green])?.remove(green) else {
+            return Ok(());
+        };
+        let differences = self.differences(green, &migration.create_green, &is)?;
+        match differences.is_empty() {
+            true => Ok(()),
+            false => {
+                let other = Drift { object: green.clone(), differences };
+                Err(MigrateError::OtherGreen { other: vec![other] })
+            }
         }
     }
 

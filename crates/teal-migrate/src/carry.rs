@@ -21,7 +21,7 @@ pub(crate) const CANNOT_TELL: &str =
 impl Operator<'_> {
     /// Tells the rows that the old table got, and the new one.
     pub(crate) fn carry_both(&self, migrating: &Migrating) -> Result<(u64, u64), MigrateError> {
-        let found = self.compare(migrating)?;
+        let found = self.compare_rows(migrating)?;
         if found.holds() {
             return Ok((0, 0));
         }

@@ -62,6 +62,11 @@ pub enum MigrateError {
     #[error("{green} has {rows} rows that this migration did not bring there; empty it, or abort")]
     GreenNotEmpty { green: QualifiedName, rows: u64 },
     #[error(
+        "somebody has made the table that the migration is to make, in another way; nothing is lost\n{}\n  instead: drop it and run the command again, or `teal abort`",
+        indented(.other)
+    )]
+    OtherGreen { other: Vec<Drift> },
+    #[error(
         "the snapshot of blue has changed while it was read: {expected} parts of chunk {chunk} expected in {snapshot}, {found} found; nothing of the chunk was published. Run the command again"
     )]
     SnapshotChanged { snapshot: QualifiedName, chunk: u32, expected: usize, found: usize },
@@ -79,6 +84,14 @@ pub enum MigrateError {
         "{blue} and {green} do not hold the same rows\n{parity}\n  `teal repair` copies what is missing, and removes what is too many where it is known how {blue} lost it; after a cutover by app or alias whose view was turned, `teal cutover` carries to each what only the other one has, if neither was changed in place"
     )]
     NoParity { blue: QualifiedName, green: QualifiedName, parity: Box<Parity> },
+    #[error(
+        "the row policy {policy} hides rows from teal's user, so that nothing can be proven; nothing is lost. Exempt the user (ALTER ROW POLICY {policy} TO ALL EXCEPT …), and run the command again"
+    )]
+    RowsHidden { policy: String },
+    #[error(
+        "{says}\n  {new} has another value there; nothing is lost while {old} is there. Change or delete those rows in {old}, and run the command again; or give up the new type: `teal abort`, after a cutover `teal rollback` first"
+    )]
+    ValuesLost { old: QualifiedName, new: QualifiedName, says: Box<str> },
     #[error(
         "{blue} and {green} do not hold the same rows\n{parity}\n  nothing was removed of {reason}. If somebody writes to {green}, `teal rollback` brings those rows to {blue}; `teal repair --drop-extra` removes them"
     )]
@@ -220,9 +233,12 @@ impl MigrateError {
             | Self::ExchangeOpen { .. }
             | Self::FoldsAcross { .. }
             | Self::GreenNotEmpty { .. }
+            | Self::OtherGreen { .. }
             | Self::ViewExists { .. }
             | Self::PlaceTaken { .. }
             | Self::NoParity { .. }
+            | Self::RowsHidden { .. }
+            | Self::ValuesLost { .. }
             | Self::Unexplained { .. }
             | Self::StaleFolds { .. }
             | Self::Altered { .. }

@@ -129,7 +129,7 @@ impl Operator<'_> {
             return Ok(());
         };
         self.wait_for_mutations(migrating)?;
-        let parity = self.compare(migrating)?;
+        let parity = self.compare_rows(migrating)?;
         if parity.holds() {
             return Ok(());
         }

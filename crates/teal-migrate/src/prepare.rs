@@ -22,6 +22,7 @@ impl Operator<'_> {
             let migration = migrating.migration.clone();
             if self.exists(&migration.green)? {
                 self.refuse_rows_in_green(migrating)?;
+                self.refuse_other_green(&migration)?;
             } else {
                 self.command(&migration.create_green)?;
             }

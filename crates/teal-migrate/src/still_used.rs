@@ -25,6 +25,10 @@ impl Operator<'_> {
         }
         // One that began long ago may be into the old table.
         self.wait_without_gate()?;
+        // What came behind the last proof, the view may have made another value of.
+        if self.exists(migrating.tables_now().0)? {
+            self.refuse_lost_values(migrating)?;
+        }
         match state.cutover {
             // Nothing forwards to the old table then.
             Cutover::Exchange if !state.forwards_back => {

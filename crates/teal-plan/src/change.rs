@@ -211,6 +211,9 @@ impl Planner<'_> {
             self.plan
                 .notes
                 .push(format!("column {} of {name} is in no model, and stays; {how}", column.name));
+            if column.is_insertable() {
+                self.kept.push((name.clone(), column.name.clone()));
+            }
             let before = i.checked_sub(1).and_then(|i| current.columns.get(i));
             let at = before
                 .and_then(|before| desired.columns.iter().position(|c| c.name == before.name))

@@ -165,7 +165,7 @@ fn as_declared(
     let Ok(Some(create)) = read_create(sql) else {
         return Ok(None);
     };
-    let engine = sql.split_once(" ENGINE = ").map_or("", |(_, engine)| engine);
+    let engine = sql.split_once("ENGINE = ").map_or("", |(_, engine)| engine);
     let engine = engine.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
     if !engine.ends_with("MergeTree")
         || engine.starts_with("Replicated")

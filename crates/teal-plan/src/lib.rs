@@ -29,5 +29,6 @@ pub use needs::Needs;
 pub use plan::{AlterCost, Conflict, Finding, Operation, Plan, PlanFile, PlanFileError, Statement};
 pub use planner::{PlanError, PlanOptions, make_plan};
 pub use preflight::{
-    ENABLE_PART_LOG, GLOBAL_RIGHTS, MIGRATION_RIGHTS, OWN_DATABASES, OWN_RIGHTS, expired, preflight,
+    ENABLE_PART_LOG, GLOBAL_RIGHTS, MIGRATION_RIGHTS, OWN_DATABASES, OWN_RIGHTS, RowPolicy, Values,
+    expired, may_lose, preflight, row_policies, values,
 };

@@ -48,6 +48,9 @@ pub struct Migration {
     /// Blue has a condition on its rows (`CHECK`) that green has not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub blue_checks_more: bool,
+    /// Green's TTL, as the server writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub green_ttl: Option<String>,
     /// Green's engine folds rows in merges, so that parity is that of the folded rows.
     pub green_folds: bool,
     /// How. None where the order in which rows come decides it, and blue's parts are cloned with their order.
@@ -254,6 +257,8 @@ impl Declared<'_> {
             strategy,
             reason,
             green_partition_key: green.partition_key.clone(),
+            // What cannot be read, the server would not have made.
+            green_ttl: green.ttl().ok().flatten(),
             green_folds: folds,
             fold,
             green_merge_settings: MERGE_STOPS
@@ -498,7 +503,20 @@ fn other_values(tree: &QueryTree, blue: &CatalogTable, green: &CatalogTable) -> 
             });
         }
         let is_filled = tree.columns.iter().any(|(filled, _)| filled == name);
-        (green.is_insertable() && !is_filled)
-            .then(|| format!("the SELECT does not fill column {name}, which blue's parts would"))
+        if green.is_insertable() && !is_filled {
+            return Some(format!("the SELECT does not fill column {name}, which blue's parts would"));
+        }
+        // Parts from before the column was added do not store it, and are read by the default of their table.
+        let default = |column: &CatalogColumn| match column.default_kind.as_str() {
+            "" => "none".to_owned(),
+            kind => format!("{kind} {}", column.default_expression),
+        };
+        (default(blue) != default(green)).then(|| {
+            format!(
+                "column {name} has another default, by which parts are read that do not store it: {}, where blue has {}",
+                default(green),
+                default(blue)
+            )
+        })
     })
 }

@@ -102,7 +102,7 @@ pub fn make_plan(
         findings: Vec::new(),
         notes: Vec::new(),
     };
-    let migrating = Vec::new();
+    let (migrating, kept) = (Vec::new(), Vec::new());
     let features = Features::read(session.as_mut())?;
     let is_exclusive = server.is_exclusive();
     let has_gate = server.write_gate().is_some();
@@ -119,6 +119,7 @@ pub fn make_plan(
         desired,
         current,
         migrating,
+        kept,
         plan,
     };
     planner.plan_tables()?;
@@ -149,6 +150,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) current: Catalog,
     /// Tables whose layout will be another one after a cutover.
     pub(crate) migrating: Vec<QualifiedName>,
+    /// Columns that are filled, that no model knows, and that stay where they are.
+    pub(crate) kept: Vec<(QualifiedName, String)>,
     pub(crate) plan: Plan,
 }
 
@@ -294,8 +297,35 @@ impl Planner<'_> {
             });
             return Ok(());
         }
+        if self.refuse_lost_columns(&migration.blue, &view.location) {
+            return Ok(());
+        }
         self.migrate(migration, None, &view.location);
         Ok(())
+    }
+
+    /// A migration brings over what the models know, and its cleanup drops the rest with the old table.
+    fn refuse_lost_columns(&mut self, blue: &QualifiedName, at: &Location) -> bool {
+        let lost = self.kept.iter().filter(|(table, _)| table == blue);
+        let says = |(_, column): &(QualifiedName, String)| {
+            format!(
+                "column {column} is in no model, so the migration would not bring it over, and its cleanup would drop it"
+            )
+        };
+        let differences = lost.map(says).collect::<Vec<_>>();
+        if differences.is_empty() {
+            return false;
+        }
+        self.plan.conflicts.push(Conflict {
+            object: blue.clone(),
+            declared_at: at.clone(),
+            differences,
+            instead: format!(
+                "declare it in the old version's model, and in the new one's where it is to stay; or `--allow-drop {}.COLUMN`",
+                blue.name
+            ),
+        });
+        true
     }
 
     /// Looks at what the plan would meet before anything is done.

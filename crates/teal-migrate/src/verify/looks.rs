@@ -29,7 +29,7 @@ const LOOKS_AT_KEYS: u32 = 30;
 const MOST_KEYS: usize = 2_000;
 
 impl Operator<'_> {
-    /// As [`compare`](Self::compare), where it matters what one table alone has. A look at both at once does not
+    /// As [`compare_rows`](Self::compare_rows), where it matters what one table alone has. A look at both at once does not
     /// show that of the view's target where INSERTs go on: an equal row that is under way, in the view's source and
     /// not yet behind it, makes up for it. So the other table is looked at first, and the INSERTs are waited for:
     /// what comes in between is more in this one.
@@ -39,7 +39,7 @@ impl Operator<'_> {
         sought: Sought,
     ) -> Result<Parity, MigrateError> {
         if self.server.write_gate().is_some() || folds(migrating) {
-            return self.compare(migrating);
+            return self.compare_rows(migrating);
         }
         let (blue, green) = migrating.tables_now();
         let (sides, partition) = (sides(migrating, blue, green)?, partition_expression(migrating));

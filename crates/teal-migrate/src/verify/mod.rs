@@ -34,7 +34,9 @@
 
 mod drill_down;
 mod folded;
+mod hidden;
 mod looks;
+mod lost;
 mod sample;
 mod sides;
 mod sums;
@@ -90,10 +92,12 @@ impl Operator<'_> {
     /// Compares the two tables and journals a proof of parity.
     ///
     /// # Errors
-    /// [`MigrateError::NoParity`] when they differ; what stopped the comparison.
+    /// [`MigrateError::NoParity`] when they differ, [`MigrateError::ValuesLost`] when green's types do not hold
+    /// every value; what stopped the comparison.
     pub fn verify(&self, migrating: &mut Migrating) -> Result<Parity, MigrateError> {
         self.step(migrating, Step::Verify, |migrating| {
             failpoint::reached("verify-begins");
+            self.refuse_hidden_rows(migrating)?;
             // Before the comparison: what goes meanwhile was seen.
             let blue = self.see_without_mutations(migrating)?;
             let Found { parity, how, proven } = self.find(migrating)?;
@@ -104,6 +108,7 @@ impl Operator<'_> {
                     parity: Box::new(parity),
                 });
             }
+            self.refuse_lost_values(migrating)?;
             let outcome = format!("{parity}; {how}");
             if matches!(migrating.phase, Phase::Backfilled(_) | Phase::Verified(_)) {
                 let verified = Event::Verified { parity: parity.clone(), proven };
@@ -118,8 +123,18 @@ impl Operator<'_> {
     /// Compares the two tables as they are at one moment.
     ///
     /// # Errors
-    /// What stopped the comparison. A difference is no error here.
+    /// As of [`verify`](Self::verify), but that a difference is no error here.
     pub fn compare(&self, migrating: &Migrating) -> Result<Parity, MigrateError> {
+        self.refuse_hidden_rows(migrating)?;
+        let parity = self.compare_rows(migrating)?;
+        if parity.holds() {
+            self.refuse_lost_values(migrating)?;
+        }
+        Ok(parity)
+    }
+
+    /// As [`compare`](Self::compare), where it is only asked which rows the two have, seen in green's types.
+    pub(crate) fn compare_rows(&self, migrating: &Migrating) -> Result<Parity, MigrateError> {
         Ok(self.find(migrating)?.parity)
     }
 

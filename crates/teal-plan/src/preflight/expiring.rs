@@ -1,9 +1,9 @@
 use serde::Deserialize;
-use teal_schema::{clause, head, split_list};
+use teal_schema::{clause, head, quote_ident, quote_string, split_list};
 
 use super::{Preflight, SECONDS_PER_COLUMN};
 use crate::planner::PlanError;
-use crate::{Field, Operation};
+use crate::{Field, Migration, Operation};
 
 impl Preflight<'_> {
     /// Rows that a new TTL deletes at once.
@@ -15,22 +15,31 @@ impl Preflight<'_> {
         }
         let mut ttls = Vec::new();
         for operation in &self.operations {
-            let (table, changes) = match operation {
-                Operation::AlterTable { table, changes, .. } => (table, changes),
-                Operation::Migrate { migration, .. } => (&migration.blue, &migration.changes),
-                _ => continue,
-            };
-            let new = changes.iter().find(|change| change.field == Field::Ttl);
-            ttls.extend(new.and_then(|change| Some((table.clone(), change.to.clone()?))));
+            match operation {
+                Operation::AlterTable { table, changes, .. } => {
+                    let new = changes.iter().find(|change| change.field == Field::Ttl);
+                    let ttl = new.and_then(|change| change.to.clone());
+                    ttls.extend(ttl.map(|ttl| (table.clone(), table.sql(), ttl)));
+                }
+                Operation::Migrate { migration, .. } => {
+                    let blue = self.current.table(&migration.blue);
+                    let old = blue.and_then(|blue| blue.ttl().ok().flatten());
+                    let ttl = migration
+                        .green_ttl
+                        .clone()
+                        .filter(|_| blue.is_some() && old != migration.green_ttl);
+                    ttls.extend(ttl.map(|ttl| (migration.blue.clone(), as_green(migration), ttl)));
+                }
+                _ => (),
+            }
         }
-        for (table, ttl) in ttls {
+        for (table, rows, ttl) in ttls {
             let Some(expired) = expired(&ttl) else {
                 continue;
             };
             let counted = self.session.row::<Row>(&format!(
-                "SELECT count() AS rows, countIf({expired}) AS expired FROM {} \
-                 SETTINGS max_execution_time = {SECONDS_PER_COLUMN}, timeout_overflow_mode = 'break'",
-                table.sql()
+                "SELECT count() AS rows, countIf({expired}) AS expired FROM {rows} \
+                 SETTINGS max_execution_time = {SECONDS_PER_COLUMN}, timeout_overflow_mode = 'break'"
             ));
             match counted {
                 Ok(Row { expired: 0, .. }) => (),
@@ -49,6 +58,19 @@ impl Preflight<'_> {
         }
         Ok(())
     }
+}
+
+/// The rows that green gets, in its types, as what can stand behind FROM.
+fn as_green(migration: &Migration) -> String {
+    let columns = migration.columns.iter().map(|column| {
+        let name = quote_ident(&column.name);
+        match &column.from_type {
+            Some(_) => format!("CAST({name}, {}) AS {name}", quote_string(&column.data_type)),
+            None => name,
+        }
+    });
+    let columns = columns.collect::<Vec<_>>().join(", ");
+    format!("(SELECT {columns} FROM ({}))", migration.select)
 }
 
 /// Whether a row's time is over, by those items of a TTL that delete, as an expression.

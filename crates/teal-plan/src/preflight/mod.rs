@@ -1,15 +1,19 @@
 //! Looks at what a plan would meet before anything is done.
 
 mod expiring;
+mod policies;
 mod rights;
+mod unstored;
 mod values;
 
 pub use expiring::expired;
+pub use policies::{RowPolicy, row_policies};
 pub use rights::{GLOBAL_RIGHTS, MIGRATION_RIGHTS, OWN_DATABASES, OWN_RIGHTS};
 use serde::Deserialize;
 use teal_catalog::{Catalog, CatalogTable, Features, traffic};
 use teal_client::{Server, Session};
-use teal_schema::{QualifiedName, quote_ident, quote_string};
+use teal_schema::{QualifiedName, quote_string};
+pub use values::{Values, may_lose, values};
 
 use crate::plan::Finding;
 use crate::planner::PlanError;
@@ -98,6 +102,7 @@ impl Preflight<'_> {
         for migration in &migrations {
             self.look_at_readers(migration)?;
             self.look_at_values(migration)?;
+            self.look_at_unstored(migration)?;
             self.look_at_partitions(migration)?;
             self.look_at_ties(migration)?;
             self.look_at_traffic(migration)?;
@@ -192,79 +197,6 @@ impl Preflight<'_> {
                 );
                 let fix = "free some, add a disk, or do one table after the other".to_owned();
                 self.found(&largest.clone(), true, says, fix);
-            }
-        }
-        Ok(())
-    }
-
-    /// A policy belongs to a table's name. It hides rows from teal if it is not exempt, and green has
-    /// none.
-    fn look_at_row_policies(&mut self, migrations: &[Migration]) -> Result<(), PlanError> {
-        #[derive(Deserialize)]
-        struct Row {
-            name: String,
-            database: String,
-            table: String,
-            /// It hides rows from this user.
-            is_for_me: u8,
-        }
-        let Some(first) = migrations.first() else {
-            return Ok(());
-        };
-        let tables = migrations.iter().flat_map(|it| [&it.blue, &it.green]).collect::<Vec<_>>();
-        // A users file with a filter for one user gives the others one that lets all rows through.
-        let me = "arrayConcat([currentUser()], currentRoles())";
-        let rows = self.session.rows::<Row>(&format!(
-            "SELECT short_name AS name, database, table, \
-                 if(apply_to_all, NOT hasAny(apply_to_except, {me}), hasAny(apply_to_list, {me})) AS is_for_me \
-             FROM system.row_policies \
-             WHERE (database, table) IN ({}) AND ifNull(select_filter, '') != '1'",
-            list(&tables)
-        ));
-        let rows = match rows {
-            Ok(rows) => rows,
-            Err(error) if error.server_name() == Some("ACCESS_DENIED") => {
-                // Nobody but this process uses an engine of its own.
-                if !self.is_exclusive {
-                    self.found(
-                        &first.blue.clone(),
-                        false,
-                        "teal may not see row policies, which would hide rows from it".to_owned(),
-                        "GRANT SHOW ROW POLICIES ON *.* to teal's user".to_owned(),
-                    );
-                }
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        };
-        for migration in migrations {
-            let of = |name: &QualifiedName| {
-                let on = |row: &&Row| row.database == name.database && row.table == name.name;
-                rows.iter().filter(on).collect::<Vec<_>>()
-            };
-            let blue = &migration.blue;
-            for policy in of(blue) {
-                let name = quote_ident(&policy.name);
-                if policy.is_for_me == 1 {
-                    let says = format!("the row policy {name} hides rows from teal's user");
-                    let fix = format!(
-                        "exempt the user: ALTER ROW POLICY {name} ON {} TO ALL EXCEPT …",
-                        blue.sql()
-                    );
-                    self.found(blue, true, says, fix);
-                }
-                let has_it = of(&migration.green).iter().any(|other| other.name == policy.name);
-                if migration.cutover != Cutover::Exchange && !has_it {
-                    let says = format!(
-                        "the row policy {name} is on {blue}; readers of {} would see all rows",
-                        migration.green
-                    );
-                    let fix = format!(
-                        "CREATE ROW POLICY {name} ON {} as it is on {blue}",
-                        migration.green.sql()
-                    );
-                    self.found(blue, true, says, fix);
-                }
             }
         }
         Ok(())

@@ -1,0 +1,121 @@
+use serde::Deserialize;
+use teal_client::{ClientError, Session};
+use teal_schema::{QualifiedName, quote_ident, quote_string};
+
+use super::{Preflight, list};
+use crate::planner::PlanError;
+use crate::{Cutover, Migration};
+
+/// What lets some rows of a table through, and no others.
+#[derive(Debug, Deserialize)]
+pub struct RowPolicy {
+    pub name: String,
+    database: String,
+    /// Empty where it is on all tables of the database.
+    table: String,
+    /// It hides rows from this user.
+    is_for_me: u8,
+}
+
+impl RowPolicy {
+    pub fn is_for_me(&self) -> bool {
+        self.is_for_me == 1
+    }
+
+    fn is_on(&self, name: &QualifiedName) -> bool {
+        self.database == name.database && (self.table == name.name || self.table.is_empty())
+    }
+
+    /// How a statement names it.
+    pub fn sql(&self) -> String {
+        let of = match self.table.as_str() {
+            "" => format!("{}.*", quote_ident(&self.database)),
+            table => QualifiedName::new(&self.database, table).sql(),
+        };
+        format!("{} ON {of}", quote_ident(&self.name))
+    }
+}
+
+/// The row policies on these tables. Nothing where this user may not see them.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub fn row_policies(
+    session: &mut dyn Session,
+    tables: &[&QualifiedName],
+) -> Result<Option<Vec<RowPolicy>>, ClientError> {
+    // A role has those that were granted to it.
+    let me = "arrayConcat([currentUser()], enabledRoles())";
+    let databases = tables.iter().map(|table| quote_string(&table.database)).collect::<Vec<_>>();
+    // A users file with a filter for one user gives the others one that lets all rows through.
+    let rows = session.rows::<RowPolicy>(&format!(
+        "SELECT short_name AS name, database, table, \
+             if(apply_to_all, NOT hasAny(apply_to_except, {me}), hasAny(apply_to_list, {me})) AS is_for_me \
+         FROM system.row_policies \
+         WHERE ((database, table) IN ({}) OR (table = '' AND database IN ({}))) \
+             AND ifNull(select_filter, '') != '1'",
+        list(tables),
+        databases.join(", ")
+    ));
+    match rows {
+        Ok(rows) => Ok(Some(rows)),
+        Err(error) if error.server_name() == Some("ACCESS_DENIED") => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Preflight<'_> {
+    /// A policy belongs to a table's name. It hides rows from teal if it is not exempt, and green has
+    /// none.
+    pub(super) fn look_at_row_policies(
+        &mut self,
+        migrations: &[Migration],
+    ) -> Result<(), PlanError> {
+        let Some(first) = migrations.first() else {
+            return Ok(());
+        };
+        let tables = migrations.iter().flat_map(|it| [&it.blue, &it.green]).collect::<Vec<_>>();
+        let Some(policies) = row_policies(self.session, &tables)? else {
+            // Nobody but this process uses an engine of its own.
+            if !self.is_exclusive {
+                self.found(
+                    &first.blue.clone(),
+                    false,
+                    "teal may not see row policies, which would hide rows from it".to_owned(),
+                    "GRANT SHOW ROW POLICIES ON *.* to teal's user".to_owned(),
+                );
+            }
+            return Ok(());
+        };
+        for migration in migrations {
+            let of = |name: &QualifiedName| {
+                policies.iter().filter(|policy| policy.is_on(name)).collect::<Vec<_>>()
+            };
+            let blue = &migration.blue;
+            for policy in of(blue) {
+                let name = quote_ident(&policy.name);
+                if policy.is_for_me() {
+                    let says = format!("the row policy {name} hides rows from teal's user");
+                    let fix = format!(
+                        "exempt the user: ALTER ROW POLICY {} TO ALL EXCEPT …",
+                        policy.sql()
+                    );
+                    self.found(blue, true, says, fix);
+                }
+                let has_it = of(&migration.green).iter().any(|other| other.name == policy.name);
+                if migration.cutover != Cutover::Exchange && !has_it {
+                    let says = format!(
+                        "the row policy {name} is on {blue}; readers of {} would see all rows",
+                        migration.green
+                    );
+                    let fix = format!(
+                        "CREATE ROW POLICY {name} ON {} as it is on {blue}",
+                        migration.green.sql()
+                    );
+                    self.found(blue, true, says, fix);
+                }
+            }
+        }
+        Ok(())
+    }
+}

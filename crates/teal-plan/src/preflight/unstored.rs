@@ -1,0 +1,80 @@
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use teal_catalog::{CatalogColumn, QueryTree, QueryTreeError, active_parts};
+use teal_client::ClientError;
+use teal_schema::{QualifiedName, quote_ident, quote_string};
+
+use super::Preflight;
+use crate::Migration;
+use crate::planner::PlanError;
+
+impl Preflight<'_> {
+    /// Parts from before a column was added do not store it: its default is computed each time that they are
+    /// read. One that gives another value each time cannot be copied, nor compared.
+    pub(super) fn look_at_unstored(&mut self, migration: &Migration) -> Result<(), PlanError> {
+        let blue = &migration.blue;
+        let columns = self.current.table(blue).map(|table| table.columns.clone());
+        let mut defaults = columns.unwrap_or_default();
+        defaults.retain(|column| column.default_kind == "DEFAULT");
+        if defaults.is_empty() {
+            return Ok(());
+        }
+        let parts = active_parts(self.session, blue)?.len() as u64;
+        let stored = self.parts_that_store(blue)?;
+        for column in defaults {
+            let lack = parts.saturating_sub(stored.get(&column.name).copied().unwrap_or_default());
+            if lack == 0 || !self.may_differ(blue, &column)? {
+                continue;
+            }
+            let says = format!(
+                "column {}: {lack} of {parts} parts do not store it, and its default ({}) gives another value each time that they are read",
+                column.name, column.default_expression
+            );
+            let fix = format!(
+                "store what it gives now: ALTER TABLE {} MATERIALIZE COLUMN {}",
+                blue.sql(),
+                quote_ident(&column.name)
+            );
+            self.found(blue, true, says, fix);
+        }
+        Ok(())
+    }
+
+    /// Of each column, in how many parts it is.
+    fn parts_that_store(
+        &mut self,
+        table: &QualifiedName,
+    ) -> Result<BTreeMap<String, u64>, ClientError> {
+        #[derive(Deserialize)]
+        struct Row {
+            column: String,
+            parts: u64,
+        }
+        let rows = self.session.rows::<Row>(&format!(
+            "SELECT column, uniqExact(name) AS parts FROM system.parts_columns \
+             WHERE active AND database = {} AND table = {} GROUP BY column",
+            quote_string(&table.database),
+            quote_string(&table.name)
+        ))?;
+        Ok(rows.into_iter().map(|row| (row.column, row.parts)).collect())
+    }
+
+    /// Whether the column's default may give another value the next time. What the server does not compute from
+    /// what is stored (it may be made of an `EPHEMERAL` column), it does not compute when it reads either.
+    fn may_differ(
+        &mut self,
+        table: &QualifiedName,
+        column: &CatalogColumn,
+    ) -> Result<bool, PlanError> {
+        let select = format!("SELECT {} FROM {}", column.default_expression, table.sql());
+        match QueryTree::explain(self.session, &select) {
+            Ok(tree) => Ok(!tree.non_deterministic.is_empty()),
+            Err(QueryTreeError::Client(ClientError::Server { .. })) => Ok(false),
+            Err(QueryTreeError::Client(error)) => Err(error.into()),
+            Err(error @ QueryTreeError::Unreadable { .. }) => {
+                Err(teal_catalog::ShadowError::from(error).into())
+            }
+        }
+    }
+}
