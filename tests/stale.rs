@@ -58,6 +58,29 @@ const CHANGES: &[(&[&str], &str)] = &[
     ),
 ];
 
+/// What takes no row from blue explains none that green has too many: neither building an index, nor a merge
+/// that drops rows which were deleted before.
+#[test]
+fn what_changes_no_rows_is_no_reason_to_remove_any() {
+    let events = EVENTS.replace("at DateTime)", "at DateTime, INDEX towns town TYPE minmax)");
+    let project = Project::new(&[("app/events.sql", &events)]);
+    project.must(&["apply"]);
+    project.query(&insert(0, 2000));
+    project.query("DELETE FROM events WHERE id < 100");
+    project.write("app/events.sql", &format!("{events}{VERSION}{REWRITTEN}{VIEW}"));
+    project.must(APPLY);
+    project.query("INSERT INTO events_1 SELECT id, 'direct', at FROM events LIMIT 3");
+    for change in [
+        "ALTER TABLE events MATERIALIZE INDEX towns SETTINGS mutations_sync = 1",
+        "OPTIMIZE TABLE events FINAL",
+    ] {
+        project.query(change);
+        project.teal(&["cutover"]).failed(3, &["no sign that blue has lost any"]);
+        let left = project.query("SELECT count() FROM events_1 WHERE town = 'direct'");
+        assert_eq!(left, "3", "{change}");
+    }
+}
+
 /// Blue with several parts in three partitions, and the models of what comes next.
 pub(crate) fn filled(next: &str, view: &str) -> Project {
     let project = Project::new(&[("app/events.sql", EVENTS)]);
