@@ -26,6 +26,7 @@ use teal_plan::CopyStrategy;
 use teal_schema::{QualifiedName, quote_ident, quote_string};
 
 use super::running::long_inserts;
+use crate::backfill::IN_ORDER;
 use crate::state::{Migrating, Phase};
 use crate::{Event, MigrateError, Operator, Update, failpoint, names};
 
@@ -142,7 +143,7 @@ impl Operator<'_> {
         // In one statement, several parts may come in any order.
         let at_a_time = if migration.keeps_order() { 1 } else { uncaptured.len().max(1) };
         for parts in uncaptured.chunks(at_a_time) {
-            self.copy_parts(blue, &clone, parts)?;
+            self.copy_parts(migrating, &clone, parts)?;
         }
         failpoint::reached("window-copied");
         self.start_merges(migrating)?;
@@ -231,13 +232,18 @@ impl Operator<'_> {
     /// Copies whole parts, with the values of `MATERIALIZED` columns that they have.
     fn copy_parts(
         &self,
-        blue: &QualifiedName,
+        migrating: &Migrating,
         clone: &QualifiedName,
         parts: &[String],
     ) -> Result<(), MigrateError> {
         if parts.is_empty() {
             return Ok(());
         }
+        let blue = &migrating.migration.blue;
+        let in_order = match migrating.migration.keeps_order() {
+            true => IN_ORDER,
+            false => "SETTINGS",
+        };
         let catalog = self.with_control(|session| Catalog::read(session, &[&blue.database]))?;
         let columns = catalog.table(blue).map(|table| table.columns.as_slice()).unwrap_or_default();
         let stored = columns
@@ -249,7 +255,7 @@ impl Operator<'_> {
         let names = parts.iter().map(|name| quote_string(name)).collect::<Vec<_>>().join(", ");
         self.command(&format!(
             "INSERT INTO {} ({stored}) SELECT {stored} FROM {} WHERE _part IN ({names}) \
-             SETTINGS insert_allow_materialized_columns = 1, insert_deduplicate = 0, \
+             {in_order} insert_allow_materialized_columns = 1, insert_deduplicate = 0, \
                  max_partitions_per_insert_block = 0",
             clone.sql(),
             blue.sql()
