@@ -206,6 +206,33 @@ fn what_blue_folds_green_folds_likewise() {
     assert_eq!(seen("t"), seen("t_1"));
 }
 
+/// An INSERT into an engine that folds rows folds its own: its part looks as if it were merged. And what was
+/// forwarded of a sum is not known again in blue, but its key is.
+#[test]
+fn an_insert_that_folds_its_own_rows_is_no_merge_and_no_stranger() {
+    let apply = ["apply", "--chunk-rows", "7000"];
+    let green = "(id UInt64, n Int32) ENGINE = SummingMergeTree ORDER BY id";
+    let project = filled(BLUE, green, "SELECT id % 10 AS id, n FROM t");
+    project.killed_at("view-created", &apply);
+    project.query(&insert(60_000, 5_000));
+    let copy = project.copy();
+    copy.query("INSERT INTO t_1 VALUES (77, 1)");
+    copy.teal(&apply).failed(3, &["t_1 has 1 rows", r#"{"id":77}"#]);
+    assert_eq!(copy.query("SELECT n FROM t_1 WHERE id = 77"), "1");
+
+    project.killed_at("publishing", &apply);
+    project.query(&insert(65_000, 5_000));
+    let run = project.must(&apply);
+    assert!(!run.stderr.contains("somebody has merged"), "{}", run.said());
+    verified(&project);
+    let sums = |table: &str| {
+        project.query(&format!(
+            "SELECT groupArray((id, n)) FROM (SELECT id % 10 AS id, sum(n) AS n FROM {table} GROUP BY id ORDER BY id)"
+        ))
+    };
+    assert_eq!(sums("t_1"), sums("t"));
+}
+
 /// What cannot be made right, and why.
 #[test]
 fn what_depends_on_the_order_of_rows_is_refused() {
