@@ -375,7 +375,7 @@ impl Operator<'_> {
     }
 
     /// Whether merges of the table make fewer rows without losing any.
-    fn folds_by_itself(&self, table: &QualifiedName) -> Result<bool, MigrateError> {
+    pub(crate) fn folds_by_itself(&self, table: &QualifiedName) -> Result<bool, MigrateError> {
         let (engine, _) = self.engine_and_partition_key(table)?;
         Ok(!matches!(engine.as_str(), "MergeTree" | "ReplicatedMergeTree" | "SharedMergeTree"))
     }

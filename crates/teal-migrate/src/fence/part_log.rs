@@ -93,7 +93,7 @@ impl Operator<'_> {
                     if let Phase::Prepared(state) = &migrating.phase
                         && state.fence_open
                     {
-                        self.undo_fence(migrating)?;
+                        self.undo_fence(migrating, false)?;
                     }
                     self.refuse_interrupted()?;
                     if began.elapsed() > self.options.fence_timeout {
@@ -168,7 +168,8 @@ impl Operator<'_> {
         ))
     }
 
-    pub(super) fn undo_by_log(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+    /// Nothing comes to green by the view afterwards.
+    pub(super) fn drop_view_and_wait(&self, migrating: &Migrating) -> Result<(), MigrateError> {
         let migration = &migrating.migration;
         // The cut may have failed because the connection was lost: what was sent last, say the view's
         // CREATE, would come behind what takes it back.
@@ -177,8 +178,7 @@ impl Operator<'_> {
         failpoint::reached("undo-view-dropped");
         self.start_merges(migrating)?;
         // Those that know the view may still write to green.
-        self.wait_for_inserts_in_time()?;
-        self.command(&format!("TRUNCATE TABLE {}", migration.green.sql()))
+        self.wait_for_inserts_in_time()
     }
 
     pub(crate) fn start_merges(&self, migrating: &Migrating) -> Result<(), MigrateError> {
