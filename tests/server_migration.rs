@@ -195,6 +195,28 @@ fn a_rewrite_on_a_server_is_exact_under_traffic() {
     assert_eq!(stage.query("SELECT count() FROM events_1"), (ROWS + written).to_string());
 }
 
+/// An INSERT into such an engine writes a part that looks as if it were merged.
+#[test]
+fn a_table_that_folds_rows_is_attached_under_traffic() {
+    let project = Project::new(&[("app/events.sql", &replacing(EVENTS))]);
+    let next = replacing(REWRITTEN).replace("toYYYYMM(at)", "id % 4").replace("(town, id)", "id");
+    let models = format!(
+        "{}-- teal: table events version 1\n{next}\
+         CREATE MATERIALIZED VIEW mv_events TO events_1 AS SELECT * FROM events;\n",
+        replacing(EVENTS)
+    );
+    let stage = Stage::of(Modern::start(), project, &models);
+    let written = stage.under_traffic(2, || {
+        stage.must(&["apply", "--chunk-rows", "50000", "--fence-timeout", "10"]);
+    });
+    stage.assert_exact(ROWS + written, "folded");
+}
+
+/// The same table, of an engine that folds rows; no two of which are of one key.
+fn replacing(table: &str) -> String {
+    table.replace("= MergeTree", "= ReplacingMergeTree(at)")
+}
+
 #[test]
 fn a_clone_on_a_server_is_exact_under_traffic() {
     let stage = Stage::new(Modern::start(), CLONED);

@@ -2,6 +2,7 @@
 //! end as the old one is then, without a word from the user; but what somebody wrote to the new table
 //! itself is not touched.
 
+use crate::server_migration::CLONED;
 use crate::support::Project;
 
 pub(crate) const EVENTS: &str = "CREATE TABLE events (id UInt64, town String, at DateTime) ENGINE = MergeTree \
@@ -57,6 +58,64 @@ const CHANGES: &[(&[&str], &str)] = &[
         "40 rows copied that green lacked",
     ),
 ];
+
+/// An application that was deployed too early writes to the new table while the fence stands open.
+#[test]
+fn what_somebody_wrote_to_green_behind_an_open_fence_is_not_thrown_away() {
+    let direct = "INSERT INTO events_1 SELECT id, 'direct', at FROM events WHERE id < 3 LIMIT 3";
+    let words = ["events_1 has 3 rows", "direct", "nothing is lost", "teal abort --force"];
+    for (next, steps) in
+        [(REWRITTEN, &["fence-opened", "view-created"][..]), (CLONED, &["blue-cloned"])]
+    {
+        let filled = filled(next, VIEW);
+        for step in steps {
+            let project = filled.copy();
+            project.killed_at(step, APPLY);
+            project.query(&insert(1_000_000, 1_000));
+            project.query(direct);
+            project.teal(APPLY).failed(3, &words);
+            if *step == "blue-cloned" {
+                project.teal(&["abort"]).failed(3, &words);
+                let copy = project.copy();
+                copy.must(&["abort", "--force"]);
+                assert_eq!(copy.query("SHOW TABLES"), "events", "{step}");
+            }
+            let left = project.query("SELECT count() FROM events_1 WHERE town = 'direct'");
+            assert_eq!(left, "3", "{step}");
+            project.query(match *step {
+                "view-created" => "INSERT INTO events SELECT * FROM events_1 WHERE town = 'direct'",
+                _ => {
+                    "ALTER TABLE events_1 DELETE WHERE town = 'direct' SETTINGS mutations_sync = 1"
+                }
+            });
+            project.must(APPLY);
+            assert_equal(&project, VIEW, step);
+        }
+    }
+}
+
+/// What takes no row from blue explains none that green has too many: neither building an index, nor a merge
+/// that drops rows which were deleted before.
+#[test]
+fn what_changes_no_rows_is_no_reason_to_remove_any() {
+    let events = EVENTS.replace("at DateTime)", "at DateTime, INDEX towns town TYPE minmax)");
+    let project = Project::new(&[("app/events.sql", &events)]);
+    project.must(&["apply"]);
+    project.query(&insert(0, 2000));
+    project.query("DELETE FROM events WHERE id < 100");
+    project.write("app/events.sql", &format!("{events}{VERSION}{REWRITTEN}{VIEW}"));
+    project.must(APPLY);
+    project.query("INSERT INTO events_1 SELECT id, 'direct', at FROM events LIMIT 3");
+    for change in [
+        "ALTER TABLE events MATERIALIZE INDEX towns SETTINGS mutations_sync = 1",
+        "OPTIMIZE TABLE events FINAL",
+    ] {
+        project.query(change);
+        project.teal(&["cutover"]).failed(3, &["no sign that blue has lost any"]);
+        let left = project.query("SELECT count() FROM events_1 WHERE town = 'direct'");
+        assert_eq!(left, "3", "{change}");
+    }
+}
 
 /// Blue with several parts in three partitions, and the models of what comes next.
 pub(crate) fn filled(next: &str, view: &str) -> Project {

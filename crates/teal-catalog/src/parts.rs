@@ -13,6 +13,8 @@ pub struct Part {
     /// Set where the table assigns uuids to its parts (`assign_part_uuids`). A clone by
     /// `ATTACH PARTITION … FROM` keeps it (seen on 26.7); a merge does not.
     pub uuid: String,
+    /// How often its rows were merged. An INSERT into an engine that folds rows gives 1 (seen on 26.7).
+    pub level: u32,
 }
 
 /// The active parts of `table`, by partition and name.
@@ -25,7 +27,7 @@ pub fn active_parts(
 ) -> Result<Vec<Part>, ClientError> {
     session.rows(&format!(
         "SELECT partition_id, name, rows, data_uncompressed_bytes AS uncompressed_bytes, \
-             toString(uuid) AS uuid \
+             toString(uuid) AS uuid, level \
          FROM system.parts \
          WHERE active AND database = {} AND table = {} \
          ORDER BY partition_id, min_block_number, name",

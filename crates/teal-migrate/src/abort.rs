@@ -1,7 +1,7 @@
 //! The way out of a migration that has not been cut over: everything that it made is dropped, and blue
 //! is as it would be without it. A crash in the middle is finished by the next command.
 
-use crate::state::{Aborting, Backfilled, Migrating};
+use crate::state::{Aborting, Backfilled, Migrating, Prepared};
 use crate::verify::Sought;
 use crate::{Event, MigrateError, Operator, Phase, Step, Update, failpoint, names};
 
@@ -32,6 +32,9 @@ impl Operator<'_> {
             }
         };
         self.step(migrating, Step::Abort, |migrating| {
+            if matches!(migrating.phase, Phase::Prepared(Prepared { fence_open: true })) {
+                self.heal_fence(migrating, force)?;
+            }
             let (blue, green) =
                 (migrating.migration.blue.clone(), migrating.migration.green.clone());
             self.move_alias(migrating, &green, &blue, &|| Ok(()))?;

@@ -78,6 +78,17 @@ pub enum MigrateError {
         "{green} folds its rows, and INSERTs cannot be held here, so it cannot be told row by row what is missing: `teal abort`, and `teal apply` once more"
     )]
     CannotRepair { green: QualifiedName },
+    #[error(
+        "{green} has {rows} rows that {blue} lacks: somebody wrote them there while the cut was open\n{}\n  the view is dropped, and nothing is lost. Copy them to {blue} (INSERT INTO … SELECT) or delete them from {green}, and run the command again; `teal abort --force` drops them",
+        indented_text(.shown)
+    )]
+    WrittenToGreen {
+        blue: QualifiedName,
+        green: QualifiedName,
+        rows: u64,
+        /// Some of them.
+        shown: Box<str>,
+    },
     #[error("the server gave {text:?} as {what}")]
     Unreadable { what: &'static str, text: String },
     #[error(
@@ -234,6 +245,7 @@ impl MigrateError {
             | Self::FoldsAcross { .. }
             | Self::GreenNotEmpty { .. }
             | Self::OtherGreen { .. }
+            | Self::WrittenToGreen { .. }
             | Self::ViewExists { .. }
             | Self::PlaceTaken { .. }
             | Self::NoParity { .. }
@@ -278,6 +290,9 @@ fn listed(used: &[Use]) -> String {
 }
 
 fn indented(drift: &[Drift]) -> String {
-    let lines = drift.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    indented_text(&drift.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+fn indented_text(lines: &str) -> String {
     lines.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }

@@ -144,7 +144,7 @@ impl Operator<'_> {
 }
 
 /// Of a mutation, whether it is about rows. Others build an index, a projection, statistics.
-fn changes_rows(command: &str) -> bool {
+pub(crate) fn changes_rows(command: &str) -> bool {
     let mut words = command.trim_start_matches('(').split_whitespace();
     let builds = words.next().is_some_and(|verb| ["MATERIALIZE", "CLEAR", "DROP"].contains(&verb))
         && words.next().is_some_and(|of| ["INDEX", "PROJECTION", "STATISTICS"].contains(&of));

@@ -237,7 +237,11 @@ impl<'a> Operator<'a> {
 
     fn heal(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         match &migrating.phase {
-            Phase::Prepared(state) if state.fence_open => self.heal_fence(migrating),
+            Phase::Prepared(state) if state.fence_open => match self.heal_fence(migrating, false) {
+                // Who goes on with it is refused, and not who works on another table.
+                Err(MigrateError::WrittenToGreen { .. }) => Ok(()),
+                other => other,
+            },
             // A crash during a publication or just after it leaves green without merges.
             Phase::Attached(state) if state.snapshot.is_some() => {
                 match self.refuse_altered(migrating) {

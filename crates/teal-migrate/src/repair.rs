@@ -48,7 +48,7 @@ const ROUNDS: u32 = 3;
 /// Rows of a piece: some 100 bytes of each are held in memory at a time.
 const PIECE_ROWS: u64 = 4_000_000;
 /// How many buckets there are: the rest of a key by it is its bucket.
-const BUCKETS: u64 = 16;
+const BUCKETS: u8 = 16;
 
 impl Operator<'_> {
     /// Removes from green what blue has lost, and copies what green lacks. Parity is still to be proven
@@ -293,8 +293,8 @@ impl Operator<'_> {
     }
 }
 
-fn pieces(rows: u64, buckets: &BTreeSet<u8>) -> Vec<String> {
-    let all = BUCKETS;
+pub(crate) fn pieces(rows: u64, buckets: &BTreeSet<u8>) -> Vec<String> {
+    let all = u64::from(BUCKETS);
     if rows <= PIECE_ROWS {
         return vec![in_buckets(buckets)];
     }
@@ -306,6 +306,10 @@ fn pieces(rows: u64, buckets: &BTreeSet<u8>) -> Vec<String> {
         })
     });
     pieces.collect()
+}
+
+pub(crate) fn all_buckets() -> BTreeSet<u8> {
+    (0..BUCKETS).collect()
 }
 
 fn in_buckets(buckets: &BTreeSet<u8>) -> String {

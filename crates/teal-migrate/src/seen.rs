@@ -5,7 +5,7 @@
 //! numbers covers those that it was made of. So a part that nothing covers any more was dropped,
 //! detached, replaced or truncated. (The server may put a part of no rows in its place, for a while; such
 //! parts are left out.) And no merge makes fewer rows than it was given, unless a TTL or an
-//! engine that folds rows takes some.
+//! engine that folds rows takes some, or rows were deleted before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,9 +24,15 @@ pub struct BlueSeen {
     pub parts: BTreeMap<String, Vec<SeenPart>>,
 }
 
-/// First and last block number of a part, and its rows.
+/// First and last block number of a part, its rows, and whether some of these are deleted already: a
+/// lightweight DELETE marks them, and the next merge drops them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct SeenPart(pub i64, pub i64, pub u64);
+pub struct SeenPart(
+    pub i64,
+    pub i64,
+    pub u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")] pub bool,
+);
 
 /// What has become of the parts that were seen: partitions of blue, by id.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -62,8 +68,9 @@ impl BlueSeen {
                 fate.gone.insert(partition.clone());
             }
             let has_fewer = now.iter().any(|part| {
-                let made_of = seen.iter().filter(|it| part.covers(it));
-                part.2 < made_of.map(|part| part.2).sum()
+                let made_of = seen.iter().filter(|it| part.covers(it)).collect::<Vec<_>>();
+                !made_of.iter().any(|part| part.3)
+                    && part.2 < made_of.iter().map(|part| part.2).sum()
             });
             if has_fewer {
                 fate.fewer.insert(partition.clone());
@@ -86,6 +93,7 @@ impl Operator<'_> {
             first: i64,
             last: i64,
             rows: u64,
+            has_deleted: u8,
         }
         // The time first: what happens in between is told twice, and not never.
         let Now { now } = self.with_control(|session| {
@@ -94,7 +102,8 @@ impl Operator<'_> {
         let rows = self.with_control(|session| {
             session.rows::<Row>(&format!(
                 "SELECT partition_id, toInt64(min_block_number) AS first, \
-                     toInt64(max_block_number) AS last, rows \
+                     toInt64(max_block_number) AS last, rows, \
+                     has_lightweight_delete AS has_deleted \
                  FROM system.parts WHERE active AND rows > 0 AND database = {} AND table = {} \
                      AND NOT startsWith(partition_id, 'patch-') \
                  ORDER BY partition_id, first",
@@ -104,7 +113,8 @@ impl Operator<'_> {
         })?;
         let mut seen = BlueSeen { time: now, parts: BTreeMap::new() };
         for row in rows {
-            seen.add(row.partition_id, SeenPart(row.first, row.last, row.rows));
+            let part = SeenPart(row.first, row.last, row.rows, row.has_deleted != 0);
+            seen.add(row.partition_id, part);
         }
         Ok(seen)
     }
@@ -117,7 +127,7 @@ mod tests {
     fn blue(parts: &[(&str, i64, i64, u64)]) -> BlueSeen {
         let mut seen = BlueSeen::default();
         for (partition, first, last, rows) in parts {
-            seen.add((*partition).to_owned(), SeenPart(*first, *last, *rows));
+            seen.add((*partition).to_owned(), SeenPart(*first, *last, *rows, false));
         }
         seen
     }
@@ -137,8 +147,8 @@ mod tests {
     #[test]
     fn rows_of_a_part_that_the_log_tells_of_as_well_are_counted_once() {
         let mut seen = blue(&[("a", 1, 4, 40)]);
-        seen.add("a".to_owned(), SeenPart(3, 3, 10));
-        seen.add("a".to_owned(), SeenPart(5, 5, 10));
+        seen.add("a".to_owned(), SeenPart(3, 3, 10, false));
+        seen.add("a".to_owned(), SeenPart(5, 5, 10, false));
         assert_eq!(fate(&seen, &blue(&[("a", 1, 5, 50)])), (vec![], vec![]));
         assert_eq!(fate(&seen, &blue(&[("a", 1, 5, 49)])).1, ["a"]);
     }
@@ -151,5 +161,20 @@ mod tests {
         assert_eq!(fate(&seen, &now), (vec!["a".to_owned()], vec!["b".to_owned()]));
         let empty = BlueSeen::default();
         assert_eq!(fate(&seen, &empty).0, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn rows_that_were_deleted_before_are_not_lost_when_a_merge_drops_them() {
+        // As journals have them that were written before.
+        let mut seen = serde_json::from_str::<SeenPart>("[1,1,10]").unwrap();
+        assert_eq!(seen, SeenPart(1, 1, 10, false));
+        assert_eq!(serde_json::to_string(&seen).unwrap(), "[1,1,10]");
+        seen.3 = true;
+        let read = serde_json::from_str(&serde_json::to_string(&seen).unwrap()).unwrap();
+        assert_eq!(seen, read);
+        let mut before = BlueSeen::default();
+        before.add("a".to_owned(), seen);
+        assert_eq!(fate(&before, &blue(&[("a", 1, 1, 8)])), (vec![], vec![]));
+        assert_eq!(fate(&before, &blue(&[("a", 2, 2, 10)])).0, ["a"]);
     }
 }

@@ -5,7 +5,7 @@
 //! be one that somebody wrote there. So rows are removed only if something is known to have happened to
 //! blue, since the two were last known to be in step, that explains them, and nothing speaks against it.
 //!
-//! Signs are: blue's mutations; parts of blue that are gone, or have fewer rows than before (see
+//! Signs are: blue's mutations that are about rows; parts of blue that are gone, or have fewer rows than before (see
 //! [`crate::seen`]); and, where there is `part_log`, parts that came and went since, and merges by a TTL.
 //! Against it speak: parts of blue that the server has set aside as broken, for then green may have the
 //! last copy; and, by `part_log`, INSERTs into green that did not come through the view.
@@ -18,6 +18,7 @@ use teal_catalog::{Features, mentions};
 use teal_client::TEAL_LOG_COMMENT;
 use teal_schema::{QualifiedName, quote_string};
 
+use crate::missed::changes_rows;
 use crate::removal::Extra;
 use crate::seen::{BlueSeen, SeenPart};
 use crate::state::{Backfilled, Migrating};
@@ -132,7 +133,9 @@ impl Operator<'_> {
     fn evidence(&self, migrating: &Migrating, seen: &BlueSeen) -> Result<Evidence, MigrateError> {
         let (blue, green) = migrating.tables_now();
         let mut evidence = Evidence::default();
-        evidence.causes.extend(self.mutations(blue, seen.time)?.iter().map(|mutation| Cause {
+        let mut mutations = self.mutations(blue, seen.time)?;
+        mutations.retain(|mutation| changes_rows(&mutation.command));
+        evidence.causes.extend(mutations.iter().map(|mutation| Cause {
             what: format!("{} of blue: {}", mutation.mutation_id, shortened(&mutation.command)),
             partitions: None,
         }));
@@ -325,7 +328,7 @@ impl Operator<'_> {
         })?;
         for row in rows {
             if let Some((first, last)) = blocks(&row.partition_id, &row.part_name) {
-                seen.add(row.partition_id, SeenPart(first, last, row.rows));
+                seen.add(row.partition_id, SeenPart(first, last, row.rows, false));
             }
         }
         Ok(())
@@ -376,7 +379,7 @@ impl Operator<'_> {
     }
 
     /// Whether merges of the table make fewer rows without losing any.
-    fn folds_by_itself(&self, table: &QualifiedName) -> Result<bool, MigrateError> {
+    pub(crate) fn folds_by_itself(&self, table: &QualifiedName) -> Result<bool, MigrateError> {
         let (engine, _) = self.engine_and_partition_key(table)?;
         Ok(!matches!(engine.as_str(), "MergeTree" | "ReplicatedMergeTree" | "SharedMergeTree"))
     }

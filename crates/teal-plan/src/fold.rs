@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use teal_catalog::CatalogTable;
-use teal_schema::{Table, call, quote_ident, sorting_key, split_list};
+use teal_schema::{Table, call, names, quote_ident, sorting_key, split_list};
 
 /// What the merges of a table make of its rows: whatever their order, or, where [`Fold::goes_by_order`], of
 /// rows that are in the order in which they came.
@@ -65,7 +65,8 @@ pub enum Compared {
     SortedResult,
 }
 
-/// Whose states are the same in whatever order they are merged, byte for byte.
+/// Whose states are the same in whatever order they are merged, byte for byte. Of rows that tie, `argMin` and
+/// `argMax` keep the one that is merged first.
 const STATES: &[&str] = &[
     "count",
     "sum",
@@ -75,8 +76,6 @@ const STATES: &[&str] = &[
     "sumCount",
     "min",
     "max",
-    "argMin",
-    "argMax",
     "groupBitAnd",
     "groupBitOr",
     "groupBitXor",
@@ -217,6 +216,7 @@ fn merge(made: &CatalogTable, key: Vec<String>, adds: &Adds) -> Result<Fold, Str
             "the sorting key has the expression {item}, of whose columns any value may stay"
         ));
     }
+    let of_partition = names(&made.partition_key).map_err(|error| error.to_string())?;
     let mut merged = Vec::new();
     let mut drops_zeros = !matches!(adds, Adds::Nothing);
     for column in made.columns.iter().filter(|column| !key.contains(&column.name)) {
@@ -228,7 +228,9 @@ fn merge(made: &CatalogTable, key: Vec<String>, adds: &Adds) -> Result<Fold, Str
             Adds::Named(named) => named.contains(&column.name),
             _ => true,
         };
-        let adds_it = is_named && !matches!(adds, Adds::Nothing);
+        // What tells the partition is not added up.
+        let adds_it =
+            is_named && !matches!(adds, Adds::Nothing) && !of_partition.contains(&column.name);
         let (function, compared) = match call(&column.data_type)
             .map_err(|error| error.to_string())?
         {

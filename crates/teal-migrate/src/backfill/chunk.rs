@@ -125,6 +125,7 @@ mod tests {
             name: name.to_owned(),
             rows,
             uncompressed_bytes: rows * 16,
+            level: 0,
             uuid: String::new(),
         }
     }

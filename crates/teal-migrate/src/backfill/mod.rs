@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use chunk::Chunk;
 use leave::Leave;
-pub(crate) use order::CAME;
+pub(crate) use order::{CAME, IN_ORDER};
 use parking_lot::Mutex;
 use teal_catalog::active_parts;
 use teal_client::TEAL_LOG_COMMENT;

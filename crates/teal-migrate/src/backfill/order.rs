@@ -37,6 +37,9 @@ use crate::{Event, MigrateError, Operator, failpoint, names};
 /// name is `partition_min_max_level`, and a partition's name has no `_`; merges keep the order of the parts,
 /// and of equal rows.
 pub(crate) const CAME: &str = "toInt64(splitByChar('_', _part)[2]), _part_offset";
+/// The end of a statement that copies a part with its rows in their order, but for further settings.
+pub(crate) const IN_ORDER: &str =
+    "ORDER BY _part_offset SETTINGS max_threads = 1, max_insert_threads = 1,";
 
 /// How long a moment without INSERTs is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -133,8 +136,7 @@ impl Operator<'_> {
         for part in parts.into_iter().filter(is_late) {
             self.command(&format!(
                 "INSERT INTO {} ({columns}) SELECT {columns} FROM {} WHERE _part = {} \
-                 ORDER BY _part_offset \
-                 SETTINGS insert_deduplicate = 0, max_partitions_per_insert_block = 0, max_threads = 1",
+                 {IN_ORDER} insert_deduplicate = 0, max_partitions_per_insert_block = 0",
                 migrating.migration.green.sql(),
                 before.sql(),
                 quote_string(&part.name)

@@ -7,8 +7,10 @@
 //!
 //! A crash anywhere between `FenceOpened` and `Attached` is undone by the next process, whatever of
 //! the cut had happened: view and snapshot are dropped, green is emptied. That loses nothing, for
-//! until the migration is attached blue has every row and nobody is on green.
+//! until the migration is attached blue has every row, and rows that somebody wrote to green itself are
+//! looked for before ([`direct`]).
 
+mod direct;
 mod gate;
 mod part_log;
 mod running;
@@ -32,7 +34,7 @@ impl Operator<'_> {
         state: Prepared,
     ) -> Result<(), MigrateError> {
         if state.fence_open {
-            self.heal_fence(migrating)?;
+            self.heal_fence(migrating, false)?;
         }
         self.step(migrating, Step::Fence, |migrating| {
             let mut before = Vec::from_iter(self.definitions_to_record(migrating)?);
@@ -68,24 +70,34 @@ impl Operator<'_> {
         failpoint::reached("fence-opened");
         cut(migrating).inspect_err(|_| {
             // Should this fail too, the next command undoes it; the first error tells why.
-            let _ = self.undo_fence(migrating);
+            let _ = self.undo_fence(migrating, false);
         })
     }
 
-    /// Takes back the fence that a process before left open.
-    pub(crate) fn heal_fence(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
-        self.undo_fence(migrating)?;
+    /// Takes back the fence that a process before left open. With `force`, also if somebody has written to
+    /// green since.
+    pub(crate) fn heal_fence(
+        &self,
+        migrating: &mut Migrating,
+        force: bool,
+    ) -> Result<(), MigrateError> {
+        self.undo_fence(migrating, force)?;
         let what = format!("the open fence of {} was undone", migrating.migration.green);
         self.observer.update(Update::Healed { what });
         Ok(())
     }
 
     /// Takes back a fence that was not journalled as done.
-    pub(crate) fn undo_fence(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+    pub(crate) fn undo_fence(
+        &self,
+        migrating: &mut Migrating,
+        force: bool,
+    ) -> Result<(), MigrateError> {
         match self.server.write_gate() {
-            Some(_) => self.undo_at_gate(migrating)?,
-            None => self.undo_by_log(migrating)?,
+            Some(_) => self.drop_view_at_gate(migrating)?,
+            None => self.drop_view_and_wait(migrating)?,
         }
+        self.until_clean(migrating, |migrating| self.empty_green(migrating, force))?;
         self.drop_table(&names::snapshot(&migrating.id))?;
         if migrating.migration.keeps_order() {
             self.drop_table(&names::history(&migrating.id))?;

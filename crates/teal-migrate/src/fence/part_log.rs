@@ -26,6 +26,7 @@ use teal_plan::CopyStrategy;
 use teal_schema::{QualifiedName, quote_ident, quote_string};
 
 use super::running::long_inserts;
+use crate::backfill::IN_ORDER;
 use crate::state::{Migrating, Phase};
 use crate::{Event, MigrateError, Operator, Update, failpoint, names};
 
@@ -39,11 +40,23 @@ pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 type PartKey = (String, String);
 
 #[derive(Debug, Clone, Deserialize)]
-struct HashedPart {
-    partition_id: String,
-    name: String,
-    hash: String,
+pub(super) struct HashedPart {
+    pub(super) partition_id: String,
+    pub(super) name: String,
+    pub(super) hash: String,
+    pub(super) rows: u64,
     level: u32,
+    min_block: i64,
+    pub(super) max_block: i64,
+}
+
+impl HashedPart {
+    /// Whether it was made of others. An INSERT into an engine that folds rows folds its own, and writes a
+    /// part of level 1 (26.7, 26.9). A merge of one such part alone is known by its new name: `part_log` has
+    /// none of it.
+    fn is_merged(&self) -> bool {
+        self.min_block < self.max_block || self.level > 1
+    }
 }
 
 /// One attempt.
@@ -80,7 +93,7 @@ impl Operator<'_> {
                     if let Phase::Prepared(state) = &migrating.phase
                         && state.fence_open
                     {
-                        self.undo_fence(migrating)?;
+                        self.undo_fence(migrating, false)?;
                     }
                     self.refuse_interrupted()?;
                     if began.elapsed() > self.options.fence_timeout {
@@ -142,7 +155,7 @@ impl Operator<'_> {
         // In one statement, several parts may come in any order.
         let at_a_time = if migration.keeps_order() { 1 } else { uncaptured.len().max(1) };
         for parts in uncaptured.chunks(at_a_time) {
-            self.copy_parts(blue, &clone, parts)?;
+            self.copy_parts(migrating, &clone, parts)?;
         }
         failpoint::reached("window-copied");
         self.start_merges(migrating)?;
@@ -155,7 +168,8 @@ impl Operator<'_> {
         ))
     }
 
-    pub(super) fn undo_by_log(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+    /// Nothing comes to green by the view afterwards.
+    pub(super) fn drop_view_and_wait(&self, migrating: &Migrating) -> Result<(), MigrateError> {
         let migration = &migrating.migration;
         // The cut may have failed because the connection was lost: what was sent last, say the view's
         // CREATE, would come behind what takes it back.
@@ -164,8 +178,7 @@ impl Operator<'_> {
         failpoint::reached("undo-view-dropped");
         self.start_merges(migrating)?;
         // Those that know the view may still write to green.
-        self.wait_for_inserts_in_time()?;
-        self.command(&format!("TRUNCATE TABLE {}", migration.green.sql()))
+        self.wait_for_inserts_in_time()
     }
 
     pub(crate) fn start_merges(&self, migrating: &Migrating) -> Result<(), MigrateError> {
@@ -231,13 +244,18 @@ impl Operator<'_> {
     /// Copies whole parts, with the values of `MATERIALIZED` columns that they have.
     fn copy_parts(
         &self,
-        blue: &QualifiedName,
+        migrating: &Migrating,
         clone: &QualifiedName,
         parts: &[String],
     ) -> Result<(), MigrateError> {
         if parts.is_empty() {
             return Ok(());
         }
+        let blue = &migrating.migration.blue;
+        let in_order = match migrating.migration.keeps_order() {
+            true => IN_ORDER,
+            false => "SETTINGS",
+        };
         let catalog = self.with_control(|session| Catalog::read(session, &[&blue.database]))?;
         let columns = catalog.table(blue).map(|table| table.columns.as_slice()).unwrap_or_default();
         let stored = columns
@@ -249,7 +267,7 @@ impl Operator<'_> {
         let names = parts.iter().map(|name| quote_string(name)).collect::<Vec<_>>().join(", ");
         self.command(&format!(
             "INSERT INTO {} ({stored}) SELECT {stored} FROM {} WHERE _part IN ({names}) \
-             SETTINGS insert_allow_materialized_columns = 1, insert_deduplicate = 0, \
+             {in_order} insert_allow_materialized_columns = 1, insert_deduplicate = 0, \
                  max_partitions_per_insert_block = 0",
             clone.sql(),
             blue.sql()
@@ -301,11 +319,15 @@ impl Operator<'_> {
     }
 
     /// The oldest of each partition first: of equal parts, [`window`] takes the first for the old ones.
-    fn hashed_parts(&self, table: &QualifiedName) -> Result<Vec<HashedPart>, MigrateError> {
+    pub(super) fn hashed_parts(
+        &self,
+        table: &QualifiedName,
+    ) -> Result<Vec<HashedPart>, MigrateError> {
         Ok(self.with_control(|session| {
             session.rows(&format!(
-                "SELECT partition_id, name, hash_of_all_files AS hash, level FROM system.parts \
-                 WHERE active AND database = {} AND table = {} \
+                "SELECT partition_id, name, hash_of_all_files AS hash, rows, level, \
+                     min_block_number AS min_block, max_block_number AS max_block \
+                 FROM system.parts WHERE active AND database = {} AND table = {} \
                  ORDER BY partition_id, min_block_number \
                  SETTINGS output_format_json_quote_64bit_integers = 0",
                 quote_string(&table.database),
@@ -399,7 +421,7 @@ fn window(cloned: &[HashedPart], blue: Vec<HashedPart>) -> Result<Vec<HashedPart
     for part in blue {
         match old.get_mut(&key(&part)) {
             Some(left) if *left > 0 => *left -= 1,
-            _ if part.level > 0 => {
+            _ if part.is_merged() => {
                 return Err(not_clean(&format!(
                     "a cut without merges (part {} is merged)",
                     part.name
@@ -423,11 +445,16 @@ mod tests {
     use super::*;
 
     fn part(partition: &str, name: &str, hash: &str, level: u32) -> HashedPart {
+        let blocks =
+            name.split('_').skip(1).map(|block| block.parse().unwrap()).collect::<Vec<_>>();
         HashedPart {
             partition_id: partition.to_owned(),
             name: name.to_owned(),
             hash: hash.to_owned(),
+            rows: 1,
             level,
+            min_block: blocks[0],
+            max_block: blocks[1],
         }
     }
 
@@ -451,6 +478,10 @@ mod tests {
         let cloned = [part("1", "1_1_1_0", "x", 0), part("1", "1_2_2_0", "y", 0)];
         assert!(window(&cloned, vec![part("1", "1_1_2_1", "z", 1)]).is_err());
         assert!(window(&cloned, vec![part("1", "1_1_1_0", "x", 0)]).is_err());
+        assert!(window(&cloned, [&cloned[..], &[part("1", "1_3_3_2", "z", 2)]].concat()).is_err());
+        // An INSERT into an engine that folds rows.
+        let inserted = [&cloned[..], &[part("1", "1_3_3_1", "z", 1)]].concat();
+        assert_eq!(names(window(&cloned, inserted)), ["1_3_3_1"]);
         // A part that was merged before the cut is old.
         let merged = [part("1", "1_1_9_2", "m", 2)];
         assert_eq!(names(window(&merged, merged.to_vec())), Vec::<String>::new());

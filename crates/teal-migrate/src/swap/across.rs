@@ -68,7 +68,7 @@ impl Operator<'_> {
         if late.is_empty() {
             return Ok(0);
         }
-        if let Some(part) = late.iter().find(|part| part.level > 0 || part.min_block <= known) {
+        if let Some(part) = late.iter().find(|part| part.is_merged() || part.min_block <= known) {
             return Err(not_clean(&format!("a cut without merges (part {} is merged)", part.name)));
         }
         let of_blue = swap.way == Way::Forward;

@@ -115,7 +115,7 @@ pub(crate) fn sides(
 }
 
 /// The copied columns as a person reads them: of a state, its result.
-pub(super) fn shown(migrating: &Migrating) -> String {
+pub(crate) fn shown(migrating: &Migrating) -> String {
     let columns = migrating.migration.columns.iter().map(|column| {
         let name = quote_ident(&column.name);
         match column.data_type.starts_with("AggregateFunction(") {

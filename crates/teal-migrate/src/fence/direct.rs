@@ -1,0 +1,213 @@
+//! What somebody has written to green itself while a fence was open: an application that was deployed too
+//! early, say. Undoing the fence empties green, and would lose it.
+//!
+//! When the view is gone and the INSERTs that knew it have ended, green has nothing but what blue has too:
+//! cloned parts, and forwarded rows. Parts that both have are not read, and of a rewrite those parts of blue
+//! are read only that came since the fence was opened. What green has beyond that is somebody's, unless blue
+//! has lost it meanwhile ([`crate::stale`]).
+//!
+//! Of rows that are folded only the key can be known again: their sums are other ones, and blue may have
+//! folded them too.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+use teal_plan::{CopyStrategy, Fold, Migration};
+use teal_schema::{QualifiedName, quote_string};
+
+use super::part_log::HashedPart;
+use crate::removal::Extra;
+use crate::repair::{all_buckets, pieces};
+use crate::state::Migrating;
+use crate::verify::{folds, shown, sides};
+use crate::{MigrateError, Operator};
+
+/// Rows that are shown.
+const SHOWN: usize = 3;
+/// Parts that a condition names, at most: a query may have 256 KiB.
+const MOST_PARTS: usize = 2_000;
+
+impl Operator<'_> {
+    /// Empties green, where no more comes by the view. With `force`, whoever has written there.
+    ///
+    /// # Errors
+    /// [`MigrateError::WrittenToGreen`] when green has rows that blue lacks.
+    pub(super) fn empty_green(
+        &self,
+        migrating: &Migrating,
+        force: bool,
+    ) -> Result<(), MigrateError> {
+        let green = &migrating.migration.green;
+        loop {
+            let parts = self.hashed_parts(green)?;
+            // Nobody but teal knows the name that teal chose.
+            if !force && !migrating.migration.in_place {
+                self.refuse_to_lose_parts(migrating, &parts)?;
+            }
+            let empty = || match names_of(&self.hashed_parts(green)?) == names_of(&parts) {
+                true => self.command(&format!("TRUNCATE TABLE {}", green.sql())).map(|()| true),
+                // What came meanwhile was not looked at.
+                false => Ok(false),
+            };
+            let is_empty = match self.server.write_gate() {
+                Some(_) => self.with_gate_closed(empty)?.value,
+                None => empty()?,
+            };
+            if is_empty {
+                return Ok(());
+            }
+        }
+    }
+
+    fn refuse_to_lose_parts(
+        &self,
+        migrating: &Migrating,
+        parts: &[HashedPart],
+    ) -> Result<(), MigrateError> {
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let Some(found) = self.rows_of_green_alone(migrating, parts)? else {
+            return Ok(());
+        };
+        let rows = match folds(migrating) || migrating.migration.green_folds {
+            true if self.explain(migrating, &Extra::default())?.is_ok() => 0,
+            true => found.rows,
+            false => self.unexplained(migrating)?,
+        };
+        match rows {
+            0 => Ok(()),
+            rows => Err(MigrateError::WrittenToGreen {
+                blue: migrating.migration.blue.clone(),
+                green: migrating.migration.green.clone(),
+                rows,
+                shown: found.shown.join("").trim_end().into(),
+            }),
+        }
+    }
+
+    /// The rows of these parts of green that blue lacks.
+    fn rows_of_green_alone(
+        &self,
+        migrating: &Migrating,
+        parts: &[HashedPart],
+    ) -> Result<Option<Alone>, MigrateError> {
+        let (blue, green) = (&migrating.migration.blue, &migrating.migration.green);
+        let Some((known, is_by_key)) = known_again(migrating, self.folds_by_itself(blue)?) else {
+            return Ok(None);
+        };
+        let in_blue = self.hashed_parts(blue)?;
+        let (of_green, of_blue) = match migrating.migration.strategy {
+            CopyStrategy::Clone => (without(parts, &in_blue), without(&in_blue, parts)),
+            CopyStrategy::Rewrite => (parts.iter().collect(), newer(migrating, &in_blue)),
+        };
+        if of_green.is_empty() {
+            return Ok(None);
+        }
+        let filter = match of_green.len().max(of_blue.len()) <= MOST_PARTS {
+            true => format!(
+                " SETTINGS additional_table_filters = {{{}, {}}}",
+                only(green, &of_green),
+                only(blue, &of_blue)
+            ),
+            false => String::new(),
+        };
+        let (sides, row) = (sides(&known, blue, green)?, shown(&known));
+        let surplus = match is_by_key {
+            true => "if(in_blue = 0, in_green, 0)",
+            false => "greatest(in_green - in_blue, 0)",
+        };
+        let mut alone = Alone::default();
+        for within in pieces(of_green.iter().map(|part| part.rows).sum(), &all_buckets()) {
+            let found: Alone = self.with_control(|session| {
+                session.row(&format!(
+                    "SELECT toUInt64(sum(surplus)) AS rows, \
+                         groupArrayIf({SHOWN})(row, surplus > 0) AS shown FROM (\
+                         SELECT toInt64(countIf(is_of_green)) AS in_green, \
+                             toInt64(countIf(NOT is_of_green)) AS in_blue, \
+                             {surplus} AS surplus, anyIf(shown, is_of_green) AS row FROM (\
+                             SELECT true AS is_of_green, _teal_hash, \
+                                 formatRow('JSONEachRow', {row}) AS shown FROM ({green}) {within} \
+                             UNION ALL SELECT false AS is_of_green, _teal_hash, '' AS shown \
+                             FROM ({blue}) {within} \
+                                 AND _teal_hash IN (SELECT _teal_hash FROM ({green}) {within})\
+                         ) GROUP BY _teal_hash){filter}",
+                    green = sides.green,
+                    blue = sides.blue,
+                ))
+            })?;
+            alone.rows += found.rows;
+            alone.shown.extend(found.shown);
+            alone.shown.truncate(SHOWN);
+        }
+        Ok((alone.rows > 0).then_some(alone))
+    }
+}
+
+/// Rows of green that blue lacks.
+#[derive(Debug, Default, Deserialize)]
+struct Alone {
+    rows: u64,
+    /// Some of them, each a line of JSON.
+    shown: Vec<String>,
+}
+
+/// The migration with those columns only by which a row of green is known in blue, and whether that is the
+/// key alone. None where merges of blue leave nothing to know it by.
+fn known_again(migrating: &Migrating, blue_folds: bool) -> Option<(Migrating, bool)> {
+    let migration = &migrating.migration;
+    let key = match &migration.fold {
+        Some(Fold::Merge { key, .. }) => Some(key),
+        Some(Fold::Version { key, .. } | Fold::Last { key, .. }) if blue_folds => Some(key),
+        _ if blue_folds => return None,
+        _ => None,
+    };
+    let mut columns = migration.columns.clone();
+    columns.retain(|column| key.is_none_or(|key| key.contains(&column.name)));
+    if columns.is_empty() {
+        return None;
+    }
+    let known = Migration { columns, fold: None, green_folds: false, ..migration.clone() };
+    Some((Migrating { migration: known, ..migrating.clone() }, key.is_some()))
+}
+
+/// The parts that are not among `others`, by the hash of their files: equal hashes are equal rows.
+fn without<'a>(parts: &'a [HashedPart], others: &'a [HashedPart]) -> Vec<&'a HashedPart> {
+    let mut common = BTreeMap::<_, u32>::new();
+    for part in others {
+        *common.entry((&part.partition_id, &part.hash)).or_default() += 1;
+    }
+    let mut alone = Vec::new();
+    for part in parts {
+        match common.get_mut(&(&part.partition_id, &part.hash)) {
+            Some(left) if *left > 0 => *left -= 1,
+            _ => alone.push(part),
+        }
+    }
+    alone
+}
+
+/// The parts of blue that can have rows which came since the fence was opened.
+fn newer<'a>(migrating: &Migrating, blue: &'a [HashedPart]) -> Vec<&'a HashedPart> {
+    let Some(seen) = &migrating.seen else {
+        return blue.iter().collect();
+    };
+    let last = |partition| seen.parts.get(partition)?.iter().map(|part| part.1).max();
+    blue.iter()
+        .filter(|part| last(&part.partition_id).is_none_or(|it| part.max_block > it))
+        .collect()
+}
+
+fn names_of(parts: &[HashedPart]) -> BTreeSet<&str> {
+    parts.iter().map(|part| part.name.as_str()).collect()
+}
+
+/// A filter by setting, which leaves the user's SELECT as it is.
+fn only(table: &QualifiedName, parts: &[&HashedPart]) -> String {
+    let names = parts.iter().map(|part| quote_string(&part.name)).collect::<Vec<_>>().join(", ");
+    let filter = match parts {
+        [] => "0".to_owned(),
+        _ => format!("_part IN ({names})"),
+    };
+    format!("{}: {}", quote_string(&table.to_string()), quote_string(&filter))
+}
