@@ -110,7 +110,7 @@ impl Operator<'_> {
         let Some(is) = self.definitions(&[green])?.remove(green) else {
             return Ok(());
         };
-        let differences = self.differences(green, &migration.create_green, &is)?;
+        let differences = self.differences(green, &migration.create_green, &is, counts)?;
         match differences.is_empty() {
             true => Ok(()),
             false => {

@@ -78,11 +78,14 @@ pub fn expired(ttl: &str) -> Option<String> {
     const CLAUSES: [&[&str]; 6] =
         [&["DELETE"], &["WHERE"], &["TO"], &["RECOMPRESS"], &["GROUP"], &["SET"]];
     let items = split_list(ttl).ok()?;
-    let deleting = items.iter().filter_map(|item| {
-        let has = |word: &str| clause(item, &[word], &CLAUSES).ok().flatten();
-        let keeps = ["TO", "RECOMPRESS", "GROUP"].iter().any(|word| has(word).is_some());
+    let has =
+        |item: &str, word: &str| clause(item, &[word], &CLAUSES).ok().flatten().map(str::to_owned);
+    // What comes behind a GROUP BY may be its keys, or what it sets.
+    let told = items.iter().take_while(|item| has(item, "GROUP").is_none());
+    let deleting = told.filter_map(|item| {
+        let keeps = ["TO", "RECOMPRESS"].iter().any(|word| has(item, word).is_some());
         let time = head(item, &CLAUSES).ok().filter(|_| !keeps)?;
-        let condition = has("WHERE").unwrap_or("1");
+        let condition = has(item, "WHERE").unwrap_or_else(|| "1".to_owned());
         Some(format!("(({time}) <= now() AND ({condition}))"))
     });
     let deleting = deleting.collect::<Vec<_>>();
@@ -96,6 +99,7 @@ mod tests {
     #[test]
     fn only_what_deletes_expires() {
         let of = |ttl| expired(ttl);
+        assert_eq!(of("d GROUP BY a, b SET x = max(x), y = any(y)"), None);
         assert_eq!(
             of("d + toIntervalDay(1)").unwrap(),
             "((d + toIntervalDay(1)) <= now() AND (1))"
