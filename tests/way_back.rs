@@ -81,6 +81,19 @@ fn an_abort_that_is_killed_is_finished_and_the_migration_can_begin_again() {
     }
 }
 
+/// A new table that somebody has dropped is no reason for every command to fail.
+#[test]
+fn a_migration_whose_new_table_is_gone_can_be_given_up() {
+    let filled = filled_items(ITEMS_V01_REWRITTEN);
+    for step in ["prepared", "fence-opened", "view-created", "attached", "publishing", "verified"] {
+        let project = filled.copy();
+        project.killed_at(step, APPLY);
+        project.query("DROP TABLE items_0_1 SYNC");
+        project.must(&["abort"]);
+        assert_only_blue(&project, step, 90_500);
+    }
+}
+
 /// Between the crash and the next command, another deploy makes what was dropped once more.
 #[test]
 fn what_others_make_under_the_dropped_names_is_not_taken_for_the_old() {

@@ -24,7 +24,7 @@ use crate::{MigrateError, Operator};
 
 /// Rows that are shown.
 const SHOWN: usize = 3;
-/// Parts that a condition names, at most: a query may have 256 KiB.
+/// Parts that a condition names, at most.
 const MOST_PARTS: usize = 2_000;
 
 impl Operator<'_> {
@@ -45,7 +45,10 @@ impl Operator<'_> {
                 self.refuse_to_lose_parts(migrating, &parts)?;
             }
             let empty = || match names_of(&self.hashed_parts(green)?) == names_of(&parts) {
-                true => self.command(&format!("TRUNCATE TABLE {}", green.sql())).map(|()| true),
+                // Somebody may have dropped it.
+                true => self
+                    .command(&format!("TRUNCATE TABLE IF EXISTS {}", green.sql()))
+                    .map(|()| true),
                 // What came meanwhile was not looked at.
                 false => Ok(false),
             };
