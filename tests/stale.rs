@@ -117,6 +117,31 @@ fn what_changes_no_rows_is_no_reason_to_remove_any() {
     }
 }
 
+/// ClickHouse says so itself: a clone of the part alone would be as before the update.
+#[test]
+fn an_update_that_lies_in_a_patch_is_to_be_applied_before_a_clone() {
+    let patched = |table: &str| {
+        table.replace(
+            ";\n",
+            " SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1;\n",
+        )
+    };
+    let events = patched(EVENTS);
+    let project = Project::new(&[("app/events.sql", &events)]);
+    project.must(&["apply"]);
+    project.query(&insert(0, 2000));
+    project.write("app/events.sql", &format!("{events}{VERSION}{REWRITTEN}{VIEW}"));
+    for (command, rows) in [(APPLY, 500), (&["cutover"], 200)] {
+        project.query(&format!("UPDATE events SET town = '{rows}' WHERE id < {rows}"));
+        project.teal(command).failed(1, &["unapplied patch", "APPLY PATCHES"]);
+        project.query("ALTER TABLE events APPLY PATCHES SETTINGS mutations_sync = 1");
+        project.must(command);
+        assert_equal(&project, VIEW, "applied");
+    }
+    let updated = "SELECT countIf(town = '500'), countIf(town = '200') FROM events_1";
+    assert_eq!(project.query(updated), "300\t200");
+}
+
 /// Blue with several parts in three partitions, and the models of what comes next.
 pub(crate) fn filled(next: &str, view: &str) -> Project {
     let project = Project::new(&[("app/events.sql", EVENTS)]);
