@@ -125,23 +125,26 @@ fn sums_are_those_of_all_rows_and_zeros_are_no_rows() {
 #[test]
 fn a_rollup_of_chunks_and_inserts_is_that_of_the_whole() {
     let green = "(town LowCardinality(String), day Date, rows UInt64, total Int64, latest SimpleAggregateFunction(max, DateTime), \
-         ids AggregateFunction(uniqExact, UInt64), mean AggregateFunction(avg, Int32), some AggregateFunction(sumIf, Int32, UInt8)) \
+         ids AggregateFunction(uniqExact, UInt64), mean AggregateFunction(avg, Int32), some AggregateFunction(sumIf, Int32, UInt8), \
+         last AggregateFunction(argMax, UInt64, DateTime)) \
          ENGINE = SummingMergeTree PARTITION BY toYYYYMM(day) ORDER BY (town, day)";
     let select = "SELECT town, toDate(at) AS day, count() AS rows, sum(n) AS total, max(at) AS latest, uniqExactState(id) AS ids, \
-         avgState(n) AS mean, sumIfState(n, gone) AS some FROM t WHERE id != 13 GROUP BY town, day";
+         avgState(n) AS mean, sumIfState(n, gone) AS some, argMaxState(id, at) AS last FROM t WHERE id != 13 GROUP BY town, day";
     let project = filled(BLUE, green, select);
+    let plan = project.must(&["plan"]).stdout;
+    assert!(plan.contains("column last keeps what argMax picks"), "{plan}");
     project.must(&["apply", "--chunk-rows", "7000"]);
     project.query(&insert(60_000, 5_000));
     verified(&project);
     project.query("OPTIMIZE TABLE t_1 FINAL");
     verified(&project);
     let whole = project.query(
-        "SELECT sum(sipHash64(town, day, r, t, l, u, m, s)) FROM (SELECT town, toDate(at) AS day, count() AS r, sum(n) AS t, \
-             max(at) AS l, uniqExact(id) AS u, avg(n) AS m, sumIf(n, gone) AS s FROM t WHERE id != 13 GROUP BY town, day)",
+        "SELECT sum(sipHash64(town, day, r, t, l, u, m, s, a)) FROM (SELECT town, toDate(at) AS day, count() AS r, sum(n) AS t, \
+             max(at) AS l, uniqExact(id) AS u, avg(n) AS m, sumIf(n, gone) AS s, argMax(id, at) AS a FROM t WHERE id != 13 GROUP BY town, day)",
     );
     let folded = project.query(
         "SELECT sum(sipHash64(town::String, day, rows, total, latest, finalizeAggregation(ids), finalizeAggregation(mean), \
-             finalizeAggregation(some))) FROM t_1 FINAL",
+             finalizeAggregation(some), finalizeAggregation(last))) FROM t_1 FINAL",
     );
     assert_eq!(whole, folded);
     // A group of an INSERT twice: the means are the same, of twice the rows.
@@ -312,12 +315,6 @@ fn what_depends_on_the_order_of_rows_is_refused() {
             "(id UInt64, n AggregateFunction(groupArray, Int32)) ENGINE = AggregatingMergeTree ORDER BY id",
             "SELECT id, groupArrayState(n) AS n FROM t GROUP BY id",
             "what groupArray gives depends on the order",
-        ),
-        (
-            BLUE,
-            "(id UInt64, n AggregateFunction(argMax, Int32, DateTime)) ENGINE = AggregatingMergeTree ORDER BY id",
-            "SELECT id, argMaxState(n, at) AS n FROM t GROUP BY id",
-            "what argMax gives depends on the order",
         ),
         (
             BLUE,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use teal_client::{Format, Server as _};
 
 use crate::alias;
+use crate::chaos::Proxy;
 use crate::server_migration::{REWRITTEN, ROWS, Stage, insert};
 use crate::servers::Modern;
 use crate::support::{Background, Run, until};
@@ -69,6 +70,31 @@ fn a_mutation_that_began_just_before_a_cut_is_waited_for() {
     assert!(run.stderr.contains("the end of a mutation of default.events"), "{}", run.said());
     assert_eq!(stage.query("SELECT countIf(town = 'changed') FROM events_1"), "50");
     stage.assert_exact(ROWS, "the cut");
+}
+
+/// The last entries of its log go with it, and of an INSERT that was forwarded perhaps those of green alone.
+#[test]
+fn a_server_that_is_started_anew_within_a_cut_makes_it_be_tried_again() {
+    let mut stage = Stage::new(Modern::start(), REWRITTEN);
+    let proxy = Proxy::start(stage.modern.port(), 0);
+    let mut command = stage.project.command(&["--url", &proxy.url(), "apply"]);
+    command.env("FAILPOINTS", "view-created=1*sleep(4000)");
+    let apply = Background::start(command);
+    wait_for(
+        &stage,
+        "SELECT count() FROM system.tables WHERE database = 'default' AND name = 'mv_events'",
+    );
+    stage.query(&insert(9_000_000, 1_000, 0));
+    stage.query("SYSTEM FLUSH LOGS");
+    stage.query(
+        "ALTER TABLE system.part_log DELETE WHERE table = 'events_1' SETTINGS mutations_sync = 1",
+    );
+    stage.modern.kill_and_start_again();
+    proxy.lead_to(stage.modern.port());
+    let run = apply.finish();
+    assert_eq!(run.code, Some(0), "{}", run.said());
+    assert!(run.stderr.contains("it was started anew"), "{}", run.said());
+    stage.assert_exact(ROWS + 1_000, "started anew");
 }
 
 /// It is not done when the tables are compared, and is older than what the proof notes of blue.

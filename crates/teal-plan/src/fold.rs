@@ -65,8 +65,8 @@ pub enum Compared {
     SortedResult,
 }
 
-/// Whose states are the same in whatever order they are merged, byte for byte. Of rows that tie, `argMin` and
-/// `argMax` keep the one that is merged first.
+/// Whose states are the same in whatever order they are merged, byte for byte. (Of rows that tie, `argMin` and
+/// `argMax` keep the one that is merged first: the preflight says so.)
 const STATES: &[&str] = &[
     "count",
     "sum",
@@ -76,6 +76,8 @@ const STATES: &[&str] = &[
     "sumCount",
     "min",
     "max",
+    "argMin",
+    "argMax",
     "groupBitAnd",
     "groupBitOr",
     "groupBitXor",

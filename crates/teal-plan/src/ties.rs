@@ -3,7 +3,7 @@ use teal_schema::quote_ident;
 
 use crate::planner::PlanError;
 use crate::preflight::{Preflight, SECONDS_PER_COLUMN};
-use crate::{Fold, Migration};
+use crate::{CopyStrategy, Fold, MergedColumn, Migration};
 
 /// Keys looked at, at most: each takes memory of the server.
 const MOST_KEYS: u32 = 10_000_000;
@@ -15,6 +15,11 @@ impl Preflight<'_> {
         #[derive(Deserialize)]
         struct Row {
             keys: u64,
+        }
+        if let Some(Fold::Merge { merged, .. }) = &migration.fold
+            && migration.strategy == CopyStrategy::Rewrite
+        {
+            self.look_at_picked(migration, merged);
         }
         let Some(Fold::Version { key, version, .. }) = &migration.fold else {
             return Ok(());
@@ -41,5 +46,19 @@ impl Preflight<'_> {
             self.found(&migration.blue, false, says, fix.to_owned());
         }
         Ok(())
+    }
+    /// Of rows that tie, `argMin` and `argMax` keep the one that is merged first. A state does not tell whether
+    /// any did.
+    fn look_at_picked(&mut self, migration: &Migration, merged: &[MergedColumn]) {
+        for column in merged {
+            let picks = ["argMin", "argMax"].into_iter().find(|it| column.function.starts_with(it));
+            let Some(picks) = picks else { continue };
+            let says = format!(
+                "column {} keeps what {picks} picks: of rows of a key that tie for it, either may stay, and where the two tables show different ones, the verification fails",
+                column.column
+            );
+            let fix = "see that no two rows of a key tie, say by a finer time";
+            self.found(&migration.blue, false, says, fix.to_owned());
+        }
     }
 }

@@ -14,8 +14,8 @@
 //! 5. What is not captured is copied, part by part, to where the clone is.
 //! 6. Merges start again.
 //!
-//! What cannot be told (a part without a query, a merged part, a part that went) makes the cut not
-//! clean: it is undone and tried again. Without `part_log`, a cut is clean only if the window is empty.
+//! What cannot be told (a part without a query, a merged part, a part that went, a server that was started
+//! anew and may have lost entries of its log) makes the cut not clean: it is undone and tried again. Without `part_log`, a cut is clean only if the window is empty.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -64,6 +64,7 @@ pub(crate) struct Hold {
     pub(crate) since: Instant,
     /// Parts of a partition at which the server begins to slow INSERTs down.
     delay_at: u64,
+    server_start: i64,
 }
 
 impl Operator<'_> {
@@ -143,7 +144,7 @@ impl Operator<'_> {
             }
             (false, true) => {
                 let names = window.iter().map(|part| part.name.clone()).collect::<Vec<_>>();
-                self.uncaptured(&names, &since, &logged_as(blue), &logged_as(green))?
+                self.uncaptured(&hold, &names, &since, &logged_as(blue), &logged_as(green))?
             }
         };
         if !uncaptured.is_empty() && migration.green_folds && migration.fold.is_none() {
@@ -192,6 +193,7 @@ impl Operator<'_> {
     /// on `part_log` that tell the two tables.
     pub(crate) fn uncaptured(
         &self,
+        hold: &Hold,
         window: &[String],
         since: &str,
         of_blue: &str,
@@ -219,6 +221,7 @@ impl Operator<'_> {
                 of(of_blue)
             ))
         })?;
+        self.refuse_started_anew(hold)?;
         let mut logged = BTreeMap::new();
         for row in rows {
             logged.insert(row.part_name, (row.query_id, row.forwarded == 1));
@@ -283,7 +286,18 @@ impl Operator<'_> {
 
     /// Begins to hold merges back, from now on.
     pub(crate) fn hold(&self) -> Result<Hold, MigrateError> {
-        Ok(Hold { since: Instant::now(), delay_at: self.delay_at()? })
+        let (delay_at, server_start) = (self.delay_at()?, self.server_start()?);
+        Ok(Hold { since: Instant::now(), delay_at, server_start })
+    }
+
+    /// With a server go the last entries of its log, and of one INSERT perhaps those of green alone: it would
+    /// be taken for not forwarded, and be doubled.
+    fn refuse_started_anew(&self, hold: &Hold) -> Result<(), MigrateError> {
+        // The uptime is of whole seconds.
+        match self.server_start()?.abs_diff(hold.server_start) > 1 {
+            true => Err(not_clean("a cut within one life of the server (it was started anew)")),
+            false => Ok(()),
+        }
     }
 
     /// Whether the cut may go on.

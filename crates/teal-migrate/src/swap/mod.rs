@@ -241,7 +241,7 @@ impl Operator<'_> {
         } else if cut.has_log {
             // A part is there before its entry is; when its INSERT has ended, both are.
             self.wait_for_inserts_of(cut, live)?;
-            self.uncaptured(&names, &cut.since, &cut.before, &cut.after)?
+            self.uncaptured(&cut.hold, &names, &cut.since, &cut.before, &cut.after)?
         } else {
             let reason =
                 "a moment without INSERTs, since no part_log with table_uuid tells their parts";
@@ -300,7 +300,10 @@ impl Operator<'_> {
         wait()?;
         let missed = match window.is_empty() {
             true => Vec::new(),
-            false => self.uncaptured(&names_of(&window), &cut.since, &cut.after, &cut.before)?,
+            false => {
+                let names = names_of(&window);
+                self.uncaptured(&cut.hold, &names, &cut.since, &cut.after, &cut.before)?
+            }
         };
         self.copy_back(migrating, swap, &missed)?;
         Ok(missed.len())
@@ -347,7 +350,7 @@ impl Operator<'_> {
     }
 
     /// Seconds since 1970, by the server's clock; another one tells that it was started anew.
-    fn server_start(&self) -> Result<i64, MigrateError> {
+    pub(crate) fn server_start(&self) -> Result<i64, MigrateError> {
         #[derive(Deserialize)]
         struct Row {
             start: i64,
