@@ -97,6 +97,9 @@ impl Operator<'_> {
     }
 
     fn refuse_to_lose_rows(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        if !self.exists(&migrating.migration.green)? {
+            return Ok(());
+        }
         let compared = self.seek(migrating, Sought::OfGreen).map_err(|error| {
             match (self.refuse_altered(migrating), error) {
                 (Err(MigrateError::Altered { altered }), MigrateError::Client(error))
