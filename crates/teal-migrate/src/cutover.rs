@@ -97,6 +97,8 @@ impl Operator<'_> {
 
     /// Nothing happens on the server, so one entry does not wait for the other.
     fn note_app(&self, migrating: &mut Migrating) -> Result<String, MigrateError> {
+        // What is done to the old table from here on is told from what the proof covers.
+        self.refuse_changed_since_proof(migrating)?;
         let (blue, green) = (migrating.migration.blue.clone(), migrating.migration.green.clone());
         let cutover = Cutover::App;
         let (green_data, seen) = (self.data_of(&green)?, Some(self.see(&green)?));
