@@ -96,14 +96,14 @@ fn an_exchange_on_a_server_killed_at_any_step_goes_on_there_and_back() {
                 other => other,
             };
             let failpoint = format!("{}=return", name(["cutover-opened", "cut-over"]));
-            rows += stage.under_traffic(4, || stage.killed_at(&failpoint, EXCHANGE));
+            rows += stage.under_traffic(2, || stage.killed_at(&failpoint, EXCHANGE));
             // While it stands half-way, rows are written too.
             rows += stage.under_traffic(1, || drop(stage.must(EXCHANGE)));
             assert_eq!(stage.sorting_key("events"), "town, id", "{step}");
             stage.assert_exact(rows, step);
 
             let failpoint = format!("{}=return", name(["rollback-opened", "rolled-back"]));
-            rows += stage.under_traffic(4, || stage.killed_at(&failpoint, &["rollback"]));
+            rows += stage.under_traffic(2, || stage.killed_at(&failpoint, &["rollback"]));
             rows += stage.under_traffic(1, || {
                 stage.must(&["rollback"]);
                 stage.must(&["repair"]);

@@ -1,5 +1,5 @@
 use serde::Deserialize;
-use teal_schema::{clause, head, quote_ident, quote_string, split_list};
+use teal_schema::{clause, head, names, quote_ident, quote_string, split_list};
 
 use super::{Preflight, SECONDS_PER_COLUMN};
 use crate::planner::PlanError;
@@ -28,7 +28,10 @@ impl Preflight<'_> {
                         .green_ttl
                         .clone()
                         .filter(|_| blue.is_some() && old != migration.green_ttl);
-                    ttls.extend(ttl.map(|ttl| (migration.blue.clone(), as_green(migration), ttl)));
+                    if let Some(ttl) = ttl {
+                        let rows = as_green(migration, &ttl);
+                        ttls.push((migration.blue.clone(), rows, ttl));
+                    }
                 }
                 _ => (),
             }
@@ -60,16 +63,20 @@ impl Preflight<'_> {
     }
 }
 
-/// The rows that green gets, in its types, as what can stand behind FROM.
-fn as_green(migration: &Migration) -> String {
-    let columns = migration.columns.iter().map(|column| {
+/// The rows that green gets, as far as a TTL asks for them, in green's types; as what can stand behind FROM.
+fn as_green(migration: &Migration, ttl: &str) -> String {
+    // Of one that cannot be read nothing is asked at all.
+    let asked = names(ttl).unwrap_or_default();
+    let columns = migration.columns.iter().filter(|column| asked.contains(&column.name));
+    let columns = columns.map(|column| {
         let name = quote_ident(&column.name);
         match &column.from_type {
             Some(_) => format!("CAST({name}, {}) AS {name}", quote_string(&column.data_type)),
             None => name,
         }
     });
-    let columns = columns.collect::<Vec<_>>().join(", ");
+    // Of a TTL by a column that green computes, nothing is asked for here.
+    let columns = columns.chain(["1 AS _teal_row".to_owned()]).collect::<Vec<_>>().join(", ");
     format!("(SELECT {columns} FROM ({}))", migration.select)
 }
 
