@@ -8,6 +8,7 @@ use teal_plan::{Cutover, expired};
 use teal_schema::QualifiedName;
 
 use crate::fence::not_clean;
+use crate::rollback::refuse_old_changed;
 use crate::seen::BlueSeen;
 use crate::stale::first_of;
 use crate::state::Migrating;
@@ -195,10 +196,11 @@ impl Operator<'_> {
     fn refuse_old_lost(&self, migrating: &Migrating, rows: u64) -> Result<(), MigrateError> {
         let old = migrating.tables_now().0;
         let catalog = self.with_control(|session| Catalog::read(session, &[&old.database]))?;
-        match catalog.table(old).map(CatalogTable::ttl).transpose()?.flatten() {
-            None => self.refuse_old_changed(migrating, rows),
-            Some(_) => self.refuse_old_mutated(migrating, rows),
-        }
+        let changes = match catalog.table(old).map(CatalogTable::ttl).transpose()?.flatten() {
+            None => self.removals_since_proof(migrating)?,
+            Some(_) => self.row_mutations_since_proof(migrating)?,
+        };
+        refuse_old_changed(migrating, rows, changes)
     }
 
     fn why_rows_are_not_told(&self, migrating: &Migrating) -> Result<Option<String>, MigrateError> {

@@ -131,7 +131,10 @@ impl Operator<'_> {
                 }
             }
             match users_may_be_on_old {
-                true => self.refuse_old_changed(migrating, parity.extra),
+                true => {
+                    let changes = self.removals_since_proof(migrating)?;
+                    refuse_old_changed(migrating, parity.extra, changes)
+                }
                 false => Ok(()),
             }
         };
@@ -180,24 +183,6 @@ impl Operator<'_> {
             0 => Ok(parity.extra),
             _ => Err(not_clean(CANNOT_TELL)),
         }
-    }
-
-    /// What the old layout has lost since the last proof, to a mutation or with a partition, the new one has
-    /// still: it must not come back as if it had been written there.
-    pub(crate) fn refuse_old_changed(
-        &self,
-        migrating: &Migrating,
-        rows: u64,
-    ) -> Result<(), MigrateError> {
-        refuse_first(migrating, rows, self.removals_since_proof(migrating)?)
-    }
-
-    pub(crate) fn refuse_old_mutated(
-        &self,
-        migrating: &Migrating,
-        rows: u64,
-    ) -> Result<(), MigrateError> {
-        refuse_first(migrating, rows, self.row_mutations_since_proof(migrating)?)
     }
 
     /// What a mutation has changed in the new layout since, the old one has as it was: carried back, a
@@ -383,7 +368,9 @@ impl Operator<'_> {
     }
 }
 
-fn refuse_first(
+/// What these changes have taken from the old layout since the last proof, the new one has still: it must not
+/// come back as if it had been written there.
+pub(crate) fn refuse_old_changed(
     migrating: &Migrating,
     rows: u64,
     changes: Vec<String>,
