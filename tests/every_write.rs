@@ -95,7 +95,7 @@ fn assert_exact(project: &Project, said: &str, rows: u64) {
              (SELECT groupArray(name) FROM system.tables WHERE database LIKE '\\_teal%' \
                  AND name != 'journal' AND NOT name LIKE 'lock\\_%'), \
              (SELECT count() FROM system.tables WHERE database = 'default' \
-                 AND match(engine_full, 'max_bytes_to_merge|merges_with_ttl'))",
+                 AND match(engine_full, 'max_bytes_to_merge|merges_with_ttl|force_merge'))",
     );
     assert_eq!(
         found,

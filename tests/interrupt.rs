@@ -37,7 +37,7 @@ fn an_interrupted_apply_ends_between_two_chunks_and_goes_on() {
             assert_interrupted(copying, GOES_ON);
             copied = stage.status()["rowsCopied"].as_u64().unwrap();
             // Traffic goes on, whenever the next command comes.
-            let limited = "SELECT count() FROM system.tables WHERE database = 'default' AND match(engine_full, 'max_bytes_to_merge|merges_with_ttl')";
+            let limited = "SELECT count() FROM system.tables WHERE database = 'default' AND match(engine_full, 'max_bytes_to_merge|merges_with_ttl|force_merge')";
             assert_eq!(stage.query(limited), "0");
         }
         // Nobody has to wait for a lock.

@@ -36,7 +36,7 @@ fn assert_no_leftovers(project: &Project, said: &str) {
         "SELECT name FROM system.tables WHERE database = '_teal' AND name != 'journal' AND NOT name LIKE 'lock_%' \
          UNION ALL SELECT name FROM system.databases WHERE name LIKE '_teal_%' \
          UNION ALL SELECT concat('merges of ', name) FROM system.tables \
-             WHERE database = 'default' AND match(engine_full, 'max_bytes_to_merge|merges_with_ttl')",
+             WHERE database = 'default' AND match(engine_full, 'max_bytes_to_merge|merges_with_ttl|force_merge')",
     );
     assert_eq!(left, "", "{said}: left behind");
 }

@@ -22,6 +22,7 @@ mod interrupt;
 mod kill;
 mod life_cycle;
 mod lost_answer;
+mod odd_tables;
 mod pipe;
 mod plan_file;
 mod preflight;

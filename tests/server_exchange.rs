@@ -256,7 +256,7 @@ fn an_exchange_on_a_server_that_was_started_anew_in_its_midst_loses_no_equal_row
         stage.assert_exact(ROWS + 20 + 2000 + 1500 + 20, killed_at);
         let settings = stage.query(
             "SELECT count() FROM system.tables \
-             WHERE database = 'default' AND match(engine_full, 'max_bytes_to_merge|merges_with_ttl')",
+             WHERE database = 'default' AND match(engine_full, 'max_bytes_to_merge|merges_with_ttl|force_merge')",
         );
         assert_eq!(settings, "0", "{killed_at}");
     }
@@ -272,6 +272,22 @@ fn parts_that_a_user_merges_in_the_midst_of_an_exchange_are_told_apart_by_their_
     let run = stage.teal(EXCHANGE);
     run.failed(0, &["were merged in the midst of the exchange"]);
     stage.assert_exact(ROWS + 20 + 2000 + 500, &run.said());
+}
+
+/// A merge gives parts that were carried new names, and some minutes later the server has forgotten the old ones.
+#[test]
+fn late_parts_that_were_attached_and_then_merged_are_not_attached_again() {
+    let mut stage = applied(REWRITTEN);
+    exchange_with_late_rows(&stage, "carried-attached");
+    // Until then `SYSTEM STOP MERGES` keeps also a user from merging.
+    stage.modern.kill_and_start_again();
+    stage.query("ALTER TABLE events MODIFY SETTING old_parts_lifetime = 1, cleanup_delay_period = 1, cleanup_delay_period_random_add = 0");
+    stage.query("OPTIMIZE TABLE events FINAL");
+    let outdated = "SELECT count() FROM system.parts WHERE table = 'events' AND NOT active";
+    until("the end of the parts", || (stage.query(outdated) == "0").then_some(()));
+    let run = stage.teal(EXCHANGE);
+    run.failed(0, &["were merged in the midst of the exchange"]);
+    stage.assert_exact(ROWS + 20 + 2000, &run.said());
 }
 
 /// An INSERT that fails between the two tables is in the old one alone. Behind the proof and before the

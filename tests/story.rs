@@ -354,3 +354,47 @@ fn a_new_project_plans_and_applies_at_once() {
         project.teal(&["init", at]).failed(3, &["teal.toml is there already"]);
     }
 }
+
+/// Chunks are known by their numbers, which count the rows of the parts that the snapshot had.
+#[test]
+fn a_copy_does_not_go_on_from_a_snapshot_that_somebody_has_merged() {
+    let project = filled_items(ITEMS_V01_REWRITTEN);
+    project.query(&insert_items(500_000, 1_000));
+    project.killed_at("published", &["apply", "--chunk-rows", "10000"]);
+    let snapshot =
+        "SELECT name FROM system.tables WHERE database = '_teal' AND endsWith(name, '_snapshot')";
+    let snapshot = format!("_teal.`{}`", project.query(snapshot));
+    project.query(&format!("ALTER TABLE {snapshot} MODIFY SETTING max_bytes_to_merge_at_max_space_in_pool = 1000000000, max_bytes_to_merge_at_min_space_in_pool = 1000000000"));
+    project.query(&format!("OPTIMIZE TABLE {snapshot} FINAL"));
+    let run = project.teal(&["apply", "--chunk-rows", "10000"]);
+    run.failed(3, &["is not as it was when the copy began", "`teal abort`"]);
+    project.must(&["abort"]);
+    project.must(&["apply", "--chunk-rows", "10000"]);
+    assert_eq!(difference(&project, "items_0_0", "items_0_1"), "0");
+}
+
+#[test]
+fn an_abort_leaves_what_somebody_else_has_made() {
+    let project = filled_items(ITEMS_V01_REWRITTEN);
+    project.killed_at("started", &["apply"]);
+    project.query("CREATE TABLE items_0_1 (id UInt64) ENGINE = Log");
+    project.query("INSERT INTO items_0_1 VALUES (1)");
+    project.teal(&["apply"]).failed(3, &["somebody has made", "teal abort"]);
+    let said = project.must(&["abort"]).said();
+    assert!(said.contains("it is not what the migration makes"), "{said}");
+    assert_eq!(project.query("SELECT count() FROM items_0_1"), "1");
+}
+
+/// They hold every part of both tables, and nobody knows of them.
+#[test]
+fn the_clones_of_a_comparison_that_was_cut_off_go_with_the_next_command() {
+    let project = filled_items(ITEMS_V01_REWRITTEN);
+    project.must(&["apply"]);
+    project.query("ALTER TABLE items_0_1 DELETE WHERE id = 2 SETTINGS mutations_sync = 1");
+    project.killed_at("verify-tables-cloned", &["verify"]);
+    let clones =
+        "SELECT count() FROM system.tables WHERE database = '_teal' AND name LIKE '%verify%'";
+    assert_eq!(project.query(clones), "2");
+    project.teal(&["cleanup"]).failed(3, &["run `teal cutover` first"]);
+    assert_eq!(project.query(clones), "0");
+}

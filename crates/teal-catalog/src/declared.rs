@@ -190,6 +190,21 @@ impl CatalogTable {
         self.of_engine(&["TTL"])
     }
 
+    /// The TTLs of the table and of its columns, those with their names.
+    ///
+    /// # Errors
+    /// When the server's text about the table cannot be read as tokens.
+    pub fn ttls(&self) -> Result<Vec<String>, TokenError> {
+        let definitions = self.definitions()?;
+        let mut ttls = Vec::from_iter(self.ttl()?);
+        for column in &self.columns {
+            if let Some(ttl) = column.ttl(&definitions)? {
+                ttls.push(format!("{}: {ttl}", column.name));
+            }
+        }
+        Ok(ttls)
+    }
+
     /// Whether a TTL gives rows other values: of a column, or by `GROUP BY`.
     ///
     /// # Errors

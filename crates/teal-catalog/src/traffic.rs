@@ -39,7 +39,7 @@ pub fn traffic(
     session.rows(&format!(
         "SELECT user, countIf(query_kind = 'Select') AS selects, countIf(query_kind = 'Insert') AS inserts \
          FROM system.query_log \
-         WHERE type = 'QueryFinish' AND event_date >= toDate(now() - 3600) AND event_time > now() - 3600 \
+         WHERE type = 'QueryFinish' AND event_date >= toDate(now()) - 1 AND event_time > now() - 3600 \
              AND {} AND log_comment != {} \
          GROUP BY user HAVING selects + inserts > 0 ORDER BY selects + inserts DESC, user",
         mentions("tables", table),
@@ -114,7 +114,7 @@ pub fn uses(
              formatDateTime(max(event_time), '%Y-%m-%dT%H:%i:%SZ', 'UTC') AS last, \
              substring(normalizeQuery(argMax(query, event_time)), 1, 120) AS query \
          FROM system.query_log \
-         WHERE type = 'QueryFinish' AND event_date >= toDate(now() - {seconds}) \
+         WHERE type = 'QueryFinish' AND event_date >= toDate(now() - {seconds}) - 1 \
              AND query_start_time_microseconds > \
                  fromUnixTimestamp64Micro({microseconds}) - toIntervalMicrosecond({ago}) \
              AND {of_table} AND NOT startsWith(log_comment, {own}) {left_out} \

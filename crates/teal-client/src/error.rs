@@ -49,6 +49,11 @@ pub enum ClientError {
     )]
     TooOld { address: String, version: String, oldest: String, lacks: String },
 
+    #[error(
+        "a setting of teal's ({setting}) did not arrive at {address}: what stands between, a proxy say, leaves settings out. teal must say how its statements are run: let its settings pass, or give it the server's own address"
+    )]
+    SettingsLost { address: String, setting: &'static str },
+
     #[error("{path}: {reason}; a PEM file is expected")]
     Pem { path: PathBuf, reason: String },
 }

@@ -5,6 +5,7 @@ mod embedded;
 mod error;
 mod gate;
 mod http;
+mod neutral;
 mod pace;
 mod running;
 mod session;

@@ -12,8 +12,13 @@ use crate::{ClientError, WriteGate};
 /// told from the users' in the server's logs and process list.
 pub const TEAL_LOG_COMMENT: &str = "teal";
 
-/// In bytes, for teal's own statements, which may name thousands of parts: the server's own limit is 256 KiB.
-pub(crate) const MAX_QUERY_SIZE: (&str, &str) = ("max_query_size", "67108864");
+/// For teal's own statements, which may name thousands of parts, and each of thousands of columns some thirty times:
+/// the server's own limits are 256 KiB, 50,000 and 500,000.
+pub(crate) const LARGE_STATEMENTS: [(&str, &str); 3] = [
+    ("max_query_size", "67108864"),
+    ("max_ast_elements", "5000000"),
+    ("max_expanded_ast_elements", "5000000"),
+];
 
 /// The server's own limit, of 50 GB unless it is configured, is there for a person who errs. A snapshot of a
 /// larger table counts as large, though it shares the table's files, and could not be dropped any more.

@@ -83,7 +83,8 @@ fn response(status: &str, body: &str) -> Vec<u8> {
 
 /// A ClickHouse as far as [`HttpServer::open`] and an opened session look.
 fn greets(number: usize) -> Option<Vec<u8>> {
-    (number < 2).then(|| response("200 OK", "26.1.1\n"))
+    let said = ["26.1.1\n", "{\"settings\":[]}\n", "teal"];
+    said.get(number).map(|said| response("200 OK", said))
 }
 
 #[test]
@@ -150,7 +151,7 @@ fn a_result_that_is_cut_is_an_error_and_its_statement_is_killed() {
     let (sender, killed) = std::sync::mpsc::channel();
     let peer = Peer::start(move |number, line| {
         greets(number).unwrap_or_else(|| {
-            if number > 2 {
+            if number > 3 {
                 sender.send(line.contains("kill-")).unwrap();
             }
             b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n1\n2\n".to_vec()
@@ -192,7 +193,7 @@ fn a_read_is_sent_again_after_a_cut_and_a_write_is_not() {
         Peer::start(|number, line| {
             let is_kill = line.contains("kill-");
             greets(number).unwrap_or_else(|| match (number, is_kill) {
-                (2, _) => Vec::new(),
+                (3, _) => Vec::new(),
                 _ => response("200 OK", "1\n"),
             })
         })
@@ -205,8 +206,61 @@ fn a_read_is_sent_again_after_a_cut_and_a_write_is_not() {
     let mut session = HttpServer::open(writing.options()).unwrap().session(&[]).unwrap();
     let error = session.run("INSERT INTO t SELECT 1", Format::NONE).unwrap_err();
     assert!(matches!(error, ClientError::Cut { .. }), "{error:?}");
-    // Greeting, opening, the INSERT, its KILL.
-    assert_eq!(writing.requests(), 4);
+    // Greeting, the user's settings, opening, the INSERT, its KILL.
+    assert_eq!(writing.requests(), 5);
+}
+
+#[test]
+fn what_leaves_settings_out_on_the_way_is_refused() {
+    let peer = Peer::start(|number, _| match number {
+        2 => response("200 OK", ""),
+        _ => greets(number).unwrap_or_else(|| response("200 OK", "")),
+    });
+    let error = HttpServer::open(peer.options()).unwrap().session(&[]).err().unwrap();
+    assert!(matches!(error, ClientError::SettingsLost { .. }), "{error:?}");
+}
+
+/// Each of these makes an answer of fewer rows than there are, and no error.
+#[test]
+fn a_profile_that_leaves_rows_out_does_not_reach_teals_own_statements() {
+    let modern = servers::Modern::start();
+    let mut address = modern.address();
+    HttpServer::open(HttpOptions::new(address.clone()))
+        .unwrap()
+        .user_session(&[])
+        .unwrap()
+        .command("CREATE TABLE some ENGINE = MergeTree ORDER BY a AS SELECT number AS a FROM numbers(100000)")
+        .unwrap();
+    let count = "SELECT count() AS rows, sum(a) AS sum FROM some";
+    for (name, value) in [
+        ("timeout_overflow_mode", "break"),
+        ("read_overflow_mode", "break"),
+        ("limit", "1"),
+        ("additional_table_filters", "{'some': 'a < 10'}"),
+        ("use_query_cache", "1"),
+        ("final", "1"),
+        ("deduplicate_insert_select", "force_enable"),
+    ] {
+        address.settings = vec![(name.to_owned(), value.to_owned())];
+        let more: &[(&str, &str)] = match name {
+            "read_overflow_mode" => &[("max_rows_to_read", "1000")],
+            "use_query_cache" => &[
+                ("query_cache_nondeterministic_function_handling", "ignore"),
+                ("query_cache_system_table_handling", "ignore"),
+            ],
+            _ => &[],
+        };
+        address.settings.extend(more.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())));
+        let server = HttpServer::open(HttpOptions::new(address.clone())).unwrap();
+        let mut session = server.session(&[]).unwrap();
+        let said = session.run(&format!("SELECT getSetting('{name}')"), Format::TSV).unwrap();
+        assert_ne!(String::from_utf8(said.body).unwrap().trim(), value);
+        match session.run(count, Format::TSV) {
+            Ok(answer) => assert_eq!(answer.body, b"100000\t4999950000\n", "{name}"),
+            Err(error) => assert_eq!(error.server_name(), Some("TOO_MANY_ROWS"), "{name}: {error}"),
+        }
+        assert!(server.user_session(&[]).is_ok(), "users keep theirs");
+    }
 }
 
 #[test]

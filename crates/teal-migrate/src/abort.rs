@@ -12,6 +12,10 @@ impl Operator<'_> {
     /// When it has been cut over; when (without `force`) green has rows that blue has not, which
     /// would be lost.
     pub fn abort(&self, migrating: &mut Migrating, force: bool) -> Result<(), MigrateError> {
+        // An open fence is undone below, with `force`; and what is being published goes with all the rest.
+        if matches!(migrating.phase, Phase::Verified(_) | Phase::CutOver(_) | Phase::Aborting(_)) {
+            self.heal_at_last(migrating)?;
+        }
         let was_attached = match &migrating.phase {
             Phase::Started(_) | Phase::Prepared(_) => false,
             Phase::Attached(_) | Phase::Backfilled(_) | Phase::Verified(_) => true,
@@ -84,10 +88,17 @@ impl Operator<'_> {
             match (self.has_data(&green, green_data)?, self.rows_of(&green)?) {
                 // A table that somebody has made since is not this migration's.
                 (false, _) => format!("its {green} is gone"),
-                (true, 0) => {
-                    self.drop_table(&green)?;
-                    format!("{green} dropped")
-                }
+                (true, 0) => match self.refuse_other_green(&migrating.migration) {
+                    // Of rows that are in no parts nothing is known.
+                    Err(MigrateError::OtherGreen { .. }) => {
+                        format!("{green} stays: it is not what the migration makes")
+                    }
+                    other => {
+                        other?;
+                        self.drop_table(&green)?;
+                        format!("{green} dropped")
+                    }
+                },
                 (true, rows) => format!("{green} stays: it has {rows} rows of somebody else's"),
             }
         };

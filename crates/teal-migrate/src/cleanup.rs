@@ -17,6 +17,7 @@ impl Operator<'_> {
     /// When the migration has not been cut over, or (without `force`) someone still uses the old table
     /// or it is to be kept.
     pub fn cleanup(&self, migrating: &mut Migrating, force: bool) -> Result<(), MigrateError> {
+        self.heal_at_last(migrating)?;
         let state = match &migrating.phase {
             Phase::CutOver(state) => state.clone(),
             Phase::Cleaned(_) => return Ok(()),

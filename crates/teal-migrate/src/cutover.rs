@@ -26,6 +26,7 @@ impl Operator<'_> {
     /// # Errors
     /// When the migration is in another phase, parity does not hold, or the cut cannot be made.
     pub fn cutover(&self, migrating: &mut Migrating, how: Cutover) -> Result<(), MigrateError> {
+        self.heal_at_last(migrating)?;
         match &migrating.phase {
             Phase::Backfilled(_) | Phase::Verified(_) => (),
             // Rows that an exchange left behind, before it was killed, are found now; and those of an

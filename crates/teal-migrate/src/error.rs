@@ -67,13 +67,13 @@ pub enum MigrateError {
     )]
     OtherGreen { other: Vec<Drift> },
     #[error(
-        "the snapshot of blue has changed while it was read: {expected} parts of chunk {chunk} expected in {snapshot}, {found} found; nothing of the chunk was published. Run the command again"
+        "the snapshot of blue has changed while it was read: {expected} parts of chunk {chunk} expected in {snapshot}, {found} found; nothing of the chunk was published. What has been copied is no part of a whole any more: `teal abort`, and `teal apply` once more"
     )]
     SnapshotChanged { snapshot: QualifiedName, chunk: u32, expected: usize, found: usize },
     #[error(
-        "chunk {chunk} was being published when teal ended, and {missing} of its parts are neither in green nor in {staging}: something else has changed these tables. `teal verify` tells what green lacks"
+        "the snapshot {snapshot} is not as it was when the copy began: somebody has merged, changed or dropped its parts, so that it is not known what is still to be copied. Blue is as it was: `teal abort`, and `teal apply` once more"
     )]
-    PublicationLost { chunk: u32, missing: usize, staging: QualifiedName },
+    SnapshotLost { snapshot: QualifiedName },
     #[error(
         "{green} folds its rows, and INSERTs cannot be held here, so it cannot be told row by row what is missing: `teal abort`, and `teal apply` once more"
     )]
@@ -231,6 +231,15 @@ pub enum MigrateError {
 }
 
 impl MigrateError {
+    /// Whether others are free of it: a refusal, or what the server has against the objects of one migration.
+    pub(crate) fn is_of_one_migration(&self) -> bool {
+        match self {
+            Self::Lock(_) | Self::Journal(_) => false,
+            Self::Client(error) => error.server_name().is_some(),
+            other => other.is_refusal(),
+        }
+    }
+
     /// Whether teal could go on and will not, for the sake of the data.
     pub fn is_refusal(&self) -> bool {
         match self {
@@ -245,6 +254,8 @@ impl MigrateError {
             | Self::FoldsAcross { .. }
             | Self::GreenNotEmpty { .. }
             | Self::OtherGreen { .. }
+            | Self::SnapshotLost { .. }
+            | Self::SnapshotChanged { .. }
             | Self::WrittenToGreen { .. }
             | Self::ViewExists { .. }
             | Self::PlaceTaken { .. }

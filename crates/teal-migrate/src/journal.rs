@@ -109,6 +109,9 @@ pub enum Event {
     Carrying {
         parts: Vec<String>,
         uuids: Vec<String>,
+        /// By partition, the last block of the other table before; an older teal did not note it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        blocks: Option<BTreeMap<String, i64>>,
     },
     Carried,
     CutOver {

@@ -145,6 +145,17 @@ impl Lock {
             session.command(&format!("DROP TABLE IF EXISTS {}", table(generation).sql()))?;
             return Err(error);
         }
+        // An owner that was silent may have come back meanwhile. It marks its lock, and then looks whether there is
+        // a later one: if it did not see this one, its mark came before, and is seen here.
+        let now = server_time(session.as_mut())?;
+        let back = after.iter().find(|(other, owner)| {
+            *other < generation && !owner.released && !is_dead(server, owner, now)
+        });
+        if let Some((other, owner)) = back {
+            let error = held(*other, owner);
+            session.command(&format!("DROP TABLE IF EXISTS {}", table(generation).sql()))?;
+            return Err(error);
+        }
         for (older, _) in after.iter().filter(|(other, _)| *other < generation) {
             session.command(&format!("DROP TABLE IF EXISTS {}", table(*older).sql()))?;
         }
@@ -221,13 +232,20 @@ impl Held {
         let began = clock();
         let mut session = self.session.lock();
         let now = server_time(session.as_mut())?;
+        let says = self.says.lock().clone();
+        let owner = Owner { until: Some(end_of(self.lease, now)), says, ..self.owner.clone() };
+        match mark(session.as_mut(), self.generation, &owner) {
+            // Another has taken a later one, and dropped this.
+            Err(LockError::Client(error)) if error.server_name() == Some("UNKNOWN_TABLE") => {
+                return Ok(false);
+            }
+            other => other?,
+        }
+        // In this order: see `take`.
         let highest = list(session.as_mut())?.last().map(|(generation, _)| *generation);
         if highest != Some(self.generation) {
             return Ok(false);
         }
-        let says = self.says.lock().clone();
-        let owner = Owner { until: Some(end_of(self.lease, now)), says, ..self.owner.clone() };
-        mark(session.as_mut(), self.generation, &owner)?;
         *self.renewed.lock() = began;
         Ok(true)
     }

@@ -30,9 +30,11 @@ pub(crate) fn ordered(migration: &str) -> QualifiedName {
 /// The clones of a verification. On a server, blue is cloned once more after the two, and both once before.
 pub(crate) const VERIFY: [&str; 5] = ["blue", "green", "later", "first_blue", "first_green"];
 
+pub(crate) const CLONE: &str = "verify_";
+
 /// Hard-link clones of both tables at one moment, for the verification.
 pub(crate) fn verify(migration: &str, colour: &str) -> QualifiedName {
-    own(migration, &format!("verify_{colour}"))
+    own(migration, &format!("{CLONE}{colour}"))
 }
 
 /// The hashes of rows that green has too many.

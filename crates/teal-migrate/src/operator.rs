@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ pub struct Operator<'a> {
     control: Mutex<Box<dyn Session>>,
     has_async_inserts: bool,
     lock: Arc<Lock>,
+    /// The migrations of which something is still open that a process before has begun.
+    unhealed: Mutex<BTreeSet<String>>,
 }
 
 #[derive(Debug, Clone)]
@@ -135,11 +138,33 @@ impl<'a> Operator<'a> {
             control,
             has_async_inserts,
             lock,
+            unhealed: Mutex::default(),
         };
         for mut migrating in operator.migrations()? {
-            operator.heal(&mut migrating)?;
+            match operator.heal(&mut migrating) {
+                // Who works on another table need not wait for it.
+                Err(error) if error.is_of_one_migration() => {
+                    let what = format!("{}: {error}", migrating.migration.green);
+                    operator.observer.update(Update::Warning { what });
+                    operator.unhealed.lock().insert(migrating.id.clone());
+                }
+                other => other?,
+            }
+            if !migrating.phase.is_over() {
+                // Clones of both tables, which a comparison that was cut off has left.
+                operator.drop_own_tables(&migrating, names::CLONE)?;
+            }
         }
         Ok(operator)
+    }
+
+    /// Undoes or finishes what could not be when the operator was opened, before anything else is done.
+    pub(crate) fn heal_at_last(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+        if self.unhealed.lock().contains(&migrating.id) {
+            self.heal(migrating)?;
+            self.unhealed.lock().remove(&migrating.id);
+        }
+        Ok(())
     }
 
     /// All migrations of the target, the oldest first.
@@ -162,6 +187,7 @@ impl<'a> Operator<'a> {
         while taken.contains_key(&id) {
             id.push('b');
         }
+        self.lock.check()?;
         let (mut migrating, entries) = Migrating::start(&self.journal, &id, migration)?;
         self.tell(entries);
         failpoint::reached("started");
@@ -187,6 +213,7 @@ impl<'a> Operator<'a> {
     }
 
     fn take_steps(&self, migrating: &mut Migrating, goal: Goal) -> Result<(), MigrateError> {
+        self.heal_at_last(migrating)?;
         loop {
             if has_step(&migrating.phase, goal) {
                 let green = migrating.migration.green.to_string();
@@ -229,6 +256,7 @@ impl<'a> Operator<'a> {
     /// # Errors
     /// [`MigrateError::NoParity`] when they differ; what stopped the comparison.
     pub fn prove(&self, migrating: &mut Migrating) -> Result<Parity, MigrateError> {
+        self.heal_at_last(migrating)?;
         self.refuse_altered(migrating)?;
         self.settle_removal(migrating)?;
         self.wait_for_mutations(migrating)?;

@@ -185,7 +185,7 @@ impl Gauge<'_> {
             let seconds = LATELY.as_secs();
             query.push_str(&format!(
                 " UNION ALL SELECT query_duration_ms AS milliseconds FROM system.query_log \
-                 WHERE event_date >= toDate(now() - {seconds}) AND event_time > now() - {seconds} \
+                 WHERE event_date >= toDate(now() - {seconds}) - 1 AND event_time > now() - {seconds} \
                      AND type = 'QueryFinish' AND {kinds} AND is_initial_query \
                      AND NOT startsWith(log_comment, {own})"
             ));

@@ -64,12 +64,13 @@ impl Operator<'_> {
     ) -> Result<Extra, MigrateError> {
         #[derive(Deserialize)]
         struct Row {
+            #[serde(rename = "_teal_id")]
             partition: String,
         }
         let clone = names::verify(&migrating.id, "green");
         let partitions = |condition: &str| {
             let query = format!(
-                "SELECT DISTINCT _partition_id AS partition FROM {} WHERE {condition} ORDER BY partition",
+                "SELECT DISTINCT _partition_id AS _teal_id FROM {} WHERE {condition} ORDER BY _teal_id",
                 clone.sql()
             );
             let rows = self.with_control(|session| session.rows::<Row>(&query))?;

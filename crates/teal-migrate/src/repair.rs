@@ -62,6 +62,7 @@ impl Operator<'_> {
         migrating: &mut Migrating,
         leave: Leave,
     ) -> Result<Repaired, MigrateError> {
+        self.heal_at_last(migrating)?;
         if !matches!(migrating.phase, Phase::Backfilled(_) | Phase::Verified(_)) {
             return Err(MigrateError::WrongPhase {
                 migration: migrating.id.clone(),
@@ -245,10 +246,10 @@ impl Operator<'_> {
         let columns = crate::backfill::columns(migrating);
         self.command(&format!(
             "INSERT INTO {into} ({columns}) SELECT {columns} FROM (\
-                 SELECT {columns}, surplus, row_number() OVER (PARTITION BY _teal_hash) AS _teal_number \
+                 SELECT {columns}, _teal_more, row_number() OVER (PARTITION BY _teal_hash) AS _teal_number \
                  FROM (SELECT * FROM ({from}) {within}) AS _teal_from \
                  INNER JOIN ({surplus}) AS _teal_surplus USING (_teal_hash)\
-             ) WHERE _teal_number <= surplus \
+             ) WHERE _teal_number <= _teal_more \
              SETTINGS insert_deduplicate = 0, max_partitions_per_insert_block = 0",
             into = into.sql(),
             surplus = surplus(from, against, within),
@@ -269,7 +270,7 @@ impl Operator<'_> {
         let within = in_buckets(buckets);
         let row: Row = self.with_control(|session| {
             session.row(&format!(
-                "SELECT toUInt64(sum(surplus)) AS rows FROM ({})",
+                "SELECT toUInt64(sum(_teal_more)) AS rows FROM ({})",
                 surplus(from, against, &within)
             ))
         })?;
@@ -320,10 +321,10 @@ fn in_buckets(buckets: &BTreeSet<u8>) -> String {
 /// The hashes of the rows that `from` has more often than `against`, each with how often.
 pub(crate) fn surplus(from: &str, against: &str, within: &str) -> String {
     format!(
-        "SELECT _teal_hash, sum(_teal_sign) AS surplus FROM (\
+        "SELECT _teal_hash, sum(_teal_sign) AS _teal_more FROM (\
              SELECT _teal_hash, 1::Int64 AS _teal_sign FROM ({from}) {within} \
              UNION ALL SELECT _teal_hash, -1::Int64 AS _teal_sign FROM ({against}) {within}\
-         ) GROUP BY _teal_hash HAVING surplus > 0"
+         ) GROUP BY _teal_hash HAVING _teal_more > 0"
     )
 }
 

@@ -31,6 +31,7 @@ impl Operator<'_> {
     /// When (without `force`) rows of the new layout cannot be carried back, when the migration is in
     /// another phase, or the cut cannot be made.
     pub fn rollback(&self, migrating: &mut Migrating, force: bool) -> Result<u64, MigrateError> {
+        self.heal_at_last(migrating)?;
         match &migrating.phase {
             Phase::CutOver(_) | Phase::Backfilled(_) | Phase::Verified(_) => (),
             other => {

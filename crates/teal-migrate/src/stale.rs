@@ -269,11 +269,11 @@ impl Operator<'_> {
             true => (
                 format!(
                     "AND query_id NOT IN (SELECT query_id FROM system.query_log \
-                         WHERE event_date >= toDate(toDateTime({since})) AND startsWith(log_comment, {comment}))"
+                         WHERE event_date >= toDate(toDateTime({since})) - 1 AND startsWith(log_comment, {comment}))"
                 ),
                 format!(
                     "query_id IN (SELECT query_id FROM system.query_log \
-                         WHERE event_date >= toDate(toDateTime({since})) AND {})",
+                         WHERE event_date >= toDate(toDateTime({since})) - 1 AND {})",
                     mentions("tables", blue)
                 ),
             ),
@@ -362,7 +362,7 @@ impl Operator<'_> {
         let rows = self.with_control(|session| {
             session.rows::<Row>(&format!(
                 "SELECT user, query, toString(event_time) AS at FROM system.query_log \
-                 WHERE type = 'QueryFinish' AND event_date >= toDate(toDateTime({since})) \
+                 WHERE type = 'QueryFinish' AND event_date >= toDate(toDateTime({since})) - 1 \
                      AND event_time >= toDateTime({since}) AND {} \
                      AND query_kind IN ('Alter', 'Delete', 'Update', 'Drop', 'Truncate') \
                      AND NOT startsWith(log_comment, {}) \
@@ -443,7 +443,7 @@ fn logged(table: &QualifiedName, since: u32) -> String {
 
 fn logged_since(of: &str, since: u32) -> String {
     format!(
-        "event_date >= toDate(toDateTime({since})) AND event_time >= toDateTime({since}) AND error = 0 AND {of}"
+        "event_date >= toDate(toDateTime({since})) - 1 AND event_time >= toDateTime({since}) AND error = 0 AND {of}"
     )
 }
 

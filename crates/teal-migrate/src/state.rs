@@ -158,8 +158,17 @@ pub struct Swapping {
     pub carried: BTreeSet<String>,
     /// The uuids that they have there.
     pub uuids: BTreeSet<String>,
-    /// Parts that were about to be attached, with their uuids to be.
-    pub carrying: Option<(Vec<String>, BTreeSet<String>)>,
+    pub carrying: Option<Carrying>,
+}
+
+/// Parts that were about to be attached to the other table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Carrying {
+    pub parts: Vec<String>,
+    /// That they were to have there.
+    pub uuids: BTreeSet<String>,
+    /// By partition, the last block there before.
+    pub blocks: Option<BTreeMap<String, i64>>,
 }
 
 impl Swapping {
@@ -171,11 +180,12 @@ impl Swapping {
                     self.merge_settings = merge_settings;
                 }
             }
-            Event::Carrying { parts, uuids } => {
-                self.carrying = Some((parts, uuids.into_iter().collect()));
+            Event::Carrying { parts, uuids, blocks } => {
+                let uuids = uuids.into_iter().collect();
+                self.carrying = Some(Carrying { parts, uuids, blocks });
             }
             Event::Carried => {
-                let (parts, uuids) = self.carrying.take().unwrap_or_default();
+                let Carrying { parts, uuids, .. } = self.carrying.take().unwrap_or_default();
                 self.carried.extend(parts);
                 self.uuids.extend(uuids);
             }

@@ -211,7 +211,7 @@ impl Planner<'_> {
             self.plan
                 .notes
                 .push(format!("column {} of {name} is in no model, and stays; {how}", column.name));
-            if column.is_insertable() {
+            if column.is_stored() {
                 self.kept.push((name.clone(), column.name.clone()));
             }
             let before = i.checked_sub(1).and_then(|i| current.columns.get(i));

@@ -22,7 +22,7 @@ mod ties;
 
 pub use diff::{Change, Field, compare};
 pub use drift::{Check, Drift, check, definition_changes};
-pub use fold::{Compared, Fold, MergedColumn};
+pub use fold::{Compared, Fold, MergedColumn, compared_state};
 pub use history::{History, PastMigration, Standing};
 pub use migration::{CopyColumn, CopyStrategy, Cutover, MERGE_STOPS, Migration};
 pub use needs::Needs;

@@ -8,15 +8,19 @@ use teal_schema::{
     ConstraintKind, LifeCycle, QualifiedName, Table, View, create_table, create_view, names,
 };
 
-use crate::{Change, Fold, in_order, rollup};
+use crate::{Change, Fold, expired, in_order, rollup};
 
 /// The storage settings, with their values, that stop the merges of a table. Unlike `SYSTEM STOP
 /// MERGES` they survive a restart, so the parts of a table can be found again after a crash. With
 /// the first alone, no two parts are small enough to be merged, but a part is still merged by
-/// itself when its TTL is over (both seen on 26.7).
-pub const MERGE_STOPS: [(&str, &str); 2] = [
+/// itself when its TTL is over (both seen on 26.7). In releases before about 25.4, with few free threads for
+/// merges, the limit lies between the first and the second (1 MiB by default); before 26.2, the fourth merges
+/// parts whatever the limit (both by ClickHouse's source).
+pub const MERGE_STOPS: [(&str, &str); 4] = [
     ("max_bytes_to_merge_at_max_space_in_pool", "1"),
+    ("max_bytes_to_merge_at_min_space_in_pool", "1"),
     ("max_number_of_merges_with_ttl_in_pool", "0"),
+    ("min_age_to_force_merge_seconds", "0"),
 ];
 
 /// A blue/green migration: all that it takes to carry it out, fixed when it is planned.
@@ -51,6 +55,13 @@ pub struct Migration {
     /// Green's TTL, as the server writes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub green_ttl: Option<String>,
+    /// Which of the copied rows that TTL deletes, as an expression over the copied columns; none where it asks for
+    /// others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expired: Option<String>,
+    /// A TTL of blue or green gives rows other values.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ttl_changes_rows: bool,
     /// Green's engine folds rows in merges, so that parity is that of the folded rows.
     pub green_folds: bool,
     /// How. None where the order in which rows come decides it, and blue's parts are cloned with their order.
@@ -247,6 +258,10 @@ impl Declared<'_> {
             view: view_name,
             select: self.select,
             fills_green: fills(green, &columns),
+            // What cannot be read, the server would not have made.
+            green_ttl: green.ttl().ok().flatten(),
+            expired: expired_of(green, &columns),
+            ttl_changes_rows: [blue, green].iter().any(|it| it.ttl_changes_rows() == Ok(true)),
             columns,
             is_identity: tree.is_identity,
             blue_checks_more: {
@@ -257,8 +272,6 @@ impl Declared<'_> {
             strategy,
             reason,
             green_partition_key: green.partition_key.clone(),
-            // What cannot be read, the server would not have made.
-            green_ttl: green.ttl().ok().flatten(),
             green_folds: folds,
             fold,
             green_merge_settings: MERGE_STOPS
@@ -293,7 +306,10 @@ impl Declared<'_> {
             false => None,
             true => Some(Fold::of(self.green, green).and_then(|fold| {
                 let is_copied = |name: &str| columns.iter().any(|column| column.name == name);
-                match fold.needs().into_iter().find(|name| !is_copied(name)) {
+                let of_green = |name: &String| green.columns.iter().any(|it| it.name == *name);
+                let of_key = fold.names_in_key()?.into_iter().filter(of_green);
+                let mut needed = fold.needs().into_iter().map(str::to_owned).chain(of_key);
+                match needed.find(|name| !is_copied(name)) {
                     Some(name) => Err(format!("the SELECT does not fill column {name}")),
                     None => Ok(fold),
                 }
@@ -386,6 +402,15 @@ fn fills(green: &CatalogTable, columns: &[CopyColumn]) -> bool {
         .iter()
         .filter(|column| !is_filled(&column.name))
         .all(|column| !column.is_insertable() && !names.contains(&column.name))
+}
+
+/// Which of the copied rows green's TTL deletes, where they tell.
+fn expired_of(green: &CatalogTable, columns: &[CopyColumn]) -> Option<String> {
+    let ttl = green.ttl().ok()??;
+    let asked = names(&ttl).ok()?;
+    let asked = green.columns.iter().filter(|column| asked.contains(&column.name));
+    let is_copied = |name: &str| columns.iter().any(|column| column.name == name);
+    asked.map(|column| &column.name).all(|name| is_copied(name)).then(|| expired(&ttl))?
 }
 
 /// What makes a migration unsafe, whatever the strategy.
@@ -489,6 +514,11 @@ fn not_cloneable(
             }
         })
         .or_else(|| differs("storage policy", &blue.storage_policy, &green.storage_policy))
+        // A part has with it when its rows go, and ATTACH does not compute that anew (26.7).
+        .or_else(|| match (blue.ttls(), green.ttls()) {
+            (Ok(blue), Ok(green)) => differs("TTL", &blue.join(", "), &green.join(", ")),
+            (Err(error), _) | (_, Err(error)) => Some(format!("the TTL cannot be read: {error}")),
+        })
 }
 
 /// A column in which blue's parts would have other values than green has of rows that are forwarded.

@@ -56,9 +56,23 @@ pub(crate) fn why_not(
     None
 }
 
+/// The aggregate functions that give of no row at all what changes nothing.
+const ADDITIVE: [&str; 6] =
+    ["sum", "sumWithOverflow", "count", "groupBitOr", "groupBitXor", "groupBitAnd"];
+
+/// Whether what the SELECT gives is NULL where there is no row, and goes to green as it is.
+fn gives_null(column: &CopyColumn) -> bool {
+    column.from_type.is_none() && column.data_type.contains("Nullable(")
+}
+
 /// Whether `merge` makes of the values that `made` gives of some rows each what it gives of all of them.
 fn puts_together(made: &str, merge: &str, column: Option<&CopyColumn>) -> bool {
-    let bare = made.strip_suffix("If").unwrap_or(made);
+    let bare = match made.strip_suffix("If") {
+        // Of no row at all, these give what changes no other value; `min` and others give 0, unless they give NULL.
+        Some(bare) if ADDITIVE.contains(&bare) => bare,
+        Some(bare) if column.is_some_and(gives_null) => bare,
+        _ => made,
+    };
     if merge.contains("MergeState") {
         // The type says of which function the state is; it must be green's own.
         return made.contains("State") && column.is_some_and(|column| column.from_type.is_none());

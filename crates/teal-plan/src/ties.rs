@@ -2,7 +2,7 @@ use serde::Deserialize;
 use teal_schema::quote_ident;
 
 use crate::planner::PlanError;
-use crate::preflight::{Preflight, SECONDS_PER_COLUMN};
+use crate::preflight::Preflight;
 use crate::{CopyStrategy, Fold, MergedColumn, Migration};
 
 /// Keys looked at, at most: each takes memory of the server.
@@ -25,18 +25,26 @@ impl Preflight<'_> {
             return Ok(());
         };
         let columns = migration.columns.iter().map(|column| quote_ident(&column.name));
-        let row = self.session.row::<Row>(&format!(
-            "SELECT countIf(rows > 1) AS keys FROM (\
-                 SELECT uniqExact(row) AS rows FROM (\
-                     SELECT xxh3_128(tuple({})) AS key, {} AS version, xxh3_128(tuple({})) AS row FROM ({})\
-                 ) GROUP BY key, version ORDER BY version DESC LIMIT 1 BY key\
-             ) SETTINGS max_execution_time = {SECONDS_PER_COLUMN}, timeout_overflow_mode = 'break', \
-                 max_rows_to_group_by = {MOST_KEYS}, group_by_overflow_mode = 'any'",
-            key.join(", "),
-            quote_ident(version),
-            columns.collect::<Vec<_>>().join(", "),
-            migration.select
-        ))?;
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        let looked = self.look_in_time::<Row>(
+            &migration.blue,
+            &format!(
+                "SELECT countIf(rows > 1) AS keys FROM (\
+                     SELECT uniqExact(_teal_row) AS rows FROM (\
+                         SELECT xxh3_128(tuple({})) AS _teal_key, {} AS _teal_version, \
+                             xxh3_128(tuple({columns})) AS _teal_row FROM ({})\
+                     ) GROUP BY _teal_key, _teal_version ORDER BY _teal_version DESC LIMIT 1 BY _teal_key \
+                     SETTINGS max_rows_to_group_by = {MOST_KEYS}, group_by_overflow_mode = 'any'\
+                 )",
+                key.join(", "),
+                quote_ident(version),
+                migration.select
+            ),
+            "rows of a key that have the same version",
+        )?;
+        let Some(row) = looked else {
+            return Ok(());
+        };
         if row.keys > 0 {
             let says = format!(
                 "{} keys have several rows of the same version ({version}), which is their greatest: which of them stays in {} is not said",

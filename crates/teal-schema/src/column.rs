@@ -60,4 +60,10 @@ impl Column {
             Some(DefaultKind::Materialized | DefaultKind::Alias | DefaultKind::Ephemeral)
         )
     }
+
+    /// Whether the table holds values of it, given or computed.
+    pub fn is_stored(&self) -> bool {
+        let kind = self.default.as_ref().map(|default| default.kind);
+        !matches!(kind, Some(DefaultKind::Alias | DefaultKind::Ephemeral))
+    }
 }

@@ -73,24 +73,28 @@ fn with_doubled_quotes(sql: &str) -> String {
     out
 }
 
-/// From lines and columns, counted in characters from 1, to bytes.
-struct Offsets<'s> {
-    sql: &'s str,
+/// From lines and columns, counted in characters from 1, to bytes. A table of thousands of columns is one line to
+/// the server, so none is counted through for each token.
+struct Offsets {
+    /// The byte at which each character begins, and the end.
+    bytes: Vec<usize>,
+    /// The character with which each line begins.
     lines: Vec<usize>,
 }
 
-impl<'s> Offsets<'s> {
-    fn new(sql: &'s str) -> Self {
-        let starts = sql.match_indices('\n').map(|(at, _)| at + 1);
-        Self { sql, lines: std::iter::once(0).chain(starts).collect() }
+impl Offsets {
+    fn new(sql: &str) -> Self {
+        let bytes = sql.char_indices().map(|(at, _)| at).chain([sql.len()]).collect();
+        let ends = sql.chars().enumerate().filter(|(_, c)| *c == '\n').map(|(at, _)| at + 1);
+        Self { bytes, lines: std::iter::once(0).chain(ends).collect() }
     }
 
     fn byte(&self, location: Location) -> usize {
         let line = usize::try_from(location.line).unwrap_or(1).saturating_sub(1);
         let column = usize::try_from(location.column).unwrap_or(1).saturating_sub(1);
-        let start = self.lines.get(line).copied().unwrap_or(self.sql.len());
-        let rest = &self.sql[start..];
-        start + rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at)
+        let end = self.bytes.len() - 1;
+        let at = self.lines.get(line).map_or(end, |start| (start + column).min(end));
+        self.bytes[at]
     }
 }
 

@@ -5,7 +5,7 @@ mod exit;
 mod library;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use connection::{EmbeddedConnection, Origin};
@@ -14,8 +14,9 @@ use parking_lot::Mutex;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use teal_schema::{QualifiedName, quote_string};
 
+use crate::neutral::settings_to_set_back;
 use crate::pace::Pace;
-use crate::session::{DROPS_OF_ANY_SIZE, MAX_QUERY_SIZE};
+use crate::session::{DROPS_OF_ANY_SIZE, LARGE_STATEMENTS};
 use crate::{ClientError, Server, Session, Settings, TEAL_LOG_COMMENT, WriteGate};
 
 /// How to open the embedded engine.
@@ -40,6 +41,8 @@ struct Inner {
     options: EngineOptions,
     gate: WriteGate,
     pace: Pace,
+    /// What the profile of the configuration says that teal's sessions must not.
+    set_back: OnceLock<Vec<(String, String)>>,
     /// Kept open so that the engine stays up between sessions.
     _keeper: Mutex<library::RawConnection>,
 }
@@ -85,6 +88,7 @@ impl EmbeddedEngine {
             options,
             gate: WriteGate::default(),
             pace: Pace::default(),
+            set_back: OnceLock::new(),
             _keeper: Mutex::new(keeper),
         });
         *opened = Arc::downgrade(&inner);
@@ -121,6 +125,18 @@ impl EmbeddedEngine {
         Ok(Box::new(EmbeddedConnection::new(raw, self.clone(), origin)))
     }
 
+    fn set_back(&self) -> Result<&[(String, String)], ClientError> {
+        let Inner { options, set_back, .. } = &*self.inner;
+        if options.config_file.is_none() {
+            return Ok(&[]);
+        }
+        if let Some(known) = set_back.get() {
+            return Ok(known);
+        }
+        let found = settings_to_set_back(self.connect(&[], Origin::Teal)?.as_mut())?;
+        Ok(set_back.get_or_init(|| found))
+    }
+
     fn gate(&self) -> &WriteGate {
         &self.inner.gate
     }
@@ -133,12 +149,14 @@ impl EmbeddedEngine {
 impl Server for EmbeddedEngine {
     fn session(&self, settings: Settings<'_>) -> Result<Box<dyn Session>, ClientError> {
         // Async inserts would leave teal's own rows in a buffer after the statement has ended.
-        let mut all =
-            vec![("log_comment", TEAL_LOG_COMMENT), ("async_insert", "0"), MAX_QUERY_SIZE];
+        let mut all = vec![("log_comment", TEAL_LOG_COMMENT), ("async_insert", "0")];
+        all.extend(LARGE_STATEMENTS);
         // What is sent for the third time or so is compiled (26.7). That takes 40 to 100 ms, and they may
         // fall into the moment in which the write gate is closed.
         all.extend([("compile_expressions", "0"), ("compile_aggregate_expressions", "0")]);
         all.extend(DROPS_OF_ANY_SIZE);
+        let set_back = self.set_back()?;
+        all.extend(set_back.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         all.extend_from_slice(settings);
         self.connect(&all, Origin::Teal)
     }

@@ -8,7 +8,7 @@ mod repeat;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use backon::BlockingRetryable as _;
@@ -24,7 +24,8 @@ pub use self::address::{Address, AddressError};
 use self::answer::BodyError;
 use self::insert::HttpInsert;
 use crate::error::{UNKNOWN, shortened};
-use crate::session::{DROPS_OF_ANY_SIZE, MAX_QUERY_SIZE};
+use crate::neutral::settings_to_set_back;
+use crate::session::{DROPS_OF_ANY_SIZE, LARGE_STATEMENTS};
 use crate::{
     Answer, ClientError, Format, InsertStream, Server, Session, Settings, TEAL_LOG_COMMENT,
     WriteGate,
@@ -81,6 +82,8 @@ struct Inner {
     options: HttpOptions,
     compress: bool,
     version: String,
+    /// What the user's profile says that teal's sessions must not.
+    set_back: OnceLock<Vec<(String, String)>>,
     /// Statements that have been sent and have not ended.
     running: Mutex<BTreeSet<String>>,
 }
@@ -94,8 +97,8 @@ impl HttpServer {
     pub fn open(options: HttpOptions) -> Result<Self, ClientError> {
         let agent = agent(&options)?;
         let compress = options.compress.unwrap_or_else(|| !options.address.is_loopback());
-        let running = Mutex::default();
-        let mut inner = Inner { agent, options, compress, version: String::new(), running };
+        let (version, set_back, running) = (String::new(), OnceLock::new(), Mutex::default());
+        let mut inner = Inner { agent, options, compress, version, set_back, running };
         inner.version = inner.ask_version()?;
         let server = Self { inner: Arc::new(inner) };
         server.refuse_if_too_old()?;
@@ -116,11 +119,33 @@ impl HttpServer {
         running.iter().try_for_each(|query_id| self.inner.kill(query_id))
     }
 
+    /// With the user's own settings.
+    fn plain_session(&self) -> HttpSession {
+        HttpSession { inner: Arc::clone(&self.inner), settings: Vec::new() }
+    }
+
+    fn set_back(&self) -> Result<&[(String, String)], ClientError> {
+        if let Some(known) = self.inner.set_back.get() {
+            return Ok(known);
+        }
+        let found = settings_to_set_back(&mut self.plain_session())?;
+        Ok(self.inner.set_back.get_or_init(|| found))
+    }
+
     fn open_session(&self, settings: Vec<(String, String)>) -> Result<HttpSession, ClientError> {
-        let mut session = HttpSession { inner: Arc::clone(&self.inner), settings };
+        let comment = settings.iter().rfind(|(name, _)| name == "log_comment");
+        let comment = comment.map(|(_, comment)| comment.clone()).unwrap_or_default();
+        let mut session = HttpSession { settings, ..self.plain_session() };
         // A setting that the server does not know is an error here, not in the middle of the work.
-        session.run("SELECT 1", Format::NONE)?;
-        Ok(session)
+        let said = session.run("SELECT getSetting('log_comment')", Format("RawBLOB"))?.body;
+        // A proxy may leave settings out, and a copy without them is another one.
+        match comment.is_empty() || said == comment.as_bytes() {
+            true => Ok(session),
+            false => Err(ClientError::SettingsLost {
+                address: self.inner.options.address.to_string(),
+                setting: "log_comment",
+            }),
+        }
     }
 
     /// Year and number.
@@ -153,8 +178,7 @@ impl HttpServer {
             )
         });
         let query = format!("SELECT lacking FROM ({}) WHERE found = 0", probes.join(" UNION ALL "));
-        let session = HttpSession { inner: Arc::clone(&self.inner), settings: Vec::new() };
-        let answer = session.answer(&query, &Format::JSON_EACH_ROW, &[])?;
+        let answer = self.plain_session().answer(&query, &Format::JSON_EACH_ROW, &[])?;
         let lacking = crate::read_rows::<Row>(&answer.body, &query)?;
         Err(ClientError::TooOld {
             address: self.inner.options.address.to_string(),
@@ -171,7 +195,6 @@ impl Server for HttpServer {
             ("log_comment", TEAL_LOG_COMMENT),
             // Async inserts would leave teal's own rows in a buffer after the statement has ended.
             ("async_insert", "0"),
-            MAX_QUERY_SIZE,
             // A user's profile may limit what runs for them, and the way numbers are written.
             ("output_format_json_quote_64bit_integers", "0"),
             // A sign of life every minute, which the read timeout is longer than.
@@ -184,8 +207,9 @@ impl Server for HttpServer {
             true => DROPS_OF_ANY_SIZE.as_slice(),
             false => &[],
         };
-        let settings = teals.iter().chain(drops).chain(settings);
+        let settings = teals.iter().chain(&LARGE_STATEMENTS).chain(drops).chain(settings);
         let settings = settings.map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        let settings = self.set_back()?.iter().cloned().chain(settings);
         Ok(Box::new(self.open_session(settings.collect())?))
     }
 
@@ -370,8 +394,14 @@ impl Inner {
         };
         let outcome = self.exchange(statement, &mut || send(&query_id), started, &mut pass_on);
         self.running.lock().remove(&query_id);
-        let is_cut = matches!(outcome, Err(ClientError::Cut { .. } | ClientError::Silent { .. }));
-        if is_cut || unwanted {
+        // What is between may have given up waiting, and say so.
+        let is_cut = matches!(
+            outcome,
+            Err(ClientError::Cut { .. }
+                | ClientError::Silent { .. }
+                | ClientError::NotClickHouse { .. })
+        );
+        if !self.version.is_empty() && (is_cut || unwanted) {
             // It may well have ended; and if the server cannot be reached, the error says so.
             let _ = self.kill(&query_id);
         }

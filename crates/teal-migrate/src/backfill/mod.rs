@@ -94,6 +94,11 @@ impl Operator<'_> {
             self.finish_publication(migrating)?;
             let table = names::snapshot(&migrating.id);
             let parts = self.with_control(|session| active_parts(session, &table))?;
+            // Chunks are known by their numbers, which count these parts' rows.
+            let there = (parts.iter().map(|part| part.rows).sum::<u64>(), parts.len() as u64);
+            if there != (snapshot.rows, snapshot.parts) {
+                return Err(MigrateError::SnapshotLost { snapshot: table });
+            }
             let chunks =
                 chunk::cut(&parts, snapshot.chunk_rows, snapshot.chunk_bytes.unwrap_or(u64::MAX));
             let published: BTreeSet<u32> = match &migrating.phase {

@@ -84,6 +84,7 @@ impl<'o> Worker<'o> {
             Priority::Same => "",
             Priority::Lower => ", os_thread_priority = 10",
         };
+        self.operator.check_lock()?;
         self.session.command(&format!(
             "{} SETTINGS additional_table_filters = {filter}{nice}",
             self.copy

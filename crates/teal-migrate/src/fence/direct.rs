@@ -126,12 +126,12 @@ impl Operator<'_> {
                 session.row(&format!(
                     "SELECT toUInt64(sum(surplus)) AS rows, \
                          groupArrayIf({SHOWN})(row, surplus > 0) AS shown FROM (\
-                         SELECT toInt64(countIf(is_of_green)) AS in_green, \
-                             toInt64(countIf(NOT is_of_green)) AS in_blue, \
-                             {surplus} AS surplus, anyIf(shown, is_of_green) AS row FROM (\
-                             SELECT true AS is_of_green, _teal_hash, \
-                                 formatRow('JSONEachRow', {row}) AS shown FROM ({green}) {within} \
-                             UNION ALL SELECT false AS is_of_green, _teal_hash, '' AS shown \
+                         SELECT toInt64(countIf(_teal_is_green)) AS in_green, \
+                             toInt64(countIf(NOT _teal_is_green)) AS in_blue, \
+                             {surplus} AS surplus, anyIf(_teal_shown, _teal_is_green) AS row FROM (\
+                             SELECT true AS _teal_is_green, _teal_hash, \
+                                 formatRow('JSONEachRow', {row}) AS _teal_shown FROM ({green}) {within} \
+                             UNION ALL SELECT false AS _teal_is_green, _teal_hash, '' AS _teal_shown \
                              FROM ({blue}) {within} \
                                  AND _teal_hash IN (SELECT _teal_hash FROM ({green}) {within})\
                          ) GROUP BY _teal_hash){filter}",

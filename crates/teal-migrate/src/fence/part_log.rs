@@ -175,7 +175,8 @@ impl Operator<'_> {
         // The cut may have failed because the connection was lost: what was sent last, say the view's
         // CREATE, would come behind what takes it back.
         self.end_own_statements()?;
-        self.command(&format!("DROP TABLE IF EXISTS {} SYNC", migration.view.sql()))?;
+        // With SYNC it would wait for the INSERTs that know the view, and no merge would begin meanwhile.
+        self.command(&format!("DROP TABLE IF EXISTS {}", migration.view.sql()))?;
         failpoint::reached("undo-view-dropped");
         self.start_merges(migrating)?;
         // Those that know the view may still write to green.
@@ -208,7 +209,7 @@ impl Operator<'_> {
         self.command("SYSTEM FLUSH LOGS")?;
         let of = |table: &str| {
             format!(
-                "event_date >= toDate({since}) AND event_time >= toDateTime({since}) AND event_type = 'NewPart' \
+                "event_date >= toDate({since}) - 1 AND event_time >= toDateTime({since}) AND event_type = 'NewPart' \
                      AND error = 0 AND {table}"
             )
         };

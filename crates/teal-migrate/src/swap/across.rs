@@ -10,7 +10,7 @@ use teal_schema::{QualifiedName, quote_string};
 use super::{Swap, Way, names_of, swapping_of};
 use crate::backfill::{columns, select_from};
 use crate::fence::not_clean;
-use crate::state::Migrating;
+use crate::state::{Carrying, Migrating};
 use crate::{Event, MigrateError, Operator, failpoint, names};
 
 impl Operator<'_> {
@@ -77,7 +77,12 @@ impl Operator<'_> {
         let built = self.with_control(|session| active_parts(session, &across))?;
         let parts = late.iter().map(super::SwapPart::key).collect();
         let uuids = built.into_iter().map(|part| part.uuid).collect();
-        self.record(migrating, Event::Carrying { parts, uuids })?;
+        // A wait that took too long has let merges go on there. One that runs still has no part that is attached
+        // from now on, and ends at the block that is noted, or before.
+        self.stop_merges_by_settings(&swap.live)?;
+        self.command(&format!("SYSTEM STOP MERGES {}", swap.live.sql()))?;
+        let blocks = Some(self.last_blocks(&swap.live, "1")?);
+        self.record(migrating, Event::Carrying { parts, uuids, blocks })?;
         failpoint::reached("carrying");
         self.attach_across(migrating, &swap.live)?;
         failpoint::reached("carried-attached");
@@ -86,21 +91,31 @@ impl Operator<'_> {
         Ok(late.len())
     }
 
-    /// Ends what a process before may have attached or not. Merges have been off since.
+    /// Ends what a process before may have attached or not. Merges have been off since, but for those that
+    /// somebody has started: a part that was merged or mutated has its uuid no more, and the server forgets the
+    /// one before it after some minutes. If there is such a part behind the block of before, the rows must tell.
     pub(super) fn finish_carrying(
         &self,
         migrating: &mut Migrating,
         swap: &Swap,
     ) -> Result<(), MigrateError> {
         let carrying = swapping_of(migrating).and_then(|swapping| swapping.carrying.clone());
-        let Some((_, uuids)) = carrying else {
+        let Some(Carrying { uuids, blocks, .. }) = carrying else {
             return Ok(());
         };
         let across = names::across(&migrating.id);
         let there = self.uuids_ever_in(&swap.live)?;
-        if uuids.iter().any(|uuid| !there.contains(uuid)) {
+        let missing = uuids.difference(&there).collect::<BTreeSet<_>>();
+        if !missing.is_empty() {
             let built = self.with_control(|session| active_parts(session, &across))?;
-            for part in built.iter().filter(|part| there.contains(&part.uuid)) {
+            let (to_attach, to_leave): (Vec<_>, Vec<_>) =
+                built.into_iter().partition(|part| missing.contains(&part.uuid));
+            if to_attach.len() != missing.len()
+                || self.is_merged_since(&swap.live, &to_attach, &blocks.unwrap_or_default())?
+            {
+                return self.carry_by_rows(migrating, swap);
+            }
+            for part in to_leave {
                 let name = quote_string(&part.name);
                 self.command(&format!("ALTER TABLE {} DROP PART {name}", across.sql()))?;
             }

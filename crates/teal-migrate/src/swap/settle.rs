@@ -231,7 +231,11 @@ impl Operator<'_> {
 
     /// Parts were merged meanwhile, and tell nothing any more: the rows themselves must tell what the
     /// readers' table lacks. Of equal rows they do not tell all.
-    fn carry_by_rows(&self, migrating: &mut Migrating, swap: &Swap) -> Result<(), MigrateError> {
+    pub(super) fn carry_by_rows(
+        &self,
+        migrating: &mut Migrating,
+        swap: &Swap,
+    ) -> Result<(), MigrateError> {
         let (live, other) = (&swap.live, &swap.other);
         let what = format!(
             "parts of {other} were merged in the midst of the exchange, so the rows themselves must tell what {live} lacks: of equal rows that were written to both tables in that moment, {live} may have some too few"

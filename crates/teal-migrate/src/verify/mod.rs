@@ -125,6 +125,7 @@ impl Operator<'_> {
     /// # Errors
     /// As of [`verify`](Self::verify), but that a difference is no error here.
     pub fn compare(&self, migrating: &Migrating) -> Result<Parity, MigrateError> {
+        self.heal_at_last(&mut migrating.clone())?;
         self.refuse_hidden_rows(migrating)?;
         let parity = self.compare_rows(migrating)?;
         if parity.holds() {
@@ -138,12 +139,29 @@ impl Operator<'_> {
         Ok(self.find(migrating)?.parity)
     }
 
+    /// A value that green's type does not hold at all makes the comparison an error, which tells no row.
+    fn or_say_why_not<T>(
+        &self,
+        migrating: &Migrating,
+        compared: Result<T, MigrateError>,
+    ) -> Result<T, MigrateError> {
+        match compared {
+            Err(MigrateError::Client(error)) if error.server_name().is_some() => {
+                self.refuse_lost_values(migrating)?;
+                Err(error.into())
+            }
+            other => other,
+        }
+    }
+
     fn find(&self, migrating: &Migrating) -> Result<Found, MigrateError> {
         if self.server.write_gate().is_none() {
-            return self.compare_with_looks(migrating, None);
+            let found = self.compare_with_looks(migrating, None);
+            return self.or_say_why_not(migrating, found);
         }
         if !folds_in_order(migrating) {
-            let first = self.compare_at_once(migrating, None)?;
+            let first = self.compare_at_once(migrating, None);
+            let first = self.or_say_why_not(migrating, first)?;
             if first.parity.holds() {
                 return Ok(first);
             }
@@ -170,7 +188,9 @@ impl Operator<'_> {
     ) -> Result<Parity, MigrateError> {
         let id = &migrating.id;
         let (blue, green) = (names::verify(id, "blue"), names::verify(id, "green"));
-        let result = self.compare_clones(migrating, &blue, &green).and_then(|compared| {
+        let compared = self.compare_clones(migrating, &blue, &green);
+        let compared = self.or_say_why_not(migrating, compared);
+        let result = compared.and_then(|compared| {
             *held = compared.held;
             use_them(&compared.sides, &compared.parity)?;
             Ok(compared.parity)

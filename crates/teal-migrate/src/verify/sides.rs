@@ -1,4 +1,4 @@
-use teal_plan::{CopyColumn, CopyStrategy, Fold};
+use teal_plan::{Compared, CopyColumn, CopyStrategy, Fold, compared_state};
 use teal_schema::{QualifiedName, quote_ident, quote_string};
 
 use super::folded::{self, LAST, Ties};
@@ -76,6 +76,11 @@ pub(crate) fn sides(
             row_hash(&migrating.migration.columns)
         )
     };
+    // Of a row whose time is over, neither says anything: green may come to delete it earlier or later.
+    let lasting = |rows: String| match &migrating.migration.expired {
+        Some(over) => format!("SELECT {columns} FROM ({rows}) WHERE NOT ifNull({over}, 0)"),
+        None => rows,
+    };
     let selected = format!("SELECT {columns_of_blue} FROM ({})", select_from(migrating, blue)?);
     if let Some(fold) = &migrating.migration.fold {
         let selected = match fold {
@@ -104,8 +109,8 @@ pub(crate) fn sides(
         false => selected,
     };
     Ok(Sides {
-        blue: hashed(blue_source),
-        green: hashed(format!("SELECT {columns} FROM {}{last}", green.sql())),
+        blue: hashed(lasting(blue_source)),
+        green: hashed(lasting(format!("SELECT {columns} FROM {}{last}", green.sql()))),
         later: None,
         is_turned: false,
         earlier: None,
@@ -144,9 +149,14 @@ pub(crate) fn row_hash(columns: &[CopyColumn]) -> String {
 fn half_hash(function: &str, columns: &[CopyColumn]) -> String {
     let hashed = columns.iter().map(|column| {
         let name = quote_ident(&column.name);
-        match column.data_type.starts_with("LowCardinality(") {
-            true => format!("{function}({name})"),
-            false => name,
+        match compared_state(&column.data_type) {
+            Some(Compared::Value) => name,
+            Some(Compared::SortedResult) => format!("arraySort(finalizeAggregation({name}))"),
+            Some(_) => format!("finalizeAggregation({name}), length(CAST({name}, 'String'))"),
+            None if column.data_type.starts_with("LowCardinality(") => {
+                format!("{function}({name})")
+            }
+            None => name,
         }
     });
     format!("{function}(tuple({}))", hashed.collect::<Vec<_>>().join(", "))

@@ -45,11 +45,11 @@ pub(super) fn sums_of(is_green: bool, sides: &Sides, partition: &str, settings: 
     let side = if is_green { &sides.green } else { &sides.blue };
     format!(
         "SELECT {} AS is_green, toString(_teal_partition) AS partition, \
-             _teal_bucket AS bucket, row_count, hash_sum \
+             _teal_bucket AS bucket, _teal_rows AS row_count, _teal_sum AS hash_sum \
          FROM (\
              SELECT {partition} AS _teal_partition, \
                  {BUCKET} AS _teal_bucket, \
-                 count() AS row_count, {hash_sum} AS hash_sum \
+                 count() AS _teal_rows, {hash_sum} AS _teal_sum \
              FROM ({side}) GROUP BY _teal_partition, _teal_bucket{settings})",
         u8::from(is_green)
     )

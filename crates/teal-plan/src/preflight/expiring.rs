@@ -1,16 +1,31 @@
 use serde::Deserialize;
 use teal_schema::{clause, head, names, quote_ident, quote_string, split_list};
 
-use super::{Preflight, SECONDS_PER_COLUMN};
+use super::Preflight;
 use crate::planner::PlanError;
 use crate::{Field, Migration, Operation};
 
 impl Preflight<'_> {
+    /// Where the two tables come to reset a value at different times, no row is the same in both meanwhile.
+    pub(super) fn look_at_resetting(&mut self, migration: &Migration) {
+        if migration.ttl_changes_rows {
+            let says = "a TTL gives rows other values (of a column, or by GROUP BY): where it comes to one table earlier than to the other, the verification fails";
+            let fix = format!(
+                "SYSTEM STOP TTL MERGES {} until the cutover, and of {} too when it is there; or leave such a TTL out until then",
+                migration.blue.sql(),
+                migration.green.sql()
+            );
+            self.found(&migration.blue, false, says.to_owned(), fix);
+        }
+    }
+
     /// Rows that a new TTL deletes at once.
     pub(super) fn look_at_expiring(&mut self) -> Result<(), PlanError> {
         #[derive(Deserialize)]
         struct Row {
+            #[serde(rename = "_teal_rows")]
             rows: u64,
+            #[serde(rename = "_teal_expired")]
             expired: u64,
         }
         let mut ttls = Vec::new();
@@ -40,23 +55,19 @@ impl Preflight<'_> {
             let Some(expired) = expired(&ttl) else {
                 continue;
             };
-            let counted = self.session.row::<Row>(&format!(
-                "SELECT count() AS rows, countIf({expired}) AS expired FROM {rows} \
-                 SETTINGS max_execution_time = {SECONDS_PER_COLUMN}, timeout_overflow_mode = 'break'"
-            ));
-            match counted {
-                Ok(Row { expired: 0, .. }) => (),
-                Ok(row) => {
-                    let says = format!(
-                        "the TTL deletes {} of {} rows as soon as it is there",
-                        row.expired, row.rows
-                    );
-                    let fix = "see that this is meant; a time that is too far ahead for its type (a DateTime ends in 2106) counts as past";
-                    self.found(&table, false, says, fix.to_owned());
-                }
-                // It is of a column that comes with the same change.
-                Err(error) if error.server_name() == Some("UNKNOWN_IDENTIFIER") => (),
-                Err(error) => return Err(error.into()),
+            // One of a column that comes with the same change is not there to be asked for.
+            let counted = self.look_in_time::<Row>(
+                &table,
+                &format!(
+                    "SELECT count() AS _teal_rows, countIf({expired}) AS _teal_expired FROM {rows}"
+                ),
+                "rows that the TTL deletes as soon as it is there",
+            )?;
+            if let Some(Row { rows, expired: expired @ 1.. }) = counted {
+                let says =
+                    format!("the TTL deletes {expired} of {rows} rows as soon as it is there");
+                let fix = "see that this is meant; a time that is too far ahead for its type (a DateTime ends in 2106) counts as past";
+                self.found(&table, false, says, fix.to_owned());
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Looks at what a plan would meet before anything is done.
 
 mod expiring;
+mod in_time;
 mod policies;
 mod rights;
 mod unstored;
@@ -18,10 +19,6 @@ pub use values::{Values, may_lose, values};
 use crate::plan::Finding;
 use crate::planner::PlanError;
 use crate::{Check, Cutover, Fold, History, Migration, Needs, Operation, Plan, in_order};
-
-/// How long one look at the values of a column may take: a plan is made often, and the table may have
-/// a trillion rows.
-pub(crate) const SECONDS_PER_COLUMN: u32 = 10;
 
 /// How a server comes to have `part_log`.
 pub const ENABLE_PART_LOG: &str = "put <part_log><database>system</database><table>part_log</table></part_log> into the server's configuration, and restart it; where that is there, SYSTEM FLUSH LOGS makes the table";
@@ -101,6 +98,7 @@ impl Preflight<'_> {
         self.look_at_expiring()?;
         for migration in &migrations {
             self.look_at_readers(migration)?;
+            self.look_at_resetting(migration);
             self.look_at_values(migration)?;
             self.look_at_unstored(migration)?;
             self.look_at_partitions(migration)?;
@@ -282,17 +280,19 @@ impl Preflight<'_> {
         if key.is_empty() || blue == Some(key) {
             return Ok(());
         }
-        let counted = self.session.row::<Row>(&format!(
-            "SELECT uniq({key}) AS partitions, \
-                 (SELECT toUInt64(value) FROM system.settings WHERE name = 'max_partitions_per_insert_block') AS most \
-             FROM ({}) SETTINGS max_execution_time = {SECONDS_PER_COLUMN}, timeout_overflow_mode = 'break'",
-            migration.select
-        ));
-        let row = match counted {
-            Ok(row) => row,
-            // A key of a column that the SELECT does not give: its default makes one partition.
-            Err(error) if error.server_name() == Some("UNKNOWN_IDENTIFIER") => return Ok(()),
-            Err(error) => return Err(error.into()),
+        // A key of a column that the SELECT does not give: its default makes one partition.
+        let counted = self.look_in_time::<Row>(
+            &migration.green,
+            &format!(
+                "SELECT uniq({key}) AS partitions, \
+                     (SELECT toUInt64(value) FROM system.settings WHERE name = 'max_partitions_per_insert_block') AS most \
+                 FROM ({})",
+                migration.select
+            ),
+            "rows of more partitions than an INSERT may have",
+        )?;
+        let Some(row) = counted else {
+            return Ok(());
         };
         if row.most > 0 && row.partitions > row.most {
             let says = format!(

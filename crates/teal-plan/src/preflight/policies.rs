@@ -15,11 +15,14 @@ pub struct RowPolicy {
     table: String,
     /// It hides rows from this user.
     is_for_me: u8,
+    /// It is for others, and this user sees no row at all.
+    #[serde(default)]
+    hides_all: bool,
 }
 
 impl RowPolicy {
     pub fn is_for_me(&self) -> bool {
-        self.is_for_me == 1
+        self.is_for_me == 1 || self.hides_all
     }
 
     fn is_on(&self, name: &QualifiedName) -> bool {
@@ -57,11 +60,38 @@ pub fn row_policies(
         list(tables),
         databases.join(", ")
     ));
-    match rows {
-        Ok(rows) => Ok(Some(rows)),
-        Err(error) if error.server_name() == Some("ACCESS_DENIED") => Ok(None),
-        Err(error) => Err(error),
+    let mut policies = match rows {
+        Ok(rows) => rows,
+        Err(error) if error.server_name() == Some("ACCESS_DENIED") => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    for table in tables {
+        let is_on = |policy: &RowPolicy| policy.is_on(table);
+        if policies.iter().any(is_on) && shows_nothing(session, table)? {
+            policies.iter_mut().filter(|it| is_on(it)).for_each(|policy| policy.hides_all = true);
+        }
     }
+    Ok(Some(policies))
+}
+
+/// Whether a table has rows and none is to be seen. Where `users_without_row_policies_can_read_rows` is off, a policy
+/// for others hides all rows from those whom none is for.
+fn shows_nothing(session: &mut dyn Session, table: &QualifiedName) -> Result<bool, ClientError> {
+    #[derive(Deserialize)]
+    struct Row {
+        rows: u64,
+    }
+    let Row { rows } = session.row(&format!(
+        "SELECT sum(rows) AS rows FROM system.parts \
+         WHERE active AND NOT has_lightweight_delete AND database = {} AND table = {}",
+        quote_string(&table.database),
+        quote_string(&table.name)
+    ))?;
+    if rows == 0 {
+        return Ok(false);
+    }
+    let seen = session.rows::<Row>(&format!("SELECT 1 AS rows FROM {} LIMIT 1", table.sql()))?;
+    Ok(seen.is_empty())
 }
 
 impl Preflight<'_> {

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use teal_catalog::{CatalogColumn, QueryTree, QueryTreeError, active_parts};
 use teal_client::ClientError;
-use teal_schema::{QualifiedName, quote_ident, quote_string};
+use teal_schema::{QualifiedName, names, quote_ident, quote_string};
 
 use super::Preflight;
 use crate::Migration;
@@ -16,7 +16,13 @@ impl Preflight<'_> {
         let blue = &migration.blue;
         let columns = self.current.table(blue).map(|table| table.columns.clone());
         let mut defaults = columns.unwrap_or_default();
-        defaults.retain(|column| column.default_kind == "DEFAULT");
+        // What the SELECT does not give is neither copied nor compared. (A `*` gives no MATERIALIZED column.)
+        let named = names(&migration.select).unwrap_or_default();
+        defaults.retain(|column| match column.default_kind.as_str() {
+            "DEFAULT" => true,
+            "MATERIALIZED" => named.contains(&column.name),
+            _ => false,
+        });
         if defaults.is_empty() {
             return Ok(());
         }

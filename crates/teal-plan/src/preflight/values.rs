@@ -3,7 +3,8 @@ use teal_catalog::widens;
 use teal_client::{ClientError, Session};
 use teal_schema::{quote_ident, quote_string};
 
-use super::{Preflight, SECONDS_PER_COLUMN};
+use super::Preflight;
+use super::in_time::{in_time, is_out_of_time};
 use crate::planner::PlanError;
 use crate::{CopyColumn, Migration};
 
@@ -37,6 +38,7 @@ pub fn values(
         let query = value_query(select, &column.name, from, &column.data_type, cast);
         match session.row::<Values>(&format!("{query}{settings}")) {
             Ok(values) => return Ok(Some(Ok(values))),
+            Err(error) if is_out_of_time(&error) => return Err(error),
             // The first gives NULL for a value that does not fit, which not every type can
             // hold; the second gives an error.
             Err(ClientError::Server { message, .. }) => says = message,
@@ -56,12 +58,17 @@ impl Preflight<'_> {
             false => "say in the view's SELECT how the values are converted",
         };
         let made = &migration.blue;
-        let in_time = format!(
-            " SETTINGS max_execution_time = {SECONDS_PER_COLUMN}, timeout_overflow_mode = 'break'"
-        );
         for column in &migration.columns {
             let (name, to) = (&column.name, &column.data_type);
-            match values(self.session, &migration.select, column, &in_time)? {
+            let session: &mut dyn Session = self.session;
+            let looked = in_time(|settings| {
+                values(session, &migration.select, column, &format!(" SETTINGS {settings}"))
+            })?;
+            let Some(looked) = looked else {
+                self.not_in_time(made, &format!("values of column {name} that are no {to}"));
+                continue;
+            };
+            match looked {
                 None => (),
                 Some(Ok(values)) if values.lost > 0 => {
                     let says = format!(
@@ -117,7 +124,7 @@ pub fn may_lose(session: &mut dyn Session, column: &CopyColumn) -> Result<bool, 
 ///
 /// What is of a fixed length comes back as it was too, but loses the zero bytes at its end on the way (26.7).
 fn value_query(select: &str, column: &str, from: &str, to: &str, cast: &str) -> String {
-    let value = format!("value.{}", quote_ident(column));
+    let value = format!("_teal_value.{}", quote_ident(column));
     let is_shorter = match from.contains("FixedString(") && to.ends_with("String") {
         true => format!(" OR ifNull(length(there) != length({value}), 0)"),
         false => String::new(),
@@ -129,6 +136,6 @@ fn value_query(select: &str, column: &str, from: &str, to: &str, cast: &str) -> 
          FROM (SELECT ifNull(toString({value}), 'NULL') AS text, {cast}({value}, {to}) AS there, \
              (isNull(there) AND NOT (isNull({value}) AND isNullable(defaultValueOfTypeName({to})))) \
                  OR [CAST(there, {from})] != [{value}]{is_shorter} AS is_lost \
-             FROM ({select}) AS value)"
+             FROM ({select}) AS _teal_value)"
     )
 }

@@ -1,0 +1,60 @@
+//! What a user's profile says about every statement can make an answer of fewer rows than there are, and no
+//! error. teal counts, compares and copies; its own sessions set such settings back to what they mean by default.
+//!
+//! Only those that the profile changes: a setting may be forbidden to be set, and a release may not have it.
+
+use serde::Deserialize;
+
+use crate::{ClientError, Session};
+
+/// Settings by which rows are left out, come back, or are those of a moment ago or of another server, and the value
+/// by which not. What a SELECT of the user means is not among them: the view's and the copy's are to agree.
+///
+/// Seen on 26.7: under `timeout_overflow_mode = 'break'` an aggregation that runs too long gives no row, and an
+/// `INSERT … SELECT` writes none, both without an error.
+const NEUTRAL: [(&str, &str); 14] = [
+    ("additional_result_filter", ""),
+    ("additional_table_filters", "{}"),
+    ("allow_experimental_parallel_reading_from_replicas", "0"),
+    ("apply_deleted_mask", "1"),
+    ("apply_mutations_on_fly", "0"),
+    ("apply_patch_parts", "1"),
+    ("database_atomic_wait_for_drop_and_detach_synchronously", "0"),
+    // Where it is forced, `insert_deduplicate = 0` does not help (26.7).
+    ("deduplicate_insert_select", "disable"),
+    ("empty_result_for_aggregation_by_empty_set", "0"),
+    ("enable_parallel_replicas", "0"),
+    ("final", "0"),
+    ("limit", "0"),
+    ("offset", "0"),
+    ("use_query_cache", "0"),
+];
+
+/// In the name of every setting that says what becomes of a statement beyond a limit. The limits themselves stay:
+/// who runs into one is told.
+const OVERFLOW_MODE: &str = "overflow_mode";
+
+/// The settings that a session of teal's has to set back, as this session of the same user shows them.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub(crate) fn settings_to_set_back(
+    session: &mut dyn Session,
+) -> Result<Vec<(String, String)>, ClientError> {
+    #[derive(Deserialize)]
+    struct Row {
+        settings: Vec<(String, String)>,
+    }
+    // One row, whatever limits the answer.
+    let row = session.row::<Row>(
+        "SELECT groupArray([name, value]) AS settings FROM system.settings WHERE changed",
+    )?;
+    let set_back = |(name, value): (String, String)| {
+        let neutral = match name.contains(OVERFLOW_MODE) {
+            true => "throw",
+            false => NEUTRAL.iter().find(|(known, _)| *known == name)?.1,
+        };
+        (value != neutral).then(|| (name, neutral.to_owned()))
+    };
+    Ok(row.settings.into_iter().filter_map(set_back).collect())
+}

@@ -1,0 +1,249 @@
+//! Tables that are legal and not usual: columns of names that teal's own statements have, TTLs, states outside of
+//! an engine that merges them, keys that the table computes.
+
+use crate::support::Project;
+
+/// A project of one table, filled, with the models of its next version.
+fn filled(blue: &str, insert: &str, next: &str) -> Project {
+    let project = Project::new(&[("app/t.sql", blue)]);
+    project.must(&["apply"]);
+    project.query(insert);
+    project.write("app/t.sql", &format!("{blue}-- teal: table t version 1\n{next}"));
+    project
+}
+
+const VIEW: &str = "CREATE MATERIALIZED VIEW mv TO t_1 AS SELECT * FROM t;\n";
+
+#[test]
+fn columns_may_have_any_name() {
+    const COLUMNS: &str = "(id UInt64, partition String, surplus Int32, rows UInt64, row String, row_count UInt64, \
+         hash_sum UInt64, shown String, number UInt64, text String, there UInt8, key UInt64, version UInt8, expired UInt8, \
+         `is_of_green` UInt8, `a.b c` String, `sélèct` UInt8) ENGINE = MergeTree PARTITION BY partition ORDER BY";
+    let blue = format!("CREATE TABLE t {COLUMNS} id;\n");
+    let next = format!("CREATE TABLE t_1 {COLUMNS} (key, id);\n{VIEW}");
+    const INSERT: &str = "INSERT INTO t SELECT number, toString(number % 3), number % 2 * 100, number, 'r', 1, 2, 's', 3, 't', 1, \
+         number % 7, 2, 0, 1, 'x', 1 FROM numbers(3000)";
+    let project = filled(&blue, INSERT, &next);
+    project.must(&["apply"]);
+    let equal = "SELECT (SELECT sum(sipHash64(*)) FROM t) = (SELECT sum(sipHash64(*)) FROM t_1)";
+    assert_eq!(project.query(equal), "1");
+    // What green lacks is copied, and what it has too many goes, and nothing else.
+    project.query("ALTER TABLE t_1 DELETE WHERE id IN (10, 11) SETTINGS mutations_sync = 1");
+    project.teal(&["verify"]).failed(3, &["green lacks 2"]);
+    let said = project.must(&["repair"]).said();
+    assert!(said.contains("2 rows copied"), "{said}");
+    project.query("ALTER TABLE t DELETE WHERE id IN (20, 22) SETTINGS mutations_sync = 1");
+    let said = project.must(&["repair"]).said();
+    assert!(said.contains("2 rows removed that blue lacks, 0 copied"), "{said}");
+    project.query("ALTER TABLE t DROP PARTITION '1'");
+    let said = project.must(&["cutover"]).said();
+    assert!(said.contains("rows removed that blue lacks, 0 copied"), "{said}");
+    assert_eq!(project.query(equal), "1");
+    assert_eq!(project.query("SELECT count() FROM t_1"), "1999");
+    // Rows that only the new table has come back.
+    project.query(
+        "INSERT INTO t_1 SELECT 5000, '0', 100, * EXCEPT (id, partition, surplus) FROM t_1 LIMIT 1",
+    );
+    project.must(&["rollback"]);
+    assert_eq!(project.query("SELECT count() FROM t WHERE id = 5000"), "1");
+}
+
+#[test]
+fn values_are_looked_at_in_their_own_column() {
+    let project = filled(
+        "CREATE TABLE t (id UInt64, value Tuple(x UInt8), x Nullable(UInt64)) ENGINE = MergeTree ORDER BY id;\n",
+        "INSERT INTO t SELECT number, tuple(1), 5000000000 FROM numbers(9)",
+        &format!(
+            "CREATE TABLE t_1 (id UInt64, value Tuple(x UInt8), x Nullable(UInt32)) ENGINE = MergeTree ORDER BY (id, x) \
+             SETTINGS allow_nullable_key = 1;\n{VIEW}"
+        ),
+    );
+    project.teal(&["apply"]).failed(3, &["column x: 9 of 9 rows", "5000000000"]);
+}
+
+#[test]
+fn a_part_is_not_cloned_with_another_tables_ttl() {
+    let of = |table: &str, days: u32| {
+        format!(
+            "CREATE TABLE {table} (id UInt64, at DateTime, s String) ENGINE = MergeTree ORDER BY id TTL at + toIntervalDay({days});\n"
+        )
+    };
+    let project = filled(
+        &of("t", 30),
+        "INSERT INTO t SELECT number, now(), 's' FROM numbers(100)",
+        &format!("{}{VIEW}", of("t_1", 3650)),
+    );
+    let plan = project.must(&["plan"]).stdout;
+    assert!(plan.contains("another TTL"), "{plan}");
+    project.must(&["apply"]);
+    let ends = "SELECT min(delete_ttl_info_max) > now() + toIntervalYear(9) FROM system.parts \
+         WHERE active AND table = 't_1' AND database = 'default'";
+    assert_eq!(project.query(ends), "1");
+    // The same of a column.
+    let of = |table: &str, days: u32| {
+        of(table, 30).replace("s String", &format!("s String TTL at + toIntervalDay({days})"))
+    };
+    let project = filled(
+        &of("t", 5),
+        "INSERT INTO t SELECT number, now(), 's' FROM numbers(100)",
+        &format!("{}{VIEW}", of("t_1", 6)),
+    );
+    let plan = project.must(&["plan"]).stdout;
+    assert!(plan.contains("another TTL"), "{plan}");
+    assert!(plan.contains("SYSTEM STOP TTL MERGES"), "{plan}");
+}
+
+/// A table keeps its rows for a shorter time from now on.
+#[test]
+fn rows_whose_time_is_over_in_green_are_no_difference() {
+    let project = filled(
+        "CREATE TABLE t (id UInt64, at DateTime) ENGINE = MergeTree ORDER BY id;\n",
+        "INSERT INTO t SELECT number, now() - toIntervalDay(number % 2 * 40) FROM numbers(1000)",
+        &format!(
+            "CREATE TABLE t_1 (id UInt64, at DateTime) ENGINE = MergeTree ORDER BY (at, id) TTL at + toIntervalDay(20) \
+             SETTINGS merge_with_ttl_timeout = 0;\n{VIEW}"
+        ),
+    );
+    project.must(&["apply"]);
+    project.query("OPTIMIZE TABLE t_1 FINAL");
+    assert_eq!(project.query("SELECT count() FROM t_1"), "500");
+    project.must(&["verify"]);
+    project.query("ALTER TABLE t_1 DELETE WHERE id = 8 SETTINGS mutations_sync = 1");
+    project.teal(&["verify"]).failed(3, &["green lacks 1"]);
+    let said = project.must(&["cutover"]).said();
+    assert!(said.contains("1 rows copied"), "{said}");
+    project.must(&["cleanup"]);
+    assert_eq!(project.query("SELECT count() FROM t_1"), "500");
+}
+
+#[test]
+fn a_value_that_cannot_be_converted_is_named() {
+    let of = |table: &str, key: &str, x: &str| {
+        format!("CREATE TABLE {table} (id UInt64, x {x}) ENGINE = MergeTree ORDER BY {key};\n")
+    };
+    let project = filled(
+        &of("t", "id", "Nullable(UInt32)"),
+        "INSERT INTO t SELECT number, number FROM numbers(10)",
+        &format!("{}{VIEW}", of("t_1", "(x, id)", "UInt32")),
+    );
+    let plan = project.must(&["plan"]).stdout;
+    assert!(plan.contains("column x becomes UInt32"), "{plan}");
+    project.must(&["apply"]);
+    project.teal(&["query", "INSERT INTO t VALUES (100, NULL)"]).failed(1, &["NULL"]);
+    for command in ["verify", "repair", "cutover"] {
+        project.teal(&[command]).failed(3, &["column x of default.t: 1 of 11 rows", "NULL"]);
+    }
+    project.must(&["abort", "--force"]);
+    assert_eq!(project.query("SELECT count() FROM t"), "11");
+}
+
+#[test]
+fn states_that_nothing_merges_are_compared_by_what_they_say() {
+    let of = |table: &str, key: &str| {
+        format!(
+            "CREATE TABLE {table} (id UInt64, u AggregateFunction(uniq, UInt64), e AggregateFunction(uniqExact, UInt64), \
+                 g AggregateFunction(groupUniqArray, UInt64), s AggregateFunction(sum, UInt64)) \
+             ENGINE = MergeTree ORDER BY {key};\n"
+        )
+    };
+    let project = filled(
+        &of("t", "id"),
+        "INSERT INTO t SELECT number % 1000 AS id, uniqState(number), uniqExactState(number), groupUniqArrayState(number), \
+             sumState(number) FROM numbers(11000) GROUP BY id",
+        &format!("{}{VIEW}", of("t_1", "(id % 7, id)")),
+    );
+    project.must(&["apply"]);
+    project.must(&["verify"]);
+    project.query(
+        "INSERT INTO t_1 SELECT 1, uniqState(number), uniqExactState(number), groupUniqArrayState(number), sumState(number) \
+         FROM numbers(3)",
+    );
+    project.teal(&["verify"]).failed(3, &["1 too many"]);
+}
+
+#[test]
+fn a_key_that_the_table_computes_tells_which_rows_fold() {
+    let of = |table: &str, engine: &str, key: &str| {
+        format!(
+            "CREATE TABLE {table} (id UInt64, ver UInt32, at DateTime, day Date MATERIALIZED toDate(at)) \
+             ENGINE = {engine} ORDER BY {key};\n"
+        )
+    };
+    let project = filled(
+        &of("t", "MergeTree", "id"),
+        "INSERT INTO t SELECT number % 100, number, toDateTime('2024-01-01 00:00:00') + number % 100 * 3600 FROM numbers(1000)",
+        &format!("{}{VIEW}", of("t_1", "ReplacingMergeTree(ver)", "(day, id)")),
+    );
+    project.must(&["apply"]);
+    project.must(&["verify"]);
+    assert_eq!(project.query("SELECT count(), min(ver) FROM t_1 FINAL"), "100\t900");
+}
+
+#[test]
+fn what_a_condition_leaves_without_a_row_does_not_add_up() {
+    let plan = |made: &str, kind: &str| {
+        let project = filled(
+            "CREATE TABLE t (id UInt64, price UInt32, sale UInt8) ENGINE = MergeTree ORDER BY id;\n",
+            "INSERT INTO t SELECT number % 3, number + 5, number < 6 FROM numbers(30)",
+            &format!(
+                "CREATE TABLE t_1 (id UInt64, best {kind}) ENGINE = AggregatingMergeTree ORDER BY id;\n\
+                 CREATE MATERIALIZED VIEW mv TO t_1 AS SELECT id, {made} AS best FROM t GROUP BY id;\n"
+            ),
+        );
+        project.teal(&["plan"]).said()
+    };
+    let refused = plan("minIf(price, sale)", "SimpleAggregateFunction(min, UInt32)");
+    assert!(refused.contains("would not add up"), "{refused}");
+    let sums = plan("sumIf(price, sale)", "SimpleAggregateFunction(sum, UInt64)");
+    assert!(!sums.contains("would not add up"), "{sums}");
+}
+
+#[test]
+fn a_computed_column_that_is_not_stored_cannot_be_copied() {
+    let project = filled(
+        "CREATE TABLE t (id UInt64, uid UUID MATERIALIZED generateUUIDv4()) ENGINE = MergeTree ORDER BY id;\n",
+        "INSERT INTO t SELECT number FROM numbers(10)",
+        "CREATE TABLE t_1 (id UInt64, uid UUID) ENGINE = MergeTree ORDER BY (uid, id);\n\
+         CREATE MATERIALIZED VIEW mv TO t_1 AS SELECT *, uid FROM t;\n",
+    );
+    project.query("ALTER TABLE t DROP COLUMN uid");
+    project.query("ALTER TABLE t ADD COLUMN uid UUID MATERIALIZED generateUUIDv4()");
+    project
+        .teal(&["apply"])
+        .failed(3, &["column uid: 1 of 1 parts do not store it", "MATERIALIZE COLUMN"]);
+    project.query("ALTER TABLE t MATERIALIZE COLUMN uid SETTINGS mutations_sync = 1");
+    project.must(&["apply"]);
+}
+
+#[test]
+fn a_computed_column_that_no_model_knows_is_told() {
+    let of = |table: &str, comment: &str| {
+        format!(
+            "CREATE TABLE {table} (id UInt64, v UInt8) ENGINE = MergeTree ORDER BY id COMMENT '{comment}';\n"
+        )
+    };
+    let project = filled(
+        &of("t", "a"),
+        "INSERT INTO t SELECT number, 1 FROM numbers(10)",
+        &format!("{}{VIEW}", of("t_1", "b")),
+    );
+    project.query("ALTER TABLE t ADD COLUMN w UInt8 MATERIALIZED v + 1");
+    project.teal(&["apply"]).failed(3, &["column w is in no model"]);
+}
+
+/// Each column stands some thirty times in the query of a verification.
+#[test]
+fn a_table_may_have_thousands_of_columns() {
+    let columns =
+        (0..1800).map(|n| format!("c{n} LowCardinality(String)")).collect::<Vec<_>>().join(", ");
+    let of = |table: &str, key: &str| {
+        format!("CREATE TABLE {table} (id UInt64, {columns}) ENGINE = MergeTree ORDER BY {key};\n")
+    };
+    let project = filled(
+        &of("t", "id"),
+        "INSERT INTO t (id, c7) SELECT number, 'x' FROM numbers(10)",
+        &format!("{}{VIEW}", of("t_1", "(c7, id)")),
+    );
+    project.must(&["apply"]);
+    assert_eq!(project.query("SELECT count() FROM t_1"), "10");
+}
