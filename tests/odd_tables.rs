@@ -159,6 +159,20 @@ fn states_that_nothing_merges_are_compared_by_what_they_say() {
          FROM numbers(3)",
     );
     project.teal(&["verify"]).failed(3, &["1 too many"]);
+    // Of rows that are equal but for what is in such a state, the right one is copied.
+    let project = filled(
+        "CREATE TABLE t (e AggregateFunction(uniqExact, UInt64), u AggregateFunction(uniq, UInt64)) ENGINE = MergeTree ORDER BY tuple();\n",
+        "INSERT INTO t SELECT uniqExactState(number), uniqState(number) FROM numbers(5) GROUP BY number",
+        &format!(
+            "CREATE TABLE t_1 (e AggregateFunction(uniqExact, UInt64), u AggregateFunction(uniq, UInt64)) ENGINE = MergeTree \
+             ORDER BY tuple() COMMENT 'new';\n{VIEW}"
+        ),
+    );
+    project.must(&["apply"]);
+    let value = "uniqExactMerge(e), uniqMerge(u)";
+    project.query("ALTER TABLE t_1 DELETE WHERE cityHash64(e) = (SELECT max(cityHash64(e)) FROM t_1) SETTINGS mutations_sync = 1");
+    project.must(&["repair"]);
+    assert_eq!(project.query(&format!("SELECT {value} FROM t_1")), "5\t5");
 }
 
 #[test]
@@ -194,8 +208,14 @@ fn what_a_condition_leaves_without_a_row_does_not_add_up() {
     };
     let refused = plan("minIf(price, sale)", "SimpleAggregateFunction(min, UInt32)");
     assert!(refused.contains("would not add up"), "{refused}");
-    let sums = plan("sumIf(price, sale)", "SimpleAggregateFunction(sum, UInt64)");
-    assert!(!sums.contains("would not add up"), "{sums}");
+    for (made, kind) in [
+        ("sumIf(price, sale)", "SimpleAggregateFunction(sum, UInt64)"),
+        ("maxIf(price, sale)", "SimpleAggregateFunction(max, UInt32)"),
+        ("minIf(toNullable(price), sale)", "SimpleAggregateFunction(min, Nullable(UInt32))"),
+    ] {
+        let plan = plan(made, kind);
+        assert!(!plan.contains("would not add up"), "{made}: {plan}");
+    }
 }
 
 #[test]
@@ -246,4 +266,68 @@ fn a_table_may_have_thousands_of_columns() {
     );
     project.must(&["apply"]);
     assert_eq!(project.query("SELECT count() FROM t_1"), "10");
+}
+
+/// To the engine, a time of 0 is none.
+#[test]
+fn rows_whose_time_never_comes_are_compared() {
+    let of = |table: &str, rest: &str| {
+        format!(
+            "CREATE TABLE {table} (p UInt8, id UInt64, ends DateTime) ENGINE = MergeTree PARTITION BY p ORDER BY {rest};\n"
+        )
+    };
+    let project = filled(
+        &of("t", "id"),
+        "INSERT INTO t SELECT number % 3, number, number % 4 = 3 ? now() + 10000 : toDateTime(0) FROM numbers(12)",
+        &format!("{}{VIEW}", of("t_1", "(ends, id) TTL ends")),
+    );
+    let said = project.must(&["apply"]).said();
+    assert!(said.contains("12 rows in both"), "{said}");
+    project.query("ALTER TABLE t_1 DELETE WHERE id = 0 SETTINGS mutations_sync = 1");
+    project.teal(&["verify"]).failed(3, &["green lacks 1"]);
+    project.query("ALTER TABLE t DELETE WHERE id = 1 SETTINGS mutations_sync = 1");
+    let said = project.must(&["repair"]).said();
+    assert!(said.contains("1 rows removed that blue lacks, 1 copied"), "{said}");
+    // On the way back every row counts, also one whose time is over.
+    project.must(&["cutover"]);
+    project.query("SYSTEM STOP TTL MERGES t_1");
+    project.query("INSERT INTO t_1 VALUES (0, 100, 0), (0, 101, now() + 1)");
+    project.must(&["rollback"]);
+    assert_eq!(project.query("SELECT count() FROM t WHERE id >= 100"), "2");
+}
+
+/// A partition of which all rows' time is over is no stale one.
+#[test]
+fn partitions_whose_time_is_over_stay() {
+    let of = |table: &str, rest: &str| {
+        format!(
+            "CREATE TABLE {table} (p UInt8, id UInt64, at DateTime) ENGINE = MergeTree PARTITION BY p ORDER BY {rest};\n"
+        )
+    };
+    let settings = "SETTINGS max_number_of_merges_with_ttl_in_pool = 0";
+    let project = filled(
+        &of("t", "id"),
+        "INSERT INTO t SELECT number % 3, number, now() - (number % 3 = 1 ? 10000000 : 0) FROM numbers(12)",
+        &format!("{}{VIEW}", of("t_1", &format!("(at, id) TTL at + toIntervalDay(20) {settings}"))),
+    );
+    project.must(&["apply"]);
+    project.query("ALTER TABLE t DROP PARTITION 2");
+    project.must(&["repair"]);
+    assert_eq!(project.query("SELECT countIf(p = 0), countIf(p = 2) FROM t_1"), "4\t0");
+}
+
+#[test]
+fn an_open_fence_of_merged_rows_with_a_ttl_is_undone() {
+    let project = filled(
+        "CREATE TABLE t (id UInt64, at DateTime) ENGINE = MergeTree ORDER BY id;\n",
+        "INSERT INTO t SELECT number, now() FROM numbers(12)",
+        &format!(
+            "CREATE TABLE t_1 (id UInt64, at SimpleAggregateFunction(max, DateTime)) ENGINE = AggregatingMergeTree \
+             ORDER BY id TTL at + toIntervalDay(30);\n{VIEW}"
+        ),
+    );
+    project.killed_at("gate-opened", &["apply"]);
+    project.query("INSERT INTO t VALUES (100, now())");
+    project.must(&["apply"]);
+    assert_eq!(project.query("SELECT count() FROM t_1 FINAL"), "13");
 }

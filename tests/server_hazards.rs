@@ -467,7 +467,8 @@ fn an_insert_that_began_without_the_view_is_waited_for_also_when_teal_is_killed_
     assert_eq!(stage.sorting_key("events"), "id");
 }
 
-/// From the entry on it goes on, whatever its user does next; before, nothing has begun.
+/// From the entry on it goes on, whatever its user does next; before, nothing has begun. Who works on other tables
+/// need not wait for it.
 #[test]
 fn a_cleanup_that_cannot_go_on_says_what_will_become_of_it() {
     let stage = Stage::new(Modern::start(), REWRITTEN);
@@ -479,7 +480,7 @@ fn a_cleanup_that_cannot_go_on_says_what_will_become_of_it() {
                 SETTINGS max_block_size = 1, max_threads = 1";
     let running = "SELECT count() FROM system.processes WHERE query_kind = 'Insert'";
     let server = stage.modern.open(|_| ());
-    let while_it_runs = |begin: &dyn Fn() -> Option<Child>| {
+    let while_it_runs = |begin: &dyn Fn() -> Option<Child>, meanwhile: &dyn Fn()| {
         thread::scope(|scope| {
             let cleanup = begin();
             scope.spawn(|| drop(server.user_session(&[]).unwrap().command(long)));
@@ -488,17 +489,26 @@ fn a_cleanup_that_cannot_go_on_says_what_will_become_of_it() {
                 Some(cleanup) => Run::of(cleanup.wait_with_output().unwrap()),
                 None => stage.teal(&["cleanup", "--force"]),
             };
+            meanwhile();
             stage.query("KILL QUERY WHERE query_kind = 'Insert' SYNC");
             run
         })
     };
-    while_it_runs(&|| None).failed(3, &["nothing has changed"]);
+    while_it_runs(&|| None, &|| ()).failed(3, &["nothing has changed"]);
     stage.must(&["verify"]);
-    let run = while_it_runs(&|| {
+    let cleanup = || {
         let cleanup = slowly(&stage, "cleanup-opened", 3000, &["cleanup", "--force"]);
         wait_for(&stage, "SELECT count() FROM _teal.journal WHERE kind = 'cleanupOpened'");
         Some(cleanup)
-    });
+    };
+    let other = || {
+        let other = "CREATE TABLE other (id UInt64) ENGINE = MergeTree ORDER BY id;\n";
+        stage.project.write("app/other.sql", other);
+        let run = stage.teal(&["apply"]);
+        run.failed(0, &["default.events_1 is about to be dropped"]);
+        assert_eq!(stage.query("EXISTS other"), "1", "{}", run.said());
+    };
+    let run = while_it_runs(&cleanup, &other);
     run.failed(3, &["default.events_1 is about to be dropped", "the next command of any kind"]);
     stage.must(&["apply"]);
     assert_eq!(stage.query("SELECT engine FROM system.tables WHERE name = 'events_1'"), "Alias");

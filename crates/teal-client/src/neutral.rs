@@ -47,7 +47,8 @@ pub(crate) fn settings_to_set_back(
     }
     // One row, whatever limits the answer.
     let row = session.row::<Row>(
-        "SELECT groupArray([name, value]) AS settings FROM system.settings WHERE changed",
+        "SELECT groupArray([name, value]) AS settings FROM system.settings WHERE changed \
+         SETTINGS use_query_cache = 0",
     )?;
     let set_back = |(name, value): (String, String)| {
         let neutral = match name.contains(OVERFLOW_MODE) {

@@ -111,7 +111,7 @@ impl Operator<'_> {
         let Some(seen) = &migrating.seen else {
             return Ok(Vec::new());
         };
-        let mutations = self.mutations(migrating.tables_now().0, seen.time)?;
+        let mutations = self.mutations_after(migrating.tables_now().0, seen)?;
         Ok(mutations.iter().map(|mutation| shortened(&mutation.command)).collect())
     }
 

@@ -159,7 +159,10 @@ impl<'a> Operator<'a> {
     }
 
     /// Undoes or finishes what could not be when the operator was opened, before anything else is done.
-    pub(crate) fn heal_at_last(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+    ///
+    /// # Errors
+    /// What stood in its way then, if it does still.
+    pub fn heal_at_last(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         if self.unhealed.lock().contains(&migrating.id) {
             self.heal(migrating)?;
             self.unhealed.lock().remove(&migrating.id);

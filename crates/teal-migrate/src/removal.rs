@@ -77,8 +77,13 @@ impl Operator<'_> {
             Ok::<_, MigrateError>(rows.into_iter().map(|row| row.partition).collect::<Vec<_>>())
         };
         let partition = partition_expression(migrating);
+        // Rows whose time is over are on neither side, and no reason to drop a partition.
+        let lasting = match &migrating.migration.expired {
+            Some(over) => format!(" AND NOT ifNull({over}, 0)"),
+            None => String::new(),
+        };
         let whole = partitions(&format!(
-            "toString({partition}) NOT IN (SELECT DISTINCT toString({partition}) FROM ({}))",
+            "toString({partition}) NOT IN (SELECT DISTINCT toString({partition}) FROM ({})){lasting}",
             sides.last_of_blue()
         ))?;
 

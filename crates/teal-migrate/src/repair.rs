@@ -180,6 +180,7 @@ impl Operator<'_> {
     /// Rows that green has too many, if it is not known how blue lost them.
     pub(crate) fn unexplained(&self, migrating: &Migrating) -> Result<u64, MigrateError> {
         let mut extra = Extra::default();
+        let migrating = &migrating.with_every_row();
         let parity = self.with_clones(migrating, |sides, parity| {
             if parity.extra > 0 && !folds(migrating) {
                 extra = self.collect_extra(migrating, sides, parity)?;

@@ -171,6 +171,7 @@ impl Operator<'_> {
         if !can_carry {
             return Err(cannot_carry_back(migrating, found.extra));
         }
+        let migrating = &migrating.with_every_row();
         let old = migrating.tables_now().0;
         let parity = self.with_clones(migrating, |sides, parity| match parity.extra {
             0 => Ok(()),

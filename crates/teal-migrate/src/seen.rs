@@ -20,6 +20,9 @@ use crate::{MigrateError, Operator};
 pub struct BlueSeen {
     /// By the server's clock, in seconds since 1970. What happened to blue earlier is in `parts`.
     pub time: u32,
+    /// Mutations of that very second that were done before.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub mutations: BTreeSet<String>,
     /// By partition.
     pub parts: BTreeMap<String, Vec<SeenPart>>,
 }
@@ -88,6 +91,10 @@ impl Operator<'_> {
             now: u32,
         }
         #[derive(Deserialize)]
+        struct Done {
+            mutation_id: String,
+        }
+        #[derive(Deserialize)]
         struct Row {
             partition_id: String,
             first: i64,
@@ -98,6 +105,15 @@ impl Operator<'_> {
         // The time first: what happens in between is told twice, and not never.
         let Now { now } = self.with_control(|session| {
             session.row("SELECT toUInt32(toUnixTimestamp(now())) AS now")
+        })?;
+        // What is done now, is done in the parts.
+        let done = self.with_control(|session| {
+            session.rows::<Done>(&format!(
+                "SELECT mutation_id FROM system.mutations WHERE database = {} AND table = {} AND is_done \
+                     AND create_time >= toDateTime({now})",
+                quote_string(&blue.database),
+                quote_string(&blue.name)
+            ))
         })?;
         let rows = self.with_control(|session| {
             session.rows::<Row>(&format!(
@@ -111,7 +127,8 @@ impl Operator<'_> {
                 quote_string(&blue.name)
             ))
         })?;
-        let mut seen = BlueSeen { time: now, parts: BTreeMap::new() };
+        let mutations = done.into_iter().map(|done| done.mutation_id).collect();
+        let mut seen = BlueSeen { time: now, mutations, parts: BTreeMap::new() };
         for row in rows {
             let part = SeenPart(row.first, row.last, row.rows, row.has_deleted != 0);
             seen.add(row.partition_id, part);

@@ -133,7 +133,7 @@ impl Operator<'_> {
     fn evidence(&self, migrating: &Migrating, seen: &BlueSeen) -> Result<Evidence, MigrateError> {
         let (blue, green) = migrating.tables_now();
         let mut evidence = Evidence::default();
-        let mut mutations = self.mutations(blue, seen.time)?;
+        let mut mutations = self.mutations_after(blue, seen)?;
         mutations.retain(|mutation| changes_rows(&mutation.command));
         evidence.causes.extend(mutations.iter().map(|mutation| Cause {
             what: format!("{} of blue: {}", mutation.mutation_id, shortened(&mutation.command)),
@@ -212,6 +212,17 @@ impl Operator<'_> {
                 quote_string(&table.name)
             ))
         })?)
+    }
+
+    /// Those that were made after a table was seen.
+    pub(crate) fn mutations_after(
+        &self,
+        table: &QualifiedName,
+        seen: &BlueSeen,
+    ) -> Result<Vec<Mutation>, MigrateError> {
+        let mut mutations = self.mutations(table, seen.time)?;
+        mutations.retain(|mutation| !seen.mutations.contains(&mutation.mutation_id));
+        Ok(mutations)
     }
 
     /// Updates that are not mutations lie in parts of their own beside those that they change.

@@ -60,9 +60,11 @@ pub(crate) fn why_not(
 const ADDITIVE: [&str; 6] =
     ["sum", "sumWithOverflow", "count", "groupBitOr", "groupBitXor", "groupBitAnd"];
 
-/// Whether what the SELECT gives is NULL where there is no row, and goes to green as it is.
-fn gives_null(column: &CopyColumn) -> bool {
-    column.from_type.is_none() && column.data_type.contains("Nullable(")
+/// Whether what the SELECT gives of no row changes no other value: NULL, or for `max` the least value of the type.
+fn gives_nothing(bare: &str, column: &CopyColumn) -> bool {
+    let given = column.from_type.as_deref().unwrap_or(&column.data_type);
+    let least_is_default = given.starts_with("UInt") || given.starts_with("DateTime");
+    given.starts_with("Nullable(") || bare == "max" && (least_is_default || given == "Date")
 }
 
 /// Whether `merge` makes of the values that `made` gives of some rows each what it gives of all of them.
@@ -70,7 +72,7 @@ fn puts_together(made: &str, merge: &str, column: Option<&CopyColumn>) -> bool {
     let bare = match made.strip_suffix("If") {
         // Of no row at all, these give what changes no other value; `min` and others give 0, unless they give NULL.
         Some(bare) if ADDITIVE.contains(&bare) => bare,
-        Some(bare) if column.is_some_and(gives_null) => bare,
+        Some(bare) if column.is_some_and(|column| gives_nothing(bare, column)) => bare,
         _ => made,
     };
     if merge.contains("MergeState") {

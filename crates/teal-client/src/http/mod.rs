@@ -137,9 +137,12 @@ impl HttpServer {
         let comment = comment.map(|(_, comment)| comment.clone()).unwrap_or_default();
         let mut session = HttpSession { settings, ..self.plain_session() };
         // A setting that the server does not know is an error here, not in the middle of the work.
-        let said = session.run("SELECT getSetting('log_comment')", Format("RawBLOB"))?.body;
+        let ask = match comment.is_empty() {
+            true => "SELECT ''",
+            false => "SELECT getSetting('log_comment')",
+        };
         // A proxy may leave settings out, and a copy without them is another one.
-        match comment.is_empty() || said == comment.as_bytes() {
+        match session.run(ask, Format("RawBLOB"))?.body == comment.as_bytes() {
             true => Ok(session),
             false => Err(ClientError::SettingsLost {
                 address: self.inner.options.address.to_string(),

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use teal_plan::{CopyStrategy, Fold, Migration};
-use teal_schema::{QualifiedName, quote_string};
+use teal_schema::{QualifiedName, quote_ident, quote_string};
 
 use super::part_log::HashedPart;
 use crate::removal::Extra;
@@ -166,11 +166,14 @@ fn known_again(migrating: &Migrating, blue_folds: bool) -> Option<(Migrating, bo
         _ => None,
     };
     let mut columns = migration.columns.clone();
-    columns.retain(|column| key.is_none_or(|key| key.contains(&column.name)));
+    let is_in =
+        |key: &Vec<String>, name: &str| key.iter().any(|it| it == name || *it == quote_ident(name));
+    columns.retain(|column| key.is_none_or(|key| is_in(key, &column.name)));
     if columns.is_empty() {
         return None;
     }
-    let known = Migration { columns, fold: None, green_folds: false, ..migration.clone() };
+    let (fold, expired) = (None, None);
+    let known = Migration { columns, fold, green_folds: false, expired, ..migration.clone() };
     Some((Migrating { migration: known, ..migrating.clone() }, key.is_some()))
 }
 

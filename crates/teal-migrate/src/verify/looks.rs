@@ -38,6 +38,8 @@ impl Operator<'_> {
         migrating: &Migrating,
         sought: Sought,
     ) -> Result<Parity, MigrateError> {
+        let every_row = (sought == Sought::OfGreen).then(|| migrating.with_every_row());
+        let migrating = every_row.as_ref().unwrap_or(migrating);
         if self.server.write_gate().is_some() || folds(migrating) {
             return self.compare_rows(migrating);
         }

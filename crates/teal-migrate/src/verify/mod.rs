@@ -125,7 +125,6 @@ impl Operator<'_> {
     /// # Errors
     /// As of [`verify`](Self::verify), but that a difference is no error here.
     pub fn compare(&self, migrating: &Migrating) -> Result<Parity, MigrateError> {
-        self.heal_at_last(&mut migrating.clone())?;
         self.refuse_hidden_rows(migrating)?;
         let parity = self.compare_rows(migrating)?;
         if parity.holds() {
@@ -146,9 +145,14 @@ impl Operator<'_> {
         compared: Result<T, MigrateError>,
     ) -> Result<T, MigrateError> {
         match compared {
-            Err(MigrateError::Client(error)) if error.server_name().is_some() => {
-                self.refuse_lost_values(migrating)?;
-                Err(error.into())
+            Err(MigrateError::Client(error))
+                if error.server_name().is_some_and(|name| name.starts_with("CANNOT_")) =>
+            {
+                match self.refuse_lost_values(migrating) {
+                    Err(lost @ MigrateError::ValuesLost { .. }) => Err(lost),
+                    // The first error tells why.
+                    _ => Err(error.into()),
+                }
             }
             other => other,
         }

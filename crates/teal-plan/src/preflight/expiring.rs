@@ -104,7 +104,8 @@ pub fn expired(ttl: &str) -> Option<String> {
         let keeps = ["TO", "RECOMPRESS"].iter().any(|word| has(item, word).is_some());
         let time = head(item, &CLAUSES).ok().filter(|_| !keeps)?;
         let condition = has(item, "WHERE").unwrap_or_else(|| "1".to_owned());
-        Some(format!("(({time}) <= now() AND ({condition}))"))
+        // 1970 stands for never (26.7).
+        Some(format!("(toUnixTimestamp({time}) != 0 AND ({time}) <= now() AND ({condition}))"))
     });
     let deleting = deleting.collect::<Vec<_>>();
     (!deleting.is_empty()).then(|| deleting.join(" OR "))
@@ -120,14 +121,14 @@ mod tests {
         assert_eq!(of("d GROUP BY a, b SET x = max(x), y = any(y)"), None);
         assert_eq!(
             of("d + toIntervalDay(1)").unwrap(),
-            "((d + toIntervalDay(1)) <= now() AND (1))"
+            "(toUnixTimestamp(d + toIntervalDay(1)) != 0 AND (d + toIntervalDay(1)) <= now() AND (1))"
         );
         assert_eq!(
             of(
                 "d DELETE WHERE f(a, b) > 1, d + 1 TO VOLUME 'slow', e RECOMPRESS CODEC(ZSTD(9)), g"
             )
             .unwrap(),
-            "((d) <= now() AND (f(a, b) > 1)) OR ((g) <= now() AND (1))"
+            "(toUnixTimestamp(d) != 0 AND (d) <= now() AND (f(a, b) > 1)) OR (toUnixTimestamp(g) != 0 AND (g) <= now() AND (1))"
         );
         assert_eq!(of("d + 1 TO DISK 'x'"), None);
     }

@@ -272,7 +272,9 @@ impl Preflight<'_> {
     fn look_at_partitions(&mut self, migration: &Migration) -> Result<(), PlanError> {
         #[derive(Deserialize)]
         struct Row {
+            #[serde(rename = "_teal_partitions")]
             partitions: u64,
+            #[serde(rename = "_teal_most")]
             most: u64,
         }
         let key = &migration.green_partition_key;
@@ -284,8 +286,8 @@ impl Preflight<'_> {
         let counted = self.look_in_time::<Row>(
             &migration.green,
             &format!(
-                "SELECT uniq({key}) AS partitions, \
-                     (SELECT toUInt64(value) FROM system.settings WHERE name = 'max_partitions_per_insert_block') AS most \
+                "SELECT uniq({key}) AS _teal_partitions, \
+                     (SELECT toUInt64(value) FROM system.settings WHERE name = 'max_partitions_per_insert_block') AS _teal_most \
                  FROM ({})",
                 migration.select
             ),

@@ -124,7 +124,8 @@ fn prove(operator: &Operator<'_>, mut migrating: Migrating) -> Result<Compared, 
     Ok(Compared { migrating, parity, sample: None })
 }
 
-fn compare(operator: &Operator<'_>, migrating: Migrating) -> Result<Compared, Failure> {
+fn compare(operator: &Operator<'_>, mut migrating: Migrating) -> Result<Compared, Failure> {
+    operator.heal_at_last(&mut migrating)?;
     refuse_other_phases(&migrating)?;
     let parity = operator.compare(&migrating)?;
     Ok(Compared { migrating, parity, sample: None })
@@ -132,9 +133,10 @@ fn compare(operator: &Operator<'_>, migrating: Migrating) -> Result<Compared, Fa
 
 fn compare_sample(
     operator: &Operator<'_>,
-    migrating: Migrating,
+    mut migrating: Migrating,
     share: f64,
 ) -> Result<Compared, Failure> {
+    operator.heal_at_last(&mut migrating)?;
     refuse_other_phases(&migrating)?;
     let SampleFound { parity, partitions, of } = operator.compare_sample(&migrating, share)?;
     Ok(Compared { migrating, parity, sample: Some(Sampled { partitions, of }) })
