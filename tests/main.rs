@@ -12,6 +12,7 @@ mod change;
 mod chaos;
 mod columns;
 mod diagnostics;
+mod ends;
 mod every;
 mod every_write;
 mod examples;

@@ -16,6 +16,7 @@ impl Operator<'_> {
         if matches!(migrating.phase, Phase::Verified(_) | Phase::CutOver(_) | Phase::Aborting(_)) {
             self.heal_at_last(migrating)?;
         }
+        self.refuse_while_chained(migrating, &migrating.migration.green)?;
         let was_attached = match &migrating.phase {
             Phase::Started(_) | Phase::Prepared(_) => false,
             Phase::Attached(_) | Phase::Backfilled(_) | Phase::Verified(_) => true,

@@ -29,7 +29,10 @@ impl Operator<'_> {
                 });
             }
         };
+        self.refuse_while_chained(migrating, migrating.tables_now().0)?;
+        self.refuse_while_loaded(migrating)?;
         if !force {
+            self.refuse_while_viewed(migrating, &state)?;
             self.until_clean(migrating, |migrating| self.refuse_while_kept(migrating, &state))?;
             if state.cutover == Cutover::Exchange {
                 self.refuse_missed(migrating, &self.mutations_since_proof(migrating)?)?;

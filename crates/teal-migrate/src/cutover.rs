@@ -55,6 +55,12 @@ impl Operator<'_> {
         if how == Cutover::Alias {
             self.refuse_without_alias(migrating)?;
         }
+        if how == Cutover::Exchange {
+            for name in [&migrating.migration.blue, &migrating.migration.green] {
+                self.refuse_while_chained(migrating, name)?;
+            }
+            self.refuse_views_that_would_fail(migrating)?;
+        }
         if how == Cutover::Exchange && self.server.write_gate().is_none() {
             self.refuse_folded(migrating)?;
         }

@@ -170,6 +170,25 @@ pub enum MigrateError {
     )]
     StillRead { old: QualifiedName, new: QualifiedName, used: Vec<Use> },
     #[error(
+        "{table} is a table of the migration of {other} too, which is {phase}: end that one first (`teal cleanup`, `teal rollback` or `teal abort`, with {}), and run the command again",
+        .other.name
+    )]
+    Chained { table: QualifiedName, other: QualifiedName, phase: &'static str },
+    #[error(
+        "{old} is read by {}: declare them over {new}, or drop them; or --force, after which they read nothing",
+        named(.views)
+    )]
+    StillViewed { old: QualifiedName, new: QualifiedName, views: Vec<QualifiedName> },
+    #[error(
+        "{old} cannot be dropped while {} is loaded from it: nothing was changed. Let that read another table, or drop it, and run the command again",
+        named(.dependents)
+    )]
+    StillLoaded { old: QualifiedName, dependents: Vec<QualifiedName> },
+    #[error(
+        "the materialized view {view} reads {read}, and its SELECT does not work over the layout that this name gets; every INSERT would fail. Change or drop the view, and run the command again\n  {source}"
+    )]
+    ViewWouldFail { view: QualifiedName, read: QualifiedName, source: Box<ClientError> },
+    #[error(
         "{green} has {rows} rows that {blue} lacks: someone writes to it. `teal rollback` brings them to {blue}; --force drops them"
     )]
     WouldLoseRows { blue: QualifiedName, green: QualifiedName, rows: u64 },
@@ -267,6 +286,10 @@ impl MigrateError {
             | Self::Altered { .. }
             | Self::AlteredBeyondCompare { .. }
             | Self::StillUsed { .. }
+            | Self::Chained { .. }
+            | Self::StillViewed { .. }
+            | Self::StillLoaded { .. }
+            | Self::ViewWouldFail { .. }
             | Self::Kept { .. }
             | Self::StillRead { .. }
             | Self::StillWritten { .. }
@@ -294,6 +317,10 @@ impl MigrateError {
             _ => false,
         }
     }
+}
+
+fn named(names: &[QualifiedName]) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn listed(used: &[Use]) -> String {

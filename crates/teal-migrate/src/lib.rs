@@ -17,6 +17,7 @@ mod backfill;
 mod carry;
 mod cleanup;
 mod cutover;
+mod dependents;
 mod error;
 mod failpoint;
 mod fence;

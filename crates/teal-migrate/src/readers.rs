@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
-use teal_catalog::Catalog;
 use teal_schema::{QualifiedName, quote_string, rewrite_table_references};
 
 use crate::state::Migrating;
@@ -13,24 +12,39 @@ use crate::{MigrateError, Operator};
 
 /// A view that reads the table.
 pub(crate) struct Reader {
-    name: QualifiedName,
-    select: String,
+    pub(crate) name: QualifiedName,
+    pub(crate) select: String,
+    pub(crate) is_materialized: bool,
     /// INSERTs into the table reach it.
     is_told: bool,
 }
 
 impl Operator<'_> {
-    /// The views that read what goes by `read`, without the migration's own.
+    /// The views that read what goes by `read`, in whatever database, without the migration's own.
     pub(crate) fn readers(
         &self,
         migrating: &Migrating,
         read: &QualifiedName,
     ) -> Result<Vec<Reader>, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            database: String,
+            name: String,
+            engine: String,
+            as_select: String,
+        }
         let told = self.told_of_inserts(read)?;
-        let catalog = self.with_control(|session| Catalog::read(session, &[&read.database]))?;
+        let views = self.with_control(|session| {
+            session.rows::<Row>(&format!(
+                "SELECT database, name, engine, as_select FROM system.tables \
+                 WHERE engine LIKE '%View' AND position(as_select, {}) > 0 \
+                     AND NOT startsWith(database, '_teal') ORDER BY database, name",
+                quote_string(&read.name)
+            ))
+        })?;
         let mut readers = Vec::new();
-        for view in catalog.tables().filter(|view| view.is_view()) {
-            let name = view.qualified();
+        for view in views {
+            let name = QualifiedName::new(&view.database, &view.name);
             let mut reads_it = false;
             let is_read = rewrite_table_references(&view.as_select, |table| {
                 let database = table.database.as_ref().unwrap_or(&view.database);
@@ -39,8 +53,12 @@ impl Operator<'_> {
             });
             // What cannot be read as tokens is no SELECT that teal knows.
             if is_read.is_ok() && reads_it && name != migrating.migration.view {
-                let is_told = told.contains(&name);
-                readers.push(Reader { name, select: view.as_select.clone(), is_told });
+                readers.push(Reader {
+                    is_told: told.contains(&name),
+                    is_materialized: view.engine != "View",
+                    select: view.as_select,
+                    name,
+                });
             }
         }
         Ok(readers)

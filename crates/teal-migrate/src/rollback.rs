@@ -54,6 +54,15 @@ impl Operator<'_> {
                 self.refuse_missed(migrating, &self.changes_since_proof(migrating)?)?;
             }
         }
+        // Whoever is on the next version would be moved back by two.
+        self.refuse_while_chained(migrating, &migrating.migration.green)?;
+        if let Phase::CutOver(CutOver { forwards_back: true, cutover, .. }) = &migrating.phase
+            && *cutover != Cutover::Exchange
+            && !force
+        {
+            // Before the view is turned back: a refusal leaves all as it is.
+            self.until_clean(migrating, |migrating| self.refuse_to_lose_new(migrating))?;
+        }
         let was_cut_over = matches!(migrating.phase, Phase::CutOver(_));
         // Before the view is turned back.
         let may_be_on_old = matches!(
@@ -140,6 +149,19 @@ impl Operator<'_> {
             }
         };
         self.carry_back_found(migrating, &found, &may_carry)
+    }
+
+    /// Rows of the new table alone that could not be carried back.
+    fn refuse_to_lose_new(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        let Phase::CutOver(state) = &migrating.phase else {
+            return Ok(());
+        };
+        let found = self.seek(migrating, Sought::OfGreen)?;
+        self.refuse_new_lost(migrating, state, &found)?;
+        match found.extra > 0 && !migrating.migration.can_carry_back() {
+            true => Err(cannot_carry_back(migrating, found.extra)),
+            false => Ok(()),
+        }
     }
 
     /// Copies what came to the new layout alone before the readers and writers left it: until an alias was

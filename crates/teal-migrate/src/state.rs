@@ -292,6 +292,14 @@ impl Migrating {
         }
     }
 
+    /// After a cutover that left the old table as it was: whether another one may turn the view, to keep it current.
+    pub fn may_be_kept_current(&self) -> bool {
+        let migration = &self.migration;
+        let is_exchange =
+            matches!(&self.phase, Phase::CutOver(CutOver { cutover: Cutover::Exchange, .. }));
+        !is_exchange && migration.can_carry_back() && migration.view_runs_back()
+    }
+
     /// The same where rows count whose time is over by green's TTL: on the way back, green's TTL is not what says
     /// which rows there are.
     pub(crate) fn with_every_row(&self) -> Self {

@@ -295,7 +295,8 @@ fn next(migrating: &Migrating, orders: &Orders) -> String {
     }
     let next = match &migrating.phase {
         Phase::Verified(_) => "teal cutover",
-        Phase::CutOver(state) if !state.forwards_back && migrating.migration.can_carry_back() => {
+        Phase::CutOver(state) if state.cleanup_open => "teal cleanup, which has begun",
+        Phase::CutOver(state) if !state.forwards_back && migrating.may_be_kept_current() => {
             "teal cutover, when nobody writes to the old table any more; teal cleanup"
         }
         Phase::CutOver(_) => "teal cleanup",

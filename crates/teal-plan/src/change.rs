@@ -189,6 +189,26 @@ impl Planner<'_> {
         Ok((!changes.is_empty()).then_some(Pair { name, current, desired, changes }))
     }
 
+    /// By what the table that goes by `actual` is not as `table` declares it, but for columns that no model knows.
+    pub(crate) fn changes_of(
+        &self,
+        table: &Table,
+        name: &QualifiedName,
+        actual: &QualifiedName,
+    ) -> Result<Vec<Change>, PlanError> {
+        let (Some(current), Some(desired)) =
+            (self.current.table(actual), self.desired.table(&self.shadow.name(name)))
+        else {
+            return Ok(Vec::new());
+        };
+        let unreadable = |error| PlanError::unreadable_table(table, &error);
+        let current = current.declared(Declaration::of(table)).map_err(unreadable)?;
+        let desired = desired.declared(Declaration::of(table)).map_err(unreadable)?;
+        let mut changes = compare(&current, &desired);
+        changes.retain(|change| !matches!(change.field, Field::Column(_)) || change.to.is_some());
+        Ok(changes)
+    }
+
     /// A column that no model declares stays where it is, unless it may be dropped.
     fn keep_columns(&mut self, desired: &mut Table, current: &Table, name: &QualifiedName) {
         for (i, column) in current.columns.iter().enumerate() {

@@ -33,6 +33,17 @@ pub enum Standing {
 }
 
 impl PastMigration {
+    /// What to do before another change of that version.
+    pub(crate) fn after_exchange(&self) -> String {
+        let (known, own) = (self.blue.sql(), self.green.sql());
+        match self.standing {
+            Standing::Cleaned(_) => format!(
+                "give the rows their version's name, in a moment without INSERTs: DROP TABLE IF EXISTS {own}; RENAME TABLE {known} TO {own}; where the name {known} is still used: CREATE TABLE {known} ENGINE = Alias({own}). Then plan again"
+            ),
+            _ => format!("`teal cleanup {}` first", self.green.name),
+        }
+    }
+
     pub fn is_over(&self) -> bool {
         matches!(self.standing, Standing::Cleaned(_))
     }

@@ -7,6 +7,7 @@ use teal_schema::{
     create_table, rewrite_table_references,
 };
 
+use crate::history::PastMigration;
 use crate::migration::{Declared, Unsafe};
 use crate::preflight::Preflight;
 use crate::{Conflict, Cutover, History, Migration, Needs, Operation, Plan, Standing, Statement};
@@ -206,6 +207,7 @@ impl Planner<'_> {
             return Ok(false);
         };
         let (id, is_blue) = (&past.id, past.blue == *name);
+        self.refuse_late_change(table, name, &past)?;
         let note = match past.standing {
             Standing::UnderWay if past.in_place && is_blue => {
                 self.resume_change(table, name, id, &past.green)?;
@@ -223,8 +225,8 @@ impl Planner<'_> {
             Standing::Cleaned(Cutover::Exchange) if is_blue => {
                 format!("{name} has had the layout of {} since its migration {id}", past.green.name)
             }
-            // It is an alias now.
-            Standing::Cleaned(Cutover::Exchange) => return Ok(true),
+            // It is an alias now, unless somebody has given the rows this name.
+            Standing::Cleaned(Cutover::Exchange) => return Ok(self.is_exchanged(&past, name)),
             Standing::Cleaned(Cutover::App | Cutover::Alias) if is_blue => {
                 format!("{name} was dropped at the end of the migration {id}; its model can go")
             }
@@ -282,6 +284,9 @@ impl Planner<'_> {
             self.plan.notes.push(note);
             return Ok(());
         }
+        if self.refuse_exchanged(view) {
+            return Ok(());
+        }
         let migration = self.migration(view, select)?;
         if let Some(green) = self.current.table(&migration.green)
             && green.rows > 0
@@ -301,6 +306,83 @@ impl Planner<'_> {
             return Ok(());
         }
         self.migrate(migration, None, &view.location);
+        Ok(())
+    }
+
+    /// After an exchange of two versions, the newer one's name means the old layout, and at the end it is an alias.
+    fn refuse_exchanged(&mut self, view: &View) -> bool {
+        let tables = source(self.schema, view).into_iter().chain(self.schema.target(view));
+        let names = tables.map(|table| table.qualified(&self.options.database)).collect::<Vec<_>>();
+        for name in names {
+            let Some(past) = self.history.of(&name).filter(|past| self.is_exchanged(past, &name))
+            else {
+                continue;
+            };
+            let conflict = Conflict {
+                differences: vec![format!(
+                    "since the exchange of {} and {}, the rows of this version go by the name {}",
+                    past.blue, past.green, past.blue
+                )],
+                instead: past.after_exchange(),
+                object: name,
+                declared_at: view.location.clone(),
+            };
+            self.plan.conflicts.push(conflict);
+            return true;
+        }
+        false
+    }
+
+    /// Whether this is a newer version's name that has changed places with the older one's.
+    fn is_exchanged(&self, past: &PastMigration, name: &QualifiedName) -> bool {
+        let is_it = !past.in_place && past.green == *name;
+        match past.standing {
+            Standing::CutOver(Cutover::Exchange) => is_it,
+            Standing::Cleaned(Cutover::Exchange) => {
+                is_it && self.current.table(name).is_none_or(CatalogTable::is_alias)
+            }
+            _ => false,
+        }
+    }
+
+    /// Between the proof of a migration and its end, a model that is changed once more has to wait. It must not
+    /// be taken for done.
+    fn refuse_late_change(
+        &mut self,
+        table: &Table,
+        name: &QualifiedName,
+        past: &PastMigration,
+    ) -> Result<(), PlanError> {
+        let is_it = if past.in_place { &past.blue } else { &past.green };
+        let actual = match past.standing {
+            Standing::Verified => &past.green,
+            Standing::CutOver(Cutover::Exchange) => &past.blue,
+            Standing::CutOver(_) => &past.green,
+            Standing::Cleaned(_) if self.is_exchanged(past, name) => &past.blue,
+            Standing::UnderWay | Standing::Cleaned(_) => return Ok(()),
+        };
+        if name != is_it {
+            return Ok(());
+        }
+        let changes = self.changes_of(table, name, actual)?;
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let green = &past.green.name;
+        self.plan.conflicts.push(Conflict {
+            object: name.clone(),
+            declared_at: table.location.clone(),
+            differences: changes.iter().map(ToString::to_string).collect(),
+            instead: match past.standing {
+                Standing::Verified => format!(
+                    "bring the model back until the migration is over (`teal cutover {green}`, `teal cleanup {green}`); or `teal abort {green}`, and begin again with this model"
+                ),
+                Standing::Cleaned(_) => past.after_exchange(),
+                _ => format!(
+                    "bring the model back until the migration is over: `teal cleanup {green}`"
+                ),
+            },
+        });
         Ok(())
     }
 

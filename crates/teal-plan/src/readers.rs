@@ -34,7 +34,14 @@ impl Preflight<'_> {
         }
         let mut of_green = but_own(of_green);
         of_green.retain(|(_, materialized)| *materialized);
-        if !of_green.is_empty() {
+        if !of_green.is_empty() && migration.cutover == Cutover::Exchange {
+            let says = format!(
+                "{} read it, and an exchange gives that name the old layout, and at the end makes it an alias, which fires no view",
+                names(&of_green)
+            );
+            let fix = "declare them after the migration, over the name that is kept; or move by app or by alias";
+            self.found(&migration.green, true, says, fix.to_owned());
+        } else if !of_green.is_empty() {
             let says = format!(
                 "{} read it, and get the rows of INSERTs alone: the history comes as parts, which reach no view",
                 names(&of_green)

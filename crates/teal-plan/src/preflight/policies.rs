@@ -104,7 +104,9 @@ impl Preflight<'_> {
         let Some(first) = migrations.first() else {
             return Ok(());
         };
-        let tables = migrations.iter().flat_map(|it| [&it.blue, &it.green]).collect::<Vec<_>>();
+        let aliases = migrations.iter().map(Migration::logical_name).collect::<Vec<_>>();
+        let tables = migrations.iter().flat_map(|it| [&it.blue, &it.green]);
+        let tables = tables.chain(&aliases).collect::<Vec<_>>();
         let Some(policies) = row_policies(self.session, &tables)? else {
             // Nobody but this process uses an engine of its own.
             if !self.is_exclusive {
@@ -132,17 +134,19 @@ impl Preflight<'_> {
                     );
                     self.found(blue, true, says, fix);
                 }
-                let has_it = of(&migration.green).iter().any(|other| other.name == policy.name);
-                if migration.cutover != Cutover::Exchange && !has_it {
+                // A policy is of a name, and holds under no other one: not under an alias either (26.7).
+                let alias = (migration.cutover == Cutover::Alias).then(|| migration.logical_name());
+                for other in std::iter::once(&migration.green).chain(&alias) {
+                    if of(other).iter().any(|there| there.name == policy.name) {
+                        continue;
+                    }
                     let says = format!(
-                        "the row policy {name} is on {blue}; readers of {} would see all rows",
-                        migration.green
+                        "the row policy {name} is on {blue}; readers of {other} would see all rows"
                     );
-                    let fix = format!(
-                        "CREATE ROW POLICY {name} ON {} as it is on {blue}",
-                        migration.green.sql()
-                    );
-                    self.found(blue, true, says, fix);
+                    let fix =
+                        format!("CREATE ROW POLICY {name} ON {} as it is on {blue}", other.sql());
+                    // Where the names change places, nobody need know this one.
+                    self.found(blue, migration.cutover != Cutover::Exchange, says, fix);
                 }
             }
         }

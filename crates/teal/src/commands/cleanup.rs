@@ -1,5 +1,6 @@
 use serde::Serialize;
 use teal_migrate::{Operator, Parked, Phase};
+use teal_schema::QualifiedName;
 
 use super::choose;
 use crate::cli::{Cleanup, Common};
@@ -12,8 +13,11 @@ use crate::time_span::TimeSpan;
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Report {
-    migration: String,
-    phase: &'static str,
+    /// None where only tables of earlier cleanups were dropped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    migration: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phase: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     parked: Option<Parked>,
     /// Tables of earlier cleanups, whose time is over.
@@ -36,6 +40,19 @@ pub(crate) fn run(common: &Common, args: &Cleanup) -> Result<(), Failure> {
     for table in dropped.iter().filter(|_| !common.json) {
         show::data(&format!("{table} was parked, and is dropped"))?;
     }
+    let names = |dropped: &[QualifiedName]| dropped.iter().map(ToString::to_string).collect();
+    // Who comes for these need not mean a migration that is not over.
+    if !dropped.is_empty() && args.which.table.is_none() {
+        return match common.json {
+            true => show::json(&Report {
+                migration: None,
+                phase: None,
+                parked: None,
+                dropped: names(&dropped),
+            }),
+            false => Ok(()),
+        };
+    }
     let mut migrating = choose(operator.migrations()?, args.which.table.as_deref())?;
     operator.cleanup(&mut migrating, args.force)?;
     let parked = match &migrating.phase {
@@ -43,9 +60,12 @@ pub(crate) fn run(common: &Common, args: &Cleanup) -> Result<(), Failure> {
         _ => None,
     };
     if common.json {
-        let dropped = dropped.iter().map(ToString::to_string).collect();
-        let phase = migrating.phase.name();
-        return show::json(&Report { migration: migrating.id, phase, parked, dropped });
+        return show::json(&Report {
+            phase: Some(migrating.phase.name()),
+            migration: Some(migrating.id),
+            parked,
+            dropped: names(&dropped),
+        });
     }
     show::data(&format!("the migration of {} is over", migrating.migration.table))?;
     match parked {

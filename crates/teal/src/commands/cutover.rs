@@ -1,5 +1,5 @@
 use serde::Serialize;
-use teal_migrate::{Operator, Phase};
+use teal_migrate::{MigrateError, Operator, Phase};
 
 use super::choose;
 use crate::cli::{Common, Cutover};
@@ -25,6 +25,16 @@ pub(crate) fn run(common: &Common, args: &Cutover) -> Result<(), Failure> {
     let progress = Progress::default();
     let operator = Operator::open(server.as_ref(), project.operator_options(None), &progress)?;
     let mut migrating = choose(operator.migrations()?, args.which.table.as_deref())?;
+    if let (Some(by), Phase::CutOver(state)) = (args.by, &migrating.phase)
+        && state.cutover != by.into()
+    {
+        return Err(MigrateError::WrongPhase {
+            migration: migrating.id.clone(),
+            phase: migrating.phase.name(),
+            wanted: "in another way than by this one: `teal rollback` first",
+        }
+        .into());
+    }
     let how = args.by.map_or(migrating.migration.cutover, Into::into);
     operator.cutover(&mut migrating, how)?;
     let table = migrating.tables_now().1.to_string();
@@ -37,7 +47,7 @@ pub(crate) fn run(common: &Common, args: &Cutover) -> Result<(), Failure> {
             migration: migrating.id,
         });
     }
-    let next = match !is_kept && migrating.migration.can_carry_back() {
+    let next = match !is_kept && migrating.may_be_kept_current() {
         true => {
             "`teal cutover` once more, when nobody writes to the old one any more, to keep it current; and `teal cleanup`"
         }

@@ -1,0 +1,119 @@
+//! What else hangs on the tables of a migration, and would be left without them: other migrations, views,
+//! dictionaries.
+
+use serde::Deserialize;
+use teal_plan::Cutover;
+use teal_schema::{QualifiedName, quote_string, rewrite_table_references};
+
+use crate::state::{CutOver, Migrating};
+use crate::{MigrateError, Operator};
+
+impl Operator<'_> {
+    /// Migrations of a table follow each other: the new table of one is the old table of the next. None of them
+    /// takes a table away, or another meaning from its name, that another one has still to do with.
+    ///
+    /// # Errors
+    /// [`MigrateError::Chained`], with the other one.
+    pub(crate) fn refuse_while_chained(
+        &self,
+        migrating: &Migrating,
+        table: &QualifiedName,
+    ) -> Result<(), MigrateError> {
+        let has_it = |other: &Migrating| {
+            let migration = &other.migration;
+            other.id != migrating.id
+                && !other.phase.is_over()
+                && [&migration.blue, &migration.green].contains(&table)
+        };
+        match self.migrations()?.into_iter().find(has_it) {
+            None => Ok(()),
+            Some(other) => Err(MigrateError::Chained {
+                table: table.clone(),
+                phase: other.phase.name(),
+                other: other.migration.green,
+            }),
+        }
+    }
+
+    /// Views that would read a table which is not there any more, or get nothing of what is written under its name.
+    pub(crate) fn refuse_while_viewed(
+        &self,
+        migrating: &Migrating,
+        state: &CutOver,
+    ) -> Result<(), MigrateError> {
+        let (old, new) = migrating.tables_now();
+        let mut readers = self.readers(migrating, old)?;
+        // Its name becomes an alias of the new table, which a SELECT does not mind; no INSERT fires a view of one.
+        if state.cutover == Cutover::Exchange && !migrating.migration.in_place {
+            readers.retain(|reader| reader.is_materialized);
+        }
+        match readers.is_empty() {
+            true => Ok(()),
+            false => Err(MigrateError::StillViewed {
+                old: old.clone(),
+                new: new.clone(),
+                views: readers.into_iter().map(|reader| reader.name).collect(),
+            }),
+        }
+    }
+
+    /// The server lets a table go only before what is loaded after it, a dictionary say.
+    pub(crate) fn refuse_while_loaded(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            databases: Vec<String>,
+            tables: Vec<String>,
+        }
+        let old = migrating.tables_now().0;
+        let rows = self.with_control(|session| {
+            session.rows::<Row>(&format!(
+                "SELECT loading_dependent_database AS databases, loading_dependent_table AS tables \
+                 FROM system.tables WHERE database = {} AND name = {}",
+                quote_string(&old.database),
+                quote_string(&old.name)
+            ))
+        })?;
+        let names = rows.into_iter().flat_map(|row| row.databases.into_iter().zip(row.tables));
+        let names = names.map(|(database, name)| QualifiedName::new(database, name));
+        let dependents = names.collect::<Vec<_>>();
+        match dependents.is_empty() {
+            true => Ok(()),
+            false => Err(MigrateError::StillLoaded { old: old.clone(), dependents }),
+        }
+    }
+
+    /// Before the names change places: a materialized view follows its name, and where its SELECT does not work
+    /// over the other layout, every INSERT fails.
+    pub(crate) fn refuse_views_that_would_fail(
+        &self,
+        migrating: &Migrating,
+    ) -> Result<(), MigrateError> {
+        let (blue, green) = (&migrating.migration.blue, &migrating.migration.green);
+        for (read, then) in [(blue, green), (green, blue)] {
+            for reader in self.readers(migrating, read)? {
+                if !reader.is_materialized {
+                    continue;
+                }
+                let select = rewrite_table_references(&reader.select, |table| {
+                    let database = table.database.as_ref().unwrap_or(&reader.name.database);
+                    let is_it = QualifiedName::new(database, &table.name) == *read;
+                    is_it.then(|| then.sql())
+                })?;
+                let asked = self.with_control(|session| {
+                    session.command(&format!("EXPLAIN {select}")).map(drop)
+                });
+                match asked {
+                    Err(error) if error.server_name().is_some() => {
+                        return Err(MigrateError::ViewWouldFail {
+                            view: reader.name,
+                            read: read.clone(),
+                            source: Box::new(error),
+                        });
+                    }
+                    other => other?,
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,190 @@
+//! The end of a migration, and what else hangs on its tables: further versions, views, dictionaries, models that
+//! are edited meanwhile.
+
+use crate::support::Project;
+
+const T_0: &str = "-- teal: table t version 0.0\nCREATE TABLE t_0_0 (id UInt64, s String) ENGINE = MergeTree ORDER BY id;\n";
+const T_1: &str = "-- teal: table t version 0.1\nCREATE TABLE t_0_1 (id UInt64, s String) ENGINE = MergeTree ORDER BY (s, id);\n";
+const T_2: &str = "-- teal: table t version 0.2\nCREATE TABLE t_0_2 (id UInt64, s String) ENGINE = MergeTree ORDER BY (id, s);\n";
+const TO_1: &str = "CREATE MATERIALIZED VIEW mv_1 TO t_0_1 AS SELECT * FROM t_0_0;\n";
+const TO_2: &str = "CREATE MATERIALIZED VIEW mv_2 TO t_0_2 AS SELECT * FROM t_0_1;\n";
+
+fn filled(models: &str) -> Project {
+    let project = Project::new(&[("app/t.sql", T_0)]);
+    project.must(&["apply"]);
+    project.query("INSERT INTO t_0_0 SELECT number, toString(number % 7) FROM numbers(1000)");
+    project.write("app/t.sql", models);
+    project
+}
+
+fn first() -> String {
+    format!("{T_0}{T_1}{TO_1}")
+}
+
+fn both() -> String {
+    format!("{T_0}{T_1}{TO_1}{T_2}{TO_2}")
+}
+
+#[test]
+fn a_version_that_was_exchanged_is_changed_again_only_by_its_own_name() {
+    let project = filled(&first());
+    project.must(&["apply"]);
+    project.must(&["cutover", "--by", "exchange"]);
+    project.write("app/t.sql", &both());
+    let says =
+        ["the rows of this version go by the name default.t_0_0", "`teal cleanup t_0_1` first"];
+    project.teal(&["apply"]).failed(3, &says);
+    project.must(&["cleanup"]);
+    let says = ["the rows of this version go by the name default.t_0_0", "RENAME TABLE"];
+    project.teal(&["apply"]).failed(3, &says);
+    project.write(
+        "app/t.sql",
+        &first().replace(
+            "s String) ENGINE = MergeTree ORDER BY (s",
+            "s String, n UInt8) ENGINE = MergeTree ORDER BY (s",
+        ),
+    );
+    project.teal(&["apply"]).failed(3, &["column n", "RENAME TABLE"]);
+    // The way out that it tells.
+    project.query("DROP TABLE IF EXISTS t_0_1");
+    project.query("RENAME TABLE t_0_0 TO t_0_1");
+    project.query("CREATE TABLE t_0_0 ENGINE = Alias(t_0_1)");
+    project.write("app/t.sql", &format!("{T_1}{T_2}{TO_2}"));
+    project.must(&["apply"]);
+    project.must(&["cutover"]);
+    assert_eq!(project.query("SELECT count() FROM t_0_2"), "1000");
+}
+
+#[test]
+fn what_ends_a_migration_leaves_the_next_one_its_tables() {
+    let project = filled(&first());
+    project.must(&["apply"]);
+    project.write("app/t.sql", &both());
+    project.must(&["apply"]);
+    project.must(&["cutover", "t_0_2"]);
+    let says =
+        ["default.t_0_1 is a table of the migration of default.t_0_2 too, which is cut over"];
+    project.teal(&["abort", "t_0_1"]).failed(3, &says);
+    project.teal(&["cutover", "t_0_1", "--by", "exchange"]).failed(3, &says);
+    let says =
+        ["default.t_0_1 is a table of the migration of default.t_0_1 too, which is verified"];
+    project.teal(&["cleanup", "t_0_2"]).failed(3, &says);
+    project.must(&["cutover", "t_0_1"]);
+    project.teal(&["rollback", "t_0_1"]).failed(3, &["which is cut over"]);
+    project.must(&["cleanup", "t_0_1"]);
+    project.must(&["cleanup", "t_0_2"]);
+    assert_eq!(project.query("SELECT count() FROM t_0_2"), "1000");
+}
+
+#[test]
+fn a_model_that_is_edited_before_the_end_is_not_taken_for_done() {
+    let project = filled(&first());
+    project.must(&["apply"]);
+    let edited = first().replace(
+        "s String) ENGINE = MergeTree ORDER BY (s",
+        "s String, n UInt8 DEFAULT 1) ENGINE = MergeTree ORDER BY (s",
+    );
+    project.write("app/t.sql", &edited);
+    assert_eq!(project.teal(&["plan", "--check"]).code, Some(4));
+    project.teal(&["apply"]).failed(3, &["column n", "`teal abort t_0_1`"]);
+    project.write("app/t.sql", &first());
+    project.must(&["plan", "--check"]);
+    project.must(&["cutover"]);
+    project.write("app/t.sql", &edited);
+    project.teal(&["apply"]).failed(3, &["column n", "`teal cleanup t_0_1`"]);
+    project.must(&["cleanup"]);
+    project.must(&["apply"]);
+    assert_eq!(project.query("SELECT sum(n) FROM t_0_1"), "1000");
+}
+
+#[test]
+fn a_view_that_would_break_inserts_keeps_an_exchange_from_being_made() {
+    let next = "-- teal: table t version 0.1\nCREATE TABLE t_0_1 (id UInt64, town String) ENGINE = MergeTree ORDER BY (town, id);\n\
+         CREATE MATERIALIZED VIEW mv_1 TO t_0_1 AS SELECT id, s AS town FROM t_0_0;\n";
+    let project = filled(&format!("{T_0}{next}"));
+    project.query("CREATE DATABASE other");
+    project.query("CREATE MATERIALIZED VIEW other.towns (s String) ENGINE = MergeTree ORDER BY s AS SELECT s FROM default.t_0_0");
+    project.must(&["apply"]);
+    project
+        .teal(&["cutover", "--by", "exchange"])
+        .failed(3, &["other.towns", "every INSERT would fail"]);
+    project.query("INSERT INTO t_0_0 VALUES (5000, 'x')");
+    project.query("DROP VIEW other.towns");
+    project.must(&["cutover", "--by", "exchange"]);
+    project.query("INSERT INTO t_0_0 VALUES (5001, 'x')");
+}
+
+#[test]
+fn a_cleanup_names_what_reads_the_old_table() {
+    let project = filled(&first());
+    project.must(&["apply"]);
+    project.query("CREATE DATABASE other");
+    project.query("CREATE VIEW other.report AS SELECT count() FROM default.t_0_0");
+    project.query(
+        "CREATE DICTIONARY other.names (id UInt64, s String) PRIMARY KEY id \
+         SOURCE(CLICKHOUSE(TABLE 't_0_0' DB 'default')) LAYOUT(FLAT()) LIFETIME(0)",
+    );
+    project.must(&["cutover"]);
+    project.must(&["cutover"]);
+    let says = ["default.t_0_0 cannot be dropped while other.names is loaded from it"];
+    project.teal(&["cleanup", "--force"]).failed(3, &says);
+    // Nothing has begun: the old table is kept current still.
+    project.query("INSERT INTO t_0_1 VALUES (7000, 'x')");
+    assert_eq!(project.query("SELECT count() FROM t_0_0"), "1001");
+    project.query("DROP DICTIONARY other.names");
+    project.teal(&["cleanup"]).failed(3, &["default.t_0_0 is read by other.report", "--force"]);
+    project.must(&["cleanup", "--force"]);
+}
+
+#[test]
+fn a_rollback_that_is_refused_leaves_the_view_as_it_was() {
+    let parted =
+        |models: &str| models.replace("MergeTree ORDER", "MergeTree PARTITION BY id % 2 ORDER");
+    let project = Project::new(&[("app/t.sql", &parted(T_0))]);
+    project.must(&["apply"]);
+    project.query("INSERT INTO t_0_0 SELECT number, 's' FROM numbers(1000)");
+    project.write("app/t.sql", &parted(&first()));
+    project.must(&["apply"]);
+    project.must(&["cutover"]);
+    project.must(&["cutover"]);
+    project.query("ALTER TABLE t_0_1 DROP PARTITION 0");
+    project.teal(&["rollback"]).failed(3, &["--force"]);
+    project.query("INSERT INTO t_0_1 VALUES (7001, 'x')");
+    assert_eq!(project.query("SELECT count() FROM t_0_0"), "1001");
+}
+
+#[test]
+fn a_cutover_is_not_made_in_another_way_afterwards() {
+    let project = filled(&first());
+    project.must(&["apply"]);
+    project.must(&["cutover"]);
+    let says = ["in another way", "`teal rollback` first"];
+    project.teal(&["cutover", "--by", "exchange"]).failed(3, &says);
+    project.must(&["rollback"]);
+    let said = project.must(&["cutover", "--by", "exchange"]).said();
+    assert!(!said.contains("once more"), "{said}");
+}
+
+#[test]
+fn a_parked_tables_end_is_not_that_of_another_migration() {
+    let other = |version: &str, key: &str| {
+        format!(
+            "-- teal: table u version 0.{version}\nCREATE TABLE u_0_{version} (id UInt64) ENGINE = MergeTree ORDER BY {key};\n"
+        )
+    };
+    let project = filled(&first());
+    project.must(&["apply"]);
+    project.must(&["cutover"]);
+    project.must(&["cleanup", "--park", "0s"]);
+    project.write("app/u.sql", &other("0", "id"));
+    project.must(&["apply"]);
+    let view = "CREATE MATERIALIZED VIEW mv_u TO u_0_1 AS SELECT * FROM u_0_0;\n";
+    project.write("app/u.sql", &format!("{}{}{view}", other("0", "id"), other("1", "-id")));
+    project.must(&["apply"]);
+    project.must(&["cutover", "u_0_1"]);
+    let said = project.must(&["cleanup"]).said();
+    assert!(said.contains("was parked, and is dropped"), "{said}");
+    assert_eq!(project.query("EXISTS u_0_0"), "1");
+    project.must(&["cleanup"]);
+    assert_eq!(project.query("EXISTS u_0_0"), "0");
+}
