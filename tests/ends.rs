@@ -188,3 +188,32 @@ fn a_parked_tables_end_is_not_that_of_another_migration() {
     project.must(&["cleanup"]);
     assert_eq!(project.query("EXISTS u_0_0"), "0");
 }
+
+#[test]
+fn a_plan_tells_what_reads_both_versions_and_what_no_model_declares() {
+    let project = filled(&first());
+    project.query("CREATE TABLE every AS t_0_0 ENGINE = Merge('default', '^t_0_')");
+    project.query("CREATE TABLE one AS t_0_0 ENGINE = Merge('default', '^t_0_0$')");
+    let plan = project.must(&["plan"]).stdout;
+    assert!(plan.contains("default.every (a Merge table) reads both"), "{plan}");
+    assert!(!plan.contains("default.one"), "{plan}");
+    project.killed_at("chunk-attached", &["apply"]);
+    project.write("app/t.sql", T_0);
+    let plan = project.must(&["plan"]).stdout;
+    assert!(plan.contains("no model declares its view any more"), "{plan}");
+    project.must(&["abort", "t_0_1"]);
+}
+
+#[test]
+fn an_alias_goes_from_version_to_version_in_order() {
+    let project = Project::new(&[("app/t.sql", T_0)]);
+    let by_alias = format!("{}\n[migrate]\ncutover = \"alias\"\n", project.config());
+    project.write("teal.toml", &by_alias);
+    project.must(&["apply"]);
+    project.write("app/t.sql", &first());
+    project.must(&["apply"]);
+    project.write("app/t.sql", &both());
+    project.teal(&["apply"]).failed(3, &["`teal cutover t_0_1` first"]);
+    project.must(&["cutover", "t_0_1"]);
+    project.must(&["apply"]);
+}

@@ -87,7 +87,7 @@ fn an_exchange_on_a_server_killed_at_any_step_goes_on_there_and_back() {
     for steps in all.chunks(5) {
         let mut stage = applied(REWRITTEN);
         // Small INSERTs and pauses between them: it is about moments, not rows.
-        stage.pace = (50, Duration::from_millis(5));
+        stage.pace = (50, Duration::from_millis(20));
         let mut rows = ROWS;
         for step in steps {
             let name = |of: [&'static str; 2]| match *step {

@@ -1,6 +1,8 @@
 //! Turning the view, after a cutover by app: the old table is kept current. (`alias.rs` has the cutover by
 //! alias, which ends with it, and `every_write.rs` kills it behind each of its writes.)
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::server_migration::{REWRITTEN, ROWS, Stage};
@@ -140,7 +142,8 @@ fn where_rows_cannot_come_back_as_they_are_nothing_is_turned() {
 
 #[test]
 fn a_turn_on_a_server_and_its_way_back_are_exact_under_traffic() {
-    let stage = Stage::new(Modern::start(), REWRITTEN);
+    let mut stage = Stage::new(Modern::start(), REWRITTEN);
+    stage.pace = (1000, Duration::from_millis(20));
     stage.must(&["apply"]);
     stage.must(&["cutover"]);
     let mut rows = ROWS;

@@ -16,7 +16,6 @@ impl Operator<'_> {
         if matches!(migrating.phase, Phase::Verified(_) | Phase::CutOver(_) | Phase::Aborting(_)) {
             self.heal_at_last(migrating)?;
         }
-        self.refuse_while_chained(migrating, &migrating.migration.green)?;
         let was_attached = match &migrating.phase {
             Phase::Started(_) | Phase::Prepared(_) => false,
             Phase::Attached(_) | Phase::Backfilled(_) | Phase::Verified(_) => true,
@@ -36,6 +35,7 @@ impl Operator<'_> {
                 });
             }
         };
+        self.refuse_while_chained(migrating, &migrating.migration.green)?;
         self.step(migrating, Step::Abort, |migrating| {
             if matches!(migrating.phase, Phase::Prepared(Prepared { fence_open: true })) {
                 self.heal_fence(migrating, force)?;

@@ -54,8 +54,10 @@ impl Operator<'_> {
                 self.refuse_missed(migrating, &self.changes_since_proof(migrating)?)?;
             }
         }
-        // Whoever is on the next version would be moved back by two.
-        self.refuse_while_chained(migrating, &migrating.migration.green)?;
+        if matches!(migrating.phase, Phase::CutOver(_)) {
+            // Whoever is on the next version would be moved back by two.
+            self.refuse_while_chained(migrating, &migrating.migration.green)?;
+        }
         if let Phase::CutOver(CutOver { forwards_back: true, cutover, .. }) = &migrating.phase
             && *cutover != Cutover::Exchange
             && !force

@@ -120,6 +120,10 @@ impl Preflight<'_> {
                     ),
                     format!("{by_exchange}, or \"app\"; or give that table another name"),
                 ),
+                Some(_) if self.is_to_be_moved_to(blue) => (
+                    format!("{alias} is not moved to {blue} yet, from which this migration begins"),
+                    format!("`teal cutover {}` first", blue.name),
+                ),
                 Some(_) if !self.current.is_alias_of(&alias, blue) => (
                     format!("{alias}, by which the cutover would be, is an alias of another table"),
                     format!("DROP TABLE {}, and plan again", alias.sql()),
@@ -132,6 +136,13 @@ impl Preflight<'_> {
             self.found(&alias, true, says, fix);
         }
         Ok(())
+    }
+
+    /// Whether a migration into this table has still to move the readers to it.
+    fn is_to_be_moved_to(&self, table: &QualifiedName) -> bool {
+        self.history.of(table).is_some_and(|past| {
+            past.green == *table && matches!(past.standing, Standing::UnderWay | Standing::Verified)
+        })
     }
 
     /// An alias lets a user do what he may do with the table behind it (26.9), which the swap changes.

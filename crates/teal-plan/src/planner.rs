@@ -253,7 +253,25 @@ impl Planner<'_> {
                 (false, _) => self.plan_plain_view(view, name, &select)?,
             }
         }
+        self.note_undeclared();
         Ok(())
+    }
+
+    /// Migrations that have begun, and whose models are gone: `apply` cannot go on with them.
+    fn note_undeclared(&mut self) {
+        let database = &self.options.database;
+        let views = self.schema.views.iter().map(|view| view.qualified(database));
+        let views = views.collect::<BTreeSet<_>>();
+        let left = self.history.migrations.iter().filter(|past| {
+            past.standing == Standing::UnderWay && !past.in_place && !views.contains(&past.view)
+        });
+        let notes = left.map(|past| {
+            format!(
+                "the migration of {} has begun, and no model declares its view any more: bring the models back, or `teal abort {}`",
+                past.green, past.green.name
+            )
+        });
+        self.plan.notes.extend(notes);
     }
 
     fn plan_migration(

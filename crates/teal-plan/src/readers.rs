@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use teal_schema::{CreateKind, QualifiedName, quote_string, read_create, rewrite_table_references};
+use teal_schema::{
+    CreateKind, QualifiedName, call, quote_string, read_create, rewrite_table_references,
+    split_list,
+};
 
 use crate::planner::PlanError;
 use crate::preflight::Preflight;
@@ -13,6 +16,7 @@ impl Preflight<'_> {
     /// Views that read blue or green, and are not the migration's own: those of the target, in
     /// whatever database, and those that the plan makes.
     pub(crate) fn look_at_readers(&mut self, migration: &Migration) -> Result<(), PlanError> {
+        self.look_at_merge_tables(migration)?;
         let (of_blue, of_green) = (self.readers(&migration.blue)?, self.readers(&migration.green)?);
         let but_own = |views: BTreeMap<QualifiedName, bool>| {
             views.into_iter().filter(|(name, _)| *name != migration.view).collect::<Vec<_>>()
@@ -48,6 +52,46 @@ impl Preflight<'_> {
             );
             let fix = "after the migration, fill what they write to with the history by hand, or let them be filled from the old version";
             self.found(&migration.green, false, says, fix.to_owned());
+        }
+        Ok(())
+    }
+
+    /// A table of the engine `Merge` reads all tables whose names match. From the fence on, green has rows that blue
+    /// has too.
+    fn look_at_merge_tables(&mut self, migration: &Migration) -> Result<(), PlanError> {
+        #[derive(Deserialize)]
+        struct Row {
+            database: String,
+            name: String,
+            engine_full: String,
+        }
+        #[derive(Deserialize)]
+        struct Matches {
+            matches: u8,
+        }
+        let merging = self.session.rows::<Row>(
+            "SELECT database, name, engine_full FROM system.tables WHERE engine = 'Merge'",
+        )?;
+        for table in merging {
+            // Merge(database, 'regular expression')
+            let Ok((_, Some(inside))) = call(&table.engine_full) else { continue };
+            let Some(pattern) = split_list(inside).ok().and_then(|items| items.get(1).copied())
+            else {
+                continue;
+            };
+            let of = |name: &str| format!("match({}, {pattern})", quote_string(name));
+            let (blue, green) = (of(&migration.blue.name), of(&migration.green.name));
+            let Matches { matches } =
+                self.session.row(&format!("SELECT {blue} AND {green} AS matches"))?;
+            if matches == 1 {
+                let name = QualifiedName::new(&table.database, &table.name);
+                let says = format!(
+                    "{name} (a Merge table) reads both it and {}, and from the fence on each row twice",
+                    migration.green
+                );
+                let fix = "let its regular expression name one version, or leave it out of reports until the cleanup";
+                self.found(&migration.blue, false, says, fix.to_owned());
+            }
         }
         Ok(())
     }
