@@ -5,16 +5,14 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
-use teal_schema::{QualifiedName, quote_string, rewrite_table_references};
+use teal_catalog::{ReadingView, reading_views};
+use teal_schema::{QualifiedName, quote_string};
 
 use crate::state::Migrating;
 use crate::{MigrateError, Operator};
 
-/// A view that reads the table.
 pub(crate) struct Reader {
-    pub(crate) name: QualifiedName,
-    pub(crate) select: String,
-    pub(crate) is_materialized: bool,
+    pub(crate) view: ReadingView,
     /// INSERTs into the table reach it.
     is_told: bool,
 }
@@ -26,42 +24,11 @@ impl Operator<'_> {
         migrating: &Migrating,
         read: &QualifiedName,
     ) -> Result<Vec<Reader>, MigrateError> {
-        #[derive(Deserialize)]
-        struct Row {
-            database: String,
-            name: String,
-            engine: String,
-            as_select: String,
-        }
         let told = self.told_of_inserts(read)?;
-        let views = self.with_control(|session| {
-            session.rows::<Row>(&format!(
-                "SELECT database, name, engine, as_select FROM system.tables \
-                 WHERE engine LIKE '%View' AND position(as_select, {}) > 0 \
-                     AND NOT startsWith(database, '_teal') ORDER BY database, name",
-                quote_string(&read.name)
-            ))
-        })?;
-        let mut readers = Vec::new();
-        for view in views {
-            let name = QualifiedName::new(&view.database, &view.name);
-            let mut reads_it = false;
-            let is_read = rewrite_table_references(&view.as_select, |table| {
-                let database = table.database.as_ref().unwrap_or(&view.database);
-                reads_it |= QualifiedName::new(database, &table.name) == *read;
-                None
-            });
-            // What cannot be read as tokens is no SELECT that teal knows.
-            if is_read.is_ok() && reads_it && name != migrating.migration.view {
-                readers.push(Reader {
-                    is_told: told.contains(&name),
-                    is_materialized: view.engine != "View",
-                    select: view.as_select,
-                    name,
-                });
-            }
-        }
-        Ok(readers)
+        let mut views = self.with_control(|session| reading_views(session, read))?;
+        views.retain(|view| view.name != migrating.migration.view);
+        let reader = |view: ReadingView| Reader { is_told: told.contains(&view.name), view };
+        Ok(views.into_iter().map(reader).collect())
     }
 
     /// Looks at those of `read` after its cutover, and says what is to be known.
@@ -76,9 +43,9 @@ impl Operator<'_> {
         let told = self.told_of_inserts(read)?;
         let said = readers.iter().map(|reader| {
             let asked = self.with_control(|session| {
-                session.command(&format!("EXPLAIN {}", reader.select))
+                session.command(&format!("EXPLAIN {}", reader.view.select))
             });
-            let name = &reader.name;
+            let name = &reader.view.name;
             match asked {
                 Err(error) => format!("{name} does not select any more: {error}"),
                 Ok(_) if reader.is_told && !told.contains(name) => format!(

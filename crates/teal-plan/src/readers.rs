@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use teal_schema::{
-    CreateKind, QualifiedName, call, quote_string, read_create, rewrite_table_references,
-    split_list,
-};
+use teal_catalog::{reading_views, reads};
+use teal_schema::{CreateKind, QualifiedName, call, quote_string, read_create, split_list};
 
 use crate::planner::PlanError;
 use crate::preflight::Preflight;
@@ -101,34 +99,11 @@ impl Preflight<'_> {
         &mut self,
         table: &QualifiedName,
     ) -> Result<BTreeMap<QualifiedName, bool>, PlanError> {
-        #[derive(Deserialize)]
-        struct Row {
-            database: String,
-            name: String,
-            engine: String,
-            as_select: String,
-        }
-        let reads = |select: &str, database: &str| {
-            let mut reads_it = false;
-            let read = rewrite_table_references(select, |read| {
-                let of = read.database.as_deref().unwrap_or(database);
-                reads_it |= QualifiedName::new(of, &read.name) == *table;
-                None
-            });
-            // What cannot be read as tokens is no SELECT that teal knows.
-            read.is_ok() && reads_it
-        };
-        let views = self.session.rows::<Row>(&format!(
-            "SELECT database, name, engine, as_select FROM system.tables \
-             WHERE engine LIKE '%View' AND position(as_select, {}) > 0 \
-                 AND NOT startsWith(database, '_teal')",
-            quote_string(&table.name)
-        ))?;
-        let mut readers = BTreeMap::new();
-        for view in views.into_iter().filter(|view| reads(&view.as_select, &view.database)) {
-            let name = QualifiedName::new(&view.database, &view.name);
-            readers.insert(name, view.engine != "View");
-        }
+        let views = reading_views(self.session, table)?;
+        let mut readers = views
+            .into_iter()
+            .map(|view| (view.name, view.is_materialized))
+            .collect::<BTreeMap<_, _>>();
         for operation in &self.operations {
             let (view, select, materialized) = match operation {
                 Operation::CreateView { view, statement, .. }
@@ -144,7 +119,7 @@ impl Preflight<'_> {
                 }
                 _ => continue,
             };
-            if reads(select, &view.database) {
+            if reads(select, &view.database, table) {
                 readers.entry(view.clone()).or_insert(materialized);
             }
         }

@@ -1,13 +1,14 @@
 //! ClickHouse over HTTP.
 
 mod address;
+mod agent;
 mod answer;
 mod insert;
 mod repeat;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -17,10 +18,10 @@ use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use teal_schema::quote_string;
 use ureq::http::{Response, StatusCode};
-use ureq::tls::{Certificate, ClientCert, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, SendBody};
 
 pub use self::address::{Address, AddressError};
+use self::agent::agent;
 use self::answer::BodyError;
 use self::insert::HttpInsert;
 use crate::error::{UNKNOWN, shortened};
@@ -554,58 +555,4 @@ fn connecting_reason(error: &std::io::Error) -> Option<String> {
     }
     let is_tls = error.get_ref()?.is::<rustls::Error>();
     is_tls.then(|| format!("TLS: {text}"))
-}
-
-fn agent(options: &HttpOptions) -> Result<Agent, ClientError> {
-    let mut tls = TlsConfig::builder().root_certs(match &options.ca {
-        Some(path) => RootCerts::new_with_certs(&certificates(path)?),
-        None => RootCerts::PlatformVerifier,
-    });
-    if let Some(path) = &options.certificate {
-        let key = options.key.as_ref().unwrap_or(path);
-        let private = pem_items(key)?.into_iter().find_map(|item| match item {
-            PemItem::PrivateKey(key) => Some(key),
-            _ => None,
-        });
-        let private = private.ok_or_else(|| bad_pem(key, "it holds no private key"))?;
-        tls = tls.client_cert(Some(ClientCert::new_with_certs(&certificates(path)?, private)));
-    }
-    Ok(Agent::config_builder()
-        .tls_config(tls.build())
-        // ClickHouse says what is wrong in the body of such an answer.
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .timeout_connect(Some(options.connect_timeout))
-        .timeout_resolve(Some(options.connect_timeout))
-        .timeout_per_read(Some(options.read_timeout))
-        .timeout_per_write(Some(options.read_timeout))
-        // The signs of life of two hours.
-        .max_response_header_size(256 << 10)
-        // Shorter than a server keeps an idle connection (3 s in old releases), so that none is
-        // used that the server is just closing.
-        .max_idle_age(Duration::from_secs(2))
-        .user_agent(concat!("teal/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .new_agent())
-}
-
-fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, ClientError> {
-    let certificates = pem_items(path)?.into_iter().filter_map(|item| match item {
-        PemItem::Certificate(certificate) => Some(certificate),
-        _ => None,
-    });
-    let certificates = certificates.collect::<Vec<_>>();
-    match certificates.is_empty() {
-        true => Err(bad_pem(path, "it holds no certificate")),
-        false => Ok(certificates),
-    }
-}
-
-fn pem_items(path: &Path) -> Result<Vec<PemItem<'static>>, ClientError> {
-    let text = std::fs::read(path).map_err(|error| bad_pem(path, &error.to_string()))?;
-    parse_pem(&text).collect::<Result<_, _>>().map_err(|error| bad_pem(path, &error.to_string()))
-}
-
-fn bad_pem(path: &Path, reason: &str) -> ClientError {
-    ClientError::Pem { path: path.to_owned(), reason: reason.to_owned() }
 }

@@ -63,6 +63,8 @@ impl Operator<'_> {
             return Ok(0);
         };
         let (known, carried) = (swapping.known, swapping.carried.clone());
+        // The entry of an older teal does not say what they are to be set back to.
+        let may_set = !swapping.merge_settings.is_empty();
         let mut late = self.parts_for_swap(&swap.other)?;
         late.retain(|part| part.max_block > known && !carried.contains(&part.key()));
         if late.is_empty() {
@@ -79,7 +81,9 @@ impl Operator<'_> {
         let uuids = built.into_iter().map(|part| part.uuid).collect();
         // A wait that took too long has let merges go on there. One that runs still has no part that is attached
         // from now on, and ends at the block that is noted, or before.
-        self.stop_merges_by_settings(&swap.live)?;
+        if may_set {
+            self.stop_merges_by_settings(&swap.live)?;
+        }
         self.command(&format!("SYSTEM STOP MERGES {}", swap.live.sql()))?;
         let blocks = Some(self.last_blocks(&swap.live, "1")?);
         self.record(migrating, Event::Carrying { parts, uuids, blocks })?;

@@ -126,16 +126,16 @@ pub fn may_lose(session: &mut dyn Session, column: &CopyColumn) -> Result<bool, 
 fn value_query(select: &str, column: &str, from: &str, to: &str, cast: &str) -> String {
     let value = format!("_teal_value.{}", quote_ident(column));
     let is_shorter = match from.contains("FixedString(") && to.ends_with("String") {
-        true => format!(" OR ifNull(length(there) != length({value}), 0)"),
+        true => format!(" OR ifNull(length(_teal_there) != length({value}), 0)"),
         false => String::new(),
     };
     let (from, to) = (quote_string(from), quote_string(to));
     format!(
-        "SELECT count() AS rows, countIf(is_lost) AS lost, \
-             anyIf(text, is_lost) AS example \
-         FROM (SELECT ifNull(toString({value}), 'NULL') AS text, {cast}({value}, {to}) AS there, \
-             (isNull(there) AND NOT (isNull({value}) AND isNullable(defaultValueOfTypeName({to})))) \
-                 OR [CAST(there, {from})] != [{value}]{is_shorter} AS is_lost \
+        "SELECT count() AS rows, countIf(_teal_lost) AS lost, \
+             anyIf(_teal_text, _teal_lost) AS example \
+         FROM (SELECT ifNull(toString({value}), 'NULL') AS _teal_text, {cast}({value}, {to}) AS _teal_there, \
+             (isNull(_teal_there) AND NOT (isNull({value}) AND isNullable(defaultValueOfTypeName({to})))) \
+                 OR [CAST(_teal_there, {from})] != [{value}]{is_shorter} AS _teal_lost \
              FROM ({select}) AS _teal_value)"
     )
 }

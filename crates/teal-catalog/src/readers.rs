@@ -1,0 +1,54 @@
+use serde::Deserialize;
+use teal_client::{ClientError, Session};
+use teal_schema::{QualifiedName, quote_string, rewrite_table_references};
+
+/// A view that reads a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadingView {
+    pub name: QualifiedName,
+    pub select: String,
+    /// INSERTs into the table fire it.
+    pub is_materialized: bool,
+}
+
+/// The views that read `table`, in whatever database, teal's own left out.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub fn reading_views(
+    session: &mut dyn Session,
+    table: &QualifiedName,
+) -> Result<Vec<ReadingView>, ClientError> {
+    #[derive(Deserialize)]
+    struct Row {
+        database: String,
+        name: String,
+        engine: String,
+        as_select: String,
+    }
+    let views = session.rows::<Row>(&format!(
+        "SELECT database, name, engine, as_select FROM system.tables \
+         WHERE engine LIKE '%View' AND position(as_select, {}) > 0 \
+             AND NOT startsWith(database, '_teal') ORDER BY database, name",
+        quote_string(&table.name)
+    ))?;
+    let views = views.into_iter().filter(|view| reads(&view.as_select, &view.database, table));
+    let view = |view: Row| ReadingView {
+        name: QualifiedName::new(view.database, view.name),
+        select: view.as_select,
+        is_materialized: view.engine != "View",
+    };
+    Ok(views.map(view).collect())
+}
+
+/// Whether a SELECT names the table, where `database` is the one of names without any.
+pub fn reads(select: &str, database: &str, table: &QualifiedName) -> bool {
+    let mut reads_it = false;
+    let read = rewrite_table_references(select, |named| {
+        let of = named.database.as_deref().unwrap_or(database);
+        reads_it |= QualifiedName::new(of, &named.name) == *table;
+        None
+    });
+    // What cannot be read as tokens is no SELECT that teal knows.
+    read.is_ok() && reads_it
+}
