@@ -104,7 +104,8 @@ pub fn expired(ttl: &str) -> Option<String> {
         let keeps = ["TO", "RECOMPRESS"].iter().any(|word| has(item, word).is_some());
         let time = head(item, &CLAUSES).ok().filter(|_| !keeps)?;
         let condition = has(item, "WHERE").unwrap_or_else(|| "1".to_owned());
-        // 1970 stands for never (26.7).
+        // 1970 stands for never. (Yet where all the other rows of a part are over, 26.7 drops the part with it:
+        // a row that is counted here and gone is told, which is better than one that is lost and not told.)
         Some(format!("(toUnixTimestamp({time}) != 0 AND ({time}) <= now() AND ({condition}))"))
     });
     let deleting = deleting.collect::<Vec<_>>();
