@@ -103,6 +103,7 @@ impl Scene {
         let migration = self.migration(layout)?;
         let mut session = self.engine.user_session(&[])?;
         session.command(&migration.create_green)?;
+        rustix::fs::sync();
         let began = Instant::now();
         session.command(&format!(
             "INSERT INTO {} {} SETTINGS max_partitions_per_insert_block = 0",
@@ -131,6 +132,8 @@ impl Scene {
         let steps = Steps::default();
         let operator = Operator::open(&self.engine, OperatorOptions::default(), &steps)?;
         let mut migrating = operator.start(migration.clone())?;
+        // Whoever waits for the disk waits for his own data, and not for those of the run before.
+        rustix::fs::sync();
         is_on.store(true, Ordering::Relaxed);
         let advanced = operator.advance(&mut migrating, goal);
         is_on.store(false, Ordering::Relaxed);

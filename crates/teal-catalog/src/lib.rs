@@ -20,7 +20,7 @@ pub use catalog::{Catalog, CatalogColumn, CatalogTable};
 pub use declared::{Declaration, Pulled};
 pub use features::{Feature, Features};
 pub use grants::{Grant, has_rights, missing_on_tables};
-pub use parts::{Part, active_parts};
+pub use parts::{Amount, Part, active_parts, amount};
 pub use query_tree::{Grouped, QueryTree, QueryTreeError};
 pub use readers::{ReadingView, reading_views, reads};
 pub use scratch::{Scratch, permissive_session};

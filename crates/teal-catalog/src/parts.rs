@@ -1,6 +1,6 @@
 use serde::Deserialize;
 use teal_client::{ClientError, Session};
-use teal_schema::{QualifiedName, quote_string};
+use teal_schema::QualifiedName;
 
 /// An active part of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -17,6 +17,27 @@ pub struct Part {
     pub level: u32,
 }
 
+/// How much there is in the active parts of a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub struct Amount {
+    pub parts: u64,
+    pub rows: u64,
+    pub uncompressed_bytes: u64,
+}
+
+/// What is in the active parts of `table`, without a list of them.
+///
+/// # Errors
+/// When the server refuses the query.
+pub fn amount(session: &mut dyn Session, table: &QualifiedName) -> Result<Amount, ClientError> {
+    session.row(&format!(
+        "SELECT count() AS parts, sum(rows) AS rows, \
+             sum(data_uncompressed_bytes) AS uncompressed_bytes \
+         FROM system.parts WHERE active AND {}",
+        table.condition("table")
+    ))
+}
+
 /// The active parts of `table`, by partition and name.
 ///
 /// # Errors
@@ -29,9 +50,8 @@ pub fn active_parts(
         "SELECT partition_id, name, rows, data_uncompressed_bytes AS uncompressed_bytes, \
              toString(uuid) AS uuid, level \
          FROM system.parts \
-         WHERE active AND database = {} AND table = {} \
+         WHERE active AND {} \
          ORDER BY partition_id, min_block_number, name",
-        quote_string(&table.database),
-        quote_string(&table.name),
+        table.condition("table"),
     ))
 }

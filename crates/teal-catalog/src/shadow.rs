@@ -4,7 +4,7 @@ use serde::Deserialize;
 use teal_client::{ClientError, Server};
 use teal_schema::{
     Diagnostic, Engine, Location, QualifiedName, Schema, Table, TableRef, TokenError, View,
-    create_table, create_view, quote_ident, quote_string, rewrite_table_references,
+    create_table, create_view, quote_ident, rewrite_table_references,
 };
 
 use crate::alike::{as_made, formatted};
@@ -155,9 +155,8 @@ impl Shadow {
         }
         let shadow = self.name(name);
         let sql = format!(
-            "SELECT count() AS mutations FROM system.mutations WHERE database = {} AND table = {}",
-            quote_string(&shadow.database),
-            quote_string(&shadow.name)
+            "SELECT count() AS mutations FROM system.mutations WHERE {}",
+            shadow.condition("table")
         );
         Ok(self.scratch.session.row::<Row>(&sql)?.mutations)
     }

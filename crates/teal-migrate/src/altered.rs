@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use teal_plan::{Drift, Field, Migration, definition_changes};
-use teal_schema::{QualifiedName, head, quote_string, read_create};
+use teal_schema::{QualifiedName, head, read_create};
 
 use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, Phase};
@@ -152,14 +152,11 @@ impl Operator<'_> {
             name: String,
             sql: String,
         }
-        let names = objects.iter().map(|object| {
-            format!("({}, {})", quote_string(&object.database), quote_string(&object.name))
-        });
-        let names = names.collect::<Vec<_>>().join(", ");
         let rows = self.with_control(|session| {
             session.rows::<Row>(&format!(
                 "SELECT database, name, create_table_query AS sql FROM system.tables \
-                 WHERE (database, name) IN ({names})"
+                 WHERE {}",
+                QualifiedName::condition_of_any(objects, "name")
             ))
         })?;
         let definition = |row: Row| (QualifiedName::new(row.database, row.name), row.sql);

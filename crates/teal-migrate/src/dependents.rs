@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use teal_catalog::ReadingView;
 use teal_plan::Cutover;
-use teal_schema::{QualifiedName, quote_string, rewrite_table_references};
+use teal_schema::{QualifiedName, rewrite_table_references};
 
 use crate::state::{CutOver, Migrating};
 use crate::{MigrateError, Operator};
@@ -69,9 +69,8 @@ impl Operator<'_> {
         let rows = self.with_control(|session| {
             session.rows::<Row>(&format!(
                 "SELECT loading_dependent_database AS databases, loading_dependent_table AS tables \
-                 FROM system.tables WHERE database = {} AND name = {}",
-                quote_string(&old.database),
-                quote_string(&old.name)
+                 FROM system.tables WHERE {}",
+                old.condition("name")
             ))
         })?;
         let names = rows.into_iter().flat_map(|row| row.databases.into_iter().zip(row.tables));

@@ -1,4 +1,4 @@
-use teal_catalog::active_parts;
+use teal_catalog::amount;
 use teal_plan::MERGE_STOPS;
 use teal_schema::quote_string;
 
@@ -63,8 +63,7 @@ impl Operator<'_> {
 
     /// Rows in the active parts of a table.
     pub(crate) fn rows_of(&self, table: &teal_schema::QualifiedName) -> Result<u64, MigrateError> {
-        let parts = self.with_control(|session| active_parts(session, table))?;
-        Ok(parts.iter().map(|part| part.rows).sum())
+        Ok(self.with_control(|session| amount(session, table))?.rows)
     }
 
     /// Drops the tables that teal made for itself in this migration: those whose role begins so.

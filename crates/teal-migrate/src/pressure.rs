@@ -88,11 +88,10 @@ impl Gauge<'_> {
             "SELECT name, unreserved_space AS free, total_space AS total FROM system.disks \
              WHERE name IN (\
                  SELECT arrayJoin(disks) FROM system.storage_policies WHERE policy_name = (\
-                     SELECT storage_policy FROM system.tables WHERE database = {} AND name = {})) \
+                     SELECT storage_policy FROM system.tables WHERE {})) \
              ORDER BY free DESC, name LIMIT 1 \
              SETTINGS output_format_json_quote_64bit_integers = 0",
-            quote_string(&self.green.database),
-            quote_string(&self.green.name)
+            self.green.condition("name")
         ))?;
         Ok(rows.into_iter().next())
     }
@@ -106,12 +105,12 @@ impl Gauge<'_> {
         let (blue, green) = (self.blue.clone(), self.green.clone());
         let mut crowds = Vec::new();
         for table in [blue, green] {
-            let (database, name) = (quote_string(&table.database), quote_string(&table.name));
             let fullest = self.session.rows::<Row>(&format!(
                 "SELECT partition_id AS partition, count() AS parts FROM system.parts \
-                 WHERE active AND database = {database} AND table = {name} \
+                 WHERE active AND {} \
                  GROUP BY partition ORDER BY parts DESC, partition LIMIT 1 \
-                 SETTINGS output_format_json_quote_64bit_integers = 0"
+                 SETTINGS output_format_json_quote_64bit_integers = 0",
+                table.condition("table")
             ))?;
             if let Some(Row { partition, parts }) = fullest.into_iter().next() {
                 let delay_at = self.parts_to_delay(&table)?;
@@ -131,10 +130,9 @@ impl Gauge<'_> {
             "SELECT ifNull(toUInt64OrNull(extract(any(engine_full), 'parts_to_delay_insert = (\\\\d+)')), (\
                  SELECT toUInt64(value) FROM system.merge_tree_settings \
                  WHERE name = 'parts_to_delay_insert')) AS delay_at \
-             FROM system.tables WHERE database = {} AND name = {} \
+             FROM system.tables WHERE {} \
              SETTINGS output_format_json_quote_64bit_integers = 0",
-            quote_string(&table.database),
-            quote_string(&table.name)
+            table.condition("name")
         ))?;
         Ok(delay_at)
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use teal_catalog::{ReadingView, reading_views};
-use teal_schema::{QualifiedName, quote_string};
+use teal_schema::QualifiedName;
 
 use crate::state::Migrating;
 use crate::{MigrateError, Operator};
@@ -71,9 +71,8 @@ impl Operator<'_> {
         let rows = self.with_control(|session| {
             session.rows::<Row>(&format!(
                 "SELECT dependencies_database AS databases, dependencies_table AS tables \
-                 FROM system.tables WHERE database = {} AND name = {}",
-                quote_string(&table.database),
-                quote_string(&table.name)
+                 FROM system.tables WHERE {}",
+                table.condition("name")
             ))
         })?;
         let names = rows.into_iter().flat_map(|row| row.databases.into_iter().zip(row.tables));

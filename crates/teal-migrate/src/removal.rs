@@ -160,9 +160,8 @@ impl Operator<'_> {
         }
         let green = migrating.tables_now().1;
         let ours = format!(
-            "database = {} AND table = {} AND position(command, {}) > 0",
-            quote_string(&green.database),
-            quote_string(&green.name),
+            "{} AND position(command, {}) > 0",
+            green.condition("table"),
             quote_string(&names::extra(&migrating.id).name)
         );
         let mut fails_since = None;
@@ -204,9 +203,8 @@ impl Operator<'_> {
             let Row { parts } = self.with_control(|session| {
                 session.row(&format!(
                     "SELECT count() AS parts FROM system.merges \
-                     WHERE is_mutation AND database = {} AND table = {}",
-                    quote_string(&table.database),
-                    quote_string(&table.name)
+                     WHERE is_mutation AND {}",
+                    table.condition("table")
                 ))
             })?;
             if parts == 0 {

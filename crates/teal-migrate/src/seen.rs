@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use teal_schema::{QualifiedName, quote_string};
+use teal_schema::QualifiedName;
 
 use crate::{MigrateError, Operator};
 
@@ -83,17 +83,78 @@ impl BlueSeen {
     }
 }
 
+/// The mutations of a table at one moment.
+struct Mutations {
+    now: u32,
+    /// Those that were made in that second, and are done.
+    done: BTreeSet<String>,
+    running: Vec<String>,
+}
+
+impl Mutations {
+    fn refuse_running(&self, table: &QualifiedName) -> Result<(), MigrateError> {
+        match self.running.first() {
+            None => Ok(()),
+            Some(first) => Err(MigrateError::MutationsRunning {
+                blue: table.clone(),
+                mutations: self.running.len(),
+                first: first.clone(),
+            }),
+        }
+    }
+}
+
 impl Operator<'_> {
     /// The active parts of a table.
-    pub(crate) fn see(&self, blue: &QualifiedName) -> Result<BlueSeen, MigrateError> {
+    pub(crate) fn see(&self, table: &QualifiedName) -> Result<BlueSeen, MigrateError> {
+        // The time first: what happens in between is told twice, and not never. And what is done by then, is
+        // done in the parts.
+        let mutations = self.mutations_now(table)?;
+        self.see_behind(mutations, table)
+    }
+
+    /// As [`see`](Self::see), at a moment at which no mutation is under way: one that was made before it, and
+    /// is done later, would be a sign of nothing.
+    ///
+    /// # Errors
+    /// [`MigrateError::MutationsRunning`].
+    pub(crate) fn see_at_rest(&self, table: &QualifiedName) -> Result<BlueSeen, MigrateError> {
+        let mutations = self.mutations_now(table)?;
+        mutations.refuse_running(table)?;
+        self.see_behind(mutations, table)
+    }
+
+    /// # Errors
+    /// [`MigrateError::MutationsRunning`].
+    pub(crate) fn refuse_mutating(&self, table: &QualifiedName) -> Result<(), MigrateError> {
+        self.mutations_now(table)?.refuse_running(table)
+    }
+
+    fn mutations_now(&self, table: &QualifiedName) -> Result<Mutations, MigrateError> {
         #[derive(Deserialize)]
-        struct Now {
+        struct Row {
             now: u32,
+            done: Vec<String>,
+            running: Vec<String>,
         }
-        #[derive(Deserialize)]
-        struct Done {
-            mutation_id: String,
-        }
+        // `now()` is a constant before the first row is read.
+        let Row { now, done, running } = self.with_control(|session| {
+            session.row(&format!(
+                "SELECT toUnixTimestamp(now()) AS now, \
+                     groupArrayIf(mutation_id, is_done AND toUnixTimestamp(create_time) >= now) AS done, \
+                     groupArrayIf(command, NOT is_done) AS running \
+                 FROM system.mutations WHERE {}",
+                table.condition("table")
+            ))
+        })?;
+        Ok(Mutations { now, done: BTreeSet::from_iter(done), running })
+    }
+
+    fn see_behind(
+        &self,
+        mutations: Mutations,
+        table: &QualifiedName,
+    ) -> Result<BlueSeen, MigrateError> {
         #[derive(Deserialize)]
         struct Row {
             partition_id: String,
@@ -102,33 +163,19 @@ impl Operator<'_> {
             rows: u64,
             has_deleted: u8,
         }
-        // The time first: what happens in between is told twice, and not never.
-        let Now { now } = self.with_control(|session| {
-            session.row("SELECT toUInt32(toUnixTimestamp(now())) AS now")
-        })?;
-        // What is done now, is done in the parts.
-        let done = self.with_control(|session| {
-            session.rows::<Done>(&format!(
-                "SELECT mutation_id FROM system.mutations WHERE database = {} AND table = {} AND is_done \
-                     AND create_time >= toDateTime({now})",
-                quote_string(&blue.database),
-                quote_string(&blue.name)
-            ))
-        })?;
         let rows = self.with_control(|session| {
             session.rows::<Row>(&format!(
                 "SELECT partition_id, toInt64(min_block_number) AS first, \
                      toInt64(max_block_number) AS last, rows, \
                      has_lightweight_delete AS has_deleted \
-                 FROM system.parts WHERE active AND rows > 0 AND database = {} AND table = {} \
+                 FROM system.parts WHERE active AND rows > 0 AND {} \
                      AND NOT startsWith(partition_id, 'patch-') \
                  ORDER BY partition_id, first",
-                quote_string(&blue.database),
-                quote_string(&blue.name)
+                table.condition("table")
             ))
         })?;
-        let mutations = done.into_iter().map(|done| done.mutation_id).collect();
-        let mut seen = BlueSeen { time: now, mutations, parts: BTreeMap::new() };
+        let Mutations { now, done, .. } = mutations;
+        let mut seen = BlueSeen { time: now, mutations: done, parts: BTreeMap::new() };
         for row in rows {
             let part = SeenPart(row.first, row.last, row.rows, row.has_deleted != 0);
             seen.add(row.partition_id, part);

@@ -92,7 +92,7 @@ impl Operator<'_> {
         let began = Instant::now();
         let mut is_told = false;
         loop {
-            match self.refuse_running_mutations_of(blue) {
+            match self.refuse_mutating(blue) {
                 Err(MigrateError::MutationsRunning { first, .. })
                     if began.elapsed() < self.options.fence_timeout =>
                 {
@@ -122,10 +122,9 @@ impl Operator<'_> {
     ) -> Result<BlueSeen, MigrateError> {
         let blue = migrating.tables_now().0;
         loop {
-            let seen = self.see(blue)?;
-            match self.refuse_running_mutations_of(blue) {
+            match self.see_at_rest(blue) {
                 Err(MigrateError::MutationsRunning { .. }) => self.wait_for_mutations(migrating)?,
-                other => return other.map(|()| seen),
+                other => return other,
             }
         }
     }
@@ -206,10 +205,9 @@ impl Operator<'_> {
         Ok(self.with_control(|session| {
             session.rows(&format!(
                 "SELECT mutation_id, command FROM system.mutations \
-                 WHERE database = {} AND table = {} AND create_time >= toDateTime({since}) \
+                 WHERE {} AND create_time >= toDateTime({since}) \
                  ORDER BY create_time",
-                quote_string(&table.database),
-                quote_string(&table.name)
+                table.condition("table")
             ))
         })?)
     }
@@ -238,10 +236,9 @@ impl Operator<'_> {
         let Row { parts } = self.with_control(|session| {
             session.row(&format!(
                 "SELECT count() AS parts FROM system.parts \
-                 WHERE database = {} AND table = {} AND startsWith(partition_id, 'patch-') \
+                 WHERE {} AND startsWith(partition_id, 'patch-') \
                      AND modification_time >= toDateTime({since})",
-                quote_string(&blue.database),
-                quote_string(&blue.name)
+                blue.condition("table")
             ))
         })?;
         let what = "a lightweight update of blue".to_owned();
@@ -354,9 +351,8 @@ impl Operator<'_> {
         let rows = self.with_control(|session| {
             session.rows::<Row>(&format!(
                 "SELECT DISTINCT ifNull(partition_id, '') AS partition_id FROM system.detached_parts \
-                 WHERE database = {} AND table = {} AND startsWith(ifNull(reason, ''), 'broken')",
-                quote_string(&blue.database),
-                quote_string(&blue.name)
+                 WHERE {} AND startsWith(ifNull(reason, ''), 'broken')",
+                blue.condition("table")
             ))
         })?;
         Ok(rows.into_iter().map(|row| row.partition_id).collect())
@@ -416,9 +412,8 @@ impl Operator<'_> {
         }
         let row: Row = self.with_control(|session| {
             session.row(&format!(
-                "SELECT engine, partition_key FROM system.tables WHERE database = {} AND name = {}",
-                quote_string(&table.database),
-                quote_string(&table.name)
+                "SELECT engine, partition_key FROM system.tables WHERE {}",
+                table.condition("name")
             ))
         })?;
         Ok((row.engine, row.partition_key))
@@ -444,12 +439,7 @@ struct Write {
 
 /// The condition on `part_log` for what happened to a table.
 fn logged(table: &QualifiedName, since: u32) -> String {
-    let of = format!(
-        "database = {} AND table = {}",
-        quote_string(&table.database),
-        quote_string(&table.name)
-    );
-    logged_since(&of, since)
+    logged_since(&table.condition("table"), since)
 }
 
 fn logged_since(of: &str, since: u32) -> String {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
-use teal_schema::{LifeCycle, QualifiedName, Table, create_alias, quote_ident, quote_string};
+use teal_schema::{LifeCycle, QualifiedName, Table, create_alias, quote_ident};
 
 use crate::planner::{PlanError, Planner};
 use crate::preflight::Preflight;
@@ -156,9 +156,8 @@ impl Preflight<'_> {
         let of = |table: &QualifiedName| {
             format!(
                 "SELECT ifNull(user_name, role_name) AS grantee, toString(access_type) AS right FROM system.grants \
-                 WHERE access_type IN ('SELECT', 'INSERT') AND NOT is_partial_revoke AND database = {} AND table = {}",
-                quote_string(&table.database),
-                quote_string(&table.name)
+                 WHERE access_type IN ('SELECT', 'INSERT') AND NOT is_partial_revoke AND {}",
+                table.condition("table")
             )
         };
         let rows = self.session.rows::<Row>(&format!(

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,42 @@ impl QualifiedName {
     /// `` `database`.`name` ``, for use in a statement.
     pub fn sql(&self) -> String {
         format!("{}.{}", quote_ident(&self.database), quote_ident(&self.name))
+    }
+
+    /// What picks the rows of a system table that tell of this one; `column` is what has the name there.
+    ///
+    /// ```
+    /// let events = teal_schema::QualifiedName::new("default", "events");
+    /// assert_eq!(events.condition("table"), "database = 'default' AND table = 'events'");
+    /// ```
+    pub fn condition(&self, column: &str) -> String {
+        format!(
+            "database = {} AND {column} = {}",
+            quote_string(&self.database),
+            quote_string(&self.name)
+        )
+    }
+
+    /// As [`condition`](Self::condition), of several: of none, it holds for no row.
+    ///
+    /// The pairs alone would do, but the server makes the rows of all tables before it looks at pairs, and of two
+    /// hundred tables that takes five times as long (26.7).
+    pub fn condition_of_any(tables: &[&Self], column: &str) -> String {
+        if tables.is_empty() {
+            return "0".to_owned();
+        }
+        let listed = |of: fn(&Self) -> String| {
+            let each = tables.iter().map(|table| of(table)).collect::<BTreeSet<_>>();
+            Vec::from_iter(each).join(", ")
+        };
+        format!(
+            "database IN ({}) AND {column} IN ({}) AND (database, {column}) IN ({})",
+            listed(|table| quote_string(&table.database)),
+            listed(|table| quote_string(&table.name)),
+            listed(|table| {
+                format!("({}, {})", quote_string(&table.database), quote_string(&table.name))
+            }),
+        )
     }
 }
 

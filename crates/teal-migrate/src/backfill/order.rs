@@ -123,11 +123,10 @@ impl Operator<'_> {
         let parts = self.with_control(|session| {
             session.rows::<Row>(&format!(
                 "SELECT name, partition_id, max_block_number AS last FROM system.parts \
-                 WHERE active AND database = {} AND table = {} \
+                 WHERE active AND {} \
                  ORDER BY partition_id, min_block_number \
                  SETTINGS output_format_json_quote_64bit_integers = 0",
-                quote_string(&before.database),
-                quote_string(&before.name)
+                before.condition("table")
             ))
         })?;
         let is_late =

@@ -147,9 +147,8 @@ impl Operator<'_> {
         }
         let Row { mutations } = self.with_control(|session| {
             session.row(&format!(
-                "SELECT count() AS mutations FROM system.mutations WHERE database = {} AND table = {}",
-                quote_string(&table.database),
-                quote_string(&table.name)
+                "SELECT count() AS mutations FROM system.mutations WHERE {}",
+                table.condition("table")
             ))
         })?;
         Ok(mutations > 0)
@@ -189,10 +188,9 @@ impl Operator<'_> {
         let rows = self.with_control(|session| {
             session.rows::<Row>(&format!(
                 "SELECT partition_id, max(max_block_number) AS last FROM system.parts \
-                 WHERE active AND database = {} AND table = {} AND {condition} \
+                 WHERE active AND {} AND {condition} \
                  GROUP BY partition_id",
-                quote_string(&table.database),
-                quote_string(&table.name)
+                table.condition("table")
             ))
         })?;
         Ok(rows.into_iter().map(|row| (row.partition_id, row.last)).collect())

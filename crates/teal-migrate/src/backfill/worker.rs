@@ -104,9 +104,8 @@ impl<'o> Worker<'o> {
         let parts = chunk.parts().map(quote_string).collect::<Vec<_>>();
         let row = self.session.row::<Row>(&format!(
             "SELECT count() AS found FROM system.parts \
-             WHERE active AND database = {} AND table = {} AND name IN ({})",
-            quote_string(&self.snapshot.database),
-            quote_string(&self.snapshot.name),
+             WHERE active AND {} AND name IN ({})",
+            self.snapshot.condition("table"),
             parts.join(", ")
         ))?;
         match row.found == parts.len() {

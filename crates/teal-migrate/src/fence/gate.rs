@@ -4,7 +4,7 @@
 //! With the gate closed, every INSERT that ended is in the snapshot and was not forwarded, and every
 //! INSERT that starts later is forwarded and is not in the snapshot.
 
-use teal_catalog::active_parts;
+use teal_catalog::amount;
 use teal_plan::CopyStrategy;
 
 use crate::state::Migrating;
@@ -39,23 +39,21 @@ impl Operator<'_> {
                 migration.blue.sql()
             ))?;
             failpoint::reached("blue-cloned");
-            // For a clone the list must be of this moment; a snapshot gets no more parts.
+            // Of a clone it must be of this moment; a snapshot gets no more parts.
             Ok(match migration.strategy {
-                CopyStrategy::Clone => {
-                    Some(self.with_control(|session| active_parts(session, clone))?)
-                }
+                CopyStrategy::Clone => Some(self.with_control(|session| amount(session, clone))?),
                 CopyStrategy::Rewrite => None,
             })
         })?;
         failpoint::reached("gate-opened");
         self.server.sync_definition(&migration.view)?;
         let held = cut.held;
-        let parts = match cut.value {
-            Some(parts) => parts,
-            None => self.with_control(|session| active_parts(session, clone))?,
+        let amount = match cut.value {
+            Some(amount) => amount,
+            None => self.with_control(|session| amount(session, clone))?,
         };
 
-        Ok(self.attached(migrating, &parts, cut.attempts, "write gate", &held))
+        Ok(self.attached(migrating, amount, cut.attempts, "write gate", &held))
     }
 
     /// Nothing comes to green by the view afterwards: with the gate closed no INSERT is on its way through it.

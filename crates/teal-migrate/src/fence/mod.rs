@@ -17,10 +17,9 @@ mod running;
 
 pub(crate) use part_log::{Hold, PAUSE, not_clean};
 pub(crate) use running::long_inserts;
-use serde::Deserialize;
-use teal_catalog::Part;
+use teal_catalog::Amount;
 use teal_plan::CopyStrategy;
-use teal_schema::{QualifiedName, quote_string};
+use teal_schema::QualifiedName;
 
 use crate::stale::shortened;
 use crate::state::{Migrating, Prepared, Snapshot};
@@ -39,8 +38,9 @@ impl Operator<'_> {
         self.step(migrating, Step::Fence, |migrating| {
             let mut before = Vec::from_iter(self.definitions_to_record(migrating)?);
             self.refuse_altered(migrating)?;
-            before.push(Event::Seen { blue: self.see(&migrating.migration.blue)? });
-            self.refuse_running_mutations(migrating)?;
+            // A snapshot would have the parts as they were before a mutation, and the view does not forward what
+            // a mutation changes.
+            before.push(Event::Seen { blue: self.see_at_rest(&migrating.migration.blue)? });
             self.refuse_what_is_not_ours(migrating)?;
             let (attached, outcome) = match self.server.write_gate() {
                 Some(_) => self.try_cut(migrating, before, |it| self.cut_at_gate(it))?,
@@ -114,26 +114,25 @@ impl Operator<'_> {
         }
     }
 
-    /// The journal's entry of a cut that gave these parts to be copied.
+    /// The journal's entry of a cut that gave so much to be copied.
     fn attached(
         &self,
         migrating: &Migrating,
-        parts: &[Part],
+        cut: Amount,
         attempts: u32,
         fence: &str,
         held: &str,
     ) -> (Event, String) {
-        let rows = parts.iter().map(|part| part.rows).sum();
-        let bytes = parts.iter().map(|part| part.uncompressed_bytes).sum();
+        let Amount { parts, rows, uncompressed_bytes: bytes } = cut;
         let is_rewrite = migrating.migration.strategy == CopyStrategy::Rewrite;
         let snapshot = is_rewrite.then(|| Snapshot {
             rows,
-            parts: parts.len() as u64,
+            parts,
             chunk_rows: self.options.backfill.chunk_rows(rows, bytes),
             // Twice the goal, so that rows that are somewhat wider than others make no odd little chunks.
             chunk_bytes: Some(self.options.backfill.chunk_bytes.saturating_mul(2)),
         });
-        let outcome = format!("{rows} rows in {} parts cut off; {held}", parts.len());
+        let outcome = format!("{rows} rows in {parts} parts cut off; {held}");
         let fence = Some(fence.to_owned());
         (Event::Attached { snapshot, rows, attempts, fence }, outcome)
     }
@@ -147,51 +146,16 @@ impl Operator<'_> {
         self.refuse_rows_in_green(migrating)
     }
 
-    /// A snapshot would have the parts as they were before the mutation, and the view does not
-    /// forward what a mutation changes.
-    pub(crate) fn refuse_running_mutations(
-        &self,
-        migrating: &Migrating,
-    ) -> Result<(), MigrateError> {
-        self.refuse_running_mutations_of(&migrating.migration.blue)
-    }
-
     /// Before `STOP MERGES`, which cancels the mutations that run then: a user who waits for one is told that
     /// it failed (`UNFINISHED`, 26.9), though it is done later. One that begins in the next moment meets that
     /// still.
     pub(crate) fn cut_without_mutations(&self, table: &QualifiedName) -> Result<(), MigrateError> {
-        match self.refuse_running_mutations_of(table) {
+        match self.refuse_mutating(table) {
             Err(MigrateError::MutationsRunning { blue, first, .. }) => {
                 let first = shortened(&first);
                 Err(not_clean(&format!("the end of a mutation of {blue}: {first}")))
             }
             other => other,
-        }
-    }
-
-    pub(crate) fn refuse_running_mutations_of(
-        &self,
-        blue: &QualifiedName,
-    ) -> Result<(), MigrateError> {
-        #[derive(Deserialize)]
-        struct Row {
-            command: String,
-        }
-        let rows = self.with_control(|session| {
-            session.rows::<Row>(&format!(
-                "SELECT command FROM system.mutations \
-                 WHERE NOT is_done AND database = {} AND table = {}",
-                quote_string(&blue.database),
-                quote_string(&blue.name)
-            ))
-        })?;
-        match rows.first() {
-            None => Ok(()),
-            Some(first) => Err(MigrateError::MutationsRunning {
-                blue: blue.clone(),
-                mutations: rows.len(),
-                first: first.command.clone(),
-            }),
         }
     }
 }

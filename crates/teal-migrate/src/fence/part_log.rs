@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use teal_catalog::{Catalog, Features, active_parts};
+use teal_catalog::{Catalog, Features, amount};
 use teal_plan::CopyStrategy;
 use teal_schema::{QualifiedName, quote_ident, quote_string};
 
@@ -86,9 +86,9 @@ impl Operator<'_> {
             match cut {
                 Ok(held) => {
                     let clone = clone_of(migrating);
-                    let parts = self.with_control(|session| active_parts(session, &clone))?;
+                    let cut = self.with_control(|session| amount(session, &clone))?;
                     let fence = if features.part_log.is_there { "part_log" } else { "quiet cut" };
-                    return Ok(self.attached(migrating, &parts, attempt, fence, &held));
+                    return Ok(self.attached(migrating, cut, attempt, fence, &held));
                 }
                 Err(MigrateError::NotClean { reason }) => {
                     if let Phase::Prepared(state) = &migrating.phase
@@ -319,9 +319,8 @@ impl Operator<'_> {
             session.row(&format!(
                 "SELECT max(parts) AS most FROM (\
                      SELECT count() AS parts FROM system.parts \
-                     WHERE active AND database = {} AND table = {} GROUP BY partition_id)",
-                quote_string(&blue.database),
-                quote_string(&blue.name)
+                     WHERE active AND {} GROUP BY partition_id)",
+                blue.condition("table")
             ))
         })?;
         match hold.delay_at > 0 && most > hold.delay_at / 2 {
@@ -342,11 +341,10 @@ impl Operator<'_> {
             session.rows(&format!(
                 "SELECT partition_id, name, hash_of_all_files AS hash, rows, level, \
                      min_block_number AS min_block, max_block_number AS max_block \
-                 FROM system.parts WHERE active AND database = {} AND table = {} \
+                 FROM system.parts WHERE active AND {} \
                  ORDER BY partition_id, min_block_number \
                  SETTINGS output_format_json_quote_64bit_integers = 0",
-                quote_string(&table.database),
-                quote_string(&table.name)
+                table.condition("table")
             ))
         })?)
     }
@@ -371,9 +369,8 @@ impl Operator<'_> {
         }
         let Row { merges } = self.with_control(|session| {
             session.row(&format!(
-                "SELECT count() AS merges FROM system.merges WHERE database = {} AND table = {}",
-                quote_string(&table.database),
-                quote_string(&table.name)
+                "SELECT count() AS merges FROM system.merges WHERE {}",
+                table.condition("table")
             ))
         })?;
         Ok(merges)
@@ -408,11 +405,7 @@ impl Operator<'_> {
 
 /// The condition on `part_log` that tells the entries of a table which keeps its name meanwhile.
 fn logged_as(table: &QualifiedName) -> String {
-    format!(
-        "database = {} AND table = {}",
-        quote_string(&table.database),
-        quote_string(&table.name)
-    )
+    table.condition("table")
 }
 
 /// Where the old parts are cloned to.

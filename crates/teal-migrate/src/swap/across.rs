@@ -136,9 +136,8 @@ impl Operator<'_> {
         }
         let rows = self.with_control(|session| {
             session.rows::<Row>(&format!(
-                "SELECT toString(uuid) AS uuid FROM system.parts WHERE database = {} AND table = {}",
-                quote_string(&table.database),
-                quote_string(&table.name)
+                "SELECT toString(uuid) AS uuid FROM system.parts WHERE {}",
+                table.condition("table")
             ))
         })?;
         Ok(rows.into_iter().map(|row| row.uuid).collect())

@@ -323,10 +323,9 @@ impl Operator<'_> {
             session.rows(&format!(
                 "SELECT name, toString(uuid) AS uuid, level, min_block_number AS min_block, \
                      max_block_number AS max_block \
-                 FROM system.parts WHERE active AND database = {} AND table = {} \
+                 FROM system.parts WHERE active AND {} \
                  ORDER BY min_block, name",
-                quote_string(&table.database),
-                quote_string(&table.name)
+                table.condition("table")
             ))
         })?)
     }

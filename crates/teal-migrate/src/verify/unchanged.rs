@@ -54,25 +54,25 @@ impl Operator<'_> {
             return Ok(Partitions::new());
         }
         let (blue, green) = migrating.tables_now();
-        let of = |table: &QualifiedName| {
-            format!("({}, {})", quote_string(&table.database), quote_string(&table.name))
-        };
-        let (blue, green) = (of(blue), of(green));
         // Two queries: to plan a JOIN of the two takes longer than both (26.7), and the gate may be closed.
         let tables = self.with_control(|session| {
             session.rows::<Of>(&format!(
-                "SELECT (database, name) = {green} AS is_green, partition_key AS key, \
+                "SELECT {} AS is_green, partition_key AS key, \
                      toString(cityHash64(create_table_query)) AS definition \
-                 FROM system.tables WHERE (database, name) IN ({blue}, {green})"
+                 FROM system.tables WHERE {}",
+                green.condition("name"),
+                QualifiedName::condition_of_any(&[blue, green], "name")
             ))
         })?;
         let mut rows = self.with_control(|session| {
             session.rows::<Row>(&format!(
-                "SELECT (database, table) = {green} AS is_green, partition_id AS id, sum(rows) AS rows, \
+                "SELECT {} AS is_green, partition_id AS id, sum(rows) AS rows, \
                      toString(sum(xxh3_128((name, hash_of_all_files)))) AS hash \
-                 FROM system.parts WHERE active AND (database, table) IN ({blue}, {green}) \
+                 FROM system.parts WHERE active AND {} \
                  GROUP BY is_green, id \
-                 SETTINGS output_format_json_quote_64bit_integers = 0"
+                 SETTINGS output_format_json_quote_64bit_integers = 0",
+                green.condition("table"),
+                QualifiedName::condition_of_any(&[blue, green], "table")
             ))
         })?;
         // A patch part changes what other parts say.

@@ -129,8 +129,8 @@ impl Preflight<'_> {
         }
         let rows = self.session.rows::<Row>(&format!(
             "SELECT database, table, mutation_id, command, parts_to_do, latest_fail_reason \
-             FROM system.mutations WHERE NOT is_done AND (database, table) IN ({})",
-            list(&tables)
+             FROM system.mutations WHERE NOT is_done AND {}",
+            QualifiedName::condition_of_any(&tables, "table")
         ))?;
         for row in rows {
             let failing = match row.latest_fail_reason.as_str() {
@@ -143,9 +143,8 @@ impl Preflight<'_> {
                 row.mutation_id, row.command, row.parts_to_do
             );
             let fix = format!(
-                "wait until it has ended, or end it: KILL MUTATION WHERE database = {} AND table = {} AND mutation_id = {}",
-                quote_string(&row.database),
-                quote_string(&row.table),
+                "wait until it has ended, or end it: KILL MUTATION WHERE {} AND mutation_id = {}",
+                table.condition("table"),
                 quote_string(&row.mutation_id)
             );
             self.found(&table, true, says, fix);
@@ -322,11 +321,4 @@ impl Preflight<'_> {
         }
         Ok(())
     }
-}
-
-fn list(tables: &[&QualifiedName]) -> String {
-    let pair = |name: &&QualifiedName| {
-        format!("({}, {})", quote_string(&name.database), quote_string(&name.name))
-    };
-    tables.iter().map(pair).collect::<Vec<_>>().join(", ")
 }

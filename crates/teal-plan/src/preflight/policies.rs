@@ -2,7 +2,7 @@ use serde::Deserialize;
 use teal_client::{ClientError, Session};
 use teal_schema::{QualifiedName, quote_ident, quote_string};
 
-use super::{Preflight, list};
+use super::Preflight;
 use crate::planner::PlanError;
 use crate::{Cutover, Migration};
 
@@ -55,9 +55,9 @@ pub fn row_policies(
         "SELECT short_name AS name, database, table, \
              if(apply_to_all, NOT hasAny(apply_to_except, {me}), hasAny(apply_to_list, {me})) AS is_for_me \
          FROM system.row_policies \
-         WHERE ((database, table) IN ({}) OR (table = '' AND database IN ({}))) \
+         WHERE (({}) OR (table = '' AND database IN ({}))) \
              AND ifNull(select_filter, '') != '1'",
-        list(tables),
+        QualifiedName::condition_of_any(tables, "table"),
         databases.join(", ")
     ));
     let mut policies = match rows {
@@ -83,9 +83,8 @@ fn shows_nothing(session: &mut dyn Session, table: &QualifiedName) -> Result<boo
     }
     let Row { rows } = session.row(&format!(
         "SELECT sum(rows) AS rows FROM system.parts \
-         WHERE active AND NOT has_lightweight_delete AND database = {} AND table = {}",
-        quote_string(&table.database),
-        quote_string(&table.name)
+         WHERE active AND NOT has_lightweight_delete AND {}",
+        table.condition("table")
     ))?;
     if rows == 0 {
         return Ok(false);

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use teal_catalog::{CatalogColumn, QueryTree, QueryTreeError, active_parts};
 use teal_client::ClientError;
-use teal_schema::{QualifiedName, names, quote_ident, quote_string};
+use teal_schema::{QualifiedName, names, quote_ident};
 
 use super::Preflight;
 use crate::Migration;
@@ -59,9 +59,8 @@ impl Preflight<'_> {
         }
         let rows = self.session.rows::<Row>(&format!(
             "SELECT column, uniqExact(name) AS parts FROM system.parts_columns \
-             WHERE active AND database = {} AND table = {} GROUP BY column",
-            quote_string(&table.database),
-            quote_string(&table.name)
+             WHERE active AND {} GROUP BY column",
+            table.condition("table")
         ))?;
         Ok(rows.into_iter().map(|row| (row.column, row.parts)).collect())
     }
