@@ -54,6 +54,11 @@ pub enum ClientError {
     )]
     SettingsLost { address: String, setting: &'static str },
 
+    #[error(
+        "{address} is more than one server: {first} answered before, and {other} now. What is written to one is not read from the other: give teal the address of one server, and not that of a balancer"
+    )]
+    SeveralServers { address: String, first: String, other: String },
+
     #[error("{path}: {reason}; a PEM file is expected")]
     Pem { path: PathBuf, reason: String },
 }

@@ -55,6 +55,14 @@ pub trait Server: Send + Sync {
     /// left a mark there is known to have ended.
     fn is_exclusive(&self) -> bool;
 
+    /// What is written to one of several servers behind one address is not read from the others.
+    ///
+    /// # Errors
+    /// [`ClientError::SeveralServers`] when the sessions until now were not all of one server.
+    fn refuse_several(&self) -> Result<(), ClientError> {
+        Ok(())
+    }
+
     /// The data directory that no other process can open meanwhile, where there is one. What other
     /// processes should know or say stands in files beside it.
     fn exclusive_directory(&self) -> Option<&Path> {

@@ -83,7 +83,7 @@ fn response(status: &str, body: &str) -> Vec<u8> {
 
 /// A ClickHouse as far as [`HttpServer::open`] and an opened session look.
 fn greets(number: usize) -> Option<Vec<u8>> {
-    let said = ["26.1.1\n", "{\"settings\":[]}\n", "teal"];
+    let said = ["26.1.1\n", "{\"settings\":[]}\n", "1b4e28ba-teal"];
     said.get(number).map(|said| response("200 OK", said))
 }
 
@@ -218,6 +218,23 @@ fn what_leaves_settings_out_on_the_way_is_refused() {
     });
     let error = HttpServer::open(peer.options()).unwrap().session(&[]).err().unwrap();
     assert!(matches!(error, ClientError::SettingsLost { .. }), "{error:?}");
+}
+
+#[test]
+fn several_servers_behind_one_address_are_noticed() {
+    let peer = Peer::start(|number, _| match number {
+        4 => response("200 OK", "6fa459ea-teal"),
+        3 => greets(2).unwrap(),
+        _ => greets(number).unwrap(),
+    });
+    let server = HttpServer::open(peer.options()).unwrap();
+    server.session(&[]).unwrap();
+    server.session(&[]).unwrap();
+    server.refuse_several().unwrap();
+    server.session(&[]).unwrap();
+    let error = server.refuse_several().unwrap_err();
+    assert!(matches!(error, ClientError::SeveralServers { .. }), "{error:?}");
+    assert!(error.to_string().contains("1b4e28ba- answered before, and 6fa459ea- now"), "{error}");
 }
 
 /// Each of these makes an answer of fewer rows than there are, and no error.

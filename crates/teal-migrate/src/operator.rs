@@ -309,6 +309,7 @@ impl<'a> Operator<'a> {
         step: Step,
         work: impl FnOnce(&mut Migrating) -> Result<(T, String), MigrateError>,
     ) -> Result<T, MigrateError> {
+        self.server.refuse_several()?;
         let name = migrating.migration.green.to_string();
         let began = Instant::now();
         self.observer.update(Update::Began { migration: &name, step });

@@ -549,6 +549,7 @@ pub fn history(migrations: &[Migrating]) -> History {
         .map(|migrating| PastMigration {
             id: migrating.id.clone(),
             blue: migrating.migration.blue.clone(),
+            declared_blue: migrating.migration.declared_blue(),
             green: migrating.migration.green.clone(),
             view: migrating.migration.view.clone(),
             in_place: migrating.migration.in_place,

@@ -398,6 +398,7 @@ impl Planner<'_> {
             view: &view,
             blue: &blue,
             green: &green,
+            blue_now: name.clone(),
             select,
             database,
             cutover: Cutover::Exchange,

@@ -12,6 +12,8 @@ pub struct History {
 pub struct PastMigration {
     pub id: String,
     pub blue: QualifiedName,
+    /// Blue's name by its model, where an exchange before has given its rows another.
+    pub declared_blue: QualifiedName,
     pub green: QualifiedName,
     pub view: QualifiedName,
     /// Of a model that was changed without a new version.
@@ -33,15 +35,16 @@ pub enum Standing {
 }
 
 impl PastMigration {
-    /// What to do before another change of that version.
-    pub(crate) fn after_exchange(&self) -> String {
-        let (known, own) = (self.blue.sql(), self.green.sql());
-        match self.standing {
-            Standing::Cleaned(_) => format!(
-                "give the rows their version's name, in a moment without INSERTs: DROP TABLE IF EXISTS {own}; RENAME TABLE {known} TO {own}; where the name {known} is still used: CREATE TABLE {known} ENGINE = Alias({own}). Then plan again"
-            ),
-            _ => format!("`teal cleanup {}` first", self.green.name),
-        }
+    /// What an exchange of two versions has done to their names.
+    pub(crate) fn rows_go_by(&self) -> String {
+        format!(
+            "since the exchange of {} and {}, the rows of {} go by the name {}",
+            self.blue, self.green, self.green, self.blue
+        )
+    }
+
+    pub(crate) fn is_blue(&self, name: &QualifiedName) -> bool {
+        [&self.blue, &self.declared_blue].contains(&name)
     }
 
     pub fn is_over(&self) -> bool {
@@ -50,9 +53,12 @@ impl PastMigration {
 }
 
 impl History {
-    /// The migration that made or used the table or view `name`.
+    /// The last migration that made or used the table or view `name`.
     pub fn of(&self, name: &QualifiedName) -> Option<&PastMigration> {
-        self.migrations.iter().rev().find(|m| [&m.blue, &m.green, &m.view].contains(&name))
+        self.migrations
+            .iter()
+            .rev()
+            .find(|m| m.is_blue(name) || [&m.green, &m.view].contains(&name))
     }
 
     /// Whether a migration into `green` has begun and is not over.

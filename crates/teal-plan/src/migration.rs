@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use teal_catalog::{CatalogColumn, CatalogTable, Features, QueryTree, Shadow};
 use teal_client::ClientError;
 use teal_schema::{
-    ConstraintKind, LifeCycle, QualifiedName, Table, View, create_table, create_view, names,
+    ConstraintKind, LifeCycle, QualifiedName, Table, Version, View, create_table, create_view,
+    names, physical_name,
 };
 
 use crate::{Change, Fold, expired, in_order, rollup};
@@ -126,6 +127,16 @@ impl Migration {
         QualifiedName::new(&self.blue.database, &self.table)
     }
 
+    /// Blue's name by its model. After an exchange of two versions, the rows of the newer one go by the older
+    /// one's name; a further migration has that as its blue.
+    pub fn declared_blue(&self) -> QualifiedName {
+        let version = match self.in_place {
+            true => return self.blue.clone(),
+            false => Version::parse(&self.from_version).ok(),
+        };
+        QualifiedName::new(&self.blue.database, physical_name(&self.table, version.as_ref()))
+    }
+
     /// Green is to have blue's history in blue's order, and behind it what the view forwards.
     pub fn keeps_order(&self) -> bool {
         self.strategy == CopyStrategy::Rewrite
@@ -170,7 +181,9 @@ pub(crate) struct Declared<'a> {
     pub(crate) view: &'a View,
     pub(crate) blue: &'a Table,
     pub(crate) green: &'a Table,
-    /// The view's SELECT, every table by its full name.
+    /// The name that blue's rows have now.
+    pub(crate) blue_now: QualifiedName,
+    /// The view's SELECT, every table by its full name, and blue by that of its rows.
     pub(crate) select: String,
     pub(crate) database: &'a str,
     pub(crate) cutover: Cutover,
@@ -253,7 +266,7 @@ impl Declared<'_> {
             to_version: version(self.green),
             create_green: create_table(self.green, &green_name, &[]),
             create_view: create_view(&view_name, Some(&green_name), &self.select),
-            blue: blue_name,
+            blue: self.blue_now,
             green: green_name,
             view: view_name,
             select: self.select,

@@ -206,7 +206,7 @@ impl Planner<'_> {
         let Some(past) = self.history.of(name).cloned() else {
             return Ok(false);
         };
-        let (id, is_blue) = (&past.id, past.blue == *name);
+        let (id, is_blue) = (&past.id, past.is_blue(name));
         self.refuse_late_change(table, name, &past)?;
         let note = match past.standing {
             Standing::UnderWay if past.in_place && is_blue => {
@@ -240,9 +240,10 @@ impl Planner<'_> {
         let schema = self.schema;
         for view in &schema.views {
             let name = view.qualified(&self.options.database);
-            let select = self.real_select(view)?;
+            let is_migration = self.is_migration(view);
+            let select = self.real_select(view, is_migration)?;
             self.check_references(view)?;
-            match (self.is_migration(view), self.history.of_view(&name)) {
+            match (is_migration, self.history.of_view(&name)) {
                 (true, None) => self.plan_migration(view, name, select)?,
                 (true, Some(past)) if past.standing == Standing::UnderWay => {
                     let id = past.id.clone();
@@ -327,21 +328,45 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// After an exchange of two versions, the newer one's name means the old layout, and at the end it is an alias.
+    /// After an exchange of two versions, the newer one's name means the old layout, and at the end it is an alias;
+    /// the older one's means the new layout.
     fn refuse_exchanged(&mut self, view: &View) -> bool {
-        let tables = source(self.schema, view).into_iter().chain(self.schema.target(view));
-        let names = tables.map(|table| table.qualified(&self.options.database)).collect::<Vec<_>>();
-        for name in names {
-            let Some(past) = self.history.of(&name).filter(|past| self.is_exchanged(past, &name))
-            else {
+        let of = |table: &Table| table.qualified(&self.options.database);
+        let blue = source(self.schema, view).map(of);
+        let green = self.schema.target(view).map(of);
+        for (name, is_source) in
+            blue.map(|it| (it, true)).into_iter().chain(green.map(|it| (it, false)))
+        {
+            let Some(past) = self.history.of(&name) else {
                 continue;
             };
+            let (differs, instead) = match past.standing {
+                Standing::Cleaned(_) if is_source && self.is_exchanged(past, &name) => {
+                    // Its rows are found by their other name; but an alias goes by the version's.
+                    if self.options.cutover != Cutover::Alias {
+                        continue;
+                    }
+                    let instead = "the cutover of this table by exchange or app (`cutover` under [migrate] in teal.toml)";
+                    (past.rows_go_by(), instead.to_owned())
+                }
+                Standing::Cleaned(Cutover::Exchange)
+                    if !past.in_place && is_source && past.is_blue(&name) =>
+                {
+                    let newer = past.green.name.clone();
+                    (past.rows_go_by(), format!("a view that reads the newer version, {newer}"))
+                }
+                _ if self.is_exchanged(past, &name) => {
+                    let instead = match past.is_over() {
+                        true => "a further version, and a view from this one to it".to_owned(),
+                        false => format!("`teal cleanup {}` first", past.green.name),
+                    };
+                    (past.rows_go_by(), instead)
+                }
+                _ => continue,
+            };
             let conflict = Conflict {
-                differences: vec![format!(
-                    "since the exchange of {} and {}, the rows of this version go by the name {}",
-                    past.blue, past.green, past.blue
-                )],
-                instead: past.after_exchange(),
+                differences: vec![differs],
+                instead,
                 object: name,
                 declared_at: view.location.clone(),
             };
@@ -349,6 +374,16 @@ impl Planner<'_> {
             return true;
         }
         false
+    }
+
+    /// The name that the rows of a declared table go by.
+    fn name_now(&self, name: &QualifiedName) -> QualifiedName {
+        match self.history.of(name) {
+            // Of one that is under way.
+            Some(past) if past.declared_blue == *name => past.blue.clone(),
+            Some(past) if past.is_over() && self.is_exchanged(past, name) => past.blue.clone(),
+            _ => name.clone(),
+        }
     }
 
     /// Whether this is a newer version's name that has changed places with the older one's.
@@ -395,7 +430,9 @@ impl Planner<'_> {
                 Standing::Verified => format!(
                     "bring the model back until the migration is over (`teal cutover {green}`, `teal cleanup {green}`); or `teal abort {green}`, and begin again with this model"
                 ),
-                Standing::Cleaned(_) => past.after_exchange(),
+                Standing::Cleaned(_) => {
+                    "bring the model back, and declare a further version, with a view from this one to it".to_owned()
+                }
                 _ => format!(
                     "bring the model back until the migration is over: `teal cleanup {green}`"
                 ),
@@ -485,15 +522,16 @@ impl Planner<'_> {
                 instead: "try again",
             }));
         };
-        let blue_now = self.current.table(&blue.qualified(database));
+        let blue_now = self.name_now(&blue.qualified(database));
+        let there = self.current.table(&blue_now);
         let desired_blue = CatalogTable {
-            rows: blue_now.map_or(0, |table| table.rows),
-            bytes: blue_now.map_or(0, |table| table.bytes),
+            rows: there.map_or(0, |table| table.rows),
+            bytes: there.map_or(0, |table| table.bytes),
             ..desired_blue.clone()
         };
         let desired_green = desired_green.clone();
-        let declared =
-            Declared { view, blue, green, select, database, cutover: self.options.cutover };
+        let cutover = self.options.cutover;
+        let declared = Declared { view, blue, green, blue_now, select, database, cutover };
         declared
             .plan(&self.features, &mut self.shadow, &tree, &desired_blue, &desired_green)?
             .map_err(refused)
@@ -508,8 +546,8 @@ impl Planner<'_> {
             .is_some_and(|blue| blue.name == target.name && blue.version < target.version)
     }
 
-    /// The view's SELECT, every table by its full name.
-    fn real_select(&self, view: &View) -> Result<String, PlanError> {
+    /// The view's SELECT, every table by its full name; for a migration, by that which its rows have now.
+    fn real_select(&self, view: &View, is_migration: bool) -> Result<String, PlanError> {
         let database = &self.options.database;
         let declared = |name: &QualifiedName| {
             self.schema.tables.iter().any(|t| t.qualified(database) == *name)
@@ -517,7 +555,8 @@ impl Planner<'_> {
         rewrite_table_references(&view.select, |table| {
             let name = QualifiedName::new(table.database.as_ref().unwrap_or(database), &table.name);
             // Behind IN a column or an alias may be meant.
-            (!table.after_in || declared(&name)).then(|| name.sql())
+            let meant = if is_migration { self.name_now(&name) } else { name.clone() };
+            (!table.after_in || declared(&name)).then(|| meant.sql())
         })
         .map_err(|error| PlanError::unreadable(view, &error))
     }

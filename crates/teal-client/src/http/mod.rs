@@ -85,6 +85,9 @@ struct Inner {
     version: String,
     /// What the user's profile says that teal's sessions must not.
     set_back: OnceLock<Vec<(String, String)>>,
+    /// The server that answered first, and another one that answered later, by their uuids.
+    answered: OnceLock<String>,
+    answered_too: OnceLock<String>,
     /// Statements that have been sent and have not ended.
     running: Mutex<BTreeSet<String>>,
 }
@@ -98,8 +101,16 @@ impl HttpServer {
     pub fn open(options: HttpOptions) -> Result<Self, ClientError> {
         let agent = agent(&options)?;
         let compress = options.compress.unwrap_or_else(|| !options.address.is_loopback());
-        let (version, set_back, running) = (String::new(), OnceLock::new(), Mutex::default());
-        let mut inner = Inner { agent, options, compress, version, set_back, running };
+        let mut inner = Inner {
+            agent,
+            options,
+            compress,
+            version: String::new(),
+            set_back: OnceLock::new(),
+            answered: OnceLock::new(),
+            answered_too: OnceLock::new(),
+            running: Mutex::default(),
+        };
         inner.version = inner.ask_version()?;
         let server = Self { inner: Arc::new(inner) };
         server.refuse_if_too_old()?;
@@ -133,19 +144,25 @@ impl HttpServer {
         Ok(self.inner.set_back.get_or_init(|| found))
     }
 
-    fn open_session(&self, settings: Vec<(String, String)>) -> Result<HttpSession, ClientError> {
+    /// With the uuid of the server that answered.
+    fn open_session(
+        &self,
+        settings: Vec<(String, String)>,
+    ) -> Result<(HttpSession, String), ClientError> {
         let comment = settings.iter().rfind(|(name, _)| name == "log_comment");
         let comment = comment.map(|(_, comment)| comment.clone()).unwrap_or_default();
         let mut session = HttpSession { settings, ..self.plain_session() };
         // A setting that the server does not know is an error here, not in the middle of the work.
         let ask = match comment.is_empty() {
-            true => "SELECT ''",
-            false => "SELECT getSetting('log_comment')",
+            true => "SELECT toString(serverUUID())",
+            false => "SELECT concat(toString(serverUUID()), getSetting('log_comment'))",
         };
-        // A proxy may leave settings out, and a copy without them is another one.
-        match session.run(ask, Format("RawBLOB"))?.body == comment.as_bytes() {
-            true => Ok(session),
-            false => Err(ClientError::SettingsLost {
+        let answer = session.run(ask, Format("RawBLOB"))?.body;
+        let answer = String::from_utf8_lossy(&answer);
+        match answer.strip_suffix(comment.as_str()) {
+            Some(server) => Ok((session, server.to_owned())),
+            // A proxy may leave settings out, and a copy without them is another one.
+            None => Err(ClientError::SettingsLost {
                 address: self.inner.options.address.to_string(),
                 setting: "log_comment",
             }),
@@ -214,12 +231,16 @@ impl Server for HttpServer {
         let settings = teals.iter().chain(&LARGE_STATEMENTS).chain(drops).chain(settings);
         let settings = settings.map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
         let settings = self.set_back()?.iter().cloned().chain(settings);
-        Ok(Box::new(self.open_session(settings.collect())?))
+        let (session, server) = self.open_session(settings.collect())?;
+        if *self.inner.answered.get_or_init(|| server.clone()) != server {
+            self.inner.answered_too.get_or_init(|| server);
+        }
+        Ok(Box::new(session))
     }
 
     fn user_session(&self, settings: Settings<'_>) -> Result<Box<dyn Session>, ClientError> {
         let settings = settings.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
-        Ok(Box::new(self.open_session(settings.collect())?))
+        Ok(Box::new(self.open_session(settings.collect())?.0))
     }
 
     fn write_gate(&self) -> Option<&WriteGate> {
@@ -232,6 +253,17 @@ impl Server for HttpServer {
 
     fn is_exclusive(&self) -> bool {
         false
+    }
+
+    fn refuse_several(&self) -> Result<(), ClientError> {
+        match (self.inner.answered.get(), self.inner.answered_too.get()) {
+            (Some(first), Some(other)) => Err(ClientError::SeveralServers {
+                address: self.inner.options.address.to_string(),
+                first: first.clone(),
+                other: other.clone(),
+            }),
+            _ => Ok(()),
+        }
     }
 }
 

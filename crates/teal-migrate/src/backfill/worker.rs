@@ -47,6 +47,7 @@ impl<'o> Worker<'o> {
             ("compile_expressions", "1"),
             ("compile_aggregate_expressions", "1"),
         ])?;
+        operator.server.refuse_several()?;
         let columns = columns(migrating);
         let rows = match migration.keeps_order() {
             // The SELECT gives rows as they are.
