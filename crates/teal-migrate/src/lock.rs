@@ -109,6 +109,8 @@ impl Lock {
         let mut session = server.session(&[])?;
         session
             .command(&format!("CREATE DATABASE IF NOT EXISTS {}", quote_ident(TEAL_DATABASE)))?;
+        // Before the server's clock: the others count from that.
+        let renewed = clock();
         let now = server_time(session.as_mut())?;
         let before = list(session.as_mut())?;
         let generation = match before.last() {
@@ -124,7 +126,6 @@ impl Lock {
             }
             None => 1,
         };
-        let renewed = clock();
         let is_lease = !server.is_exclusive();
         let owner = Owner { until: is_lease.then(|| end_of(lease, now)), ..Owner::this_process() };
         let created = session.command(&format!(

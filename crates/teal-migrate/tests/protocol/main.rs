@@ -18,8 +18,8 @@
 //!   itself ("adrift"). Or a lost connection, after which teal goes on; or a crash of the server, which
 //!   cuts INSERTs off.
 //!
-//! The turn of the view ([`turn`]) is a smaller model of its own, and so is what comes behind the copy of a
-//! migration by alias ([`alias`]): the swap, the rollback, abort and cleanup.
+//! The turn of the view ([`turn`]) is a smaller model of its own. So is what comes behind the copy of a
+//! migration by alias ([`alias`]): the swap, the rollback, abort and cleanup. So is the lock ([`the_lock`]).
 //!
 //! # What is left out
 //!
@@ -32,7 +32,7 @@
 //! - There are a few INSERTs, merges, crashes and cuts, each used up once, so every history ends. That every
 //!   state can go on is then the same as that no history ends in the middle.
 //! - Mutations and what else changes blue's parts during a migration; more workers of the backfill than one;
-//!   engines that fold rows; the lock.
+//!   engines that fold rows.
 //!
 //! # Why it can be believed
 //!
@@ -61,5 +61,6 @@ mod teal;
 mod the_alias;
 mod the_exchange;
 mod the_fence;
+mod the_lock;
 mod turn;
 mod verify;
