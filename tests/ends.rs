@@ -6,6 +6,7 @@ use crate::support::Project;
 const T_0: &str = "-- teal: table t version 0.0\nCREATE TABLE t_0_0 (id UInt64, s String) ENGINE = MergeTree ORDER BY id;\n";
 const T_1: &str = "-- teal: table t version 0.1\nCREATE TABLE t_0_1 (id UInt64, s String) ENGINE = MergeTree ORDER BY (s, id);\n";
 const T_2: &str = "-- teal: table t version 0.2\nCREATE TABLE t_0_2 (id UInt64, s String) ENGINE = MergeTree ORDER BY (id, s);\n";
+const T_3: &str = "-- teal: table t version 0.3\nCREATE TABLE t_0_3 (id UInt64, s String) ENGINE = MergeTree ORDER BY s;\n";
 const TO_1: &str = "CREATE MATERIALIZED VIEW mv_1 TO t_0_1 AS SELECT * FROM t_0_0;\n";
 const TO_2: &str = "CREATE MATERIALIZED VIEW mv_2 TO t_0_2 AS SELECT * FROM t_0_1;\n";
 
@@ -30,9 +31,15 @@ fn versions_may_be_exchanged_one_after_the_other() {
     let project = filled(&first());
     project.must(&["apply"]);
     project.must(&["cutover", "--by", "exchange"]);
+    let again = "CREATE MATERIALIZED VIEW mv_3 TO t_0_2 AS SELECT * FROM t_0_0;\n";
+    let from_the_old_one = format!("{T_0}{T_1}{TO_1}{T_2}{again}");
+    let goes_by = "the rows of default.t_0_1 go by the name default.t_0_0";
+    let newer = "a view that reads the newer version, t_0_1";
     project.write("app/t.sql", &both());
-    let says = ["the rows of default.t_0_1 go by the name default.t_0_0"];
-    project.teal(&["apply"]).failed(3, &[says[0], "`teal cleanup t_0_1` first"]);
+    project.teal(&["apply"]).failed(3, &[goes_by, "`teal cleanup t_0_1` first"]);
+    project.write("app/t.sql", &from_the_old_one);
+    project.teal(&["apply"]).failed(3, &[goes_by, newer]);
+    project.write("app/t.sql", &first());
     project.must(&["cleanup"]);
     project.write(
         "app/t.sql",
@@ -42,41 +49,71 @@ fn versions_may_be_exchanged_one_after_the_other() {
         ),
     );
     project.teal(&["apply"]).failed(3, &["column n", "declare a further version"]);
-    let again = "CREATE MATERIALIZED VIEW mv_3 TO t_0_2 AS SELECT * FROM t_0_0;\n";
-    project.write("app/t.sql", &format!("{T_0}{T_1}{TO_1}{T_2}{again}"));
-    project.teal(&["apply"]).failed(3, &[says[0], "a view that reads the newer version, t_0_1"]);
-    // A further version has the rows by the name that they go by.
+    project.write("app/t.sql", &from_the_old_one);
+    project.teal(&["apply"]).failed(3, &[goes_by, newer]);
+    // What no model knows would go with the old table.
     project.write("app/t.sql", &both());
+    project.query("ALTER TABLE t_0_0 ADD COLUMN extra String DEFAULT 'x'");
+    project
+        .teal(&["apply"])
+        .failed(3, &["column extra is in no model", "--allow-drop t_0_0.COLUMN"]);
+    project.query("ALTER TABLE t_0_0 DROP COLUMN extra");
+    // A further version has the rows by the name that they go by.
     project.killed_at("view-created", &["apply"]);
     project.query("INSERT INTO t_0_0 VALUES (5000, 'x')");
     project.must(&["apply"]);
     project.query("INSERT INTO t_0_1 VALUES (5001, 'y')");
     project.must(&["verify"]);
     assert_eq!(project.query("SELECT count() FROM t_0_2"), "1002");
-    project.must(&["cutover", "--by", "exchange"]);
+    let third = "CREATE MATERIALIZED VIEW mv_3 TO t_0_3 AS SELECT * FROM t_0_0;\n";
+    project.write("app/t.sql", &format!("{}{T_3}{third}", both()));
+    project.teal(&["apply"]).failed(3, &[goes_by, newer]);
+    project.write("app/t.sql", &both());
+    project.teal(&["cutover", "--by", "app"]).failed(3, &["can only be exchanged"]);
+    project.must(&["cutover"]);
     project.query("INSERT INTO t_0_0 VALUES (5002, 'z')");
     project.must(&["rollback"]);
-    project.must(&["cutover", "--by", "exchange"]);
+    project.must(&["cutover", "t_0_2", "--by", "exchange"]);
     assert_eq!(project.teal(&["plan", "--check"]).code, Some(0));
     project.must(&["cleanup", "t_0_2"]);
-    assert_eq!(project.query("SELECT count(), uniq(id) FROM t_0_0"), "1003\t1003");
     assert_eq!(
         project.query("SELECT sorting_key FROM system.tables WHERE name = 't_0_0'"),
         "id, s"
     );
-    assert_eq!(project.query("SELECT count() FROM t_0_1"), "1003");
-    assert_eq!(project.query("SELECT count() FROM t_0_2"), "1003");
+    for name in ["t_0_0", "t_0_1", "t_0_2"] {
+        let count = format!("SELECT count(), uniq(id) FROM {name}");
+        assert_eq!(project.query(&count), "1003\t1003", "{name}");
+    }
     let nothing = project.must(&["plan", "--check"]).said();
     assert!(nothing.contains("t_0_1 has had the layout of t_0_2"), "{nothing}");
-    // Their models may go.
-    const T_3: &str = "-- teal: table t version 0.3\nCREATE TABLE t_0_3 (id UInt64, s String) ENGINE = MergeTree ORDER BY s;\n";
-    let to_3 = "CREATE MATERIALIZED VIEW mv_3 TO t_0_3 AS SELECT * FROM t_0_2;\n";
-    project.write("app/t.sql", &format!("{T_2}{T_3}{to_3}"));
+    // The models of versions that are over may go.
+    let third = third.replace("FROM t_0_0", "FROM t_0_2");
+    project.write("app/t.sql", &format!("{T_2}{T_3}{third}"));
     project.must(&["apply"]);
     project.must(&["cutover"]);
     project.must(&["cleanup"]);
-    assert_eq!(project.query("SELECT count(), uniq(id) FROM t_0_3"), "1003\t1003");
+    assert_eq!(project.query("SELECT count(), uniq(id) FROM t_0_0"), "1003\t1003");
+    assert_eq!(project.query("SELECT count() FROM t_0_1"), "1003");
     project.must(&["plan", "--check"]);
+}
+
+#[test]
+fn a_view_by_another_name_of_the_table_keeps_an_exchange_from_being_made() {
+    let project = filled(&first());
+    project.must(&["apply"]);
+    project.must(&["cutover", "--by", "exchange"]);
+    project.must(&["cleanup"]);
+    let narrower = both().replace("t_0_2 (id UInt64, s String)", "t_0_2 (id UInt64)");
+    let narrower = narrower
+        .replace("ORDER BY (id, s)", "ORDER BY id")
+        .replace("TO t_0_2 AS SELECT * FROM", "TO t_0_2 AS SELECT id FROM");
+    project.write("app/t.sql", &narrower);
+    project.must(&["apply"]);
+    project.query("CREATE TABLE texts (s String) ENGINE = MergeTree ORDER BY s");
+    project.query("CREATE MATERIALIZED VIEW by_alias TO texts AS SELECT s FROM t_0_1");
+    project.teal(&["cutover"]).failed(3, &["by_alias"]);
+    project.query("DROP TABLE by_alias");
+    project.must(&["cutover"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Talks to ClickHouse. One pair of traits, [`Server`] and [`Session`], stands for every kind of
 //! target: [`EmbeddedEngine`] is ClickHouse as a library in this process, [`HttpServer`] a server.
 
+mod clock;
 mod embedded;
 mod error;
 mod gate;
@@ -10,6 +11,7 @@ mod pace;
 mod running;
 mod session;
 
+pub use clock::since_boot;
 pub use embedded::{EmbeddedEngine, EngineOptions, holder_of};
 pub use error::ClientError;
 pub use gate::{GateClosing, GateStats, GateTimeout, WriteGate, WritePass};

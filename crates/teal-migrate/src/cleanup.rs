@@ -94,7 +94,7 @@ impl Operator<'_> {
             return Ok(None);
         };
         let until = (self.options.now)().saturating_add(time).unwrap_or(Timestamp::MAX);
-        let parked = Parked::of(&migrating.migration.blue, until);
+        let parked = Parked::of(&migrating.migration.declared_blue(), until);
         match self.exists(&parked.table)? {
             true => Err(MigrateError::PlaceTaken { table: parked.table }),
             false => Ok(Some(parked)),

@@ -49,7 +49,7 @@ impl Operator<'_> {
                 });
             }
         }
-        if migrating.migration.in_place && how != Cutover::Exchange {
+        if migrating.migration.is_exchanged_only() && how != Cutover::Exchange {
             return Err(MigrateError::NoSuchCutover { table: migrating.migration.blue.clone() });
         }
         if how == Cutover::Alias {

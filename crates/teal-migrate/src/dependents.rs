@@ -82,6 +82,23 @@ impl Operator<'_> {
         }
     }
 
+    /// Other names of the table.
+    fn aliases_of(&self, table: &QualifiedName) -> Result<Vec<QualifiedName>, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            database: String,
+            name: String,
+        }
+        let rows = self.with_control(|session| {
+            session.rows::<Row>(&format!(
+                "SELECT database, name FROM system.tables WHERE engine = 'Alias' AND data_paths = (\
+                     SELECT any(data_paths) FROM system.tables WHERE {}) ORDER BY database, name",
+                table.condition("name")
+            ))
+        })?;
+        Ok(rows.into_iter().map(|row| QualifiedName::new(row.database, row.name)).collect())
+    }
+
     /// Before the names change places: a materialized view follows its name, and where its SELECT does not work
     /// over the other layout, every INSERT fails.
     pub(crate) fn refuse_views_that_would_fail(
@@ -89,7 +106,9 @@ impl Operator<'_> {
         migrating: &Migrating,
     ) -> Result<(), MigrateError> {
         let (blue, green) = (&migrating.migration.blue, &migrating.migration.green);
-        for (read, then) in [(blue, green), (green, blue)] {
+        let aliases = self.aliases_of(blue)?;
+        let through = aliases.iter().map(|alias| (alias, green));
+        for (read, then) in [(blue, green), (green, blue)].into_iter().chain(through) {
             for ReadingView { name, select, is_materialized } in
                 self.readers(migrating, read)?.into_iter().map(|reader| reader.view)
             {

@@ -234,7 +234,7 @@ pub enum MigrateError {
     )]
     Drift { drift: Vec<Drift> },
     #[error(
-        "the new layout of {table} gets the table's own name, so it can only be exchanged: `teal cutover --by exchange`"
+        "the new layout gets the name {table}, which readers and writers know, so it can only be exchanged: `teal cutover --by exchange`"
     )]
     NoSuchCutover { table: QualifiedName },
     #[error("{alias} cannot be swapped to {green}: {reason}")]

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use teal_client::{ClientError, Server, Session};
+use teal_client::{ClientError, Server, Session, since_boot};
 use teal_schema::{QualifiedName, quote_ident, quote_string};
 
 use crate::names::TEAL_DATABASE;
@@ -74,7 +74,7 @@ struct Held {
     generation: u64,
     owner: Owner,
     lease: Duration,
-    /// By [`clock`].
+    /// By [`since_boot`].
     renewed: Mutex<Duration>,
     /// A renewal found that another has taken it.
     is_lost: AtomicBool,
@@ -110,7 +110,7 @@ impl Lock {
         session
             .command(&format!("CREATE DATABASE IF NOT EXISTS {}", quote_ident(TEAL_DATABASE)))?;
         // Before the server's clock: the others count from that.
-        let renewed = clock();
+        let renewed = since_boot();
         let now = server_time(session.as_mut())?;
         let before = list(session.as_mut())?;
         let generation = match before.last() {
@@ -218,7 +218,7 @@ impl Lock {
     /// # Errors
     /// When another has it, or it could not be renewed for so long that another may take it.
     pub fn check(&self) -> Result<(), LockError> {
-        let silent = clock().saturating_sub(*self.held.renewed.lock());
+        let silent = since_boot().saturating_sub(*self.held.renewed.lock());
         let is_lost = self.held.is_lost.load(Ordering::SeqCst);
         match self.renewing.is_some() && (is_lost || silent > self.held.lease / GIVE_UP) {
             true => Err(LockError::Lost { lock: table(self.held.generation), silent }),
@@ -230,7 +230,7 @@ impl Lock {
 impl Held {
     /// Says whether the lock is still ours.
     fn renew(&self) -> Result<bool, LockError> {
-        let began = clock();
+        let began = since_boot();
         let mut session = self.session.lock();
         let now = server_time(session.as_mut())?;
         let says = self.says.lock().clone();
@@ -309,17 +309,6 @@ impl Owner {
 fn is_running(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
     pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
-}
-
-/// Since some moment. `Instant` stands still on Linux while the machine is suspended, and the lease does not.
-fn clock() -> Duration {
-    #[cfg(target_os = "linux")]
-    let clock = rustix::time::ClockId::Boottime;
-    #[cfg(not(target_os = "linux"))]
-    let clock = rustix::time::ClockId::Monotonic;
-    let now = rustix::time::clock_gettime(clock);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
-    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default())
 }
 
 fn this_machine() -> Option<String> {

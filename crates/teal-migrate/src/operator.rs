@@ -347,8 +347,9 @@ impl<'a> Operator<'a> {
 
     /// Ends what this process, or one before it, has sent to the server and had no answer to.
     pub(crate) fn end_own_statements(&self) -> Result<(), MigrateError> {
+        let mut control = self.control.lock();
         self.lock.check()?;
-        Ok(end_statements_of_the_dead(self.server, self.control.lock().as_mut())?)
+        Ok(end_statements_of_the_dead(self.server, control.as_mut())?)
     }
 
     pub(crate) fn check_lock(&self) -> Result<(), MigrateError> {
@@ -357,8 +358,12 @@ impl<'a> Operator<'a> {
 
     /// Runs one statement of the control session, while the lock is held.
     pub(crate) fn command(&self, sql: &str) -> Result<(), MigrateError> {
+        self.server.refuse_several()?;
+        // What waits here for another statement may wait for longer than the lock is held.
+        let mut control = self.control.lock();
         self.lock.check()?;
-        self.control.lock().command(sql)?;
+        control.command(sql)?;
+        drop(control);
         failpoint::written();
         Ok(())
     }

@@ -17,7 +17,7 @@ use teal_schema::QualifiedName;
 
 use crate::carry::CANNOT_TELL;
 use crate::fence::not_clean;
-use crate::stale::shortened;
+use crate::stale::{Mutation, shortened};
 use crate::state::{CutOver, Migrating};
 use crate::swap::Way;
 use crate::verify::Sought;
@@ -57,6 +57,9 @@ impl Operator<'_> {
         if matches!(migrating.phase, Phase::CutOver(_)) {
             // Whoever is on the next version would be moved back by two.
             self.refuse_while_chained(migrating, &migrating.migration.green)?;
+        }
+        if matches!(&migrating.phase, Phase::CutOver(state) if state.cutover == Cutover::Exchange) {
+            self.refuse_while_chained(migrating, &migrating.migration.blue)?;
         }
         if let Phase::CutOver(CutOver { forwards_back: true, cutover, .. }) = &migrating.phase
             && *cutover != Cutover::Exchange
@@ -139,7 +142,10 @@ impl Operator<'_> {
                 // What was changed in the moment in which readers and writers returned.
                 _ => {
                     let since = migrating.seen.as_ref().map(|seen| seen.time);
-                    since.map_or(Ok(()), |since| self.refuse_mutated(migrating, since))?;
+                    if let Some(since) = since {
+                        let new = migrating.tables_now().1;
+                        refuse_mutated(migrating, self.mutations(new, since)?)?;
+                    }
                 }
             }
             match users_may_be_on_old {
@@ -218,22 +224,12 @@ impl Operator<'_> {
         migrating: &Migrating,
         state: &CutOver,
     ) -> Result<(), MigrateError> {
-        let at = u32::try_from(state.at.as_second()).unwrap_or_default();
-        // A cutover that was cut off is journalled later than it was made.
-        let since = state.new_seen.as_ref().map_or(at, |seen| seen.time.min(at));
-        self.refuse_mutated(migrating, since)
-    }
-
-    fn refuse_mutated(&self, migrating: &Migrating, since: u32) -> Result<(), MigrateError> {
         let new = migrating.tables_now().1;
-        let mut mutations = self.mutations(new, since)?;
-        // Of the repair before the cutover, in that second.
-        let ours = names::extra(&migrating.id).name;
-        mutations.retain(|mutation| !mutation.command.contains(&ours));
-        match mutations.first() {
-            None => Ok(()),
-            Some(first) => Err(changed_since(new, &shortened(&first.command))),
-        }
+        let mutations = match &state.new_seen {
+            Some(seen) => self.mutations_after(new, seen)?,
+            None => self.mutations(new, u32::try_from(state.at.as_second()).unwrap_or_default())?,
+        };
+        refuse_mutated(migrating, mutations)
     }
 
     /// As [`refuse_changed_in_place`](Self::refuse_changed_in_place), of dropped and replaced partitions and
@@ -410,6 +406,16 @@ pub(crate) fn refuse_old_changed(
             change: change.into(),
             rows,
         }),
+    }
+}
+
+fn refuse_mutated(migrating: &Migrating, mut mutations: Vec<Mutation>) -> Result<(), MigrateError> {
+    // Of the repair before the cutover.
+    let ours = names::extra(&migrating.id).name;
+    mutations.retain(|mutation| !mutation.command.contains(&ours));
+    match mutations.first() {
+        None => Ok(()),
+        Some(first) => Err(changed_since(migrating.tables_now().1, &shortened(&first.command))),
     }
 }
 

@@ -20,7 +20,11 @@ use crate::{MigrateError, Operator};
 pub struct BlueSeen {
     /// By the server's clock, in seconds since 1970. What happened to blue earlier is in `parts`.
     pub time: u32,
-    /// Mutations of that very second that were done before.
+    /// Mutations that were made since then are told, save those that were done before. An older teal did not note
+    /// it, and told of those since `time`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mutations_since: Option<u32>,
+    /// Those that were done before.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub mutations: BTreeSet<String>,
     /// By partition.
@@ -83,10 +87,14 @@ impl BlueSeen {
     }
 }
 
+/// How long a mutation may have its time before anybody can see it: it is written to the disk in between (by the
+/// source of newer releases).
+const UNSEEN: u32 = 60;
+
 /// The mutations of a table at one moment.
 struct Mutations {
     now: u32,
-    /// Those that were made in that second, and are done.
+    /// Those that were made in the time before it in which others may not be seen yet, and are done.
     done: BTreeSet<String>,
     running: Vec<String>,
 }
@@ -141,7 +149,7 @@ impl Operator<'_> {
         let Row { now, done, running } = self.with_control(|session| {
             session.row(&format!(
                 "SELECT toUnixTimestamp(now()) AS now, \
-                     groupArrayIf(mutation_id, is_done AND toUnixTimestamp(create_time) >= now) AS done, \
+                     groupArrayIf(mutation_id, is_done AND toUnixTimestamp(create_time) + {UNSEEN} >= now) AS done, \
                      groupArrayIf(command, NOT is_done) AS running \
                  FROM system.mutations WHERE {}",
                 table.condition("table")
@@ -175,7 +183,12 @@ impl Operator<'_> {
             ))
         })?;
         let Mutations { now, done, .. } = mutations;
-        let mut seen = BlueSeen { time: now, mutations: done, parts: BTreeMap::new() };
+        let mut seen = BlueSeen {
+            time: now,
+            mutations_since: Some(now.saturating_sub(UNSEEN)),
+            mutations: done,
+            parts: BTreeMap::new(),
+        };
         for row in rows {
             let part = SeenPart(row.first, row.last, row.rows, row.has_deleted != 0);
             seen.add(row.partition_id, part);

@@ -209,6 +209,25 @@ impl Planner<'_> {
         Ok(changes)
     }
 
+    /// As [`keep_columns`](Self::keep_columns), of a table whose rows go by another name now.
+    pub(crate) fn keep_columns_of(
+        &mut self,
+        table: &Table,
+        now: &QualifiedName,
+    ) -> Result<(), PlanError> {
+        let name = table.qualified(&self.options.database);
+        let (Some(current), Some(desired)) =
+            (self.current.table(now), self.desired.table(&self.shadow.name(&name)))
+        else {
+            return Ok(());
+        };
+        let unreadable = |error| PlanError::unreadable_table(table, &error);
+        let current = current.declared(Declaration::of(table)).map_err(unreadable)?;
+        let mut desired = desired.declared(Declaration::of(table)).map_err(unreadable)?;
+        self.keep_columns(&mut desired, &current, now);
+        Ok(())
+    }
+
     /// A column that no model declares stays where it is, unless it may be dropped.
     fn keep_columns(&mut self, desired: &mut Table, current: &Table, name: &QualifiedName) {
         for (i, column) in current.columns.iter().enumerate() {

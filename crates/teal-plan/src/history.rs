@@ -35,11 +35,10 @@ pub enum Standing {
 }
 
 impl PastMigration {
-    /// What an exchange of two versions has done to their names.
-    pub(crate) fn rows_go_by(&self) -> String {
-        format!(
-            "since the exchange of {} and {}, the rows of {} go by the name {}",
-            self.blue, self.green, self.green, self.blue
+    pub(crate) fn was_exchanged(&self) -> bool {
+        matches!(
+            self.standing,
+            Standing::CutOver(Cutover::Exchange) | Standing::Cleaned(Cutover::Exchange)
         )
     }
 
@@ -63,7 +62,7 @@ impl History {
 
     /// Whether a migration into `green` has begun and is not over.
     pub fn is_on_its_way(&self, green: &QualifiedName) -> bool {
-        self.of(green).is_some_and(|past| !past.is_over())
+        self.migrations.iter().any(|past| past.green == *green && !past.is_over())
     }
 
     pub fn of_view(&self, name: &QualifiedName) -> Option<&PastMigration> {

@@ -137,6 +137,16 @@ impl Migration {
         QualifiedName::new(&self.blue.database, physical_name(&self.table, version.as_ref()))
     }
 
+    /// Blue's rows go by the name of an older version, since they were exchanged.
+    pub fn was_exchanged(&self) -> bool {
+        self.blue != self.declared_blue()
+    }
+
+    /// The new layout gets the name of the old one: readers and writers cannot move otherwise.
+    pub fn is_exchanged_only(&self) -> bool {
+        self.in_place || self.was_exchanged()
+    }
+
     /// Green is to have blue's history in blue's order, and behind it what the view forwards.
     pub fn keeps_order(&self) -> bool {
         self.strategy == CopyStrategy::Rewrite

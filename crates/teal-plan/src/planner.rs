@@ -321,6 +321,9 @@ impl Planner<'_> {
             });
             return Ok(());
         }
+        if let Some(blue) = source(self.schema, view).filter(|_| migration.was_exchanged()) {
+            self.keep_columns_of(blue, &migration.blue)?;
+        }
         if self.refuse_lost_columns(&migration.blue, &view.location) {
             return Ok(());
         }
@@ -334,46 +337,41 @@ impl Planner<'_> {
         let of = |table: &Table| table.qualified(&self.options.database);
         let blue = source(self.schema, view).map(of);
         let green = self.schema.target(view).map(of);
-        for (name, is_source) in
-            blue.map(|it| (it, true)).into_iter().chain(green.map(|it| (it, false)))
+        // What has been the older one of two that were exchanged.
+        let was_blue =
+            |name: &QualifiedName| {
+                self.history.migrations.iter().rev().find(|past| {
+                    !past.in_place && past.was_exchanged() && past.declared_blue == *name
+                })
+            };
+        let is_new = |name: &QualifiedName| {
+            self.history.of(name).filter(|past| self.is_exchanged(past, name))
+        };
+        let found = if let Some((name, past)) =
+            blue.as_ref().and_then(|it| Some((it, was_blue(it)?)))
         {
-            let Some(past) = self.history.of(&name) else {
-                continue;
-            };
-            let (differs, instead) = match past.standing {
-                Standing::Cleaned(_) if is_source && self.is_exchanged(past, &name) => {
-                    // Its rows are found by their other name; but an alias goes by the version's.
-                    if self.options.cutover != Cutover::Alias {
-                        continue;
-                    }
-                    let instead = "the cutover of this table by exchange or app (`cutover` under [migrate] in teal.toml)";
-                    (past.rows_go_by(), instead.to_owned())
-                }
-                Standing::Cleaned(Cutover::Exchange)
-                    if !past.in_place && is_source && past.is_blue(&name) =>
-                {
-                    let newer = past.green.name.clone();
-                    (past.rows_go_by(), format!("a view that reads the newer version, {newer}"))
-                }
-                _ if self.is_exchanged(past, &name) => {
-                    let instead = match past.is_over() {
-                        true => "a further version, and a view from this one to it".to_owned(),
-                        false => format!("`teal cleanup {}` first", past.green.name),
-                    };
-                    (past.rows_go_by(), instead)
-                }
-                _ => continue,
-            };
-            let conflict = Conflict {
-                differences: vec![differs],
-                instead,
-                object: name,
-                declared_at: view.location.clone(),
-            };
-            self.plan.conflicts.push(conflict);
-            return true;
-        }
-        false
+            Some((name, past, format!("a view that reads the newer version, {}", past.green.name)))
+        } else if let Some((name, past)) = blue.as_ref().and_then(|it| Some((it, is_new(it)?)))
+            && !past.is_over()
+        {
+            Some((name, past, format!("`teal cleanup {}` first", past.green.name)))
+        } else if let Some((name, past)) = green.as_ref().and_then(|it| Some((it, is_new(it)?))) {
+            Some((name, past, "a further version, and a view from this one to it".to_owned()))
+        } else {
+            None
+        };
+        let conflict = found.map(|(name, past, instead)| Conflict {
+            object: name.clone(),
+            declared_at: view.location.clone(),
+            differences: vec![format!(
+                "since the exchange of {} and {}, the rows of {} go by the name {}",
+                past.blue, past.green, past.green, past.blue
+            )],
+            instead,
+        });
+        let is_refused = conflict.is_some();
+        self.plan.conflicts.extend(conflict);
+        is_refused
     }
 
     /// The name that the rows of a declared table go by.
@@ -522,7 +520,8 @@ impl Planner<'_> {
                 instead: "try again",
             }));
         };
-        let blue_now = self.name_now(&blue.qualified(database));
+        let declared_blue = blue.qualified(database);
+        let blue_now = self.name_now(&declared_blue);
         let there = self.current.table(&blue_now);
         let desired_blue = CatalogTable {
             rows: there.map_or(0, |table| table.rows),
@@ -530,7 +529,11 @@ impl Planner<'_> {
             ..desired_blue.clone()
         };
         let desired_green = desired_green.clone();
-        let cutover = self.options.cutover;
+        // Readers and writers know the rows by a name that is not their version's, and is to stay.
+        let cutover = match blue_now == declared_blue {
+            true => self.options.cutover,
+            false => Cutover::Exchange,
+        };
         let declared = Declared { view, blue, green, blue_now, select, database, cutover };
         declared
             .plan(&self.features, &mut self.shadow, &tree, &desired_blue, &desired_green)?

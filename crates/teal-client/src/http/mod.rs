@@ -24,6 +24,7 @@ pub use self::address::{Address, AddressError};
 use self::agent::agent;
 use self::answer::BodyError;
 use self::insert::HttpInsert;
+use crate::clock::since_boot;
 use crate::error::{UNKNOWN, shortened};
 use crate::neutral::settings_to_set_back;
 use crate::session::{DROPS_OF_ANY_SIZE, LARGE_STATEMENTS};
@@ -342,8 +343,11 @@ impl HttpSession {
         statement: &str,
         work: impl FnMut() -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        let repeatable = repeat::is_repeatable(statement);
-        work.retry(repeat::backoff()).when(|error| repeat::is_passing(error, repeatable)).call()
+        let (repeatable, reads) = (repeat::is_repeatable(statement), repeat::only_reads(statement));
+        let began = since_boot();
+        let is_late = || !reads && since_boot().saturating_sub(began) > repeat::LATEST;
+        let again = |error: &ClientError| repeat::is_passing(error, repeatable) && !is_late();
+        work.retry(repeat::backoff()).when(again).call()
     }
 }
 

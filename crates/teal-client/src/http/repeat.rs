@@ -15,6 +15,15 @@ pub(super) fn backoff() -> ExponentialBuilder {
         .with_jitter()
 }
 
+/// What changes something is not sent again later than that: whoever sent it may have lost the leave to.
+pub(super) const LATEST: Duration = Duration::from_secs(15);
+
+/// Whether the statement changes nothing, whenever it comes.
+pub(super) fn only_reads(statement: &str) -> bool {
+    let first = statement.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
+    is_repeatable(statement) && !["DROP", "CREATE", "SYSTEM"].contains(&first.as_str())
+}
+
 /// Whether running the statement twice is the same as running it once.
 pub(super) fn is_repeatable(statement: &str) -> bool {
     let upper = statement.to_ascii_uppercase();
@@ -72,6 +81,20 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(is_repeatable(statement), repeatable, "{statement}");
+        }
+    }
+
+    #[test]
+    fn what_changes_something_is_no_read() {
+        for (statement, reads) in [
+            ("SELECT 1", true),
+            (" with 1 AS a SELECT a", true),
+            ("DROP TABLE IF EXISTS t SYNC", false),
+            ("CREATE DATABASE IF NOT EXISTS d", false),
+            ("SYSTEM STOP MERGES t", false),
+            ("INSERT INTO t SELECT 1", false),
+        ] {
+            assert_eq!(only_reads(statement), reads, "{statement}");
         }
     }
 }
