@@ -16,6 +16,7 @@ mod apply;
 mod backfill;
 mod carry;
 mod cleanup;
+mod clone;
 mod cutover;
 mod dependents;
 mod error;

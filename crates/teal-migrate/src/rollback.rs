@@ -272,11 +272,7 @@ impl Operator<'_> {
             failpoint::reached("bucket-carried-back");
         }
         self.refuse_changed_by_types(migrating, from, against, into, parity)?;
-        self.command(&format!(
-            "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
-            into.sql(),
-            back.sql()
-        ))?;
+        self.attach_all(&back, into)?;
         failpoint::reached("rows-attached-back");
         self.drop_table(&back)
     }

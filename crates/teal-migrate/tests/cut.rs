@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use teal_client::{EmbeddedEngine, EngineOptions, Format, Server, Session};
-use teal_migrate::{Journal, Migrating, Operator, OperatorOptions, Silent, history};
+use teal_migrate::{
+    Journal, Migrating, Observer, Operator, OperatorOptions, Silent, Step, Update, history,
+};
 use teal_plan::{Cutover, PlanOptions, make_plan};
 use teal_schema::{Column, Engine, LifeCycle, Location, Schema, Table, create_table};
 
@@ -44,6 +46,90 @@ fn a_change_of_blue_between_the_proof_and_the_exchange_is_in_the_new_table() {
         );
         assert_eq!(found, key);
         operator.cleanup(&mut migrating, false).unwrap();
+    }
+}
+
+/// A table of many partitions is cloned before the gate is closed; what comes and goes until then is in the clone too. (The
+/// proof would find what is not, and repair it.)
+#[test]
+fn a_clone_that_was_made_ahead_is_that_of_the_moment_of_the_cut() {
+    let (_directory, engine) = open();
+    let mut session = engine.user_session(&[]).unwrap();
+    for insert in [
+        "SELECT number, 9, 'many', number % 106 FROM numbers(318)",
+        "SELECT 1000 + number, 9, 'many', 88 + number % 4 FROM numbers(40)",
+    ] {
+        let insert =
+            format!("INSERT INTO cut.t {insert} SETTINGS max_partitions_per_insert_block = 0");
+        session.command(&insert).unwrap();
+    }
+    let changes = [
+        "INSERT INTO cut.t SELECT 5000 + number, 2, 'late', 79 + number % 3 FROM numbers(9)",
+        "INSERT INTO cut.t SELECT 6000 + number, 2, 'new', 220 FROM numbers(9)",
+        "OPTIMIZE TABLE cut.t PARTITION 90 FINAL",
+        "ALTER TABLE cut.t DROP PARTITION 91",
+        "ALTER TABLE cut.t REPLACE PARTITION 92 FROM cut.t",
+        "ALTER TABLE cut.t DETACH PARTITION 93",
+        "ALTER TABLE cut.t ATTACH PARTITION 93",
+        "INSERT INTO cut.t SELECT 7000, 2, 'gone', 221",
+        "ALTER TABLE cut.t DROP PARTITION 221",
+    ];
+    // Two rewrites, of which one finds too much changed and clones all once more, and a clone.
+    for (engine_name, key, change) in [
+        ("MergeTree", "kind, id", "DELETE FROM cut.t IN PARTITION 94 WHERE id = 94"),
+        (
+            "MergeTree",
+            "id, kind",
+            "INSERT INTO cut.t SELECT 8000 + number, 2, 'all', number FROM numbers(106) \
+             SETTINGS max_partitions_per_insert_block = 0",
+        ),
+        (
+            "ReplacingMergeTree",
+            "id, kind",
+            "ALTER TABLE cut.t UPDATE town = 'changed' IN PARTITION 95 WHERE 1 SETTINGS mutations_sync = 1",
+        ),
+    ] {
+        let steps = Steps::default();
+        let operator = Operator::open(&engine, OperatorOptions::default(), &steps).unwrap();
+        let user = parking_lot::Mutex::new(Some(engine.user_session(&[]).unwrap()));
+        fail::cfg_callback("cloned-ahead", move || {
+            if let Some(mut session) = user.lock().take() {
+                for change in changes.iter().chain([&change]) {
+                    session.command(change).unwrap();
+                }
+            }
+        })
+        .unwrap();
+        let next = Table {
+            engine: Engine { name: engine_name.to_owned(), arguments: vec![] },
+            ..table(key)
+        };
+        let mut migrating = applied_to(&engine, &operator, next);
+        fail::remove("cloned-ahead");
+        let migration = &migrating.migration;
+        let mut of = |table: &str| {
+            let query = format!(
+                "SELECT count(), sum(cityHash64(*)), countIf(town = 'late') FROM cut.{table}"
+            );
+            read(session.as_mut(), &query)
+        };
+        assert_eq!(of(&migration.blue.name), of(&migration.green.name), "{engine_name} {key}");
+        let steps = steps.0.lock().clone();
+        assert!(!steps.contains(&Step::Repair), "{engine_name} {key}: {steps:?}");
+        operator.cutover(&mut migrating, Cutover::Exchange).unwrap();
+        operator.cleanup(&mut migrating, false).unwrap();
+    }
+}
+
+/// The steps that were taken.
+#[derive(Default)]
+struct Steps(parking_lot::Mutex<Vec<Step>>);
+
+impl Observer for Steps {
+    fn update(&self, update: Update<'_>) {
+        if let Update::Began { step, .. } = update {
+            self.0.lock().push(step);
+        }
     }
 }
 
@@ -106,7 +192,11 @@ fn open() -> (tempfile::TempDir, EmbeddedEngine) {
 
 /// A migration to this sorting key, up to its proof.
 fn applied(engine: &EmbeddedEngine, operator: &Operator<'_>, key: &str) -> Migrating {
-    let schema = Schema { tables: vec![table(key)], views: Vec::new() };
+    applied_to(engine, operator, table(key))
+}
+
+fn applied_to(engine: &EmbeddedEngine, operator: &Operator<'_>, next: Table) -> Migrating {
+    let schema = Schema { tables: vec![next], views: Vec::new() };
     let options =
         PlanOptions { database: DATABASE.to_owned(), cutover: Cutover::App, allow_drop: vec![] };
     let past = Migrating::all(&Journal::peek(engine).unwrap()).unwrap();

@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use teal_schema::{QualifiedName, quote_string};
+use teal_schema::quote_string;
 
 use super::columns;
 use crate::state::{Migrating, Ordering, Phase};
@@ -78,10 +78,10 @@ impl Operator<'_> {
         let create = &migrating.migration.create_green;
         self.drop_table(&ordered)?;
         self.command(&create.replacen(&green.sql(), &ordered.sql(), 1))?;
-        self.attach_all(&ordered, &names::history(&migrating.id))?;
+        self.attach_all(&names::history(&migrating.id), &ordered)?;
         failpoint::reached("history-in-front");
         let exchange = || {
-            self.attach_all(&ordered, &green)?;
+            self.attach_all(&green, &ordered)?;
             failpoint::reached("green-behind");
             self.command(&format!("EXCHANGE TABLES {} AND {}", green.sql(), ordered.sql()))
         };
@@ -143,10 +143,6 @@ impl Operator<'_> {
             failpoint::reached("late-part-carried");
         }
         Ok(())
-    }
-
-    fn attach_all(&self, to: &QualifiedName, from: &QualifiedName) -> Result<(), MigrateError> {
-        self.command(&format!("ALTER TABLE {} ATTACH PARTITION ALL FROM {}", to.sql(), from.sql()))
     }
 }
 

@@ -122,11 +122,7 @@ impl Operator<'_> {
                 let name = quote_string(&part.name);
                 self.command(&format!("ALTER TABLE {} DROP PART {name}", staging.sql()))?;
             }
-            self.command(&format!(
-                "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
-                green.sql(),
-                staging.sql()
-            ))?;
+            self.attach_all(&staging, &green)?;
         }
         let what = format!(
             "chunk {chunk} was being published: {} of its {} parts were still to attach",

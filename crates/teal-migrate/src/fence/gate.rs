@@ -25,6 +25,7 @@ impl Operator<'_> {
             CopyStrategy::Clone => &migration.green,
             CopyStrategy::Rewrite => &snapshot,
         };
+        let is_ahead = self.clone_ahead(&migration.blue, clone)?;
         // An fsync takes a hundred milliseconds now and then (26.7, on a busy disk), and INSERTs wait for it.
         let mut quick = self.server.session(&[("fsync_metadata", "0")])?;
         let cut = self.with_gate_closed(|| {
@@ -32,12 +33,7 @@ impl Operator<'_> {
             quick.command(&migration.create_view)?;
             failpoint::written();
             failpoint::reached("view-created");
-            // One statement, one moment, no bytes copied; `ALL` covers every partition.
-            self.command(&format!(
-                "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
-                clone.sql(),
-                migration.blue.sql()
-            ))?;
+            self.clone_now(&migration.blue, clone, is_ahead)?;
             failpoint::reached("blue-cloned");
             // Of a clone it must be of this moment; a snapshot gets no more parts.
             Ok(match migration.strategy {

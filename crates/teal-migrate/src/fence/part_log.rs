@@ -124,11 +124,7 @@ impl Operator<'_> {
         }
         failpoint::reached("merges-stopped");
         self.wait_for_merges(blue, &hold)?;
-        self.command(&format!(
-            "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
-            clone.sql(),
-            blue.sql()
-        ))?;
+        self.attach_all(blue, &clone)?;
         failpoint::reached("blue-cloned");
         let cloned = self.hashed_parts(&clone)?;
         self.command(&migration.create_view)?;

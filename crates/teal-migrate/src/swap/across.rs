@@ -179,10 +179,6 @@ impl Operator<'_> {
     }
 
     fn attach_across(&self, migrating: &Migrating, to: &QualifiedName) -> Result<(), MigrateError> {
-        self.command(&format!(
-            "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
-            to.sql(),
-            names::across(&migrating.id).sql()
-        ))
+        self.attach_all(&names::across(&migrating.id), to)
     }
 }

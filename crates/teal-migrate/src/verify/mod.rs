@@ -262,21 +262,19 @@ impl Operator<'_> {
         self.make_own(blue, like_blue)?;
         self.make_own(green, green_now)?;
         failpoint::reached("verify-tables-made");
-        let clone = |clone: &QualifiedName, table: &QualifiedName| {
-            self.command(&format!(
-                "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
-                clone.sql(),
-                table.sql()
-            ))?;
+        let clone = |clone: &QualifiedName, table: &QualifiedName, is_ahead| {
+            self.clone_now(table, clone, is_ahead)?;
             failpoint::reached("verify-table-cloned");
             Ok(())
         };
         let mut earlier = None;
         let (held, later) = match self.server.write_gate() {
             Some(_) => {
+                let ahead = self.clone_ahead(blue_now, blue)?;
+                let green_ahead = self.clone_ahead(green_now, green)?;
                 let cut = self.with_gate_closed(|| {
-                    clone(blue, blue_now)?;
-                    clone(green, green_now)
+                    clone(blue, blue_now, ahead)?;
+                    clone(green, green_now, green_ahead)
                 })?;
                 (cut.held, None)
             }
@@ -286,16 +284,16 @@ impl Operator<'_> {
                     let first_blue = self.make_clone_named(migrating, "first_blue", like_blue)?;
                     let first_green = self.make_clone_named(migrating, "first_green", green_now)?;
                     for (to, from) in [(&first_blue, blue_now), (&first_green, green_now)] {
-                        clone(to, from)?;
+                        clone(to, from, false)?;
                         self.wait_for_inserts_in_time()?;
                     }
                     earlier = Some((first_blue, first_green));
                 }
-                clone(blue, blue_now)?;
+                clone(blue, blue_now, false)?;
                 self.wait_for_inserts_in_time()?;
-                clone(green, green_now)?;
+                clone(green, green_now, false)?;
                 self.wait_for_inserts_in_time()?;
-                clone(&later, blue_now)?;
+                clone(&later, blue_now, false)?;
                 (String::new(), Some(later))
             }
         };

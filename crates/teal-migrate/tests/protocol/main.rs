@@ -31,6 +31,8 @@
 //! - Time: a wait that has a bound may be given up whenever it is not over.
 //! - There are a few INSERTs, merges, crashes and cuts, each used up once, so every history ends. That every
 //!   state can go on is then the same as that no history ends in the middle.
+//! - At the gate, a table of many partitions is cloned before, and what has changed since behind it (`clone.rs`): one
+//!   clone here.
 //! - Mutations and what else changes blue's parts during a migration; more workers of the backfill than one;
 //!   engines that fold rows.
 //!
