@@ -17,10 +17,11 @@ pub struct Part {
     pub level: u32,
 }
 
-/// How much there is in the active parts of a table.
+/// How much there is in the active parts of a table that have rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub struct Amount {
     pub parts: u64,
+    #[serde(rename = "_teal_rows")]
     pub rows: u64,
     pub uncompressed_bytes: u64,
 }
@@ -31,14 +32,15 @@ pub struct Amount {
 /// When the server refuses the query.
 pub fn amount(session: &mut dyn Session, table: &QualifiedName) -> Result<Amount, ClientError> {
     session.row(&format!(
-        "SELECT count() AS parts, sum(rows) AS rows, \
+        "SELECT count() AS parts, sum(rows) AS _teal_rows, \
              sum(data_uncompressed_bytes) AS uncompressed_bytes \
-         FROM system.parts WHERE active AND {}",
+         FROM system.parts WHERE active AND rows > 0 AND {}",
         table.condition("table")
     ))
 }
 
-/// The active parts of `table`, by partition and name.
+/// The active parts of `table` that have rows, by partition and name. (Where a partition was dropped, a part without
+/// any may stand for a while.)
 ///
 /// # Errors
 /// When the server refuses the query.
@@ -50,7 +52,7 @@ pub fn active_parts(
         "SELECT partition_id, name, rows, data_uncompressed_bytes AS uncompressed_bytes, \
              toString(uuid) AS uuid, level \
          FROM system.parts \
-         WHERE active AND {} \
+         WHERE active AND rows > 0 AND {} \
          ORDER BY partition_id, min_block_number, name",
         table.condition("table"),
     ))

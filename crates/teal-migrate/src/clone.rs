@@ -2,7 +2,8 @@
 //!
 //! To clone takes about a millisecond for each part (26.7), for which INSERTs wait. So a table of many partitions is
 //! cloned before, and behind the gate those of its partitions once more whose parts are not the clone's. These are told by
-//! the hashes of the parts' files: whatever has come and gone meanwhile, equal parts have equal rows.
+//! the hashes of the parts' files, in the order of the parts: whatever has come and gone meanwhile, equal parts have
+//! equal rows.
 
 use serde::Deserialize;
 use teal_schema::{QualifiedName, quote_string};
@@ -16,7 +17,7 @@ const MANY: u64 = 100;
 const FEW: usize = 5;
 
 impl Operator<'_> {
-    /// Clones a table of many partitions, while nobody waits. Says whether it did.
+    /// Clones a table of many partitions into one that nobody else knows, while nobody waits. Says whether it did.
     pub(crate) fn clone_ahead(
         &self,
         from: &QualifiedName,
@@ -25,22 +26,27 @@ impl Operator<'_> {
         #[derive(Deserialize)]
         struct Row {
             partitions: u64,
+            patches: u64,
         }
-        let Row { partitions } = self.with_control(|session| {
+        let Row { partitions, patches } = self.with_control(|session| {
             session.row(&format!(
-                "SELECT uniqExact(partition_id) AS partitions FROM system.parts WHERE active AND {}",
+                "SELECT uniqExact(partition_id) AS partitions, \
+                     countIf(startsWith(partition_id, 'patch-')) AS patches \
+                 FROM system.parts WHERE active AND {}",
                 from.condition("table")
             ))
         })?;
-        let is_large = partitions > MANY;
+        let is_large = partitions > MANY && patches == 0;
         if is_large {
             self.attach_all(from, into)?;
+            // What has changed in that time: what is left for later are the changes of milliseconds.
+            self.clone_now(from, into, true)?;
             failpoint::reached("cloned-ahead");
         }
         Ok(is_large)
     }
 
-    /// To be asked behind the gate: makes `into` a clone of `from`, which it may be in large part.
+    /// Makes `into` a clone of `from`, which it may be in large part: behind the gate, that of one moment.
     pub(crate) fn clone_now(
         &self,
         from: &QualifiedName,
@@ -89,9 +95,10 @@ impl Operator<'_> {
         Ok(self.with_control(|session| {
             session.rows(&format!(
                 "SELECT partition_id AS id, countIf(is_it) > 0 AS is_there, \
-                     countIf(is_it) != countIf(NOT is_it) OR sumIf(hash, is_it) != sumIf(hash, NOT is_it) AS differs \
+                     arraySort(groupArrayIf((first, hash), is_it)).2 != arraySort(groupArrayIf((first, hash), NOT is_it)).2 \
+                         AS differs \
                  FROM (\
-                     SELECT partition_id, {} AS is_it, xxh3_128(hash_of_all_files) AS hash \
+                     SELECT partition_id, {} AS is_it, min_block_number AS first, hash_of_all_files AS hash \
                      FROM system.parts WHERE active AND rows > 0 AND {}\
                  ) GROUP BY id",
                 from.condition("table"),

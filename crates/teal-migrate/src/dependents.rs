@@ -106,9 +106,10 @@ impl Operator<'_> {
         migrating: &Migrating,
     ) -> Result<(), MigrateError> {
         let (blue, green) = (&migrating.migration.blue, &migrating.migration.green);
-        let aliases = self.aliases_of(blue)?;
-        let through = aliases.iter().map(|alias| (alias, green));
-        for (read, then) in [(blue, green), (green, blue)].into_iter().chain(through) {
+        let mut names = vec![(blue.clone(), green), (green.clone(), blue)];
+        names.extend(self.aliases_of(blue)?.into_iter().map(|alias| (alias, green)));
+        names.extend(self.aliases_of(green)?.into_iter().map(|alias| (alias, blue)));
+        for (read, then) in &names {
             for ReadingView { name, select, is_materialized } in
                 self.readers(migrating, read)?.into_iter().map(|reader| reader.view)
             {

@@ -17,6 +17,7 @@ use teal_schema::QualifiedName;
 
 use crate::carry::CANNOT_TELL;
 use crate::fence::not_clean;
+use crate::missed::changes_rows;
 use crate::stale::{Mutation, shortened};
 use crate::state::{CutOver, Migrating};
 use crate::swap::Way;
@@ -408,7 +409,8 @@ pub(crate) fn refuse_old_changed(
 fn refuse_mutated(migrating: &Migrating, mut mutations: Vec<Mutation>) -> Result<(), MigrateError> {
     // Of the repair before the cutover.
     let ours = names::extra(&migrating.id).name;
-    mutations.retain(|mutation| !mutation.command.contains(&ours));
+    mutations
+        .retain(|mutation| changes_rows(&mutation.command) && !mutation.command.contains(&ours));
     match mutations.first() {
         None => Ok(()),
         Some(first) => Err(changed_since(migrating.tables_now().1, &shortened(&first.command))),

@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use teal_schema::QualifiedName;
 
@@ -64,6 +65,20 @@ impl BlueSeen {
         if !parts.iter().any(|it| it.covers(&part)) {
             parts.push(part);
         }
+    }
+
+    /// Tells also of mutations that were done before, if they came after `before` was seen, or else after `at`.
+    pub(crate) fn telling_since(self, before: Option<&Self>, at: Timestamp) -> Self {
+        let (since, mutations) = match before {
+            Some(before) => (before.mutations_since(), before.mutations.clone()),
+            None => (u32::try_from(at.as_second()).unwrap_or_default(), BTreeSet::new()),
+        };
+        Self { mutations_since: Some(since), mutations, ..self }
+    }
+
+    /// Mutations that were made since then are told, save those that are noted.
+    pub(crate) fn mutations_since(&self) -> u32 {
+        self.mutations_since.unwrap_or(self.time)
     }
 
     /// Compares with how blue is `now`.

@@ -218,7 +218,7 @@ impl Operator<'_> {
         table: &QualifiedName,
         seen: &BlueSeen,
     ) -> Result<Vec<Mutation>, MigrateError> {
-        let mut mutations = self.mutations(table, seen.mutations_since.unwrap_or(seen.time))?;
+        let mut mutations = self.mutations(table, seen.mutations_since())?;
         mutations.retain(|mutation| !seen.mutations.contains(&mutation.mutation_id));
         Ok(mutations)
     }

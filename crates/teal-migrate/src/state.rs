@@ -470,7 +470,10 @@ impl Migrating {
             }
             (P::CutOver(state), E::TurnOpened { forwards_back, new }) => P::CutOver(CutOver {
                 turn_open: Some(forwards_back),
-                new_seen: new.or(state.new_seen),
+                new_seen: match (new, &state.new_seen) {
+                    (Some(new), before) => Some(new.telling_since(before.as_ref(), state.at)),
+                    (None, before) => before.clone(),
+                },
                 ..state
             }),
             (P::CutOver(state), E::Turned { forwards_back }) => {

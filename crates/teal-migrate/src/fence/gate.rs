@@ -25,7 +25,9 @@ impl Operator<'_> {
             CopyStrategy::Clone => &migration.green,
             CopyStrategy::Rewrite => &snapshot,
         };
-        let is_ahead = self.clone_ahead(&migration.blue, clone)?;
+        // A green whose name is known may be written to by others, whose rows must stay.
+        let may_be_ahead = migration.strategy == CopyStrategy::Rewrite || migration.in_place;
+        let is_ahead = may_be_ahead && self.clone_ahead(&migration.blue, clone)?;
         // An fsync takes a hundred milliseconds now and then (26.7, on a busy disk), and INSERTs wait for it.
         let mut quick = self.server.session(&[("fsync_metadata", "0")])?;
         let cut = self.with_gate_closed(|| {
