@@ -230,6 +230,24 @@ mod tests {
     }
 
     #[test]
+    fn a_later_look_tells_of_mutations_since_the_first_one() {
+        let look = |since: Option<u32>, mutations: &[&str]| BlueSeen {
+            time: 500,
+            mutations_since: since,
+            mutations: mutations.iter().map(|it| (*it).to_owned()).collect(),
+            ..BlueSeen::default()
+        };
+        let at = Timestamp::from_second(300).unwrap();
+        let later = || look(Some(440), &["1", "2"]);
+        let told = later().telling_since(Some(&look(Some(100), &["1"])), at);
+        assert_eq!((told.mutations_since(), told.mutations), (100, look(None, &["1"]).mutations));
+        // As an older teal noted it.
+        assert_eq!(later().telling_since(Some(&look(None, &[])), at).mutations_since(), 500);
+        let told = later().telling_since(None, at);
+        assert_eq!((told.mutations_since(), told.mutations.len()), (300, 0));
+    }
+
+    #[test]
     fn inserts_and_merges_leave_no_sign() {
         let seen = blue(&[("a", 1, 1, 10), ("a", 2, 2, 10), ("b", 3, 3, 5)]);
         let now = blue(&[("a", 1, 4, 25), ("b", 3, 3, 5), ("b", 5, 5, 9), ("c", 6, 6, 1)]);
