@@ -12,7 +12,7 @@ mod running;
 mod session;
 
 pub use clock::since_boot;
-pub use embedded::{EmbeddedEngine, EngineOptions, holder_of};
+pub use embedded::{EmbeddedEngine, EngineOptions, exit, holder_of};
 pub use error::ClientError;
 pub use gate::{GateClosing, GateStats, GateTimeout, WriteGate, WritePass};
 pub use http::{Address, AddressError, HttpOptions, HttpServer};

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
     match commands::run(&cli) {
         Ok(code) => code,
         Err(failure) => {
+            target::stay_if_ending();
             anstream::eprintln!("{}", failure.render(&cli.common.project));
             failure.exit_code()
         }

@@ -1,4 +1,5 @@
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use teal_catalog::has_rights;
@@ -283,19 +284,30 @@ fn of_server(server: &Server, project: &Path) -> Result<(String, Opening), Failu
     Ok((options.address.database.clone(), Opening::Server(Box::new(options))))
 }
 
+/// A signal ends the process.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// What was ended on the server for a signal's sake is an error to whoever waited for it, and none to the user.
+pub(crate) fn stay_if_ending() {
+    while ENDING.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
+}
+
 /// What Ctrl-C does, and a service being stopped. An operator that heeds it ends at the next place from
 /// which it can go on, or after a while, or when asked again; all else ends at once. A statement on a
 /// server goes on when its client is gone, so it is taken along.
 fn take_over_signals(server: Option<HttpServer>, interrupt: Interrupt) -> Result<(), Failure> {
     const GRACE: Duration = Duration::from_secs(5);
     let end = move |again: bool| {
+        ENDING.store(true, Ordering::SeqCst);
         if let Some(Err(error)) = server.as_ref().map(HttpServer::cancel_running) {
             show::note(&format!("cannot end what runs on the server: {error}"));
         }
         if again {
             show::note("ended in the middle; the same command sets that right, and goes on");
         }
-        std::process::exit(i32::from(INTERRUPTED));
+        teal_client::exit(INTERRUPTED);
     };
     ctrlc::set_handler(move || {
         if !interrupt.ask() {

@@ -6,8 +6,20 @@
 //! on 2 cores. The data is safe either way.
 #![allow(unsafe_code)]
 
+use std::io::Write as _;
+
 pub(super) fn connection_opened() {
     without_destructors::register();
+}
+
+/// Ends the process at once, whatever runs in it.
+///
+/// As [`std::process::exit`], but that nothing is destroyed under threads that are in the midst of a statement. What
+/// the engine makes late has its destructors run before any handler of ours.
+pub fn exit(status: u8) -> ! {
+    // Nobody may be left to read it.
+    let _ = std::io::stdout().flush();
+    without_destructors::exit(i32::from(status))
 }
 
 /// Only glibc tells an exit handler the status, and there is no engine for anything else.
@@ -35,6 +47,11 @@ mod without_destructors {
         });
     }
 
+    pub(super) fn exit(status: c_int) -> ! {
+        // SAFETY: it takes any status, and does not come back.
+        unsafe { _exit(status) }
+    }
+
     unsafe extern "C" fn leave(status: c_int, _: *mut c_void) {
         // SAFETY: the process is exiting with this status; Rust's own output was flushed before.
         unsafe { _exit(status) }
@@ -44,4 +61,8 @@ mod without_destructors {
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 mod without_destructors {
     pub(super) fn register() {}
+
+    pub(super) fn exit(status: i32) -> ! {
+        std::process::exit(status)
+    }
 }
