@@ -1,9 +1,9 @@
 //! A clone of a table as it is while the gate is closed.
 //!
-//! To clone takes about a millisecond for each part (26.7), for which INSERTs wait. So a table of many partitions is
-//! cloned before, and behind the gate those of its partitions once more whose parts are not the clone's. These are told by
-//! the hashes of the parts' files, in the order of the parts: whatever has come and gone meanwhile, equal parts have
-//! equal rows.
+//! To clone takes about a millisecond for each part (26.7), for which INSERTs wait. So a table of many partitions
+//! is cloned before, and behind the gate those of its partitions once more whose parts are not the clone's. These
+//! are told by the hashes of the parts' files, in the order of the parts: whatever has come and gone meanwhile,
+//! equal parts have equal rows.
 
 use serde::Deserialize;
 use teal_schema::{QualifiedName, quote_string};

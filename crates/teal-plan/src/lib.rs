@@ -8,6 +8,7 @@ mod change;
 mod dependents;
 mod diff;
 mod drift;
+mod exchanged;
 mod fold;
 mod history;
 mod in_order;

@@ -331,71 +331,6 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// After an exchange of two versions, the newer one's name means the old layout, and at the end it is an alias;
-    /// the older one's means the new layout.
-    fn refuse_exchanged(&mut self, view: &View) -> bool {
-        let of = |table: &Table| table.qualified(&self.options.database);
-        let blue = source(self.schema, view).map(of);
-        let green = self.schema.target(view).map(of);
-        // What has been the older one of two that were exchanged.
-        let was_blue =
-            |name: &QualifiedName| {
-                self.history.migrations.iter().rev().find(|past| {
-                    !past.in_place && past.was_exchanged() && past.declared_blue == *name
-                })
-            };
-        let is_new = |name: &QualifiedName| {
-            self.history.of(name).filter(|past| self.is_exchanged(past, name))
-        };
-        let found = if let Some((name, past)) =
-            blue.as_ref().and_then(|it| Some((it, was_blue(it)?)))
-        {
-            Some((name, past, format!("a view that reads the newer version, {}", past.green.name)))
-        } else if let Some((name, past)) = blue.as_ref().and_then(|it| Some((it, is_new(it)?)))
-            && !past.is_over()
-        {
-            Some((name, past, format!("`teal cleanup {}` first", past.green.name)))
-        } else if let Some((name, past)) = green.as_ref().and_then(|it| Some((it, is_new(it)?))) {
-            Some((name, past, "a further version, and a view from this one to it".to_owned()))
-        } else {
-            None
-        };
-        let conflict = found.map(|(name, past, instead)| Conflict {
-            object: name.clone(),
-            declared_at: view.location.clone(),
-            differences: vec![format!(
-                "since the exchange of {} and {}, the rows of {} go by the name {}",
-                past.blue, past.green, past.green, past.blue
-            )],
-            instead,
-        });
-        let is_refused = conflict.is_some();
-        self.plan.conflicts.extend(conflict);
-        is_refused
-    }
-
-    /// The name that the rows of a declared table go by.
-    fn name_now(&self, name: &QualifiedName) -> QualifiedName {
-        match self.history.of(name) {
-            // Of one that is under way.
-            Some(past) if past.declared_blue == *name => past.blue.clone(),
-            Some(past) if past.is_over() && self.is_exchanged(past, name) => past.blue.clone(),
-            _ => name.clone(),
-        }
-    }
-
-    /// Whether this is a newer version's name that has changed places with the older one's.
-    fn is_exchanged(&self, past: &PastMigration, name: &QualifiedName) -> bool {
-        let is_it = !past.in_place && past.green == *name;
-        match past.standing {
-            Standing::CutOver(Cutover::Exchange) => is_it,
-            Standing::Cleaned(Cutover::Exchange) => {
-                is_it && self.current.table(name).is_none_or(CatalogTable::is_alias)
-            }
-            _ => false,
-        }
-    }
-
     /// Between the proof of a migration and its end, a model that is changed once more has to wait. It must not
     /// be taken for done.
     fn refuse_late_change(
@@ -619,7 +554,7 @@ impl PlanError {
 }
 
 /// The table that a view reads, where it reads one.
-fn source<'s>(schema: &'s Schema, view: &View) -> Option<&'s Table> {
+pub(crate) fn source<'s>(schema: &'s Schema, view: &View) -> Option<&'s Table> {
     match view.select_tables.as_slice() {
         [blue] => schema.table(blue),
         _ => None,

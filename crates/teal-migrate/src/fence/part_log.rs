@@ -140,7 +140,13 @@ impl Operator<'_> {
             }
             (false, true) => {
                 let names = window.iter().map(|part| part.name.clone()).collect::<Vec<_>>();
-                self.uncaptured(&hold, &names, &since, &logged_as(blue), &logged_as(green))?
+                self.uncaptured(
+                    &hold,
+                    &names,
+                    &since,
+                    &blue.condition("table"),
+                    &green.condition("table"),
+                )?
             }
         };
         if !uncaptured.is_empty() && migration.green_folds && migration.fold.is_none() {
@@ -397,11 +403,6 @@ impl Operator<'_> {
         })?;
         Ok(format!("toDateTime({now})"))
     }
-}
-
-/// The condition on `part_log` that tells the entries of a table which keeps its name meanwhile.
-fn logged_as(table: &QualifiedName) -> String {
-    table.condition("table")
 }
 
 /// Where the old parts are cloned to.
