@@ -65,6 +65,89 @@ fn a_version_decides_which_row_stays_whatever_the_order() {
     assert_eq!(project.teal(&["verify"]).code, if is_shown { Some(3) } else { Some(0) });
 }
 
+/// What the newest rows of a table's keys are, by the version, but for those that are deleted.
+fn newest(project: &Project, table: &str) -> String {
+    project.query(&format!(
+        "SELECT count(), sum(sipHash64(r)) FROM (SELECT argMax(tuple(id, town, v, gone, n, m, at), v) AS r FROM {table} GROUP BY id) WHERE r.4 = 0"
+    ))
+}
+
+/// `work`, while the view is not there.
+fn without_the_view(project: &Project, work: impl FnOnce()) {
+    let view = project.query("SELECT create_table_query FROM system.tables WHERE name = 'mv'");
+    project.query("DROP VIEW mv SYNC");
+    work();
+    project.query(&view);
+}
+
+const BY_VERSION: &str = "(id UInt64, town String, v UInt32, gone UInt8, n Int32, m Nullable(Int16), at DateTime) \
+     ENGINE = ReplacingMergeTree(v, gone) ORDER BY id";
+
+/// A row that is newer than what green shows, one that says that another is deleted, and one that is older than
+/// green's: the first two are missing, and there is no row too many.
+#[test]
+fn newer_rows_that_green_lacks_are_copied_also_when_they_delete() {
+    let project = filled(BLUE, BY_VERSION, "SELECT * FROM t");
+    project.must(&["apply", "--chunk-rows", "7000"]);
+    let id = project.query("SELECT min(id) FROM t_1 FINAL WHERE id % 10 != 3");
+    without_the_view(&project, || {
+        project.query(&format!("INSERT INTO t VALUES ({id}, 'newer', 5000, 0, 1, NULL, now())"));
+        project.query("INSERT INTO t SELECT id, 'deleted', 5000, 1, 1, NULL, now() FROM t GROUP BY id HAVING id % 10 = 3");
+        project.query("INSERT INTO t VALUES (17, 'older', 0, 0, 1, NULL, now())");
+        project.query("INSERT INTO t VALUES (100000, 'another', 1, 0, 1, NULL, now())");
+    });
+    project.teal(&["verify"]).failed(3, &["`teal repair`"]);
+    let said = project.must(&["repair"]);
+    assert!(said.stdout.contains("rows copied that default.t_1 lacked"), "{}", said.stdout);
+    verified(&project);
+    assert_eq!(newest(&project, "t"), newest(&project, "t_1"));
+    assert_eq!(project.query("SELECT countIf(id % 10 = 3) FROM t_1 FINAL"), "0");
+    // What green alone has is no row that an engine takes back.
+    project.query("INSERT INTO t_1 VALUES (17, 'nowhere', 9000, 0, 1, NULL, now())");
+    project.teal(&["repair"]).failed(3, &["green lacks 0 and has 1 too many", "`teal abort`"]);
+}
+
+/// The old table, which folds nothing, gets the newest rows of those that only the new one has.
+#[test]
+fn the_newest_rows_come_back_from_a_table_that_folds_the_others() {
+    let filled = filled(BLUE, BY_VERSION, "SELECT * FROM t");
+    filled.must(&["apply", "--chunk-rows", "7000"]);
+    let newer = |project: &Project, town: &str, v: u32| {
+        for (v, gone) in [(v, 0), (v + 1, u8::from(town == "deleted"))] {
+            project.query(&format!(
+                "INSERT INTO t_1 SELECT number, '{town}', {v}, {gone}, 1, NULL, '2024-02-01 00:00:00' FROM numbers(100)"
+            ));
+        }
+    };
+    // Readers and writers move by their code, and back.
+    let project = filled.copy();
+    project.must(&["cutover", "--by", "app"]);
+    newer(&project, "deleted", 5000);
+    let said = project.must(&["rollback"]);
+    assert!(said.stdout.contains("100 rows that only the new one had"), "{}", said.stdout);
+    assert_eq!(newest(&project, "t"), newest(&project, "t_1"));
+    verified(&project);
+    // Nobody writes to the old table any more: the view is turned, and keeps it current.
+    project.must(&["cutover", "--by", "app"]);
+    newer(&project, "then", 6000);
+    project.must(&["cutover"]);
+    assert_eq!(newest(&project, "t"), newest(&project, "t_1"));
+    newer(&project, "later", 7000);
+    assert_eq!(newest(&project, "t"), newest(&project, "t_1"));
+    let here = project.copy();
+    here.must(&["rollback"]);
+    assert_eq!(here.query("SELECT countIf(town = 'later') FROM t"), "200");
+    // What is older than the new table's rows is none that it lacks.
+    project.query("INSERT INTO t VALUES (17, 'older', 0, 0, 1, NULL, now())");
+    let gone = project.copy();
+    gone.must(&["cleanup"]);
+    project.query("INSERT INTO t VALUES (17, 'newer', 8000, 0, 1, NULL, now())");
+    project.teal(&["cleanup"]).failed(3, &["1 rows that default.t_1 lacks"]);
+    project.must(&["cutover"]);
+    assert_eq!(newest(&project, "t"), newest(&project, "t_1"));
+    project.must(&["cleanup"]);
+}
+
 #[test]
 fn of_rows_with_the_same_version_either_may_stay_and_that_is_told() {
     let green = "(id UInt64, town String, v UInt32, gone UInt8, n Int32, m Nullable(Int16), at DateTime) \

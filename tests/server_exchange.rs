@@ -9,7 +9,7 @@ use teal_schema::{QualifiedName, quote_ident};
 
 use crate::server_migration::{CLONED, EVENTS, REWRITTEN, ROWS, Stage, insert};
 use crate::servers::Modern;
-use crate::support::{Background, Run, until};
+use crate::support::{Background, Project, Run, until};
 
 const EXCHANGE: &[&str] = &["cutover", "--by", "exchange"];
 
@@ -169,12 +169,106 @@ fn a_migration_in_place_on_a_server_keeps_its_name_and_every_row() {
 }
 
 #[test]
-fn a_table_whose_new_engine_folds_rows_is_not_exchanged_on_a_server() {
+fn a_table_whose_new_engine_goes_by_the_order_is_not_exchanged_on_a_server() {
     let last = CLONED.replace("ENGINE = MergeTree", "ENGINE = ReplacingMergeTree");
     let stage = Stage::new(Modern::start(), &last);
     stage.must(&["apply"]);
     stage.teal(EXCHANGE).failed(3, &["default.events_1 folds rows", "--by app"]);
     assert_eq!(stage.query("SELECT count() FROM events"), ROWS.to_string());
+}
+
+/// Of the 5,000 keys the row with the greatest id stays, in whatever order they come.
+const BY_VERSION: &str = "CREATE TABLE events_1 (id UInt64, town String, at DateTime) ENGINE = ReplacingMergeTree(id) \
+     PARTITION BY toYYYYMM(at) ORDER BY (town, id % 5000);\n";
+
+const BOTH: &[&str] = &["events", "events_1"];
+
+/// These tables have the newest of all rows that were written, and merges are on.
+fn assert_newest(stage: &Stage, tables: &[&str], said: &str) {
+    let mut newest = std::collections::BTreeMap::new();
+    let first = (0..ROWS).map(|id| (id, 1));
+    for (from, rows) in first.chain(stage.inserted()) {
+        for id in from..from + rows {
+            let newest = newest.entry(id % 5000).or_insert(id);
+            *newest = id.max(*newest);
+        }
+    }
+    let expected = format!("{}\t{}", newest.len(), newest.values().sum::<u64>());
+    for table in tables {
+        let seen = format!(
+            "SELECT count(), sum(newest) FROM (SELECT max(id) AS newest FROM {table} GROUP BY town, id % 5000)"
+        );
+        assert_eq!(stage.query(&seen), expected, "{said}: {table}");
+        stage.query(&format!("OPTIMIZE TABLE {table} FINAL"));
+        assert_eq!(stage.query(&seen), expected, "{said}: {table}, merged");
+    }
+}
+
+#[test]
+fn a_table_that_goes_by_a_version_is_exchanged_on_a_server_there_and_back() {
+    let mut stage = applied(BY_VERSION);
+    stage.under_traffic(4, || drop(stage.must(EXCHANGE)));
+    assert_eq!(stage.sorting_key("events"), "town, id % 5000");
+    assert_newest(&stage, BOTH, "exchanged");
+    stage.under_traffic(4, || drop(stage.must(&["rollback"])));
+    assert_eq!(stage.sorting_key("events"), "id");
+    assert_newest(&stage, BOTH, "rolled back");
+
+    stage.pace = (50, Duration::from_millis(20));
+    let steps = ["view-dropped", "swapping", "exchanged", "carried-attached", "view-made-anew"];
+    for step in steps {
+        let failpoint = format!("{step}=return");
+        stage.under_traffic(2, || stage.killed_at(&failpoint, EXCHANGE));
+        stage.under_traffic(1, || drop(stage.must(EXCHANGE)));
+        assert_eq!(stage.sorting_key("events"), "town, id % 5000", "{step}");
+        assert_newest(&stage, BOTH, step);
+        stage.under_traffic(2, || stage.killed_at(&failpoint, &["rollback"]));
+        stage.under_traffic(1, || {
+            stage.must(&["rollback"]);
+            stage.must(&["repair"]);
+        });
+        assert_eq!(stage.sorting_key("events"), "id", "{step}");
+        assert_newest(&stage, BOTH, step);
+    }
+    stage.must(EXCHANGE);
+    stage.must(&["cleanup"]);
+}
+
+/// The everyday case: such a table gets another order, and nothing else.
+#[test]
+fn a_table_that_goes_by_a_version_gets_another_order_in_place_on_a_server() {
+    let before =
+        BY_VERSION.replace("events_1", "events").replace("town, id % 5000", "id % 5000, town");
+    let project = Project::new(&[("app/events.sql", &before)]);
+    let stage = Stage::of(Modern::start(), project, &BY_VERSION.replace("events_1", "events"));
+    allow(&stage, 300);
+    stage.under_traffic(3, || {
+        stage.must(&["apply", "--chunk-rows", "50000"]);
+        stage.must(&["cutover"]);
+    });
+    assert_eq!(stage.sorting_key("events"), "town, id % 5000");
+    assert_newest(&stage, &["events"], "in place");
+    stage.must(&["cleanup"]);
+    assert_newest(&stage, &["events"], "cleaned");
+    assert_eq!(stage.query("SHOW TABLES"), "events");
+}
+
+/// The parts do not tell any more what was carried, and a version does.
+#[test]
+fn where_a_version_tells_it_parts_may_be_merged_in_the_midst_of_an_exchange() {
+    let stage = applied(BY_VERSION);
+    exchange_with_late_rows(&stage, "exchanged", "town, id % 5000");
+    stage.query("SYSTEM START MERGES events_1");
+    stage.query("OPTIMIZE TABLE events_1 FINAL");
+    stage.query(&insert(6_000_000_000, 500, 0));
+    let run = stage.teal(EXCHANGE);
+    run.failed(0, &["were merged in the midst of the exchange"]);
+    let shown = "SELECT max(id) FROM events";
+    assert_eq!(stage.query(shown), "6000000499", "{}", run.said());
+    let lost = "SELECT count() FROM (SELECT max(id) FROM events_1 GROUP BY town, id % 5000 \
+         EXCEPT SELECT max(id) FROM events GROUP BY town, id % 5000)";
+    assert_eq!(stage.query(lost), "0", "{}", run.said());
+    stage.must(&["rollback"]);
 }
 
 #[test]
@@ -241,7 +335,7 @@ fn an_insert_that_is_only_forwarded_to_the_old_table_does_not_keep_it() {
 fn an_exchange_on_a_server_that_was_started_anew_in_its_midst_loses_no_equal_row() {
     for killed_at in ["exchanged", "carrying", "carried-attached", "carried"] {
         let mut stage = applied(REWRITTEN);
-        exchange_with_late_rows(&stage, killed_at);
+        exchange_with_late_rows(&stage, killed_at, "town, id");
         stage.modern.kill_and_start_again();
         for from in [0, 5_000_000_000, 6_000_000_000] {
             stage.query(&insert(from, 500, 0));
@@ -265,7 +359,7 @@ fn an_exchange_on_a_server_that_was_started_anew_in_its_midst_loses_no_equal_row
 #[test]
 fn parts_that_a_user_merges_in_the_midst_of_an_exchange_are_told_apart_by_their_rows() {
     let stage = applied(REWRITTEN);
-    exchange_with_late_rows(&stage, "exchanged");
+    exchange_with_late_rows(&stage, "exchanged", "town, id");
     stage.query("SYSTEM START MERGES events_1");
     stage.query("OPTIMIZE TABLE events_1 FINAL");
     stage.query(&insert(6_000_000_000, 500, 0));
@@ -278,7 +372,7 @@ fn parts_that_a_user_merges_in_the_midst_of_an_exchange_are_told_apart_by_their_
 #[test]
 fn late_parts_that_were_attached_and_then_merged_are_not_attached_again() {
     let mut stage = applied(REWRITTEN);
-    exchange_with_late_rows(&stage, "carried-attached");
+    exchange_with_late_rows(&stage, "carried-attached", "town, id");
     // Until then `SYSTEM STOP MERGES` keeps also a user from merging.
     stage.modern.kill_and_start_again();
     stage.query("ALTER TABLE events MODIFY SETTING old_parts_lifetime = 1, cleanup_delay_period = 1, cleanup_delay_period_random_add = 0");
@@ -358,7 +452,7 @@ const TWINS: &str =
 
 /// An exchange of which teal is killed, and which 2010 rows come to between the last list of parts and the
 /// exchange of the names; some of them equal others.
-fn exchange_with_late_rows(stage: &Stage, killed_at: &str) {
+fn exchange_with_late_rows(stage: &Stage, killed_at: &str, new_key: &str) {
     stage.query(TWINS);
     let mut cutover = stage.command(EXCHANGE);
     cutover.env("FAILPOINTS", format!("swapping=sleep(2000);{killed_at}=return"));
@@ -371,5 +465,5 @@ fn exchange_with_late_rows(stage: &Stage, killed_at: &str) {
     stage.query(TWINS);
     let run = cutover.finish();
     assert!(run.killed, "{killed_at} was not reached: {}", run.said());
-    assert_eq!(stage.sorting_key("events"), "town, id");
+    assert_eq!(stage.sorting_key("events"), new_key);
 }

@@ -1,6 +1,7 @@
 //! Migrations on a server, where INSERTs cannot be held: the fence by `part_log`, under traffic, and
 //! killed at each of its steps.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub(crate) struct Stage {
     pub(crate) pace: (u64, Duration),
     /// How often there was traffic: no two INSERTs have the same rows.
     rounds: AtomicU64,
+    /// The first id of each INSERT of that traffic, and its rows.
+    inserted: Mutex<Vec<(u64, u64)>>,
 }
 
 impl Stage {
@@ -38,8 +41,13 @@ impl Stage {
 
     /// What goes by the name `events`, filled, and the project with its models to come.
     pub(crate) fn of(modern: Modern, project: Project, models: &str) -> Self {
-        let stage =
-            Self { modern, project, pace: (3000, Duration::ZERO), rounds: AtomicU64::new(0) };
+        let stage = Self {
+            modern,
+            project,
+            pace: (3000, Duration::ZERO),
+            rounds: AtomicU64::new(0),
+            inserted: Mutex::default(),
+        };
         stage.must(&["apply"]);
         for part in 0..4 {
             stage.query(&insert(part * ROWS / 4, ROWS / 4, 0));
@@ -104,6 +112,10 @@ impl Stage {
         self.query("OPTIMIZE TABLE events_1 FINAL");
     }
 
+    pub(crate) fn inserted(&self) -> Vec<(u64, u64)> {
+        self.inserted.lock().unwrap().clone()
+    }
+
     /// Writes all the time until `work` is done. Gives the rows written.
     pub(crate) fn under_traffic(&self, writers: u64, work: impl FnOnce()) -> u64 {
         let tables = vec!["events"; usize::try_from(writers).unwrap()];
@@ -131,6 +143,7 @@ impl Stage {
                         let from = (round * 16 + writer + 1) * 1_000_000_000 + i * 10_000;
                         run(session.as_mut(), &insert_into(table, from, rows, slow));
                         written.fetch_add(rows, Ordering::Relaxed);
+                        self.inserted.lock().unwrap().push((from, rows));
                         thread::sleep(pause);
                     }
                 });

@@ -22,7 +22,7 @@ pub(crate) const CANNOT_TELL: &str =
 impl Operator<'_> {
     /// Tells the rows that the old table got, and the new one.
     pub(crate) fn carry_both(&self, migrating: &Migrating) -> Result<(u64, u64), MigrateError> {
-        let found = self.compare_rows(migrating)?;
+        let found = self.compare_alone(migrating)?;
         if found.holds() {
             return Ok((0, 0));
         }
@@ -51,7 +51,7 @@ impl Operator<'_> {
             self.refuse_either_changed(migrating)?;
             match parity.missing {
                 0 => Ok(()),
-                _ => self.attach_surplus(migrating, &sides.blue, &sides.green, new, parity),
+                _ => self.attach_surplus(migrating, sides.of_blue_alone(), new, parity),
             }
         })?;
         match unsure {
@@ -120,8 +120,13 @@ impl Operator<'_> {
             if parity.holds() {
                 return Ok(());
             }
-            let lasting = format!("SELECT * FROM ({}) WHERE NOT ifNull({expired}, 0)", sides.blue);
-            rows = self.count_surplus(&lasting, &sides.green, &parity.buckets())?;
+            let lacking = sides.of_blue_alone();
+            for within in self.pieces(&lacking, &parity.buckets())? {
+                rows += self.count_rows(&format!(
+                    "SELECT 1 FROM ({}) WHERE NOT ifNull({expired}, 0)",
+                    lacking.rows(&within)
+                ))?;
+            }
             Ok(())
         });
         match counted {
@@ -176,7 +181,10 @@ impl Operator<'_> {
         if let Some(cause) = self.patches(new, seen.time)? {
             return Ok(Some(cause.what));
         }
-        let fate = seen.fate(&self.see(new)?);
+        let mut fate = seen.fate(&self.see(new)?);
+        if !fate.fewer.is_empty() && self.folds_by_itself(new)? {
+            fate.fewer.clear();
+        }
         let ids = fate.gone.union(&fate.fewer).cloned().collect::<Vec<_>>();
         Ok((!ids.is_empty()).then(|| format!("parts of partition {} lost rows", first_of(&ids))))
     }

@@ -242,9 +242,8 @@ impl<'a> Operator<'a> {
         let mut round = 0;
         loop {
             match self.prove(migrating) {
-                // Of folded rows it could not be told where INSERTs go on.
-                Err(MigrateError::NoParity { parity, .. })
-                    if round < ROUNDS && (!parity.folded || self.server.write_gate().is_some()) =>
+                Err(MigrateError::NoParity { .. })
+                    if round < ROUNDS && self.can_repair(migrating) =>
                 {
                     round += 1;
                     self.repair(migrating, Leave::ByCause)?;

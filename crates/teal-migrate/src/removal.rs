@@ -25,7 +25,6 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use teal_schema::{QualifiedName, quote_string};
 
-use crate::repair::surplus;
 use crate::state::Migrating;
 use crate::verify::{Sides, partition_expression, row_hash};
 use crate::{Event, MigrateError, Operator, Parity, failpoint, names};
@@ -101,11 +100,12 @@ impl Operator<'_> {
                 quote_string(&format!("_partition_id NOT IN ({})", quoted(&whole)))
             ),
         };
-        for within in self.pieces(&sides.green, &parity.buckets())? {
+        let surplus = sides.of_green_alone();
+        for within in self.pieces(&surplus, &parity.buckets())? {
             self.command(&format!(
                 "INSERT INTO {} SELECT _teal_hash FROM ({}){filter}",
                 hashes.sql(),
-                surplus(&sides.green, sides.last_of_blue(), &within)
+                surplus.hashes(&within)
             ))?;
         }
         let partly = partitions(&condition(migrating, &hashes))?;

@@ -12,17 +12,12 @@
 //! Rows that green has too many are removed first ([`crate::removal`]), but only if it is known what
 //! happened to blue ([`crate::stale`]), or the user says so: someone may have begun to write to green.
 
-use std::collections::BTreeSet;
-
-use serde::Deserialize;
-use teal_schema::QualifiedName;
-
 use crate::carry::CANNOT_TELL;
 use crate::fence::not_clean;
 use crate::removal::Extra;
 use crate::stale::first_of;
 use crate::state::Migrating;
-use crate::verify::{BUCKET, Sides, folds};
+use crate::verify::{Sides, folds};
 use crate::{Event, MigrateError, Operator, Parity, Phase, Step, Update, failpoint, names};
 
 /// By whose leave rows are removed that green has too many.
@@ -45,10 +40,6 @@ pub struct Repaired {
 
 /// While blue is being changed, a repair may have to begin again.
 const ROUNDS: u32 = 3;
-/// Rows of a piece: some 100 bytes of each are held in memory at a time.
-const PIECE_ROWS: u64 = 4_000_000;
-/// How many buckets there are: the rest of a key by it is its bucket.
-const BUCKETS: u8 = 16;
 
 impl Operator<'_> {
     /// Removes from green what blue has lost, and copies what green lacks. Parity is still to be proven
@@ -77,7 +68,7 @@ impl Operator<'_> {
                 },
             });
         }
-        if migrating.migration.green_folds && self.server.write_gate().is_none() {
+        if !self.can_repair(migrating) {
             return Err(MigrateError::CannotRepair { green: migrating.migration.green.clone() });
         }
         self.step(migrating, Step::Repair, |migrating| {
@@ -106,6 +97,12 @@ impl Operator<'_> {
         })
     }
 
+    /// Of folded rows it could not be told where INSERTs go on, unless a version tells it.
+    pub(crate) fn can_repair(&self, migrating: &Migrating) -> bool {
+        let migration = &migrating.migration;
+        !migration.green_folds || migration.goes_by_version() || self.server.write_gate().is_some()
+    }
+
     /// Compares, and removes what green has too many, or copies what it lacks.
     fn repair_once(
         &self,
@@ -114,9 +111,13 @@ impl Operator<'_> {
         repaired: &mut Repaired,
     ) -> Result<Parity, MigrateError> {
         let mut extra = None;
+        let by_version = migrating.migration.goes_by_version();
         let parity = self.with_clones(migrating, |sides, parity| {
+            if parity.missing > 0 && (parity.extra == 0 || by_version) {
+                self.copy_missing(migrating, sides, parity)?;
+            }
             if parity.extra == 0 {
-                return self.copy_missing(migrating, sides, parity);
+                return Ok(());
             }
             if folds(migrating) {
                 let green = migrating.migration.green.clone();
@@ -204,129 +205,19 @@ impl Operator<'_> {
         parity: &Parity,
     ) -> Result<(), MigrateError> {
         let green = migrating.tables_now().1;
-        for within in self.pieces(&sides.blue, &parity.buckets())? {
-            self.copy_within(migrating, &sides.blue, &sides.green, green, &within).map_err(
-                |error| match error {
-                    MigrateError::Client(source) if source.server_name().is_some() => {
-                        let (green, rows, source) =
-                            (green.clone(), parity.missing, Box::new(source));
-                        MigrateError::NotCopyable { green, rows, source }
-                    }
-                    other => other,
-                },
-            )?;
+        let missing = sides.of_blue_alone();
+        for within in self.pieces(&missing, &parity.buckets())? {
+            self.copy_within(&missing, green, &within).map_err(|error| match error {
+                MigrateError::Client(source) if source.server_name().is_some() => {
+                    let (green, rows, source) = (green.clone(), parity.missing, Box::new(source));
+                    MigrateError::NotCopyable { green, rows, source }
+                }
+                other => other,
+            })?;
             failpoint::reached("bucket-repaired");
         }
         Ok(())
     }
-
-    /// Copies to `into` the rows that `from` has more often than `against`, as often as it has them more.
-    /// Piece by piece, so that the hashes of a part of the rows are held at a time.
-    pub(crate) fn copy_surplus(
-        &self,
-        migrating: &Migrating,
-        from: &str,
-        against: &str,
-        into: &QualifiedName,
-        bucket: u8,
-    ) -> Result<(), MigrateError> {
-        for within in self.pieces(from, &BTreeSet::from([bucket]))? {
-            self.copy_within(migrating, from, against, into, &within)?;
-        }
-        Ok(())
-    }
-
-    fn copy_within(
-        &self,
-        migrating: &Migrating,
-        from: &str,
-        against: &str,
-        into: &QualifiedName,
-        within: &str,
-    ) -> Result<(), MigrateError> {
-        let columns = crate::backfill::columns(migrating);
-        self.command(&format!(
-            "INSERT INTO {into} ({columns}) SELECT {columns} FROM (\
-                 SELECT {columns}, _teal_more, row_number() OVER (PARTITION BY _teal_hash) AS _teal_number \
-                 FROM (SELECT * FROM ({from}) {within}) AS _teal_from \
-                 INNER JOIN ({surplus}) AS _teal_surplus USING (_teal_hash)\
-             ) WHERE _teal_number <= _teal_more \
-             SETTINGS insert_deduplicate = 0, max_partitions_per_insert_block = 0",
-            into = into.sql(),
-            surplus = surplus(from, against, within),
-        ))
-    }
-
-    /// How many rows `from` has in these buckets that `against` lacks.
-    pub(crate) fn count_surplus(
-        &self,
-        from: &str,
-        against: &str,
-        buckets: &BTreeSet<u8>,
-    ) -> Result<u64, MigrateError> {
-        #[derive(Deserialize)]
-        struct Row {
-            rows: u64,
-        }
-        let within = in_buckets(buckets);
-        let row: Row = self.with_control(|session| {
-            session.row(&format!(
-                "SELECT toUInt64(sum(_teal_more)) AS rows FROM ({})",
-                surplus(from, against, &within)
-            ))
-        })?;
-        Ok(row.rows)
-    }
-
-    /// The rows of these buckets, in pieces that fit into memory, as conditions.
-    pub(crate) fn pieces(
-        &self,
-        side: &str,
-        buckets: &BTreeSet<u8>,
-    ) -> Result<Vec<String>, MigrateError> {
-        #[derive(Deserialize)]
-        struct Row {
-            rows: u64,
-        }
-        let Row { rows } = self.with_control(|session| {
-            session.row(&format!("SELECT count() AS rows FROM ({side})"))
-        })?;
-        Ok(pieces(rows, buckets))
-    }
-}
-
-pub(crate) fn pieces(rows: u64, buckets: &BTreeSet<u8>) -> Vec<String> {
-    let all = u64::from(BUCKETS);
-    if rows <= PIECE_ROWS {
-        return vec![in_buckets(buckets)];
-    }
-    let of_each = rows.div_ceil(PIECE_ROWS * all);
-    let pieces = buckets.iter().flat_map(|bucket| {
-        (0..of_each).map(move |piece| {
-            let rest = u64::from(*bucket) + all * piece;
-            format!("WHERE _teal_key % {} = {rest}", all * of_each)
-        })
-    });
-    pieces.collect()
-}
-
-pub(crate) fn all_buckets() -> BTreeSet<u8> {
-    (0..BUCKETS).collect()
-}
-
-fn in_buckets(buckets: &BTreeSet<u8>) -> String {
-    let buckets = buckets.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
-    format!("WHERE {BUCKET} IN ({buckets})")
-}
-
-/// The hashes of the rows that `from` has more often than `against`, each with how often.
-pub(crate) fn surplus(from: &str, against: &str, within: &str) -> String {
-    format!(
-        "SELECT _teal_hash, sum(_teal_sign) AS _teal_more FROM (\
-             SELECT _teal_hash, 1::Int64 AS _teal_sign FROM ({from}) {within} \
-             UNION ALL SELECT _teal_hash, -1::Int64 AS _teal_sign FROM ({against}) {within}\
-         ) GROUP BY _teal_hash HAVING _teal_more > 0"
-    )
 }
 
 fn no_parity(migrating: &Migrating, parity: Parity) -> MigrateError {
@@ -334,22 +225,5 @@ fn no_parity(migrating: &Migrating, parity: Parity) -> MigrateError {
         blue: migrating.migration.blue.clone(),
         green: migrating.migration.green.clone(),
         parity: Box::new(parity),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pieces_of_all_buckets_are_all_hashes_once() {
-        let buckets = (0..16).collect::<BTreeSet<_>>();
-        let rows = PIECE_ROWS * 40;
-        let cut = pieces(rows, &buckets).into_iter().collect::<BTreeSet<_>>();
-        let all = (0..48).map(|rest| format!("WHERE _teal_key % 48 = {rest}"));
-        assert_eq!(cut, all.collect());
-        // A small table is not read sixteen times.
-        let few = pieces(PIECE_ROWS, &BTreeSet::from([1, 3]));
-        assert_eq!(few, ["WHERE bitAnd(toUInt8(_teal_key), 15) IN (1, 3)"]);
     }
 }

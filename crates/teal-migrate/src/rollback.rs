@@ -21,7 +21,7 @@ use crate::missed::changes_rows;
 use crate::stale::{Mutation, shortened};
 use crate::state::{CutOver, Migrating};
 use crate::swap::Way;
-use crate::verify::Sought;
+use crate::verify::{Sought, Surplus};
 use crate::{Event, MigrateError, Operator, Parity, Phase, Step, Update, failpoint, names};
 
 impl Operator<'_> {
@@ -209,7 +209,7 @@ impl Operator<'_> {
             _ => {
                 // What is changed later they have still.
                 may_carry(parity)?;
-                self.attach_surplus(migrating, &sides.green, sides.last_of_blue(), old, parity)
+                self.attach_surplus(migrating, sides.of_green_alone(), old, parity)
             }
         })?;
         match parity.unsure {
@@ -254,25 +254,24 @@ impl Operator<'_> {
         }
     }
 
-    /// Attaches to `into` the rows that `from` has more often than `against`. No view forwards them.
+    /// Attaches rows to `into` that it lacks. No view forwards them.
     ///
     /// # Errors
     /// [`MigrateError::CannotCarryBack`] when the types of `into` do not hold them; none is attached then.
     pub(crate) fn attach_surplus(
         &self,
         migrating: &Migrating,
-        from: &str,
-        against: &str,
+        surplus: Surplus,
         into: &QualifiedName,
         parity: &Parity,
     ) -> Result<(), MigrateError> {
         let back = names::back(&migrating.id);
         self.make_own(&back, into)?;
         for bucket in parity.buckets() {
-            self.copy_surplus(migrating, from, against, &back, bucket)?;
+            self.copy_surplus(&surplus, &back, bucket)?;
             failpoint::reached("bucket-carried-back");
         }
-        self.refuse_changed_by_types(migrating, from, against, into, parity)?;
+        self.refuse_changed_by_types(migrating, surplus, into, parity)?;
         self.attach_all(&back, into)?;
         failpoint::reached("rows-attached-back");
         self.drop_table(&back)
@@ -282,8 +281,7 @@ impl Operator<'_> {
     fn refuse_changed_by_types(
         &self,
         migrating: &Migrating,
-        from: &str,
-        against: &str,
+        surplus: Surplus,
         into: &QualifiedName,
         parity: &Parity,
     ) -> Result<(), MigrateError> {
@@ -293,8 +291,7 @@ impl Operator<'_> {
         }
         let back = names::back(&migrating.id);
         let copied = crate::verify::sides(migrating, &back, new)?.blue;
-        let there = format!("SELECT * FROM ({against}) UNION ALL SELECT * FROM ({copied})");
-        match self.count_surplus(from, &there, &parity.buckets())? {
+        match self.count_surplus(&surplus.without(&copied), &parity.buckets())? {
             0 => Ok(()),
             lost => {
                 self.drop_table(&back)?;

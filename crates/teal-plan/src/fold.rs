@@ -183,6 +183,11 @@ impl Fold {
         matches!(self, Self::Last { .. })
     }
 
+    /// Whether a row may come more than once, and later than others: what becomes of it is the same.
+    pub fn goes_by_version(&self) -> bool {
+        matches!(self, Self::Version { .. })
+    }
+
     /// Whether it makes the same of rows as of what `before` has made of some of them.
     pub(crate) fn follows(&self, before: &Self) -> bool {
         match (before, self) {

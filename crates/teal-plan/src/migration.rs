@@ -153,6 +153,11 @@ impl Migration {
             && self.fold.as_ref().is_some_and(Fold::goes_by_order)
     }
 
+    /// A row may come to green more than once, and later than others: of each key, the newest one stays.
+    pub fn goes_by_version(&self) -> bool {
+        self.fold.as_ref().is_some_and(Fold::goes_by_version)
+    }
+
     /// A view can bring green's rows to blue. Where blue's types hold less, or it has conditions of its own, a
     /// view would change values without a word, or fail the INSERTs of those who are on green.
     pub fn view_runs_back(&self) -> bool {
@@ -161,9 +166,12 @@ impl Migration {
             && self.columns.iter().all(|column| column.from_type.is_none())
     }
 
-    /// Green's rows can be told one by one, and brought to blue as they are.
+    /// Green's rows can be told one by one, and brought to blue as they are; or the newest of each key can.
     pub fn can_carry_back(&self) -> bool {
-        self.is_identity && !self.green_folds
+        match self.green_folds {
+            false => self.is_identity,
+            true => self.goes_by_version() && self.view_runs_back(),
+        }
     }
 }
 

@@ -17,9 +17,8 @@ use teal_schema::{QualifiedName, quote_ident, quote_string};
 
 use super::part_log::HashedPart;
 use crate::removal::Extra;
-use crate::repair::{all_buckets, pieces};
 use crate::state::Migrating;
-use crate::verify::{folds, shown, sides};
+use crate::verify::{all_buckets, folds, pieces, shown, sides};
 use crate::{MigrateError, Operator};
 
 /// Rows that are shown.

@@ -122,7 +122,7 @@ const PASSES: u32 = 2;
 impl Swap {
     fn new(migrating: &Migrating, way: Way) -> Self {
         let migration = &migrating.migration;
-        let can_go_back = migration.view_runs_back() && !migration.green_folds;
+        let can_go_back = migration.view_runs_back() && migration.can_carry_back();
         let forwards_back =
             matches!(&migrating.phase, Phase::CutOver(CutOver { forwards_back: true, .. }));
         Self {

@@ -101,7 +101,10 @@ impl Operator<'_> {
                 self.carry_both(migrating)?;
                 self.verify(migrating)?;
             }
-            Err(MigrateError::NoParity { parity, .. }) if can_carry && parity.missing == 0 => {
+            // Of a key whose newest row the old table lacks, both show another one.
+            Err(MigrateError::NoParity { parity, .. })
+                if can_carry && (parity.missing == 0 || migrating.migration.goes_by_version()) =>
+            {
                 self.carry_back(migrating, false)?;
                 self.verify(migrating)?;
             }
@@ -117,9 +120,10 @@ impl Operator<'_> {
 
     /// Rows that run across the exchange come behind others in the new table, which an engine may take
     /// for the newer ones; and what a crash leaves to be found by comparing rows, is not to be found where
-    /// an engine folds them.
+    /// an engine folds them. Neither matters where a version tells which row is the newest.
     pub(crate) fn refuse_folded(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        match migrating.migration.green_folds {
+        let migration = &migrating.migration;
+        match migration.green_folds && !migration.goes_by_version() {
             true => Err(MigrateError::FoldsAcross { green: migrating.tables_now().1.clone() }),
             false => Ok(()),
         }
@@ -237,17 +241,24 @@ impl Operator<'_> {
         swap: &Swap,
     ) -> Result<(), MigrateError> {
         let (live, other) = (&swap.live, &swap.other);
+        // Of folded rows none has an equal one.
+        let unless_folded = match migrating.migration.green_folds {
+            true => String::new(),
+            false => format!(
+                ": of equal rows that were written to both tables in that moment, {live} may have some too few"
+            ),
+        };
         let what = format!(
-            "parts of {other} were merged in the midst of the exchange, so the rows themselves must tell what {live} lacks: of equal rows that were written to both tables in that moment, {live} may have some too few"
+            "parts of {other} were merged in the midst of the exchange, so the rows themselves must tell what {live} lacks{unless_folded}"
         );
         self.observer.update(Update::Warning { what });
         let after = seen_after(migrating, swap.way);
         self.with_clones(&after, |sides, parity| match swap.way {
             Way::Forward if parity.missing > 0 => {
-                self.attach_surplus(&after, &sides.blue, &sides.green, &swap.live, parity)
+                self.attach_surplus(&after, sides.of_blue_alone(), &swap.live, parity)
             }
             Way::Back if parity.extra > 0 => {
-                self.attach_surplus(&after, &sides.green, sides.last_of_blue(), &swap.live, parity)
+                self.attach_surplus(&after, sides.of_green_alone(), &swap.live, parity)
             }
             _ => Ok(()),
         })?;

@@ -58,7 +58,7 @@ impl Operator<'_> {
         let mut condition = condition.to_owned();
         if let Some(ties) = &sides.ties {
             let keys = ties.keys(&condition);
-            parity.ties = self.count(&keys)?;
+            parity.ties = self.count_rows(&keys)?;
             if parity.ties > 0 {
                 condition = format!("{condition} AND _teal_key NOT IN ({keys})");
             }
@@ -168,7 +168,7 @@ impl Operator<'_> {
         Ok(condition)
     }
 
-    fn count(&self, select: &str) -> Result<u64, MigrateError> {
+    pub(crate) fn count_rows(&self, select: &str) -> Result<u64, MigrateError> {
         #[derive(Deserialize)]
         struct Row {
             rows: u64,

@@ -16,6 +16,8 @@
 use teal_plan::{Compared, CopyColumn, Fold, MergedColumn};
 use teal_schema::quote_ident;
 
+use super::surplus::Surplus;
+
 /// Which of two rows came later, if they lie in the same partition. A column of blue's rows where that tells
 /// which of them stays.
 pub(super) const LAST: &str = "_teal_came";
@@ -160,6 +162,59 @@ impl Ties {
     }
 }
 
+/// The two sides, not folded: each row, also one that is deleted, with its key and its version.
+pub(super) struct Versions {
+    columns: Vec<CopyColumn>,
+    blue: String,
+    green: String,
+    /// Blue, cloned once more after green.
+    later: Option<String>,
+}
+
+impl Versions {
+    /// `blue` and `green` are SELECTs of the copied columns. None where rows are not folded by version.
+    pub(super) fn of(fold: &Fold, columns: &[CopyColumn], blue: &str, green: &str) -> Option<Self> {
+        fold.goes_by_version().then(|| Self {
+            columns: columns.to_vec(),
+            blue: versions(fold, columns, blue),
+            green: versions(fold, columns, green),
+            later: None,
+        })
+    }
+
+    pub(super) fn set_later(&mut self, later: Self) {
+        self.later = Some(later.blue);
+    }
+
+    /// Of each key the newest row, where green has none that is as new.
+    pub(super) fn of_blue_alone(&self) -> Surplus {
+        Surplus::by_version(&self.columns, &self.blue, &self.green)
+    }
+
+    /// Of each key the newest row, where blue has none that is as new.
+    pub(super) fn of_green_alone(&self) -> Surplus {
+        let blue = self.later.as_ref().unwrap_or(&self.blue);
+        Surplus::by_version(&self.columns, &self.green, blue)
+    }
+}
+
+/// Of each key the newest row of `from`, where `against` has none that is as new, within a condition. Both are
+/// SELECTs of [`versions`]. Of several newest rows, the one with the greatest hash.
+pub(super) fn newer(columns: &[CopyColumn], from: &str, against: &str, within: &str) -> String {
+    let values = values(columns, |number, _| {
+        format!("tupleElement(argMaxIf(tuple(_teal_{number}), _teal_order, _teal_is_from), 1)")
+    });
+    format!(
+        "SELECT {values} FROM (\
+             SELECT *, (_teal_version, _teal_row) AS _teal_order FROM (\
+                 SELECT *, true AS _teal_is_from FROM ({from}) {within} \
+                 UNION ALL SELECT *, false AS _teal_is_from FROM ({against}) {within})\
+         ) GROUP BY _teal_key \
+         HAVING countIf(_teal_is_from) > 0 AND (countIf(NOT _teal_is_from) = 0 \
+             OR maxIf(_teal_version, _teal_is_from) > maxIf(_teal_version, NOT _teal_is_from))"
+    )
+}
+
 /// The rows of `source`, numbered columns, each with its key, its version and its hash.
 fn versions(fold: &Fold, columns: &[CopyColumn], source: &str) -> String {
     let (key, version) = match fold {
@@ -175,7 +230,7 @@ fn versions(fold: &Fold, columns: &[CopyColumn], source: &str) -> String {
     )
 }
 
-fn listed(columns: &[CopyColumn]) -> String {
+pub(super) fn listed(columns: &[CopyColumn]) -> String {
     let names = columns.iter().map(|column| quote_ident(&column.name));
     names.collect::<Vec<_>>().join(", ")
 }

@@ -41,7 +41,7 @@ impl Operator<'_> {
         let every_row = (sought == Sought::OfGreen).then(|| migrating.with_every_row());
         let migrating = every_row.as_ref().unwrap_or(migrating);
         if self.server.write_gate().is_some() || folds(migrating) {
-            return self.compare_rows(migrating);
+            return self.compare_alone(migrating);
         }
         let (blue, green) = migrating.tables_now();
         let (sides, partition) = (sides(migrating, blue, green)?, partition_expression(migrating));

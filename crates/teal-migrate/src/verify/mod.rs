@@ -40,6 +40,7 @@ mod lost;
 mod sample;
 mod sides;
 mod sums;
+mod surplus;
 mod unchanged;
 
 use std::collections::BTreeSet;
@@ -49,8 +50,8 @@ pub use sample::SampleFound;
 use sample::Sampled;
 use sides::folds_in_order;
 pub(crate) use sides::{Sides, folds, partition_expression, row_hash, shown, sides};
-pub(crate) use sums::BUCKET;
 use sums::{parity, read_sums, sums_query};
+pub(crate) use surplus::{Surplus, all_buckets, pieces};
 use teal_client::Format;
 use teal_schema::QualifiedName;
 pub use unchanged::ProvenPartition;
@@ -181,7 +182,35 @@ impl Operator<'_> {
         migrating: &Migrating,
         use_them: impl FnOnce(&Sides, &Parity) -> Result<(), MigrateError>,
     ) -> Result<Parity, MigrateError> {
-        self.with_clones_and_tell(migrating, &mut String::new(), use_them)
+        let mut told = None;
+        let parity =
+            self.with_clones_and_tell(migrating, &mut String::new(), |sides, parity| {
+                let parity = told.insert(self.tell_alone(sides, parity)?);
+                use_them(sides, parity)
+            })?;
+        Ok(told.unwrap_or(parity))
+    }
+
+    /// What each of the two tables alone has. Where the newest row of a key counts, an older one is no row that the
+    /// other table lacks.
+    fn tell_alone(&self, sides: &Sides, parity: &Parity) -> Result<Parity, MigrateError> {
+        let mut parity = parity.clone();
+        if sides.versions.is_some() && !parity.holds() {
+            let buckets = parity.buckets();
+            parity.missing = self.count_surplus(&sides.of_blue_alone(), &buckets)?;
+            parity.extra = self.count_surplus(&sides.of_green_alone(), &buckets)?;
+            parity.unsure = 0;
+        }
+        Ok(parity)
+    }
+
+    /// As [`compare_rows`](Self::compare_rows), where it matters what each of the two tables alone has.
+    pub(crate) fn compare_alone(&self, migrating: &Migrating) -> Result<Parity, MigrateError> {
+        let found = self.compare_rows(migrating)?;
+        match migrating.migration.goes_by_version() && !found.holds() {
+            true => self.with_clones(migrating, |_, _| Ok(())),
+            false => Ok(found),
+        }
     }
 
     fn with_clones_and_tell(
@@ -309,7 +338,9 @@ impl Operator<'_> {
             let earlier = sides(migrating, &blue, &green)?;
             both.earlier = Some((earlier.blue, earlier.green));
         }
-        both.later = later.map(|later| later.blue);
+        if let Some(later) = later {
+            both.set_later(later);
+        }
         if !parity.holds() {
             let differing = within_buckets(&parity.buckets());
             self.drill_down(&both, &shown(migrating), &differing, &mut parity)?;

@@ -1,7 +1,8 @@
 use teal_plan::{Compared, CopyColumn, CopyStrategy, Fold, compared_state};
 use teal_schema::{QualifiedName, quote_ident, quote_string};
 
-use super::folded::{self, LAST, Ties};
+use super::folded::{self, LAST, Ties, Versions};
+use super::surplus::Surplus;
 use crate::MigrateError;
 use crate::backfill::{CAME, columns, select_from};
 use crate::state::Migrating;
@@ -10,6 +11,8 @@ use crate::state::Migrating;
 pub(crate) struct Sides {
     pub(crate) blue: String,
     pub(crate) green: String,
+    /// The copied columns, listed.
+    columns: String,
     /// Blue, cloned once more after green.
     pub(super) later: Option<String>,
     /// Green is what the view reads, as it is after an exchange or a turn: it is read behind blue then.
@@ -18,6 +21,8 @@ pub(crate) struct Sides {
     pub(super) earlier: Option<(String, String)>,
     /// Where rows are folded by version: what counts the keys of which the two may show other rows.
     pub(super) ties: Option<Ties>,
+    /// Where rows are folded by version: what tells which are newer.
+    pub(super) versions: Option<Versions>,
     /// The order-free sum of the rows' hashes.
     pub(super) hash_sum: &'static str,
 }
@@ -26,6 +31,30 @@ impl Sides {
     /// What a row of green must be in to be no row too many.
     pub(crate) fn last_of_blue(&self) -> &str {
         self.later.as_deref().unwrap_or(&self.blue)
+    }
+
+    /// `later`: the sides with blue's later clone.
+    pub(super) fn set_later(&mut self, later: Self) {
+        self.later = Some(later.blue);
+        if let (Some(versions), Some(later)) = (&mut self.versions, later.versions) {
+            versions.set_later(later);
+        }
+    }
+
+    /// The rows that green lacks.
+    pub(crate) fn of_blue_alone(&self) -> Surplus {
+        match &self.versions {
+            Some(versions) => versions.of_blue_alone(),
+            None => Surplus::by_hash(&self.columns, &self.blue, &self.green),
+        }
+    }
+
+    /// The rows that blue lacks.
+    pub(crate) fn of_green_alone(&self) -> Surplus {
+        match &self.versions {
+            Some(versions) => versions.of_green_alone(),
+            None => Surplus::by_hash(&self.columns, &self.green, self.last_of_blue()),
+        }
     }
 }
 
@@ -90,16 +119,21 @@ pub(crate) fn sides(
             }
             _ => selected,
         };
+        let listed = columns;
         let columns = &migrating.migration.columns;
+        let of_green = format!("SELECT {listed} FROM {}", green.sql());
+        let versions = Versions::of(fold, columns, &selected, &of_green);
         let green = folded::rows_in(fold, columns, &green.sql());
         let ties = folded::ties(fold, columns, &selected, &green);
         return Ok(Sides {
             blue: folded::rows_of(fold, columns, &selected),
             green,
+            columns: listed,
             later: None,
             is_turned: false,
             earlier: None,
             ties,
+            versions,
             hash_sum: "toString(sum(_teal_hash))",
         });
     }
@@ -111,10 +145,12 @@ pub(crate) fn sides(
     Ok(Sides {
         blue: hashed(lasting(blue_source)),
         green: hashed(lasting(format!("SELECT {columns} FROM {}{last}", green.sql()))),
+        columns: columns.clone(),
         later: None,
         is_turned: false,
         earlier: None,
         ties: None,
+        versions: None,
         hash_sum: "toString((sum(_teal_key), sum(_teal_other_half)))",
     })
 }
