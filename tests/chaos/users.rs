@@ -18,6 +18,8 @@ pub(crate) struct Users<'a> {
     pub(crate) stays: &'a RwLock<()>,
     /// How often the table may still be changed in place: what is changed all the time is never equal.
     pub(crate) changes: &'a AtomicU32,
+    /// The new table keeps one of equal rows, so an INSERT has none.
+    pub(crate) folds: &'a AtomicBool,
     pub(crate) over: &'a AtomicBool,
 }
 
@@ -32,7 +34,7 @@ impl Users<'_> {
                 _ => rng.random_range(1..500),
             };
             let batch = self.ledger.begin(rows);
-            let kind = rng.random_range(0..6);
+            let kind = rng.random_range(u32::from(self.folds.load(Ordering::SeqCst))..6);
             // A client that does not know whether its INSERT arrived sends it again, some times.
             for _ in 0..rng.random_range(1..4) {
                 match self.insert(batch, rows, kind, &mut rng) {
