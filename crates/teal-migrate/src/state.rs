@@ -307,6 +307,12 @@ impl Migrating {
         Self { migration, ..self.clone() }
     }
 
+    /// The same where each row counts, also one that green's engine may fold into another.
+    pub(crate) fn unfolded(&self) -> Self {
+        let migration = Migration { fold: None, green_folds: false, ..self.migration.clone() };
+        Self { migration, ..self.clone() }
+    }
+
     /// The names of the old layout's table and of the new one's, as they are now: an exchange swaps
     /// them.
     pub fn tables_now(&self) -> (&QualifiedName, &QualifiedName) {

@@ -43,16 +43,20 @@ pub(super) fn rows_of(fold: &Fold, columns: &[CopyColumn], source: &str) -> Stri
             )
         }
         Fold::Version { .. } | Fold::Last { sign: None, .. } => {
-            let values = values(columns, |number, _| {
-                // Of a value that is NULL, `argMax` would take another row's.
-                format!("tupleElement(argMax(tuple(_teal_{number}), _teal_order), 1)")
+            let is_deleted = match fold {
+                Fold::Version { is_deleted, .. } => is_deleted.as_deref(),
+                _ => None,
+            };
+            let values = values(columns, |number, column| match is_deleted == Some(&column.name) {
+                true => format!("argMax(_teal_{number}, _teal_order)"),
+                // Of a value that is NULL, `argMax` would take another row's. A tuple takes longer.
+                false => format!("tupleElement(argMax(tuple(_teal_{number}), _teal_order), 1)"),
             });
             let visible = visible(fold);
             format!(
                 "SELECT {listed}, _teal_hash, _teal_key FROM (\
-                     SELECT {values}, argMax(_teal_row, _teal_order) AS _teal_hash, _teal_key FROM (\
-                         SELECT *, (_teal_version, _teal_row) AS _teal_order FROM ({})\
-                     ) GROUP BY _teal_key){visible}",
+                     SELECT {values}, argMax(_teal_row, _teal_order) AS _teal_hash, _teal_key \
+                     FROM ({}) GROUP BY _teal_key){visible}",
                 versions(fold, columns, source)
             )
         }
@@ -206,28 +210,60 @@ pub(super) fn newer(columns: &[CopyColumn], from: &str, against: &str, within: &
     });
     format!(
         "SELECT {values} FROM (\
-             SELECT *, (_teal_version, _teal_row) AS _teal_order FROM (\
-                 SELECT *, true AS _teal_is_from FROM ({from}) {within} \
-                 UNION ALL SELECT *, false AS _teal_is_from FROM ({against}) {within})\
+             SELECT *, true AS _teal_is_from FROM ({from}) {within} \
+             UNION ALL SELECT *, false AS _teal_is_from FROM ({against}) {within}\
          ) GROUP BY _teal_key \
          HAVING countIf(_teal_is_from) > 0 AND (countIf(NOT _teal_is_from) = 0 \
              OR maxIf(_teal_version, _teal_is_from) > maxIf(_teal_version, NOT _teal_is_from))"
     )
 }
 
-/// The rows of `source`, numbered columns, each with its key, its version and its hash.
+/// The rows of `source`, numbered columns, each with its key, its version, its hash, and what puts the rows of a
+/// key in order: the version, and of one version the hash.
+///
+/// Numbers are compared several times faster than tuples (26.7).
 fn versions(fold: &Fold, columns: &[CopyColumn], source: &str) -> String {
-    let (key, version) = match fold {
-        Fold::Version { key, version, .. } => (key.join(", "), quote_ident(version)),
-        Fold::Last { key, .. } => (key.join(", "), LAST.to_owned()),
-        _ => (String::new(), "0".to_owned()),
+    let (key, version, order) = match fold {
+        Fold::Version { key, version, .. } => {
+            let column = columns.iter().find(|column| column.name == *version);
+            let order = match column.and_then(ordered) {
+                Some(version) => {
+                    format!("bitOr(bitShiftLeft(toUInt256({version}), 128), toUInt256(_teal_row))")
+                }
+                None => "(_teal_version, _teal_row)".to_owned(),
+            };
+            (key.join(", "), quote_ident(version), order)
+        }
+        Fold::Last { key, .. } => {
+            let item = |number: u8| format!("toUInt128(tupleElement({LAST}, {number}))");
+            let came = format!("bitOr(bitShiftLeft({}, 64), {})", item(1), item(2));
+            (key.join(", "), came, "_teal_version".to_owned())
+        }
+        _ => (String::new(), "0".to_owned(), "0".to_owned()),
     };
     format!(
         "SELECT {}, xxh3_128(tuple({key})) AS _teal_key, {version} AS _teal_version, \
-             xxh3_128(tuple({})) AS _teal_row FROM ({source})",
+             xxh3_128(tuple({})) AS _teal_row, {order} AS _teal_order FROM ({source})",
         numbered(columns),
         listed(columns)
     )
+}
+
+/// A version as an unsigned number of 64 bits that is in the same order, if it fits into one.
+fn ordered(version: &CopyColumn) -> Option<String> {
+    let name = quote_ident(&version.name);
+    let signed = |bits: String| Some(format!("bitXor({bits}, 9223372036854775808)"));
+    let data_type = version.data_type.split('(').next().unwrap_or_default();
+    match data_type {
+        "UInt8" | "UInt16" | "UInt32" | "UInt64" | "Bool" | "Date" | "DateTime" => {
+            Some(format!("toUInt64({name})"))
+        }
+        "Int8" | "Int16" | "Int32" | "Int64" | "Date32" => {
+            signed(format!("reinterpretAsUInt64(toInt64({name}))"))
+        }
+        "DateTime64" => signed(format!("reinterpretAsUInt64({name})")),
+        _ => None,
+    }
 }
 
 pub(super) fn listed(columns: &[CopyColumn]) -> String {

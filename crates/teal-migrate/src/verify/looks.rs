@@ -15,13 +15,15 @@ use super::drill_down::within_buckets;
 use super::sample::Sampled;
 use super::sides::{Sides, folds, folds_in_order, partition_expression, shown, sides};
 use super::sums::{parity, read_sums, sums_of, sums_query};
-use super::unchanged::{noted, proven, unchanged, without};
+use super::unchanged::{Partitions, ProvenPartition, noted, proven, unchanged, without};
 use super::{Found, Sought};
 use crate::state::{CutOver, Migrating};
 use crate::{MigrateError, Mismatch, Operator, Parity, Phase, failpoint};
 
 /// Under traffic, some INSERT is between its two tables with many a look.
 const LOOKS: u32 = 6;
+/// At rows that may be folded in one table and not in the other: those stay different.
+const FEW_LOOKS: u32 = 2;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// Many an INSERT writes to the same few keys of a table of sums.
 const LOOKS_AT_KEYS: u32 = 30;
@@ -64,27 +66,70 @@ impl Operator<'_> {
         }
     }
 
-    pub(super) fn compare_with_looks(
-        &self,
-        migrating: &Migrating,
-        sample: Option<&Sampled>,
-    ) -> Result<Found, MigrateError> {
+    pub(super) fn compare_with_looks(&self, migrating: &Migrating) -> Result<Found, MigrateError> {
         if folds_in_order(migrating) {
             return self.compare_clones_until_equal(migrating);
         }
-        let (blue, green) = migrating.tables_now();
-        let mut sides = sides(migrating, blue, green)?;
-        sides.is_turned =
-            matches!(&migrating.phase, Phase::CutOver(CutOver { forwards_back: true, .. }));
+        let found = self.compare_what_changed(migrating, LOOKS)?;
+        if found.parity.holds() {
+            return Ok(found);
+        }
+        if migrating.migration.green_folds {
+            let sides = sides_in_turn(migrating)?;
+            return self.compare_keys(migrating, &sides, found.parity);
+        }
+        let parity = self.with_clones(migrating, |_, _| Ok(()))?;
+        Ok(Found { parity, how: "row by row".to_owned(), proven: Vec::new() })
+    }
+
+    /// As [`compare_with_looks`](Self::compare_with_looks), where a difference is not looked into.
+    pub(super) fn compare_in_few_looks(
+        &self,
+        migrating: &Migrating,
+    ) -> Result<Found, MigrateError> {
+        self.compare_what_changed(migrating, FEW_LOOKS)
+    }
+
+    pub(super) fn compare_sample_with_looks(
+        &self,
+        migrating: &Migrating,
+        sample: &Sampled,
+    ) -> Result<Found, MigrateError> {
+        let found =
+            self.look_until_equal(migrating, &Partitions::new(), &sample.left_out, LOOKS)?;
+        Ok(Found { proven: Vec::new(), ..found })
+    }
+
+    fn compare_what_changed(
+        &self,
+        migrating: &Migrating,
+        most: u32,
+    ) -> Result<Found, MigrateError> {
         let before = self.partitions(migrating)?;
-        let left_out = match sample {
-            Some(sample) => sample.left_out.clone(),
-            None => unchanged(proven(migrating), &before),
-        };
-        let settings = without(migrating, &left_out);
+        let left_out = unchanged(proven(migrating), &before);
+        let mut found = self.look_until_equal(migrating, &before, &left_out, most)?;
+        if found.parity.holds() {
+            found.parity = found.parity.and_unchanged(&left_out);
+        }
+        Ok(found)
+    }
+
+    /// Looks at the buckets until each was equal once, so many times at most. `before`: the partitions as they are
+    /// now.
+    fn look_until_equal(
+        &self,
+        migrating: &Migrating,
+        before: &Partitions,
+        left_out: &[ProvenPartition],
+        most: u32,
+    ) -> Result<Found, MigrateError> {
+        let sides = sides_in_turn(migrating)?;
+        let settings = without(migrating, left_out);
         let query = sums_query(&sides, &partition_expression(migrating), &settings);
         let mut different: Option<BTreeSet<_>> = None;
-        for look in 1..=LOOKS {
+        let mut looks = 0;
+        loop {
+            looks += 1;
             let answer = self.with_control(|session| session.run(&query, Format::JSON_EACH_ROW))?;
             failpoint::reached("verify-started");
             let (blue, green) = read_sums(&answer.body, &query)?;
@@ -100,28 +145,17 @@ impl Operator<'_> {
             if parity.holds() {
                 // What the two counts differ by was on its way.
                 parity.blue_rows = parity.green_rows;
-                let how = format!("each of them, within {look} looks");
-                if sample.is_some() {
-                    return Ok(Found { parity, how, proven: Vec::new() });
-                }
-                return Ok(Found {
-                    parity: parity.and_unchanged(&left_out),
-                    how,
-                    proven: noted(&before, self.partitions(migrating)?),
-                });
+                let how = format!("each of them, within {looks} looks");
+                let proven = noted(before, self.partitions(migrating)?);
+                return Ok(Found { parity, how, proven });
             }
-            if look == LOOKS && sample.is_some() {
-                let how = format!("not within {look} looks");
+            if looks == most {
+                let how = format!("not within {looks} looks");
                 return Ok(Found { parity, how, proven: Vec::new() });
-            }
-            if look == LOOKS && migrating.migration.green_folds {
-                return self.compare_keys(migrating, &sides, parity);
             }
             different = Some(parity.mismatches.iter().map(rows_of).collect());
             std::thread::sleep(BETWEEN_LOOKS);
         }
-        let parity = self.with_clones(migrating, |_, _| Ok(()))?;
-        Ok(Found { parity, how: "row by row".to_owned(), proven: Vec::new() })
     }
 
     /// Looks at the keys of the buckets that differ, until each was equal once.
@@ -198,4 +232,13 @@ impl Operator<'_> {
             std::thread::sleep(BETWEEN_LOOKS);
         }
     }
+}
+
+/// The two sides, each to be looked at behind the one that the view writes to.
+fn sides_in_turn(migrating: &Migrating) -> Result<Sides, MigrateError> {
+    let (blue, green) = migrating.tables_now();
+    let mut sides = sides(migrating, blue, green)?;
+    sides.is_turned =
+        matches!(&migrating.phase, Phase::CutOver(CutOver { forwards_back: true, .. }));
+    Ok(sides)
 }

@@ -160,8 +160,21 @@ impl Operator<'_> {
     }
 
     fn find(&self, migrating: &Migrating) -> Result<Found, MigrateError> {
+        // Of the same rows an engine makes the same ones, but for those that go by the order. This look takes a part
+        // of the time, and finds them the same until merges of one table fold what is still in the other.
+        if migrating.migration.fold.as_ref().is_some_and(|fold| !fold.goes_by_order()) {
+            let unfolded = migrating.unfolded();
+            let first = match self.server.write_gate() {
+                Some(_) => self.compare_at_once(&unfolded, None),
+                None => self.compare_in_few_looks(&unfolded),
+            };
+            let first = self.or_say_why_not(migrating, first)?;
+            if first.parity.holds() {
+                return Ok(first);
+            }
+        }
         if self.server.write_gate().is_none() {
-            let found = self.compare_with_looks(migrating, None);
+            let found = self.compare_with_looks(migrating);
             return self.or_say_why_not(migrating, found);
         }
         if !folds_in_order(migrating) {

@@ -45,7 +45,7 @@ impl Operator<'_> {
         let sampled = choose(all, share);
         let found = match self.server.write_gate() {
             Some(_) => self.compare_at_once(migrating, Some(&sampled))?,
-            None => self.compare_with_looks(migrating, Some(&sampled))?,
+            None => self.compare_sample_with_looks(migrating, &sampled)?,
         };
         Ok(SampleFound { parity: found.parity, partitions: sampled.chosen, of })
     }
