@@ -148,6 +148,71 @@ fn the_newest_rows_come_back_from_a_table_that_folds_the_others() {
     project.must(&["cleanup"]);
 }
 
+/// Rows that were written to the new table with the versions that the old one has already: none is newer, and none
+/// may be dropped without a word.
+#[test]
+fn another_row_of_the_same_version_is_not_lost_on_the_way_back() {
+    let filled = filled(BLUE, BY_VERSION, "SELECT * FROM t");
+    filled.query(
+        "INSERT INTO t SELECT number, 'here', 5000, 0, 1, NULL, '2024-02-01 00:00:00' FROM numbers(100)",
+    );
+    filled.must(&["apply", "--chunk-rows", "7000"]);
+    filled.must(&["cutover", "--by", "app"]);
+    let other = "SELECT number, 'other', 5000, number % 2, 1, NULL, '2024-02-01 00:00:00' FROM numbers(100)";
+    filled.query(&format!("INSERT INTO t_1 {other}"));
+    let shown = "SELECT countIf(town = 'other'), countIf(id < 100) FROM t_1 FINAL";
+    assert_eq!(filled.query(shown), "50\t50");
+    for merged in [false, true] {
+        let project = filled.copy();
+        if merged {
+            project.query("OPTIMIZE TABLE t_1 FINAL");
+        }
+        let said = project.must(&["rollback"]);
+        assert!(said.stdout.contains("100 rows"), "{}", said.stdout);
+        assert_eq!(project.query("SELECT countIf(town = 'other') FROM t"), "100");
+        verified(&project);
+        // Nobody lacks any of them now.
+        let said = project.must(&["rollback"]);
+        assert!(said.stdout.contains("0 rows"), "{}", said.stdout);
+        project.must(&["cutover", "--by", "app"]);
+        project.must(&["cutover"]);
+        assert_eq!(project.query(shown), "50\t50");
+        project.must(&["cleanup"]);
+    }
+    // Before a cutover, what somebody wrote to green is not hidden by what blue has, and not dropped.
+    let project = filled.copy();
+    project.must(&["rollback"]);
+    project.query(&format!("INSERT INTO t_1 {}", other.replace("other", "third")));
+    project.query("OPTIMIZE TABLE t_1 FINAL");
+    project.teal(&["repair"]).failed(3, &["its engine folds rows", "`teal rollback`"]);
+    project.teal(&["abort"]).failed(3, &["50 rows"]);
+    project.must(&["rollback"]);
+    project.must(&["abort"]);
+}
+
+/// A change in place of the new table leaves no newer row.
+#[test]
+fn what_was_changed_in_place_with_its_version_is_not_taken_back_silently() {
+    let filled = filled(BLUE, BY_VERSION, "SELECT * FROM t");
+    filled.query(&insert(200_000, 1_000));
+    filled.must(&["apply", "--chunk-rows", "7000"]);
+    filled.must(&["cutover", "--by", "app"]);
+    let replaced = filled.copy();
+    replaced.query("CREATE TABLE other AS t_1");
+    replaced.query("INSERT INTO other SELECT * REPLACE ('changed' AS town) FROM t_1");
+    replaced.query("ALTER TABLE t_1 REPLACE PARTITION tuple() FROM other");
+    replaced.teal(&["rollback"]).failed(3, &["changed in place since the cutover"]);
+    // Merges may forget what is deleted.
+    let clean = "allow_experimental_replacing_merge_with_cleanup = 1";
+    filled.query(&format!("ALTER TABLE t_1 MODIFY SETTING {clean}"));
+    filled.query(
+        "INSERT INTO t_1 SELECT number, 'deleted', 6000, 1, 1, NULL, now() FROM numbers(10)",
+    );
+    filled.query("OPTIMIZE TABLE t_1 FINAL CLEANUP");
+    filled.teal(&["rollback"]).failed(3, &["changed in place since the cutover"]);
+    filled.teal(&["cutover"]).failed(3, &["changed in place since the cutover"]);
+}
+
 #[test]
 fn of_rows_with_the_same_version_either_may_stay_and_that_is_told() {
     let green = "(id UInt64, town String, v UInt32, gone UInt8, n Int32, m Nullable(Int16), at DateTime) \

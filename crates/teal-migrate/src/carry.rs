@@ -5,7 +5,6 @@
 
 use teal_catalog::{Catalog, CatalogTable};
 use teal_plan::{Cutover, expired};
-use teal_schema::QualifiedName;
 
 use crate::fence::not_clean;
 use crate::rollback::refuse_old_changed;
@@ -29,7 +28,7 @@ impl Operator<'_> {
         let refuse_changed = |found: &Parity| {
             match found.missing {
                 // The new table has all that the old one has: nothing was deleted from it, or changed.
-                0 => (),
+                0 if !migrating.migration.goes_by_version() => (),
                 _ => self.refuse_either_changed(migrating)?,
             }
             match found.extra {
@@ -162,12 +161,11 @@ impl Operator<'_> {
         migrating: &Migrating,
         seen: Option<&BlueSeen>,
     ) -> Result<Option<String>, MigrateError> {
-        let new = migrating.tables_now().1;
         let change = match self.refuse_changed_in_place(migrating, cut_over(migrating)?) {
             Err(MigrateError::ChangedSince { change, .. }) => Some(change.into()),
             other => {
                 other?;
-                seen.map(|seen| self.parts_that_went(new, seen)).transpose()?.flatten()
+                seen.map(|seen| self.parts_that_went(migrating, seen)).transpose()?.flatten()
             }
         };
         Ok(change)
@@ -175,14 +173,18 @@ impl Operator<'_> {
 
     fn parts_that_went(
         &self,
-        new: &QualifiedName,
+        migrating: &Migrating,
         seen: &BlueSeen,
     ) -> Result<Option<String>, MigrateError> {
+        let new = migrating.tables_now().1;
         if let Some(cause) = self.patches(new, seen.time)? {
             return Ok(Some(cause.what));
         }
         let mut fate = seen.fate(&self.see(new)?);
-        if !fate.fewer.is_empty() && self.folds_by_itself(new)? {
+        if !fate.fewer.is_empty()
+            && migrating.migration.goes_by_version()
+            && self.keeps_newest(new)?
+        {
             fate.fewer.clear();
         }
         let ids = fate.gone.union(&fate.fewer).cloned().collect::<Vec<_>>();

@@ -92,7 +92,7 @@ pub enum MigrateError {
     #[error("the server gave {text:?} as {what}")]
     Unreadable { what: &'static str, text: String },
     #[error(
-        "{blue} and {green} do not hold the same rows\n{parity}\n  `teal repair` copies what is missing, and removes what is too many where it is known how {blue} lost it; after a cutover by app or alias whose view was turned, `teal cutover` carries to each what only the other one has, if neither was changed in place"
+        "{blue} and {green} do not hold the same rows\n{parity}\n  `teal repair` copies what is missing, and removes what is too many where it is known how {blue} lost it; after a cutover by app or alias whose view was turned, `teal cutover` carries to each what only the other one has, if neither was changed in place. Where {green} folds rows, none can be removed: before a cutover, `teal abort`, and `teal apply` once more"
     )]
     NoParity { blue: QualifiedName, green: QualifiedName, parity: Box<Parity> },
     #[error(
@@ -114,7 +114,7 @@ pub enum MigrateError {
         reason: Box<str>,
     },
     #[error(
-        "{green} has rows that blue has lost, and its engine folds rows, so that they cannot be removed one by one\n{parity}\n  instead: `teal abort`, and `teal apply` once more"
+        "{green} has rows that blue has not, and its engine folds rows, so that they cannot be removed one by one\n{parity}\n  instead: if somebody writes to {green}, `teal rollback` brings those rows to blue where it can; else `teal abort`, and `teal apply` once more"
     )]
     StaleFolds { green: QualifiedName, parity: Box<Parity> },
     #[error(

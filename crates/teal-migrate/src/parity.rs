@@ -122,12 +122,6 @@ impl fmt::Display for Parity {
                 difference => write!(f, "\n  {difference:+} × {}", sample.row)?,
             }
         }
-        if self.folded && self.extra > 0 {
-            write!(
-                f,
-                "\n  what was folded wrongly cannot be mended row by row: `teal abort`, and `teal apply` once more"
-            )?;
-        }
         Ok(())
     }
 }

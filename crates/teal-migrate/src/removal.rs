@@ -26,7 +26,7 @@ use serde::Deserialize;
 use teal_schema::{QualifiedName, quote_string};
 
 use crate::state::Migrating;
-use crate::verify::{Sides, partition_expression, row_hash};
+use crate::verify::{Sides, hashes_of_surplus, partition_expression, row_hash};
 use crate::{Event, MigrateError, Operator, Parity, failpoint, names};
 
 /// Between two looks at a mutation.
@@ -105,7 +105,7 @@ impl Operator<'_> {
             self.command(&format!(
                 "INSERT INTO {} SELECT _teal_hash FROM ({}){filter}",
                 hashes.sql(),
-                surplus.hashes(&within)
+                hashes_of_surplus(&sides.green, sides.last_of_blue(), &within)
             ))?;
         }
         let partly = partitions(&condition(migrating, &hashes))?;

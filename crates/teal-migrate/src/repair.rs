@@ -110,13 +110,14 @@ impl Operator<'_> {
         leave: Leave,
         repaired: &mut Repaired,
     ) -> Result<Parity, MigrateError> {
-        let mut extra = None;
-        let by_version = migrating.migration.goes_by_version();
+        let (mut extra, mut copied) = (None, 0);
         let parity = self.with_clones(migrating, |sides, parity| {
-            if parity.missing > 0 && (parity.extra == 0 || by_version) {
-                self.copy_missing(migrating, sides, parity)?;
+            if parity.missing > 0 && (parity.extra == 0 || migrating.migration.goes_by_version()) {
+                copied = parity.missing;
+                // What green has too many as well is told by the next comparison.
+                return self.copy_missing(migrating, sides, parity);
             }
-            if parity.extra == 0 {
+            if parity.missing + parity.extra == 0 {
                 return Ok(());
             }
             if folds(migrating) {
@@ -131,9 +132,9 @@ impl Operator<'_> {
                 self.remove_by_leave(migrating, leave, &extra, &parity)?;
                 repaired.removed += extra.rows;
             }
-            None if parity.missing > 0 => {
-                self.record(migrating, Event::Repaired { rows: parity.missing })?;
-                repaired.copied += parity.missing;
+            None if copied > 0 => {
+                self.record(migrating, Event::Repaired { rows: copied })?;
+                repaired.copied += copied;
             }
             None => (),
         }

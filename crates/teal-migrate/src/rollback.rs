@@ -243,7 +243,8 @@ impl Operator<'_> {
         found: &Parity,
     ) -> Result<(), MigrateError> {
         self.refuse_changed_in_place(migrating, state)?;
-        if found.missing == 0 {
+        // A row that was changed is no newer one by its version.
+        if found.holds() || found.missing == 0 && !migrating.migration.goes_by_version() {
             return Ok(());
         }
         match self.loss_of_new(migrating)? {

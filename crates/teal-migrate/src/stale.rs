@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use serde::Deserialize;
-use teal_catalog::{Features, mentions};
+use teal_catalog::{Catalog, Features, mentions};
 use teal_client::TEAL_LOG_COMMENT;
 use teal_schema::{QualifiedName, quote_string};
 
@@ -389,6 +389,14 @@ impl Operator<'_> {
     pub(crate) fn folds_by_itself(&self, table: &QualifiedName) -> Result<bool, MigrateError> {
         let (engine, _) = self.engine_and_partition_key(table)?;
         Ok(!matches!(engine.as_str(), "MergeTree" | "ReplicatedMergeTree" | "SharedMergeTree"))
+    }
+
+    /// Whether merges of the table make fewer rows, and never let the newest of a key go. By a TTL, or where they may
+    /// forget deleted rows, they do.
+    pub(crate) fn keeps_newest(&self, table: &QualifiedName) -> Result<bool, MigrateError> {
+        let catalog = self.with_control(|session| Catalog::read(session, &[&table.database]))?;
+        let Some(table) = catalog.table(table) else { return Ok(false) };
+        Ok(table.ttl()?.is_none() && !table.engine_full.contains("replacing_merge_with_cleanup"))
     }
 
     /// Whether a row's partition has the same id in both tables.

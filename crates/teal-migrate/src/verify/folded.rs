@@ -16,8 +16,6 @@
 use teal_plan::{Compared, CopyColumn, Fold, MergedColumn};
 use teal_schema::quote_ident;
 
-use super::surplus::Surplus;
-
 /// Which of two rows came later, if they lie in the same partition. A column of blue's rows where that tells
 /// which of them stays.
 pub(super) const LAST: &str = "_teal_came";
@@ -129,102 +127,49 @@ pub(super) fn rows_in(fold: &Fold, columns: &[CopyColumn], table: &str) -> Strin
 
 /// Of which keys green has kept another row than [`rows_of`] shows, of those with the greatest version.
 /// Which of them an engine keeps depends on the order in which they came.
+#[derive(Debug, Clone)]
 pub(super) struct Ties {
     versions: String,
-    deleted: String,
     green: String,
 }
 
 /// `blue` is a SELECT of the copied columns, `green` one of [`rows_in`]. None where rows are not folded by
 /// version.
 pub(super) fn ties(fold: &Fold, columns: &[CopyColumn], blue: &str, green: &str) -> Option<Ties> {
-    let Fold::Version { is_deleted, .. } = fold else {
-        return None;
-    };
-    let is_deleted = |column: &CopyColumn| is_deleted.as_ref() == Some(&column.name);
-    let deleted = match columns.iter().position(is_deleted) {
-        Some(number) => format!("_teal_{number}"),
-        None => "0".to_owned(),
-    };
-    Some(Ties { versions: versions(fold, columns, blue), deleted, green: green.to_owned() })
+    let versions = fold.goes_by_version().then(|| versions(fold, columns, blue))?;
+    Some(Ties { versions, green: green.to_owned() })
 }
 
 impl Ties {
-    /// Selects those keys within `condition`.
+    /// Selects those keys within `condition`. A table shows no row of a key whose newest one is deleted.
     pub(super) fn keys(&self, condition: &str) -> String {
-        let Self { versions, deleted, green } = self;
+        let Self { versions, green } = self;
         format!(
             "SELECT _teal_key FROM (\
-                 SELECT _teal_key, groupUniqArray(_teal_row) AS _teal_rows, \
-                     argMax({deleted}, _teal_row) AS _teal_deleted \
+                 SELECT _teal_key, groupUniqArray(_teal_row) AS _teal_rows, max(_teal_deleted) AS _teal_may_hide, \
+                     if(argMax(_teal_deleted, _teal_row) = 1, 0, max(_teal_row)) AS _teal_in_blue \
                  FROM ({versions}) WHERE {condition} GROUP BY _teal_key, _teal_version \
                  ORDER BY _teal_version DESC LIMIT 1 BY _teal_key) AS _teal_blue \
-             INNER JOIN (SELECT _teal_key, _teal_hash FROM ({green}) WHERE {condition}) AS _teal_green \
+             LEFT JOIN (SELECT _teal_key, _teal_hash AS _teal_in_green FROM ({green}) WHERE {condition}) AS _teal_green \
                  USING (_teal_key) \
-             WHERE _teal_deleted = 0 AND has(_teal_rows, _teal_hash) AND _teal_hash != arrayMax(_teal_rows)"
+             WHERE _teal_in_green != _teal_in_blue \
+                 AND (has(_teal_rows, _teal_in_green) OR _teal_in_green = 0 AND _teal_may_hide = 1) \
+             SETTINGS join_use_nulls = 0"
         )
     }
-}
-
-/// The two sides, not folded: each row, also one that is deleted, with its key and its version.
-pub(super) struct Versions {
-    columns: Vec<CopyColumn>,
-    blue: String,
-    green: String,
-    /// Blue, cloned once more after green.
-    later: Option<String>,
-}
-
-impl Versions {
-    /// `blue` and `green` are SELECTs of the copied columns. None where rows are not folded by version.
-    pub(super) fn of(fold: &Fold, columns: &[CopyColumn], blue: &str, green: &str) -> Option<Self> {
-        fold.goes_by_version().then(|| Self {
-            columns: columns.to_vec(),
-            blue: versions(fold, columns, blue),
-            green: versions(fold, columns, green),
-            later: None,
-        })
-    }
-
-    pub(super) fn set_later(&mut self, later: Self) {
-        self.later = Some(later.blue);
-    }
-
-    /// Of each key the newest row, where green has none that is as new.
-    pub(super) fn of_blue_alone(&self) -> Surplus {
-        Surplus::by_version(&self.columns, &self.blue, &self.green)
-    }
-
-    /// Of each key the newest row, where blue has none that is as new.
-    pub(super) fn of_green_alone(&self) -> Surplus {
-        let blue = self.later.as_ref().unwrap_or(&self.blue);
-        Surplus::by_version(&self.columns, &self.green, blue)
-    }
-}
-
-/// Of each key the newest row of `from`, where `against` has none that is as new, within a condition. Both are
-/// SELECTs of [`versions`]. Of several newest rows, the one with the greatest hash.
-pub(super) fn newer(columns: &[CopyColumn], from: &str, against: &str, within: &str) -> String {
-    let values = values(columns, |number, _| {
-        format!("tupleElement(argMaxIf(tuple(_teal_{number}), _teal_order, _teal_is_from), 1)")
-    });
-    format!(
-        "SELECT {values} FROM (\
-             SELECT *, true AS _teal_is_from FROM ({from}) {within} \
-             UNION ALL SELECT *, false AS _teal_is_from FROM ({against}) {within}\
-         ) GROUP BY _teal_key \
-         HAVING countIf(_teal_is_from) > 0 AND (countIf(NOT _teal_is_from) = 0 \
-             OR maxIf(_teal_version, _teal_is_from) > maxIf(_teal_version, NOT _teal_is_from))"
-    )
 }
 
 /// The rows of `source`, numbered columns, each with its key, its version, its hash, and what puts the rows of a
 /// key in order: the version, and of one version the hash.
 ///
 /// Numbers are compared several times faster than tuples (26.7).
-fn versions(fold: &Fold, columns: &[CopyColumn], source: &str) -> String {
+pub(super) fn versions(fold: &Fold, columns: &[CopyColumn], source: &str) -> String {
+    let mut deleted = "0".to_owned();
     let (key, version, order) = match fold {
-        Fold::Version { key, version, .. } => {
+        Fold::Version { key, version, is_deleted } => {
+            if let Some(name) = is_deleted {
+                deleted = quote_ident(name);
+            }
             let column = columns.iter().find(|column| column.name == *version);
             let order = match column.and_then(ordered) {
                 Some(version) => {
@@ -243,7 +188,7 @@ fn versions(fold: &Fold, columns: &[CopyColumn], source: &str) -> String {
     };
     format!(
         "SELECT {}, xxh3_128(tuple({key})) AS _teal_key, {version} AS _teal_version, \
-             xxh3_128(tuple({})) AS _teal_row, {order} AS _teal_order FROM ({source})",
+             xxh3_128(tuple({})) AS _teal_row, {order} AS _teal_order, {deleted} AS _teal_deleted FROM ({source})",
         numbered(columns),
         listed(columns)
     )
@@ -280,7 +225,10 @@ fn numbered(columns: &[CopyColumn]) -> String {
 }
 
 /// Each column as what `value` makes of its number, in the column's type.
-fn values(columns: &[CopyColumn], value: impl Fn(usize, &CopyColumn) -> String) -> String {
+pub(super) fn values(
+    columns: &[CopyColumn],
+    value: impl Fn(usize, &CopyColumn) -> String,
+) -> String {
     let items = columns.iter().enumerate().map(|(number, column)| {
         format!("{} AS {}", value(number, column), quote_ident(&column.name))
     });

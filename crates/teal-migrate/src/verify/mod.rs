@@ -37,6 +37,7 @@ mod folded;
 mod hidden;
 mod looks;
 mod lost;
+mod newest;
 mod sample;
 mod sides;
 mod sums;
@@ -51,7 +52,7 @@ use sample::Sampled;
 use sides::folds_in_order;
 pub(crate) use sides::{Sides, folds, partition_expression, row_hash, shown, sides};
 use sums::{parity, read_sums, sums_query};
-pub(crate) use surplus::{Surplus, all_buckets, pieces};
+pub(crate) use surplus::{Surplus, all_buckets, hashes_of_surplus, pieces};
 use teal_client::Format;
 use teal_schema::QualifiedName;
 pub use unchanged::ProvenPartition;
@@ -208,7 +209,7 @@ impl Operator<'_> {
     /// other table lacks.
     fn tell_alone(&self, sides: &Sides, parity: &Parity) -> Result<Parity, MigrateError> {
         let mut parity = parity.clone();
-        if sides.versions.is_some() && !parity.holds() {
+        if sides.newest.is_some() && !parity.holds() {
             let buckets = parity.buckets();
             parity.missing = self.count_surplus(&sides.of_blue_alone(), &buckets)?;
             parity.extra = self.count_surplus(&sides.of_green_alone(), &buckets)?;

@@ -1,7 +1,8 @@
 use teal_plan::{Compared, CopyColumn, CopyStrategy, Fold, compared_state};
 use teal_schema::{QualifiedName, quote_ident, quote_string};
 
-use super::folded::{self, LAST, Ties, Versions};
+use super::folded::{self, LAST, Ties};
+use super::newest::Newest;
 use super::surplus::Surplus;
 use crate::MigrateError;
 use crate::backfill::{CAME, columns, select_from};
@@ -22,7 +23,9 @@ pub(crate) struct Sides {
     /// Where rows are folded by version: what counts the keys of which the two may show other rows.
     pub(super) ties: Option<Ties>,
     /// Where rows are folded by version: what tells which are newer.
-    pub(super) versions: Option<Versions>,
+    pub(super) newest: Option<Newest>,
+    /// The same of blue's later clone.
+    newest_later: Option<Newest>,
     /// The order-free sum of the rows' hashes.
     pub(super) hash_sum: &'static str,
 }
@@ -36,23 +39,21 @@ impl Sides {
     /// `later`: the sides with blue's later clone.
     pub(super) fn set_later(&mut self, later: Self) {
         self.later = Some(later.blue);
-        if let (Some(versions), Some(later)) = (&mut self.versions, later.versions) {
-            versions.set_later(later);
-        }
+        self.newest_later = later.newest;
     }
 
     /// The rows that green lacks.
     pub(crate) fn of_blue_alone(&self) -> Surplus {
-        match &self.versions {
-            Some(versions) => versions.of_blue_alone(),
+        match &self.newest {
+            Some(newest) => Surplus::by_version(&self.columns, newest.of_blue_alone()),
             None => Surplus::by_hash(&self.columns, &self.blue, &self.green),
         }
     }
 
     /// The rows that blue lacks.
     pub(crate) fn of_green_alone(&self) -> Surplus {
-        match &self.versions {
-            Some(versions) => versions.of_green_alone(),
+        match self.newest_later.as_ref().or(self.newest.as_ref()) {
+            Some(newest) => Surplus::by_version(&self.columns, newest.of_green_alone()),
             None => Surplus::by_hash(&self.columns, &self.green, self.last_of_blue()),
         }
     }
@@ -122,18 +123,22 @@ pub(crate) fn sides(
         let listed = columns;
         let columns = &migrating.migration.columns;
         let of_green = format!("SELECT {listed} FROM {}", green.sql());
-        let versions = Versions::of(fold, columns, &selected, &of_green);
+        let shown_of_blue = folded::rows_of(fold, columns, &selected);
         let green = folded::rows_in(fold, columns, &green.sql());
         let ties = folded::ties(fold, columns, &selected, &green);
+        let newest = ties.as_ref().map(|ties| {
+            Newest::of(fold, columns, (&selected, &shown_of_blue), (&of_green, &green), ties)
+        });
         return Ok(Sides {
-            blue: folded::rows_of(fold, columns, &selected),
+            blue: shown_of_blue,
             green,
             columns: listed,
             later: None,
             is_turned: false,
             earlier: None,
             ties,
-            versions,
+            newest,
+            newest_later: None,
             hash_sum: "toString(sum(_teal_hash))",
         });
     }
@@ -150,7 +155,8 @@ pub(crate) fn sides(
         is_turned: false,
         earlier: None,
         ties: None,
-        versions: None,
+        newest: None,
+        newest_later: None,
         hash_sum: "toString((sum(_teal_key), sum(_teal_other_half)))",
     })
 }

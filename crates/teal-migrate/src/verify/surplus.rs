@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
-use teal_plan::CopyColumn;
 use teal_schema::QualifiedName;
 
-use super::folded;
+use super::newest::Newer;
 use super::sums::BUCKET;
 use crate::{MigrateError, Operator};
 
@@ -15,77 +14,88 @@ const PIECE_ROWS: u64 = 4_000_000;
 /// How many buckets there are: the rest of a key by it is its bucket.
 const BUCKETS: u8 = 16;
 
-/// Rows that `from` has and `against` lacks.
+/// Rows that one side has and the other lacks.
 pub(crate) struct Surplus {
     /// The copied columns, listed.
     columns: String,
-    from: String,
-    against: String,
     told: Told,
 }
 
 /// What tells which rows those are.
 enum Told {
-    /// Each row that `from` has more often, as often as it has it more.
-    ByHash,
-    /// Of each key the newest row, where `against` has none that is as new. What `against` has in its stead is of no
-    /// matter, and neither is how often such a row is copied: green's engine keeps the newest of a key.
-    ByVersion(Vec<CopyColumn>),
+    /// Each row that `from` has more often than `against`, as often as it has it more.
+    ByHash {
+        from: String,
+        against: String,
+    },
+    ByVersion(Newer),
 }
 
 impl Surplus {
     pub(super) fn by_hash(columns: &str, from: &str, against: &str) -> Self {
-        let (from, against) = (from.to_owned(), against.to_owned());
-        Self { columns: columns.to_owned(), from, against, told: Told::ByHash }
+        let told = Told::ByHash { from: from.to_owned(), against: against.to_owned() };
+        Self { columns: columns.to_owned(), told }
     }
 
-    pub(super) fn by_version(columns: &[CopyColumn], from: &str, against: &str) -> Self {
-        let (from, against) = (from.to_owned(), against.to_owned());
-        let told = Told::ByVersion(columns.to_vec());
-        Self { columns: folded::listed(columns), from, against, told }
+    pub(super) fn by_version(columns: &str, newer: Newer) -> Self {
+        Self { columns: columns.to_owned(), told: Told::ByVersion(newer) }
     }
 
-    /// The same, where the rows of `more`, a side too, are not lacking.
+    /// The same, where the rows of `more`, a side too, are not lacking. Of rows that are told by hash.
     pub(crate) fn without(self, more: &str) -> Self {
-        let against = format!("SELECT * FROM ({}) UNION ALL SELECT * FROM ({more})", self.against);
-        Self { against, ..self }
+        let told = match self.told {
+            Told::ByHash { from, against } => {
+                let against = format!("SELECT * FROM ({against}) UNION ALL SELECT * FROM ({more})");
+                Told::ByHash { from, against }
+            }
+            by_version @ Told::ByVersion(_) => by_version,
+        };
+        Self { told, ..self }
     }
 
     /// A SELECT of the copied columns of these rows, within a condition.
     pub(crate) fn rows(&self, within: &str) -> String {
-        let Self { columns, from, .. } = self;
+        let columns = &self.columns;
         match &self.told {
-            Told::ByVersion(columns) => folded::newer(columns, from, &self.against, within),
-            Told::ByHash => format!(
+            Told::ByVersion(newer) => newer.rows(within),
+            Told::ByHash { from, against } => format!(
                 "SELECT {columns} FROM (\
                      SELECT {columns}, _teal_more, row_number() OVER (PARTITION BY _teal_hash) AS _teal_number \
                      FROM (SELECT * FROM ({from}) {within}) AS _teal_from \
                      INNER JOIN ({}) AS _teal_surplus USING (_teal_hash)\
                  ) WHERE _teal_number <= _teal_more",
-                self.hashes(within)
+                hashes_of_surplus(from, against, within)
             ),
         }
     }
 
-    /// The hashes of the rows, where they are told by hash, each with how often `from` has it more.
-    pub(crate) fn hashes(&self, within: &str) -> String {
-        let Self { from, against, .. } = self;
-        format!(
-            "SELECT _teal_hash, sum(_teal_sign) AS _teal_more FROM (\
-                 SELECT _teal_hash, 1::Int64 AS _teal_sign FROM ({from}) {within} \
-                 UNION ALL SELECT _teal_hash, -1::Int64 AS _teal_sign FROM ({against}) {within}\
-             ) GROUP BY _teal_hash HAVING _teal_more > 0"
-        )
-    }
-
     fn count(&self, within: &str) -> String {
-        match self.told {
-            Told::ByHash => {
-                format!("SELECT toUInt64(sum(_teal_more)) AS rows FROM ({})", self.hashes(within))
-            }
-            Told::ByVersion(_) => format!("SELECT count() AS rows FROM ({})", self.rows(within)),
+        match &self.told {
+            Told::ByHash { from, against } => format!(
+                "SELECT toUInt64(sum(_teal_more)) AS rows FROM ({})",
+                hashes_of_surplus(from, against, within)
+            ),
+            Told::ByVersion(newer) => newer.count(within),
         }
     }
+
+    /// All rows of the side that these are of.
+    fn all(&self) -> &str {
+        match &self.told {
+            Told::ByHash { from, .. } => from,
+            Told::ByVersion(newer) => newer.all(),
+        }
+    }
+}
+
+/// The hashes of the rows that `from` has more often than `against`, each with how often.
+pub(crate) fn hashes_of_surplus(from: &str, against: &str, within: &str) -> String {
+    format!(
+        "SELECT _teal_hash, sum(_teal_sign) AS _teal_more FROM (\
+             SELECT _teal_hash, 1::Int64 AS _teal_sign FROM ({from}) {within} \
+             UNION ALL SELECT _teal_hash, -1::Int64 AS _teal_sign FROM ({against}) {within}\
+         ) GROUP BY _teal_hash HAVING _teal_more > 0"
+    )
 }
 
 #[derive(Deserialize)]
@@ -111,7 +121,7 @@ impl Operator<'_> {
         surplus: &Surplus,
         buckets: &BTreeSet<u8>,
     ) -> Result<Vec<String>, MigrateError> {
-        let rows = self.count_rows(&format!("SELECT 1 FROM ({})", surplus.from))?;
+        let rows = self.count_rows(&format!("SELECT 1 FROM ({})", surplus.all()))?;
         Ok(pieces(rows, buckets))
     }
 
