@@ -49,6 +49,10 @@ pub(crate) enum Layout {
     ByRouteIn { partitions: u64 },
     /// Another engine.
     Replacing,
+    /// An engine that keeps the newest row of a key, by its date; parts are attached as they are.
+    Newest,
+    /// The same with another sorting key: rows are folded as they are copied.
+    NewestByRoute,
 }
 
 impl Scene {
@@ -260,10 +264,16 @@ fn schema(layout: Layout, merges: Merges) -> Outcome<Schema> {
     ]);
     let location = serde_json::json!({ "file": "bench", "line": 1 });
     let by_route = vec!["origin", "destination", "date"];
+    let newest = serde_json::json!({ "name": "ReplacingMergeTree", "arguments": ["date"] });
+    let engine = |name: &str| serde_json::json!({ "name": name });
     let (engine, order_by, partition_by) = match layout {
-        Layout::ByRoute => ("MergeTree", by_route, None),
-        Layout::ByRouteIn { partitions } => ("MergeTree", by_route, partition_key(partitions)),
-        Layout::Replacing => ("ReplacingMergeTree", vec!["date"], None),
+        Layout::ByRoute => (engine("MergeTree"), by_route, None),
+        Layout::ByRouteIn { partitions } => {
+            (engine("MergeTree"), by_route, partition_key(partitions))
+        }
+        Layout::Replacing => (engine("ReplacingMergeTree"), vec!["date"], None),
+        Layout::Newest => (newest, vec!["date"], None),
+        Layout::NewestByRoute => (newest, vec!["origin", "destination", "delay"], None),
     };
     let settings = BTreeMap::from_iter(merges.settings().iter().copied());
     Ok(serde_json::from_value(serde_json::json!({
@@ -271,7 +281,7 @@ fn schema(layout: Layout, merges: Merges) -> Outcome<Schema> {
             { "name": "flights", "version": "0.0", "columns": columns, "orderBy": ["date"],
               "partitionBy": partition_by, "settings": settings, "location": location },
             { "name": "flights", "version": "0.1", "columns": columns, "orderBy": order_by,
-              "partitionBy": partition_by, "engine": { "name": engine }, "settings": settings,
+              "partitionBy": partition_by, "engine": engine, "settings": settings,
               "location": location },
         ],
         "views": [{
