@@ -202,6 +202,13 @@ fn what_was_changed_in_place_with_its_version_is_not_taken_back_silently() {
     replaced.query("INSERT INTO other SELECT * REPLACE ('changed' AS town) FROM t_1");
     replaced.query("ALTER TABLE t_1 REPLACE PARTITION tuple() FROM other");
     replaced.teal(&["rollback"]).failed(3, &["changed in place since the cutover"]);
+    let patched = filled.copy();
+    patched.query("ALTER TABLE t_1 MODIFY SETTING enable_block_number_column = 1, enable_block_offset_column = 1");
+    patched.query("INSERT INTO t_1 SELECT number, 'new', 6000, 0, 1, NULL, now() FROM numbers(10)");
+    patched.query(
+        "UPDATE t_1 SET town = 'changed' WHERE town = 'new' SETTINGS enable_lightweight_update = 1",
+    );
+    patched.teal(&["rollback"]).failed(3, &["a lightweight update of default.t_1"]);
     // Merges may forget what is deleted.
     let clean = "allow_experimental_replacing_merge_with_cleanup = 1";
     filled.query(&format!("ALTER TABLE t_1 MODIFY SETTING {clean}"));

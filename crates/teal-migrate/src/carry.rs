@@ -177,9 +177,6 @@ impl Operator<'_> {
         seen: &BlueSeen,
     ) -> Result<Option<String>, MigrateError> {
         let new = migrating.tables_now().1;
-        if let Some(cause) = self.patches(new, seen.time)? {
-            return Ok(Some(cause.what));
-        }
         let mut fate = seen.fate(&self.see(new)?);
         if !fate.fewer.is_empty()
             && migrating.migration.goes_by_version()

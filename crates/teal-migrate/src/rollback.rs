@@ -230,7 +230,13 @@ impl Operator<'_> {
             Some(seen) => self.mutations_after(new, seen)?,
             None => self.mutations(new, u32::try_from(state.at.as_second()).unwrap_or_default())?,
         };
-        refuse_mutated(migrating, mutations)
+        refuse_mutated(migrating, mutations)?;
+        // Before anything is cloned, which the server refuses of a table with such a part.
+        let since = state.new_seen.as_ref().map(|seen| seen.time);
+        match since.map(|since| self.patches(new, since)).transpose()?.flatten() {
+            Some(cause) => Err(changed_since(new, &cause.what)),
+            None => Ok(()),
+        }
     }
 
     /// As [`refuse_changed_in_place`](Self::refuse_changed_in_place), of dropped and replaced partitions and

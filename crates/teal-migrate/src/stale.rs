@@ -226,7 +226,7 @@ impl Operator<'_> {
     /// Updates that are not mutations lie in parts of their own beside those that they change.
     pub(crate) fn patches(
         &self,
-        blue: &QualifiedName,
+        table: &QualifiedName,
         since: u32,
     ) -> Result<Option<Cause>, MigrateError> {
         #[derive(Deserialize)]
@@ -238,10 +238,10 @@ impl Operator<'_> {
                 "SELECT count() AS parts FROM system.parts \
                  WHERE {} AND startsWith(partition_id, 'patch-') \
                      AND modification_time >= toDateTime({since})",
-                blue.condition("table")
+                table.condition("table")
             ))
         })?;
-        let what = "a lightweight update of blue".to_owned();
+        let what = format!("a lightweight update of {table}");
         Ok((parts > 0).then_some(Cause { what, partitions: None }))
     }
 
