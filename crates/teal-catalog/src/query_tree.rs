@@ -173,7 +173,15 @@ fn describe(session: &mut dyn Session, select: &str) -> Result<Vec<(String, Stri
         data_type: String,
     }
     let rows = session.rows::<Row>(&format!("DESCRIBE TABLE ({select})"))?;
-    Ok(rows.into_iter().map(|row| (row.name, row.data_type)).collect())
+    Ok(rows.into_iter().map(|row| (row.name, on_one_line(&row.data_type))).collect())
+}
+
+/// A type as `system.columns` has it. `DESCRIBE` breaks one with named elements into lines (26.7).
+pub(crate) fn on_one_line(data_type: &str) -> String {
+    data_type.lines().map(str::trim_start).fold(String::new(), |before, line| {
+        let space = if before.ends_with(',') { " " } else { "" };
+        before + space + line
+    })
 }
 
 /// The tree's nodes with their indents, without the lists of column names, in which anything may
@@ -293,6 +301,18 @@ fn non_deterministic(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_type_is_the_same_on_one_line_as_on_many() {
+        for data_type in
+            ["UInt8", "Tuple(a UInt8, b Nullable(String))", "Enum8('a b' = 1, 'c' = 2)"]
+        {
+            assert_eq!(on_one_line(data_type), data_type);
+        }
+        let pretty =
+            "Tuple(\n    a UInt8,\n    b Array(Tuple(\n        c String,\n        d UInt8)))";
+        assert_eq!(on_one_line(pretty), "Tuple(a UInt8, b Array(Tuple(c String, d UInt8)))");
+    }
 
     const IDENTITY: &str = "QUERY id: 0
   PROJECTION COLUMNS

@@ -25,10 +25,20 @@ impl Operator<'_> {
         if found.holds() {
             return Ok((0, 0));
         }
+        let by_version = migrating.migration.goes_by_version();
+        let by_ttl = match by_version && found.missing == 0 {
+            true => self.loss_by_ttl(migrating, &found)?,
+            false => None,
+        };
         let refuse_changed = |found: &Parity| {
             match found.missing {
-                // The new table has all that the old one has: nothing was deleted from it, or changed.
-                0 if !migrating.migration.goes_by_version() => (),
+                // The new table has all that the old one has: nothing was deleted from it, or changed; at least no
+                // row that is newer.
+                0 => {
+                    let change = self.loss_told_by(migrating, found)?;
+                    let change = change.filter(|change| by_ttl.as_ref() != Some(change));
+                    self.refuse(migrating, change.map(|change| in_place(migrating, &change)))?;
+                }
                 _ => self.refuse_either_changed(migrating)?,
             }
             match found.extra {
@@ -145,27 +155,56 @@ impl Operator<'_> {
         Err(MigrateError::CannotTurn { old: old.clone(), new: new.clone(), reason: reason.into() })
     }
 
+    /// What the two tables may differ by, if rows of the new one were lost or changed since the cutover. A row that
+    /// was changed may be one that only the new one has, if none is newer by its version.
+    pub(crate) fn loss_told_by(
+        &self,
+        migrating: &Migrating,
+        found: &Parity,
+    ) -> Result<Option<String>, MigrateError> {
+        let by_version = migrating.migration.goes_by_version();
+        match found.missing > 0 || by_version && found.extra > 0 {
+            true => self.loss_of_new(migrating, found.missing > 0),
+            false => Ok(None),
+        }
+    }
+
+    /// That loss, if the new table lacks only what its TTL has deleted. Not to be asked while clones are compared.
+    pub(crate) fn loss_by_ttl(
+        &self,
+        migrating: &Migrating,
+        found: &Parity,
+    ) -> Result<Option<String>, MigrateError> {
+        let loss = self.loss_told_by(migrating, found)?;
+        match loss.is_some() && self.lacking_for_good(migrating)? == Some(0) {
+            true => Ok(loss),
+            false => Ok(None),
+        }
+    }
+
     /// What may have taken rows from the new table since the cutover, or changed some: also of what came there
-    /// since, as far as the log tells.
+    /// since, as far as the log tells. `lacks`: the old table has rows that the new one lacks.
     pub(crate) fn loss_of_new(
         &self,
         migrating: &Migrating,
+        lacks: bool,
     ) -> Result<Option<String>, MigrateError> {
         let (new, seen) = (migrating.tables_now().1, &cut_over(migrating)?.new_seen);
         let seen = seen.as_ref().map(|seen| self.and_logged(new, seen)).transpose()?;
-        self.change_of_new(migrating, seen.as_ref())
+        self.change_of_new(migrating, seen.as_ref(), lacks)
     }
 
     fn change_of_new(
         &self,
         migrating: &Migrating,
         seen: Option<&BlueSeen>,
+        lacks: bool,
     ) -> Result<Option<String>, MigrateError> {
         let change = match self.refuse_changed_in_place(migrating, cut_over(migrating)?) {
             Err(MigrateError::ChangedSince { change, .. }) => Some(change.into()),
             other => {
                 other?;
-                seen.map(|seen| self.parts_that_went(migrating, seen)).transpose()?.flatten()
+                seen.map(|seen| self.parts_that_went(migrating, seen, lacks)).transpose()?.flatten()
             }
         };
         Ok(change)
@@ -175,11 +214,15 @@ impl Operator<'_> {
         &self,
         migrating: &Migrating,
         seen: &BlueSeen,
+        lacks: bool,
     ) -> Result<Option<String>, MigrateError> {
         let new = migrating.tables_now().1;
         let mut fate = seen.fate(&self.see(new)?);
+        // Merges may forget rows that are deleted by their version.
+        let may_forget = lacks && migrating.migration.deletes_by_version();
         if !fate.fewer.is_empty()
             && migrating.migration.goes_by_version()
+            && !may_forget
             && self.keeps_newest(new)?
         {
             fate.fewer.clear();
@@ -191,7 +234,7 @@ impl Operator<'_> {
     /// Before rows of the old table come to the new one. What was changed in the old one is not what users have
     /// written, and what a TTL resets to another value is a row that both have.
     fn refuse_either_changed(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        let change = match self.loss_of_new(migrating)? {
+        let change = match self.loss_of_new(migrating, true)? {
             Some(change) => Some(in_place(migrating, &change)),
             None => self.why_rows_are_not_told(migrating)?,
         };

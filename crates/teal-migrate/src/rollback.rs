@@ -134,12 +134,16 @@ impl Operator<'_> {
         users_may_be_on_old: bool,
     ) -> Result<u64, MigrateError> {
         let found = self.seek(migrating, Sought::OfGreen)?;
-        if let Phase::CutOver(state) = &migrating.phase {
-            self.refuse_new_lost(migrating, state, &found)?;
-        }
+        let by_ttl = match &migrating.phase {
+            Phase::CutOver(state) => self.refuse_new_lost(migrating, state, &found)?,
+            _ => None,
+        };
         let may_carry = |parity: &Parity| {
             match &migrating.phase {
-                Phase::CutOver(state) => self.refuse_new_lost(migrating, state, parity)?,
+                Phase::CutOver(state) => {
+                    self.refuse_changed_in_place(migrating, state)?;
+                    self.refuse_loss_but(migrating, parity, by_ttl.as_deref())?;
+                }
                 // What was changed in the moment in which readers and writers returned.
                 _ => {
                     let since = migrating.seen.as_ref().map(|seen| seen.time);
@@ -240,21 +244,28 @@ impl Operator<'_> {
     }
 
     /// As [`refuse_changed_in_place`](Self::refuse_changed_in_place), of dropped and replaced partitions and
-    /// lightweight updates too: the old layout has rows then that the new one lacks. (Not those whose time is
-    /// over by the new one's TTL.)
+    /// lightweight updates too: the old layout has rows then that the new one lacks. Not those whose time is
+    /// over by the new one's TTL; tells that loss.
     fn refuse_new_lost(
         &self,
         migrating: &Migrating,
         state: &CutOver,
         found: &Parity,
-    ) -> Result<(), MigrateError> {
+    ) -> Result<Option<String>, MigrateError> {
         self.refuse_changed_in_place(migrating, state)?;
-        // A row that was changed is no newer one by its version.
-        if found.holds() || found.missing == 0 && !migrating.migration.goes_by_version() {
-            return Ok(());
-        }
-        match self.loss_of_new(migrating)? {
-            Some(change) if self.lacking_for_good(migrating)? != Some(0) => {
+        let by_ttl = self.loss_by_ttl(migrating, found)?;
+        self.refuse_loss_but(migrating, found, by_ttl.as_deref())?;
+        Ok(by_ttl)
+    }
+
+    fn refuse_loss_but(
+        &self,
+        migrating: &Migrating,
+        found: &Parity,
+        by_ttl: Option<&str>,
+    ) -> Result<(), MigrateError> {
+        match self.loss_told_by(migrating, found)? {
+            Some(change) if by_ttl != Some(&change) => {
                 Err(changed_since(migrating.tables_now().1, &change))
             }
             _ => Ok(()),

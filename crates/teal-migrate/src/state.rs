@@ -309,7 +309,9 @@ impl Migrating {
 
     /// The same where each row counts, also one that green's engine may fold into another.
     pub(crate) fn unfolded(&self) -> Self {
-        let migration = Migration { fold: None, green_folds: false, ..self.migration.clone() };
+        // A row whose time is over may stand for others.
+        let migration =
+            Migration { fold: None, green_folds: false, expired: None, ..self.migration.clone() };
         Self { migration, ..self.clone() }
     }
 

@@ -39,7 +39,7 @@ impl Operator<'_> {
                     && migrating.migration.can_carry_back()
                     && self.exists(migrating.tables_now().0)?;
                 // Once both were equal, the new table lacks what users have deleted there.
-                if can_tell && (!state.compared || self.loss_of_new(migrating)?.is_none()) {
+                if can_tell && (!state.compared || self.loss_of_new(migrating, false)?.is_none()) {
                     self.refuse_lacking(migrating)?;
                 }
             }

@@ -158,6 +158,11 @@ impl Migration {
         self.fold.as_ref().is_some_and(Fold::goes_by_version)
     }
 
+    /// Of such rows, one may say that its key is deleted.
+    pub fn deletes_by_version(&self) -> bool {
+        matches!(self.fold, Some(Fold::Version { is_deleted: Some(_), .. }))
+    }
+
     /// A view can bring green's rows to blue. Where blue's types hold less, or it has conditions of its own, a
     /// view would change values without a word, or fail the INSERTs of those who are on green.
     pub fn view_runs_back(&self) -> bool {
@@ -234,6 +239,13 @@ impl Declared<'_> {
                     instead: "let the one who manages it change it, or give teal the table",
                 }));
             }
+        }
+        let columns = blue.columns.iter().chain(&green.columns);
+        if let Some(column) = columns.into_iter().find(|it| it.name.starts_with("_teal_")) {
+            return Ok(Err(Unsafe {
+                reason: format!("teal's own statements use names such as {}", column.name),
+                instead: "give that column another name",
+            }));
         }
         if let Some(refusal) = refusal(tree, &blue_name, blue, green) {
             return Ok(Err(refusal));

@@ -168,7 +168,7 @@ impl Operator<'_> {
             let unfolded = migrating.unfolded();
             let first = match self.server.write_gate() {
                 Some(_) => self.compare_at_once(&unfolded, None),
-                None => self.compare_in_few_looks(&unfolded),
+                None => self.compare_in_one_look(&unfolded),
             };
             let first = self.or_say_why_not(migrating, first)?;
             if first.parity.holds() {
