@@ -25,10 +25,9 @@ impl Operator<'_> {
         if found.holds() {
             return Ok((0, 0));
         }
-        let by_version = migrating.migration.goes_by_version();
-        let by_ttl = match by_version && found.missing == 0 {
-            true => self.loss_by_ttl(migrating, &found)?,
-            false => None,
+        let by_ttl = match found.missing {
+            0 => self.loss_by_ttl(migrating, &found)?,
+            _ => None,
         };
         let refuse_changed = |found: &Parity| {
             match found.missing {
