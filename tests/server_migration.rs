@@ -9,7 +9,7 @@ use std::time::Duration;
 use teal_client::{Server as _, Session};
 
 use crate::servers::Modern;
-use crate::support::{Project, Run};
+use crate::support::{Background, Project, Run};
 
 pub(crate) const EVENTS: &str = "CREATE TABLE events (id UInt64, town String, at DateTime) ENGINE = MergeTree \
      PARTITION BY toYYYYMM(at) ORDER BY id;\n";
@@ -277,6 +277,35 @@ fn an_engine_that_folds_in_order_is_verified_on_a_server() {
     assert_eq!(stage.query("SELECT count() FROM events_1 FINAL"), ROWS.to_string());
     stage.query("INSERT INTO events_1 SELECT 7, 'nowhere', '2024-01-08 00:00:00'");
     stage.teal(&["verify"]).failed(3, &["nowhere"]);
+}
+
+/// A merge that folds a row too many into another one moves it to a bucket that was equal before: looks at rows as
+/// they are must not be put together.
+#[test]
+fn a_merge_between_two_looks_hides_no_row_too_many() {
+    let blue = "CREATE TABLE events (id UInt64, n Int64) ENGINE = MergeTree ORDER BY id;\n";
+    let project = Project::new(&[("app/events.sql", blue)]);
+    let modern = Modern::start();
+    let url = modern.url();
+    let teal = |arguments: &[&str]| project.command(&[&["--url", &url], arguments].concat());
+    let must = |arguments: &[&str]| {
+        let run = Run::of(teal(arguments).output().unwrap());
+        assert_eq!(run.code, Some(0), "teal {arguments:?}: {}", run.said());
+    };
+    must(&["apply"]);
+    must(&["query", "INSERT INTO events SELECT number, 5 FROM numbers(100)"]);
+    let view = "CREATE MATERIALIZED VIEW mv TO events_1 AS SELECT * FROM events;\n";
+    let green = blue.replace("events", "events_1").replace("MergeTree", "SummingMergeTree");
+    let models = format!("{blue}-- teal: table events version 1\n{green}{view}");
+    project.write("app/events.sql", &models);
+    must(&["apply"]);
+    must(&["query", "INSERT INTO events_1 VALUES (7, 3)"]);
+    let mut verify = teal(&["verify"]);
+    verify.env("FAILPOINTS", "verify-started=1*sleep(3000)");
+    let verify = Background::start(verify);
+    thread::sleep(Duration::from_millis(1500));
+    must(&["query", "OPTIMIZE TABLE events_1 FINAL"]);
+    verify.finish().failed(3, &["green lacks 1 and has 1 too many"]);
 }
 
 /// An INSERT of 2 s that began before the view and ends after it is copied; one that began behind the
