@@ -177,7 +177,7 @@ fn describe(session: &mut dyn Session, select: &str) -> Result<Vec<(String, Stri
 }
 
 /// A type as `system.columns` has it. `DESCRIBE` breaks one with named elements into lines (26.7).
-pub(crate) fn on_one_line(data_type: &str) -> String {
+fn on_one_line(data_type: &str) -> String {
     data_type.lines().map(str::trim_start).fold(String::new(), |before, line| {
         let space = if before.ends_with(',') { " " } else { "" };
         before + space + line

@@ -154,7 +154,7 @@ fn migration_as_text(migration: &Migration, needs: &Needs) -> String {
             "once nobody writes to the old table any more, a view from the new one keeps it current, so nothing is lost on the way back"
         }
         (true, Cutover::App | Cutover::Alias) => {
-            "the new engine folds rows, and they cannot be told one by one: those written after the cutover exist in the new table only"
+            "the new engine folds rows: those written after the cutover exist in the new table only"
         }
         (false, Cutover::App | Cutover::Alias) => {
             "the SELECT has no inverse: rows written after the cutover exist in the new table only"

@@ -37,6 +37,9 @@ pub(super) struct Newer {
     against: Side,
     /// Those of the same version count too, but for these.
     ties: Option<Ties>,
+    /// The same against an earlier clone, by which a row of the same version must count as well: one that somebody has
+    /// written over in `against` since is no row that it lacks.
+    earlier: Option<Box<Newer>>,
 }
 
 impl Newest {
@@ -58,12 +61,15 @@ impl Newest {
 
     pub(super) fn of_blue_alone(&self) -> Newer {
         let (from, against) = (self.blue.clone(), self.green.clone());
-        Newer { columns: self.columns.clone(), from, against, ties: None }
+        Newer { columns: self.columns.clone(), from, against, ties: None, earlier: None }
     }
 
-    pub(super) fn of_green_alone(&self) -> Newer {
+    /// `earlier`: the same with an earlier clone of blue.
+    pub(super) fn of_green_alone(&self, earlier: Option<&Self>) -> Newer {
         let (from, against) = (self.green.clone(), self.blue.clone());
-        Newer { columns: self.columns.clone(), from, against, ties: Some(self.ties.clone()) }
+        let (columns, ties) = (self.columns.clone(), Some(self.ties.clone()));
+        let earlier = earlier.map(|it| Box::new(it.of_green_alone(None)));
+        Newer { columns, from, against, ties, earlier }
     }
 }
 
@@ -122,10 +128,12 @@ impl Newer {
     fn tied(&self, within: &str) -> Option<String> {
         let ties = self.ties.as_ref()?.keys(within.trim_start_matches("WHERE "));
         let shown = |side: &str| format!("SELECT _teal_key, _teal_hash FROM ({side}) {within}");
+        let earlier = self.earlier.as_ref().and_then(|earlier| earlier.tied(within));
+        let also = earlier.map(|keys| format!("AND _teal_key IN ({keys}) ")).unwrap_or_default();
         Some(format!(
             "SELECT _teal_key FROM ({both}) WHERE _teal_key NOT IN ({ties}) AND _teal_key IN (\
                  SELECT _teal_key FROM ({here} UNION ALL {there}) GROUP BY _teal_key \
-                 HAVING count() = 1 OR min(_teal_hash) != max(_teal_hash)) \
+                 HAVING count() = 1 OR min(_teal_hash) != max(_teal_hash)) {also}\
              GROUP BY _teal_key \
              HAVING max(_teal_here) = 1 AND max(_teal_there) = 1 \
                  AND maxIf(_teal_version, _teal_here) = maxIf(_teal_version, _teal_there)",

@@ -52,9 +52,12 @@ impl Sides {
 
     /// The rows that blue lacks.
     pub(crate) fn of_green_alone(&self) -> Surplus {
-        match self.newest_later.as_ref().or(self.newest.as_ref()) {
-            Some(newest) => Surplus::by_version(&self.columns, newest.of_green_alone()),
-            None => Surplus::by_hash(&self.columns, &self.green, self.last_of_blue()),
+        match (&self.newest_later, &self.newest) {
+            (Some(later), newest) => {
+                Surplus::by_version(&self.columns, later.of_green_alone(newest.as_ref()))
+            }
+            (None, Some(newest)) => Surplus::by_version(&self.columns, newest.of_green_alone(None)),
+            (None, None) => Surplus::by_hash(&self.columns, &self.green, self.last_of_blue()),
         }
     }
 }

@@ -98,11 +98,6 @@ pub(crate) fn hashes_of_surplus(from: &str, against: &str, within: &str) -> Stri
     )
 }
 
-#[derive(Deserialize)]
-struct Row {
-    rows: u64,
-}
-
 impl Operator<'_> {
     /// How many rows of these buckets those are.
     pub(crate) fn count_surplus(
@@ -110,6 +105,10 @@ impl Operator<'_> {
         surplus: &Surplus,
         buckets: &BTreeSet<u8>,
     ) -> Result<u64, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            rows: u64,
+        }
         let count = surplus.count(&in_buckets(buckets));
         let Row { rows } = self.with_control(|session| session.row(&count))?;
         Ok(rows)
