@@ -253,6 +253,49 @@ fn a_table_that_goes_by_a_version_gets_another_order_in_place_on_a_server() {
     assert_eq!(stage.query("SHOW TABLES"), "events");
 }
 
+/// A user writes a row over with one of the same version, while a rollback looks at clones of the two tables: what it
+/// brings back must not hide that row.
+#[test]
+fn a_row_that_is_written_over_between_two_clones_stays_so() {
+    let before = "CREATE TABLE events (id UInt64, town String, at DateTime) ENGINE = ReplacingMergeTree(at) ORDER BY id;\n";
+    let after = before.replace("ORDER BY id", "PARTITION BY id % 2 ORDER BY id");
+    let view = "CREATE MATERIALIZED VIEW mv_events TO events_1 AS SELECT * FROM events;\n";
+    let models = format!(
+        "{before}-- teal: table events version 1\n{}{view}",
+        after.replace("events", "events_1")
+    );
+    let project = Project::new(&[("app/events.sql", before)]);
+    let stage = Stage::of(Modern::start(), project, &models);
+    stage.must(&["apply"]);
+    let write = |table: &str, from: u64, town: &str| {
+        // So many that each bucket of a comparison has some.
+        stage.query(&format!(
+            "INSERT INTO {table} SELECT {from} + number, '{town}', '2025-01-01 00:00:00' FROM numbers(200)"
+        ));
+    };
+    write("events", 0, "first");
+    write("events_1", 9_000_000, "to be brought back");
+    let mut rollback = stage.command(&["rollback"]);
+    // Behind the clone of green that rows are taken from.
+    rollback.env("FAILPOINTS", "verify-table-cloned=4*off->1*sleep(6000)->off");
+    let rollback = Background::start(rollback);
+    let is_between = || {
+        let clones = stage.query("SELECT sum(name LIKE '%verify_green' AND total_rows > 0), sum(name LIKE '%verify_later' AND total_rows = 0) FROM system.tables WHERE database = '_teal'");
+        clones == "1\t1"
+    };
+    until("the clone", || {
+        let was_between = is_between();
+        std::thread::sleep(Duration::from_secs(1));
+        (was_between && is_between()).then_some(())
+    });
+    write("events", 0, "second");
+    stage.query("OPTIMIZE TABLE events FINAL");
+    let run = rollback.finish();
+    assert_eq!(run.code, Some(0), "{}", run.said());
+    let shown = "SELECT countIf(town = 'second'), countIf(id >= 9000000) FROM events FINAL";
+    assert_eq!(stage.query(shown), "200\t200", "{}", run.said());
+}
+
 /// The parts do not tell any more what was carried, and a version does.
 #[test]
 fn where_a_version_tells_it_parts_may_be_merged_in_the_midst_of_an_exchange() {
