@@ -253,6 +253,109 @@ fn a_table_that_goes_by_a_version_gets_another_order_in_place_on_a_server() {
     assert_eq!(stage.query("SHOW TABLES"), "events");
 }
 
+/// The ids are added up for each town and time.
+const BY_SUM: &str = "CREATE TABLE events_1 (id UInt64, town String, at DateTime) ENGINE = SummingMergeTree \
+     PARTITION BY toYYYYMM(at) ORDER BY (town, at);\n";
+
+/// These tables have the sums of all rows that were written, and merges are on.
+fn assert_sums(stage: &Stage, tables: &[&str], said: &str) {
+    let sum = |from: u64, rows: u64| (from..from + rows).sum::<u64>();
+    let written = stage.inserted().into_iter().map(|(from, rows)| sum(from, rows)).sum::<u64>();
+    let expected = (sum(0, ROWS) + written).to_string();
+    for table in tables {
+        let seen = format!("SELECT sum(id) FROM {table}");
+        assert_eq!(stage.query(&seen), expected, "{said}: {table}");
+        stage.query(&format!("OPTIMIZE TABLE {table} FINAL"));
+        assert_eq!(stage.query(&seen), expected, "{said}: {table}, merged");
+    }
+    let by_key = |table: &str| {
+        format!(
+            "SELECT sum(cityHash64(*)) FROM (SELECT town, at, sum(id) FROM {table} GROUP BY town, at)"
+        )
+    };
+    let first = stage.query(&by_key(tables[0]));
+    assert!(tables.iter().all(|table| stage.query(&by_key(table)) == first), "{said}");
+}
+
+#[test]
+fn a_table_that_adds_rows_up_is_exchanged_on_a_server_there_and_back() {
+    let stage = applied(BY_SUM);
+    stage.under_traffic(4, || drop(stage.must(EXCHANGE)));
+    assert_eq!(stage.sorting_key("events"), "town, at");
+    assert_sums(&stage, BOTH, "exchanged");
+    stage.under_traffic(4, || drop(stage.must(&["rollback"])));
+    assert_eq!(stage.sorting_key("events"), "id");
+    assert_sums(&stage, BOTH, "rolled back");
+    stage.must(EXCHANGE);
+    stage.must(&["cleanup"]);
+    assert_sums(&stage, &["events"], "cleaned");
+}
+
+/// The readers' table has every row. What the other one has missed, folded rows do not tell.
+#[test]
+fn an_exchange_of_sums_that_is_killed_loses_nothing_that_readers_see() {
+    let before = ["view-dropped", "carried-attached", "swapping"];
+    let behind = ["exchanged", "view-made-anew"];
+    for step in before.into_iter().chain(behind) {
+        let mut stage = applied(BY_SUM);
+        stage.pace = (50, Duration::from_millis(20));
+        let failpoint = format!("{step}=return");
+        stage.under_traffic(2, || stage.killed_at(&failpoint, EXCHANGE));
+        stage.under_traffic(2, || drop(stage.must(&["status"])));
+        let run = stage.teal(EXCHANGE);
+        assert_eq!(run.code, Some(0), "{step}: {}", run.said());
+        assert_eq!(stage.sorting_key("events"), "town, at", "{step}");
+        let is_current = stage.query("EXISTS VIEW mv_events") == "1";
+        assert_eq!(is_current, before.contains(&step), "{step}: {}", run.said());
+        assert_eq!(run.stderr.contains("it is not kept current"), !is_current, "{}", run.said());
+        stage.under_traffic(1, || ());
+        assert_sums(&stage, if is_current { BOTH } else { &["events"] }, step);
+        if is_current {
+            stage.under_traffic(2, || stage.killed_at(&failpoint, &["rollback"]));
+            stage.must(&["rollback"]);
+            assert_eq!(stage.sorting_key("events"), "id", "{step}");
+            assert_sums(&stage, BOTH, &format!("{step}, rolled back"));
+            stage.must(&["abort"]);
+        } else {
+            stage.teal(&["rollback"]).failed(3, &["cannot be carried back"]);
+            stage.must(&["cleanup"]);
+        }
+        assert_sums(&stage, &["events"], step);
+        eprintln!("killed at {step}: no sum is another");
+    }
+}
+
+/// Where its names have changed places already, the readers are on a whole table too.
+#[test]
+fn a_rollback_of_sums_that_is_killed_loses_nothing_that_readers_see() {
+    for step in ["exchanged", "all-carried"] {
+        let mut stage = applied(BY_SUM);
+        stage.must(EXCHANGE);
+        stage.pace = (50, Duration::from_millis(20));
+        let failpoint = format!("{step}=return");
+        stage.under_traffic(2, || stage.killed_at(&failpoint, &["rollback"]));
+        stage.under_traffic(2, || drop(stage.must(&["rollback"])));
+        assert_eq!(stage.sorting_key("events"), "id", "{step}");
+        assert_sums(&stage, &["events"], step);
+        stage.must(&["abort"]);
+        assert_sums(&stage, &["events"], &format!("{step}, aborted"));
+    }
+}
+
+/// Of merged parts it is not known which of their rows were carried.
+#[test]
+fn sums_that_are_merged_in_the_midst_of_an_exchange_are_told() {
+    let stage = applied(BY_SUM);
+    exchange_with_late_rows(&stage, "exchanged", "town, at");
+    stage.query("SYSTEM START MERGES events_1");
+    stage.query("OPTIMIZE TABLE events_1 FINAL");
+    let run = stage.teal(EXCHANGE);
+    run.failed(0, &["were merged in the midst of the exchange", "it may lack some"]);
+    stage.query(&insert(7_000_000_000, 500, 0));
+    stage.query("OPTIMIZE TABLE events FINAL");
+    stage.query("OPTIMIZE TABLE events_1 FINAL");
+}
+
 /// A user writes a row over with one of the same version, while a rollback looks at clones of the two tables: what it
 /// brings back must not hide that row.
 #[test]

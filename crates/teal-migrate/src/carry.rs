@@ -219,11 +219,12 @@ impl Operator<'_> {
         let mut fate = seen.fate(&self.see(new)?);
         // Merges may forget rows that are deleted by their version.
         let may_forget = lacks && migrating.migration.deletes_by_version();
-        if !fate.fewer.is_empty()
-            && migrating.migration.goes_by_version()
-            && !may_forget
-            && self.keeps_newest(new)?
-        {
+        let is_merged = match migrating.migration.goes_by_version() {
+            true if fate.fewer.is_empty() || may_forget => false,
+            true => self.keeps_newest(new)?,
+            false => !migrating.migration.rows_tell(),
+        };
+        if is_merged {
             fate.fewer.clear();
         }
         let ids = fate.gone.union(&fate.fewer).cloned().collect::<Vec<_>>();

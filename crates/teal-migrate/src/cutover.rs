@@ -62,7 +62,7 @@ impl Operator<'_> {
             self.refuse_views_that_would_fail(migrating)?;
         }
         if how == Cutover::Exchange && self.server.write_gate().is_none() {
-            self.refuse_folded(migrating)?;
+            self.refuse_ordered(migrating)?;
         }
         self.until_clean(migrating, |migrating| {
             // The view has run since the last proof; a new one costs a read of both tables.
@@ -194,7 +194,8 @@ impl Operator<'_> {
     pub(crate) fn record_exchange(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         // Blue's data has green's name now.
         let blue_rows = self.rows_of(&migrating.migration.green)?;
-        let forwards_back = migrating.migration.view_runs_back();
+        let migration = &migrating.migration;
+        let forwards_back = migration.view_runs_back() && self.exists(&migration.view)?;
         self.record(
             migrating,
             Event::CutOver { cutover: Cutover::Exchange, forwards_back, blue_rows },

@@ -52,7 +52,7 @@ pub enum MigrateError {
     )]
     ExchangeOpen { live: QualifiedName, reason: String },
     #[error(
-        "the engine of {green} folds rows, not by a version, and on a server INSERTs that run across an exchange are carried over after others: move by `teal cutover --by app`"
+        "the engine of {green} folds rows by the order in which they come, and on a server INSERTs that run across an exchange are carried over after others: move by `teal cutover --by app`"
     )]
     FoldsAcross { green: QualifiedName },
     #[error(

@@ -100,6 +100,9 @@ pub enum Event {
     Swapping {
         known: i64,
         server_start: i64,
+        /// The server's time when it began, where parts alone can tell what was not forwarded since.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<u32>,
         /// Of the two tables, by their data: those settings of merges that they have, and that are about
         /// to be changed.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

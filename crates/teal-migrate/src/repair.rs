@@ -100,7 +100,7 @@ impl Operator<'_> {
     /// Of folded rows it could not be told where INSERTs go on, unless a version tells it.
     pub(crate) fn can_repair(&self, migrating: &Migrating) -> bool {
         let migration = &migrating.migration;
-        !migration.green_folds || migration.goes_by_version() || self.server.write_gate().is_some()
+        migration.rows_tell() || self.server.write_gate().is_some()
     }
 
     /// Compares, and removes what green has too many, or copies what it lacks.

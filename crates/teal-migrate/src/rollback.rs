@@ -19,7 +19,7 @@ use crate::carry::CANNOT_TELL;
 use crate::fence::not_clean;
 use crate::missed::changes_rows;
 use crate::stale::{Mutation, shortened};
-use crate::state::{CutOver, Migrating};
+use crate::state::{Backfilled, CutOver, Migrating};
 use crate::swap::Way;
 use crate::verify::{Sought, Surplus};
 use crate::{Event, MigrateError, Operator, Parity, Phase, Step, Update, failpoint, names};
@@ -45,6 +45,13 @@ impl Operator<'_> {
                     },
                 });
             }
+        }
+        if let Phase::Backfilled(Backfilled { rolled_back: true, rest: false, .. }) =
+            &migrating.phase
+            && !migrating.migration.rows_tell()
+        {
+            // Its parts have told what was to be carried back, and its rows would not tell it.
+            return Ok(0);
         }
         if let Phase::CutOver(state) = &migrating.phase
             && !force
@@ -180,6 +187,9 @@ impl Operator<'_> {
     /// Copies what came to the new layout alone before the readers and writers left it: until an alias was
     /// swapped, or by an INSERT that was cut off between its two tables. With `force` it is given up.
     fn carry_rest(&self, migrating: &mut Migrating, force: bool) -> Result<u64, MigrateError> {
+        if let Phase::Backfilled(Backfilled { rest: false, .. }) = &migrating.phase {
+            return Ok(0);
+        }
         // What they have deleted on the old layout since then must not come back.
         let carried = if force { 0 } else { self.carry_back(migrating, true)? };
         failpoint::reached("rest-carried-back");
@@ -389,12 +399,17 @@ impl Operator<'_> {
         Ok(())
     }
 
-    /// `rest`: there may be something to carry still.
+    /// `rest`: there may be something to carry still. Not where only parts tell it, and they have told it.
     pub(crate) fn record_rollback(
         &self,
         migrating: &mut Migrating,
         rest: bool,
     ) -> Result<(), MigrateError> {
+        let by_parts = matches!(
+            &migrating.phase,
+            Phase::CutOver(CutOver { cutover: Cutover::Exchange, forwards_back: true, .. })
+        ) && self.server.write_gate().is_none();
+        let rest = rest && (migrating.migration.rows_tell() || !by_parts);
         let rows = self.rows_of(&migrating.migration.blue)?;
         self.record(migrating, Event::RolledBack { rows, rest })?;
         failpoint::reached("rolled-back");

@@ -151,6 +151,8 @@ pub struct Swapping {
     pub known: i64,
     /// When the server was started (seconds since 1970, by its own clock, give or take one).
     pub server_start: i64,
+    /// The server's time when it began, where parts alone can tell what was not forwarded since.
+    pub since: Option<u32>,
     /// The settings of merges that the two tables had, by their data. Merges are stopped by settings as
     /// long as the parts tell what was carried; an older teal did not do that.
     pub merge_settings: BTreeMap<String, BTreeMap<String, String>>,
@@ -174,8 +176,9 @@ pub struct Carrying {
 impl Swapping {
     fn take(mut self, event: Event) -> Self {
         match event {
-            Event::Swapping { known, server_start, merge_settings } => {
+            Event::Swapping { known, server_start, since, merge_settings } => {
                 (self.known, self.server_start, self.carrying) = (known, server_start, None);
+                self.since = since.or(self.since);
                 if !merge_settings.is_empty() {
                     self.merge_settings = merge_settings;
                 }

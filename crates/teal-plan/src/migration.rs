@@ -158,6 +158,19 @@ impl Migration {
         self.fold.as_ref().is_some_and(Fold::goes_by_version)
     }
 
+    /// Which rows one of the two tables lacks can be told by comparing them: none is merged into another.
+    pub fn rows_tell(&self) -> bool {
+        !self.green_folds || self.goes_by_version()
+    }
+
+    /// What becomes of green's rows is the same in whatever order they come.
+    pub fn minds_no_order(&self) -> bool {
+        match &self.fold {
+            None => !self.green_folds,
+            Some(fold) => !fold.goes_by_order(),
+        }
+    }
+
     /// Of such rows, one may say that its key is deleted.
     pub fn deletes_by_version(&self) -> bool {
         matches!(self.fold, Some(Fold::Version { is_deleted: Some(_), .. }))
@@ -173,10 +186,7 @@ impl Migration {
 
     /// Green's rows can be told one by one, and brought to blue as they are; or the newest of each key can.
     pub fn can_carry_back(&self) -> bool {
-        match self.green_folds {
-            false => self.is_identity,
-            true => self.goes_by_version() && self.view_runs_back(),
-        }
+        self.rows_tell() && if self.green_folds { self.view_runs_back() } else { self.is_identity }
     }
 }
 

@@ -64,7 +64,7 @@ pub(crate) struct Hold {
     pub(crate) since: Instant,
     /// Parts of a partition at which the server begins to slow INSERTs down.
     delay_at: u64,
-    server_start: i64,
+    pub(crate) server_start: i64,
 }
 
 impl Operator<'_> {
@@ -143,7 +143,7 @@ impl Operator<'_> {
                 self.uncaptured(
                     &hold,
                     &names,
-                    &since,
+                    since,
                     &blue.condition("table"),
                     &green.condition("table"),
                 )?
@@ -198,7 +198,7 @@ impl Operator<'_> {
         &self,
         hold: &Hold,
         window: &[String],
-        since: &str,
+        since: u32,
         of_blue: &str,
         of_green: &str,
     ) -> Result<Vec<String>, MigrateError> {
@@ -211,7 +211,7 @@ impl Operator<'_> {
         self.command("SYSTEM FLUSH LOGS")?;
         let of = |table: &str| {
             format!(
-                "event_date >= toDate({since}) - 1 AND event_time >= toDateTime({since}) AND event_type = 'NewPart' \
+                "event_date >= toDate(toDateTime({since})) - 1 AND event_time >= toDateTime({since}) AND event_type = 'NewPart' \
                      AND error = 0 AND {table}"
             )
         };
@@ -393,7 +393,7 @@ impl Operator<'_> {
     }
 
     /// The server's time, as an expression.
-    pub(crate) fn now(&self) -> Result<String, MigrateError> {
+    pub(crate) fn now(&self) -> Result<u32, MigrateError> {
         #[derive(Deserialize)]
         struct Row {
             now: u32,
@@ -401,7 +401,7 @@ impl Operator<'_> {
         let Row { now } = self.with_control(|session| {
             session.row("SELECT toUInt32(toUnixTimestamp(now())) AS now")
         })?;
-        Ok(format!("toDateTime({now})"))
+        Ok(now)
     }
 }
 

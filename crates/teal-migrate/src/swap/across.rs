@@ -7,7 +7,7 @@ use serde::Deserialize;
 use teal_catalog::active_parts;
 use teal_schema::{QualifiedName, quote_string};
 
-use super::{Swap, Way, names_of, swapping_of};
+use super::{Swap, SwapPart, Way, names_of, swapping_of};
 use crate::backfill::{columns, select_from};
 use crate::fence::not_clean;
 use crate::state::{Carrying, Migrating};
@@ -26,15 +26,19 @@ impl Operator<'_> {
     /// Before the exchange: copies parts of what the readers' name means to the other table.
     pub(super) fn copy_across(
         &self,
-        migrating: &Migrating,
+        migrating: &mut Migrating,
         swap: &Swap,
-        parts: &[String],
+        parts: &[SwapPart],
     ) -> Result<(), MigrateError> {
         if parts.is_empty() {
             return Ok(());
         }
-        self.build_across(migrating, (&swap.live, swap.way == Way::Forward), parts)?;
-        self.attach_across(migrating, &swap.other)
+        self.build_across(migrating, (&swap.live, swap.way == Way::Forward), &names_of(parts))?;
+        // A copy that is forgotten in a crash is found by the rows.
+        match migrating.migration.rows_tell() || swapping_of(migrating).is_none() {
+            true => self.attach_across(migrating, &swap.other),
+            false => self.attach_noted(migrating, &swap.other, parts),
+        }
     }
 
     /// After it: copies parts of what the readers' name means now to the other table.
@@ -42,13 +46,13 @@ impl Operator<'_> {
         &self,
         migrating: &Migrating,
         swap: &Swap,
-        parts: &[String],
+        parts: &[SwapPart],
     ) -> Result<(), MigrateError> {
         if parts.is_empty() {
             return Ok(());
         }
         self.make_across(migrating, &swap.other)?;
-        self.build_across(migrating, (&swap.live, swap.way == Way::Back), parts)?;
+        self.build_across(migrating, (&swap.live, swap.way == Way::Back), &names_of(parts))?;
         self.attach_across(migrating, &swap.other)
     }
 
@@ -75,55 +79,69 @@ impl Operator<'_> {
         }
         let of_blue = swap.way == Way::Forward;
         self.build_across(migrating, (&swap.other, of_blue), &names_of(&late))?;
-        let across = names::across(&migrating.id);
-        let built = self.with_control(|session| active_parts(session, &across))?;
-        let parts = late.iter().map(super::SwapPart::key).collect();
-        let uuids = built.into_iter().map(|part| part.uuid).collect();
         // A wait that took too long has let merges go on there. One that runs still has no part that is attached
         // from now on, and ends at the block that is noted, or before.
         if may_set {
             self.stop_merges_by_settings(&swap.live)?;
         }
         self.command(&format!("SYSTEM STOP MERGES {}", swap.live.sql()))?;
-        let blocks = Some(self.last_blocks(&swap.live, "1")?);
+        self.attach_noted(migrating, &swap.live, &late)?;
+        Ok(late.len())
+    }
+
+    /// Attaches the copy of these parts, of which the journal tells before and after.
+    fn attach_noted(
+        &self,
+        migrating: &mut Migrating,
+        to: &QualifiedName,
+        parts: &[SwapPart],
+    ) -> Result<(), MigrateError> {
+        let across = names::across(&migrating.id);
+        let built = self.with_control(|session| active_parts(session, &across))?;
+        let parts = parts.iter().map(SwapPart::key).collect();
+        let uuids = built.into_iter().map(|part| part.uuid).collect();
+        let blocks = Some(self.last_blocks(to, "1")?);
         self.record(migrating, Event::Carrying { parts, uuids, blocks })?;
         failpoint::reached("carrying");
-        self.attach_across(migrating, &swap.live)?;
+        self.attach_across(migrating, to)?;
         failpoint::reached("carried-attached");
         self.record(migrating, Event::Carried)?;
         failpoint::reached("carried");
-        Ok(late.len())
+        Ok(())
     }
 
     /// Ends what a process before may have attached or not. Merges have been off since, but for those that
     /// somebody has started: a part that was merged or mutated has its uuid no more, and the server forgets the
-    /// one before it after some minutes. If there is such a part behind the block of before, the rows must tell.
+    /// one before it after some minutes. If there is such a part behind the block of before, it is not told.
+    ///
+    /// # Errors
+    /// [`MigrateError::NotClean`] then.
     pub(super) fn finish_carrying(
         &self,
         migrating: &mut Migrating,
-        swap: &Swap,
+        to: &QualifiedName,
     ) -> Result<(), MigrateError> {
         let carrying = swapping_of(migrating).and_then(|swapping| swapping.carrying.clone());
         let Some(Carrying { uuids, blocks, .. }) = carrying else {
             return Ok(());
         };
         let across = names::across(&migrating.id);
-        let there = self.uuids_ever_in(&swap.live)?;
+        let there = self.uuids_ever_in(to)?;
         let missing = uuids.difference(&there).collect::<BTreeSet<_>>();
         if !missing.is_empty() {
             let built = self.with_control(|session| active_parts(session, &across))?;
             let (to_attach, to_leave): (Vec<_>, Vec<_>) =
                 built.into_iter().partition(|part| missing.contains(&part.uuid));
             if to_attach.len() != missing.len()
-                || self.is_merged_since(&swap.live, &to_attach, &blocks.unwrap_or_default())?
+                || self.is_merged_since(to, &to_attach, &blocks.unwrap_or_default())?
             {
-                return self.carry_by_rows(migrating, swap);
+                return Err(not_clean("a cut without merges (parts that were carried are merged)"));
             }
             for part in to_leave {
                 let name = quote_string(&part.name);
                 self.command(&format!("ALTER TABLE {} DROP PART {name}", across.sql()))?;
             }
-            self.attach_across(migrating, &swap.live)?;
+            self.attach_across(migrating, to)?;
         }
         self.record(migrating, Event::Carried)
     }

@@ -33,8 +33,8 @@
 //! sees it twice. In step 5 the journal gets the uuids of those parts before, so that a crash does not
 //! attach them twice.
 //!
-//! A crash before the exchange: all of Y's rows are X's, so the view is made again, and the next
-//! verification finds what Y lacks. A crash after it: step 5 is done again, for parts behind the block
+//! A crash before the exchange: all of Y's rows are X's, so the view is made again ([`undo`]), and the
+//! next verification finds what Y lacks. A crash after it: step 5 is done again, for parts behind the block
 //! that were not copied; merges start only behind its last entry; then the view is made. What X lacks then is
 //! found when the rows are compared, which is exact, for Y has every row of X. Were rows compared
 //! earlier, one that was written to X only and an equal one that was written to Y only would hide each
@@ -49,12 +49,18 @@
 //!
 //! Without `part_log` the exchange is made only if X got no part in steps 2 and 3; what step 6 would read
 //! from the log is found by comparing the rows.
+//!
+//! Where an engine merges rows into others (sums, states, signs), rows tell nothing. Steps 1 to 5 are by parts,
+//! and lose none; what step 3 copies gets into the journal too, so that parts tell what Y lacks where it is
+//! taken back. Where step 6 was cut off, or has no log, there is no view then, so that nobody takes X for
+//! current; and of parts that somebody has merged it is not known what Y has of them, which is told.
 
 mod across;
 mod merges;
 mod settle;
+mod undo;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 pub(crate) use settle::lacks_of_exchange;
@@ -122,25 +128,31 @@ const PASSES: u32 = 2;
 impl Swap {
     fn new(migrating: &Migrating, way: Way) -> Self {
         let migration = &migrating.migration;
-        let can_go_back = migration.view_runs_back() && migration.can_carry_back();
         let forwards_back =
             matches!(&migrating.phase, Phase::CutOver(CutOver { forwards_back: true, .. }));
         Self {
             way,
             live: migration.blue.clone(),
             other: migration.green.clone(),
-            carries: way == Way::Forward || can_go_back,
+            carries: way == Way::Forward || migration.view_runs_back(),
             had_view: way == Way::Forward || forwards_back,
             gets_view: way == Way::Back || migration.view_runs_back(),
         }
+    }
+
+    /// No log tells what the view does not forward. Where the rows do not tell it either, no view is to
+    /// keep the old table current.
+    fn without_log(mut self, migrating: &Migrating) -> Self {
+        self.gets_view &= self.way == Way::Back || migrating.migration.rows_tell();
+        self
     }
 }
 
 /// One exchange, as it is made.
 struct Cut {
     hold: Hold,
-    /// The server's time before it, as an expression.
-    since: String,
+    /// The server's time before it.
+    since: u32,
     has_log: bool,
     /// How `part_log` tells the data that the readers' name means before and after. By the data and not
     /// by the name, for the entries of one table have two.
@@ -156,10 +168,13 @@ impl Operator<'_> {
         way: Way,
         last_look: LastLook<'_>,
     ) -> Result<String, MigrateError> {
-        let swap = Swap::new(migrating, way);
-        self.cut_without_mutations(&swap.live)?;
         self.command("SYSTEM FLUSH LOGS")?;
         let has_log = self.has_log_of_parts()?;
+        let swap = match (Swap::new(migrating, way), has_log) {
+            (swap, true) => swap,
+            (swap, false) => swap.without_log(migrating),
+        };
+        self.cut_without_mutations(&swap.live)?;
         self.make_across(migrating, &swap.other)?;
         // INSERTs that go on for long would hold the exchange up: better here, where nothing waits.
         self.wait_for_inserts_in_time()?;
@@ -190,8 +205,16 @@ impl Operator<'_> {
         self.cut_without_mutations(live)?;
         self.hold_merges(swap, &cut.hold)?;
         failpoint::reached("swap-merges-held");
-        let old = keys(&self.parts_for_swap(live)?);
+        let parts = self.parts_for_swap(live)?;
+        let old = keys(&parts);
         if swap.had_view {
+            if !migrating.migration.rows_tell() {
+                // Were it taken back, parts alone could tell what was not forwarded meanwhile.
+                let (known, since) = (last_block(&parts), Some(cut.since));
+                let merge_settings = BTreeMap::new();
+                let event = Event::Swapping { known, server_start, since, merge_settings };
+                self.record(migrating, event)?;
+            }
             self.command(&format!("DROP TABLE IF EXISTS {}", migrating.migration.view.sql()))?;
             failpoint::reached("view-dropped");
             self.wait_for_inserts_of(cut, live)?;
@@ -204,7 +227,8 @@ impl Operator<'_> {
         self.check(&cut.hold, live, || "an exchange in good time".to_owned())?;
         last_look(migrating)?;
         let merge_settings = self.merge_settings([live, other])?;
-        self.record(migrating, Event::Swapping { known, server_start, merge_settings })?;
+        let event = Event::Swapping { known, server_start, since: None, merge_settings };
+        self.record(migrating, event)?;
         failpoint::reached("swapping");
         self.stop_merges_by_settings(live)?;
         self.stop_merges_by_settings(other)?;
@@ -228,20 +252,19 @@ impl Operator<'_> {
     /// how many parts, and the last block of which all is there.
     fn carry_the_window(
         &self,
-        migrating: &Migrating,
+        migrating: &mut Migrating,
         swap: &Swap,
         cut: &Cut,
         old: BTreeSet<String>,
     ) -> Result<(usize, i64), MigrateError> {
         let live = &swap.live;
         let window = self.window_of(live, &old)?;
-        let names = names_of(&window);
         let uncaptured = if window.is_empty() || !swap.had_view {
-            names
+            window.clone()
         } else if cut.has_log {
             // A part is there before its entry is; when its INSERT has ended, both are.
             self.wait_for_inserts_of(cut, live)?;
-            self.uncaptured(&cut.hold, &names, &cut.since, &cut.before, &cut.after)?
+            self.not_forwarded(&cut.hold, &window, cut.since, (&cut.before, &cut.after))?
         } else {
             let reason =
                 "a moment without INSERTs, since no part_log with table_uuid tells their parts";
@@ -256,12 +279,28 @@ impl Operator<'_> {
         for _ in 0..PASSES {
             let parts = self.parts_for_swap(live)?;
             let newer = newer(&parts, &seen)?;
-            self.copy_across(migrating, swap, &names_of(&newer))?;
+            self.copy_across(migrating, swap, &newer)?;
             carried += newer.len();
             seen.extend(keys(&newer));
-            known = parts.iter().map(|part| part.max_block).max().unwrap_or(0);
+            known = last_block(&parts);
         }
         Ok((carried, known))
+    }
+
+    /// Those of the parts that came from INSERTs which wrote nothing to the other table. By conditions on
+    /// `part_log` that tell the two.
+    fn not_forwarded(
+        &self,
+        hold: &Hold,
+        window: &[SwapPart],
+        since: u32,
+        (written, forwarded): (&str, &str),
+    ) -> Result<Vec<SwapPart>, MigrateError> {
+        if window.is_empty() {
+            return Ok(Vec::new());
+        }
+        let missed = self.uncaptured(hold, &names_of(window), since, written, forwarded)?;
+        Ok(window.iter().filter(|part| missed.contains(&part.name)).cloned().collect())
     }
 
     fn wait_for_inserts_of(&self, cut: &Cut, live: &QualifiedName) -> Result<(), MigrateError> {
@@ -298,13 +337,8 @@ impl Operator<'_> {
         let mut window = self.window_of(&swap.live, there)?;
         window.retain(|part| !ours.contains(&part.uuid));
         wait()?;
-        let missed = match window.is_empty() {
-            true => Vec::new(),
-            false => {
-                let names = names_of(&window);
-                self.uncaptured(&cut.hold, &names, &cut.since, &cut.after, &cut.before)?
-            }
-        };
+        let of = (cut.after.as_str(), cut.before.as_str());
+        let missed = self.not_forwarded(&cut.hold, &window, cut.since, of)?;
         self.copy_back(migrating, swap, &missed)?;
         Ok(missed.len())
     }
@@ -372,6 +406,10 @@ fn keys(parts: &[SwapPart]) -> BTreeSet<String> {
 
 fn names_of(parts: &[SwapPart]) -> Vec<String> {
     parts.iter().map(|part| part.name.clone()).collect()
+}
+
+fn last_block(parts: &[SwapPart]) -> i64 {
+    parts.iter().map(|part| part.max_block).max().unwrap_or(0)
 }
 
 /// The parts that are not among `old`.

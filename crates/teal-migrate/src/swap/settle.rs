@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::{LastLook, Swap, Way, seen_after, swapping_of};
+use super::{LastLook, Swap, Way, last_block, seen_after, swapping_of};
 use crate::fence::{PAUSE, long_inserts};
 use crate::state::{CutOver, Migrating};
 use crate::{Event, MigrateError, Operator, Phase, Update, failpoint, names};
@@ -89,7 +89,10 @@ impl Operator<'_> {
     pub(crate) fn verify_exchange(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         let changes = self.changes_since_proof(migrating)?;
         self.refuse_missed(migrating, &changes)?;
-        if !migrating.migration.view_runs_back() {
+        let is_current =
+            matches!(&migrating.phase, Phase::CutOver(CutOver { forwards_back: true, .. }));
+        let migration = &migrating.migration;
+        if !(migration.view_runs_back() && (migration.rows_tell() || is_current)) {
             return Ok(());
         }
         let can_carry = migrating.migration.can_carry_back();
@@ -118,14 +121,12 @@ impl Operator<'_> {
         }
     }
 
-    /// Rows that run across the exchange come behind others in the new table, which an engine may take
-    /// for the newer ones; and what a crash leaves to be found by comparing rows, is not to be found where
-    /// an engine folds them. Neither matters where a version tells which row is the newest.
-    pub(crate) fn refuse_folded(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        let migration = &migrating.migration;
-        match migration.green_folds && !migration.goes_by_version() {
-            true => Err(MigrateError::FoldsAcross { green: migrating.tables_now().1.clone() }),
-            false => Ok(()),
+    /// Rows that run across the exchange come behind others in the new table, which an engine that goes by
+    /// the order takes for the newer ones.
+    pub(crate) fn refuse_ordered(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        match migrating.migration.minds_no_order() {
+            true => Ok(()),
+            false => Err(MigrateError::FoldsAcross { green: migrating.tables_now().1.clone() }),
         }
     }
 
@@ -146,9 +147,7 @@ impl Operator<'_> {
             failpoint::reached("late-carried");
             // From here on the old table's parts may be merged.
             let server_start = self.server_start()?;
-            let all =
-                Event::Swapping { known: i64::MAX, server_start, merge_settings: BTreeMap::new() };
-            self.record(migrating, all)?;
+            self.record(migrating, known_up_to(i64::MAX, server_start))?;
             failpoint::reached("all-carried");
         }
         if swap.gets_view && !self.exists(&migrating.migration.view)? {
@@ -185,22 +184,32 @@ impl Operator<'_> {
     ) -> Result<(), MigrateError> {
         let swap = Swap::new(migrating, way);
         if happened {
+            let had_to_get_view = swap.gets_view;
+            let swap = swap.without_log(migrating);
+            if had_to_get_view && !swap.gets_view {
+                self.give_up_view(migrating)?;
+            }
             self.settle_late_parts(migrating, &swap)?;
         } else if swap.had_view {
-            // What follows may take its time, and ends with an error where an INSERT goes on for longer.
-            self.resume_merges(migrating)?;
-            if !self.exists(&migrating.migration.view)? {
-                // What was not forwarded meanwhile is found by the next comparison of the rows.
-                self.command(&migrating.migration.create_view)?;
-                failpoint::reached("view-put-back");
-            }
-            // One that began without the view may still be writing to blue. It ends here, or the next
-            // verification could look before it does, and not find what it wrote. Also where the view is
-            // there: a process before may have made it, and not waited.
-            self.wait_for_inserts_in_time()?;
+            self.undo_swap(migrating, &swap)?;
         }
         self.resume_merges(migrating)?;
         self.drop_table(&names::across(&migrating.id))
+    }
+
+    /// The old table may lack what was written before the view was there, and its rows would not tell that.
+    fn give_up_view(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        let view = &migrating.migration.view;
+        self.command(&format!("DROP TABLE IF EXISTS {}", view.sql()))?;
+        failpoint::reached("view-given-up");
+        // What the old table gets later would be taken for a user's.
+        self.wait_for_inserts_in_time()?;
+        let (old, new) = (&migrating.migration.green, &migrating.migration.blue);
+        let what = format!(
+            "the exchange was cut off, and folded rows do not tell which of them {old} has missed: it is not kept current, and `teal rollback` cannot bring back what is written to {new} from now on"
+        );
+        self.observer.update(Update::Warning { what });
+        Ok(())
     }
 
     fn settle_late_parts(
@@ -217,7 +226,10 @@ impl Operator<'_> {
             if is_anew && swapping.merge_settings.is_empty() {
                 self.carry_by_rows(migrating, swap)?;
             }
-            self.finish_carrying(migrating, swap)?;
+            match self.finish_carrying(migrating, &swap.live) {
+                Err(MigrateError::NotClean { .. }) => self.carry_by_rows(migrating, swap)?,
+                other => other?,
+            }
             self.make_across(migrating, &swap.live)?;
         }
         match self.finish_swap(migrating, swap) {
@@ -234,40 +246,45 @@ impl Operator<'_> {
     }
 
     /// Parts were merged meanwhile, and tell nothing any more: the rows themselves must tell what the
-    /// readers' table lacks. Of equal rows they do not tell all.
+    /// readers' table lacks. Of equal rows they do not tell all, and of folded ones nothing.
     pub(super) fn carry_by_rows(
         &self,
         migrating: &mut Migrating,
         swap: &Swap,
     ) -> Result<(), MigrateError> {
         let (live, other) = (&swap.live, &swap.other);
-        // Of folded rows none has an equal one.
-        let unless_folded = match migrating.migration.green_folds {
-            true => String::new(),
-            false => format!(
-                ": of equal rows that were written to both tables in that moment, {live} may have some too few"
+        let migration = &migrating.migration;
+        let so = match (migration.rows_tell(), migration.green_folds) {
+            (true, false) => format!(
+                "so the rows themselves must tell what {live} lacks: of equal rows that were written to both tables in that moment, {live} may have some too few"
+            ),
+            // None has an equal one.
+            (true, true) => format!("so the rows themselves must tell what {live} lacks"),
+            (false, _) => format!(
+                "and folded rows do not tell which of them {live} has: it may lack some that were written in that moment. Compare the two by a SELECT that groups by the key"
             ),
         };
-        let what = format!(
-            "parts of {other} were merged in the midst of the exchange, so the rows themselves must tell what {live} lacks{unless_folded}"
-        );
+        let what = format!("parts of {other} were merged in the midst of the exchange, {so}");
         self.observer.update(Update::Warning { what });
         let after = seen_after(migrating, swap.way);
-        self.with_clones(&after, |sides, parity| match swap.way {
-            Way::Forward if parity.missing > 0 => {
-                self.attach_surplus(&after, sides.of_blue_alone(), &swap.live, parity)
-            }
-            Way::Back if parity.extra > 0 => {
-                self.attach_surplus(&after, sides.of_green_alone(), &swap.live, parity)
-            }
-            _ => Ok(()),
-        })?;
+        if migration.rows_tell() {
+            self.with_clones(&after, |sides, parity| match swap.way {
+                Way::Forward if parity.missing > 0 => {
+                    self.attach_surplus(&after, sides.of_blue_alone(), &swap.live, parity)
+                }
+                Way::Back if parity.extra > 0 => {
+                    self.attach_surplus(&after, sides.of_green_alone(), &swap.live, parity)
+                }
+                _ => Ok(()),
+            })?;
+        }
         let parts = self.parts_for_swap(&swap.other)?;
-        let known = parts.iter().map(|part| part.max_block).max().unwrap_or(0);
-        let server_start = self.server_start()?;
-        let known = Event::Swapping { known, server_start, merge_settings: BTreeMap::new() };
-        self.record(migrating, known)
+        self.record(migrating, known_up_to(last_block(&parts), self.server_start()?))
     }
+}
+
+fn known_up_to(known: i64, server_start: i64) -> Event {
+    Event::Swapping { known, server_start, since: None, merge_settings: BTreeMap::new() }
 }
 
 /// Whether rows that the new table lacks are those that an INSERT which failed has left in the old one. Later

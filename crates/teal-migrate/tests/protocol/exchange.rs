@@ -98,8 +98,10 @@ pub(crate) mod on_server {
     }
 
     fn carry_the_rest() -> Vec<Step> {
-        vec![Step::ListLate, Step::RecordCarrying, Step::AttachLate, Step::RecordCarried]
+        [&[Step::ListLate], &NOTED[..]].concat()
     }
+
+    const NOTED: [Step; 3] = [Step::RecordCarrying, Step::AttachLate, Step::RecordCarried];
 
     fn end(entry: Entry) -> Vec<Step> {
         vec![
@@ -113,7 +115,7 @@ pub(crate) mod on_server {
     /// After a crash, where the exchange happened and the view is not there.
     pub(crate) fn settle_exchanged(forwards_back: bool) -> Vec<Step> {
         let mut steps =
-            vec![Step::AttachLate, Step::RecordCarried, Step::ListInserts, Step::WaitForInserts];
+            vec![Step::FinishLate, Step::RecordCarried, Step::ListInserts, Step::WaitForInserts];
         steps.extend(carry_the_rest());
         steps.push(match forwards_back {
             true => Step::CreateView,
@@ -121,6 +123,54 @@ pub(crate) mod on_server {
         });
         steps.extend(end(Entry::CutOver));
         steps
+    }
+
+    /// Where an engine adds rows up: the parts tell everything, also what an exchange lacks that is taken back.
+    pub(crate) fn exchange_of_sums() -> Vec<Step> {
+        let wait = [Step::ListInserts, Step::WaitForInserts];
+        let begin = [
+            Step::Record(Entry::CutoverOpened),
+            Step::StopMerges(Name::Blue),
+            Step::StopMerges(Name::Green),
+            Step::WaitForMerges(Name::Blue),
+            Step::WaitForMerges(Name::Green),
+            Step::ListOld,
+            Step::Record(Entry::Swapping),
+            Step::DropView,
+        ];
+        let window = [&wait[..], &[Step::ListUnseen], &wait, &[Step::ReadPartLog], &NOTED].concat();
+        let newer = [&[Step::ListUnforwarded], &NOTED[..]].concat();
+        let swap =
+            [Step::KnowSeen, Step::ListNew, Step::Record(Entry::Swapping), Step::Exchange].to_vec();
+        let rest = [&carry_the_rest()[..], &wait, &carry_the_rest()].concat();
+        let back = [
+            &[Step::Record(Entry::Complete), Step::CreateView][..],
+            &wait,
+            &[Step::ListReturning],
+            &wait,
+            &[Step::ReadPartLogOfReturning, Step::CopyBack],
+        ]
+        .concat();
+        [begin.to_vec(), window, newer, swap, rest, back, end(Entry::CutOver)].concat()
+    }
+
+    /// After a crash, where it happened: the old table may lack rows, so no view keeps it current.
+    pub(crate) fn settle_exchanged_of_sums() -> Vec<Step> {
+        [vec![Step::DropView], settle_exchanged(false)].concat()
+    }
+
+    pub(crate) fn settle_complete_of_sums() -> Vec<Step> {
+        let give_up = vec![Step::DropView, Step::ListInserts, Step::WaitForInserts];
+        [give_up, end(Entry::CutOver)].concat()
+    }
+
+    /// Where it did not happen: what was not forwarded is told by the log, and copied.
+    pub(crate) fn undo_of_sums() -> Vec<Step> {
+        let wait = [Step::ListInserts, Step::WaitForInserts];
+        let attached = [Step::FinishLate, Step::RecordCarried];
+        let missed = [&[Step::ListMissed][..], &wait, &[Step::ReadPartLog], &NOTED].concat();
+        let view = [&[Step::CreateView][..], &wait, &attached].concat();
+        [view, missed, end(Entry::CutoverUndone)].concat()
     }
 
     /// Where the new table has every row: what the old one lacks is found by comparing the rows.
@@ -152,6 +202,32 @@ impl Protocol {
                 world.memory.to_copy[0] = newer;
                 world.memory.old[0] = old;
             }
+            Step::ListUnseen | Step::ListUnforwarded => {
+                let seen = [&world.memory.old[0][..], &world.memory.window[1]].concat();
+                let unseen = unknown(&old, &seen);
+                if unseen.iter().any(|part| part.is_merged()) {
+                    return Flow::NotClean;
+                }
+                world.memory.window[1].extend(&unseen);
+                match step {
+                    Step::ListUnseen => world.memory.window[0] = unseen,
+                    _ => world.memory.to_copy[0] = unseen,
+                }
+            }
+            Step::KnowSeen => {
+                let seen = std::mem::take(&mut world.memory.window[1]);
+                let unknown = unknown(&seen, &world.memory.old[0]);
+                world.memory.old[0].extend(unknown);
+                world.memory.old[0].sort_unstable();
+            }
+            // The view was not dropped yet.
+            Step::ListMissed if world.phase == (Phase::CutoverOpened { is_swapping: false }) => (),
+            Step::ListMissed => {
+                let missed = unknown(&old, &world.memory.old[0]);
+                if !missed.iter().any(|part| part.is_merged()) {
+                    world.memory.window[0] = missed;
+                }
+            }
             Step::CopyAcross => {
                 for part in std::mem::take(&mut world.memory.to_copy[0]) {
                     self.attach(world, part, Data::New);
@@ -166,13 +242,16 @@ impl Protocol {
             }
             Step::RecordCarrying if world.memory.to_copy[0].is_empty() => (),
             Step::RecordCarrying => self.record(world, Entry::Carrying),
-            // Only what the journal says is attached. A part that is there already is known by its uuid.
-            Step::AttachLate | Step::RecordCarried if world.phase != Phase::Carrying => {
+            // Only what the journal says is attached.
+            Step::AttachLate | Step::FinishLate | Step::RecordCarried
+                if world.phase != Phase::Carrying =>
+            {
                 world.memory.to_copy[0].clear();
             }
-            Step::AttachLate => {
+            Step::AttachLate | Step::FinishLate => {
+                let is_new = step == Step::AttachLate;
                 for part in world.memory.to_copy[0].clone() {
-                    if !world.parts(Data::New).contains(&attached(part)) {
+                    if is_new || !world.parts(Data::New).contains(&attached(part)) {
                         self.attach(world, part, Data::New);
                     }
                 }

@@ -190,6 +190,7 @@ impl Protocol {
             | Step::CopyMissing
             | Step::RecordCarrying
             | Step::AttachLate
+            | Step::FinishLate
             | Step::RecordCarried => world.memory.to_copy.clone(),
             _ => Default::default(),
         };

@@ -109,7 +109,8 @@ impl Protocol {
                 }
             }
         }
-        let is_kept = !world.is_exchanged || self.setting.forwards_back;
+        let is_current = self.setting.forwards_back && (self.setting.rows_tell || world.has_view);
+        let is_kept = !world.is_exchanged || is_current;
         let forwarded = !self.filtered_rows();
         let is_within = |name, least: Rows, most: Rows| {
             let (least, most) = (self.each_once(least), self.each_once(most));

@@ -39,6 +39,8 @@ pub(crate) struct Setting {
     pub(crate) is_clone: bool,
     /// After an exchange the view runs the other way.
     pub(crate) forwards_back: bool,
+    /// Which rows a table lacks can be told by comparing them. Not where an engine adds them up.
+    pub(crate) rows_tell: bool,
     /// The lists of parts before an exchange are in the journal.
     pub(crate) lists_survive: bool,
     /// An entry that could not be written is the last that the process writes.
@@ -63,6 +65,7 @@ impl Default for Setting {
             has_nets: true,
             is_clone: false,
             forwards_back: true,
+            rows_tell: true,
             lists_survive: true,
             ends_when_unsure: true,
         }

@@ -66,6 +66,8 @@ pub(crate) enum Step {
     /// The comparison at the gate.
     Compare,
     CopyMissing,
+    /// Nothing may be missing, for it could not be told what to copy.
+    RefuseMissing,
     /// As `Compare`; now nothing may be missing.
     Prove,
 
@@ -73,12 +75,21 @@ pub(crate) enum Step {
     /// Parts of the old table that have come since the last list; they are known then.
     ListNewer,
     CopyAcross,
+    /// Where rows tell nothing: the parts of the old table that have come since it was listed and are not seen
+    /// yet, for the log; the same, all to be copied; all that were seen are known to be in the new table.
+    ListUnseen,
+    ListUnforwarded,
+    KnowSeen,
+    /// As `ListUnseen`, where the exchange is taken back. Of merged parts it is not told.
+    ListMissed,
     ListNew,
     Exchange,
     /// Parts of the old table that are not known to be in the new one.
     ListLate,
     RecordCarrying,
     AttachLate,
+    /// What may be attached already, and is known by its uuids.
+    FinishLate,
     RecordCarried,
     /// Parts of the new table that came since the exchange, and are not teal's.
     ListReturning,
@@ -116,6 +127,11 @@ impl Step {
                 | Self::OpenGate
                 | Self::ListOld
                 | Self::ListNewer
+                | Self::ListUnseen
+                | Self::ListUnforwarded
+                | Self::KnowSeen
+                | Self::ListMissed
+                | Self::RefuseMissing
                 | Self::ListNew
                 | Self::ListLate
                 | Self::ListReturning
@@ -246,6 +262,7 @@ impl Protocol {
             | Step::JudgeBoth
             | Step::Compare
             | Step::Prove
+            | Step::RefuseMissing
             | Step::CopyMissing => self.execute_verify(world, step),
             _ => self.execute_exchange(world, step),
         }

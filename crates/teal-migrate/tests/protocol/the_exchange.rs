@@ -35,6 +35,19 @@ fn on_server(setting: Setting) -> Protocol {
     protocol(setting, routines)
 }
 
+/// Of a table whose engine adds rows up.
+fn of_sums(setting: Setting) -> Protocol {
+    let routines = vec![
+        (Routine::Exchange, on_server::exchange_of_sums()),
+        (Routine::Failed, vec![Step::EndStatementsOfTheDead, Step::Heal]),
+        (Routine::SettleExchanged, on_server::settle_exchanged_of_sums()),
+        (Routine::SettleComplete, on_server::settle_complete_of_sums()),
+        (Routine::SettleNotExchanged, on_server::undo_of_sums()),
+        (Routine::Verify, verify::of_sums()),
+    ];
+    protocol(Setting { rows_tell: false, ..setting }, routines)
+}
+
 fn at_gate(setting: Setting) -> Protocol {
     let routines = vec![
         (Routine::Exchange, at_gate::exchange(setting.forwards_back)),
@@ -78,6 +91,42 @@ fn the_exchange_on_a_server_is_exact() {
             holds("three", on_server(Setting { crashes: 0, merges: 0, ..setting(&[1, 1, 1]) }));
         }
     }
+}
+
+#[test]
+fn the_exchange_of_sums_on_a_server_is_exact() {
+    let setting = |parts| Setting { cuts: 2, ..small(parts) };
+    holds("sums, lost", of_sums(Setting { loses_connection: true, ..setting(&[1]) }));
+    holds("sums, two", of_sums(Setting { crashes: 0, cuts: 1, ..setting(&[1, 1]) }));
+    if is_large() {
+        let setting = |parts| Setting { cuts: 2, ..large(parts) };
+        holds("sums, killed twice", of_sums(Setting { crashes: 2, ..setting(&[1]) }));
+        holds("sums, two", of_sums(Setting { loses_connection: true, ..setting(&[2, 1]) }));
+    }
+}
+
+#[test]
+fn what_an_exchange_of_sums_has_copied_is_in_the_journal() {
+    let mut mutant = of_sums(busy());
+    let steps = mutant.routines.get_mut(&Routine::Exchange).unwrap();
+    for _ in 0..2 {
+        let at = steps.iter().position(|step| *step == Step::RecordCarrying).unwrap();
+        steps.splice(at..at + 3, [Step::CopyAcross]);
+    }
+    is_broken("copied, and not noted", REFUSED, mutant);
+}
+
+#[test]
+fn what_an_exchange_of_sums_lacks_is_copied_when_it_is_taken_back() {
+    is_broken("not looked for", REFUSED, of_sums(busy()).without(Step::ListMissed));
+}
+
+#[test]
+fn sums_that_may_be_missed_are_not_called_current() {
+    let mut mutant = of_sums(busy());
+    let settle = mutant.routines.get_mut(&Routine::SettleComplete).unwrap();
+    settle.retain(|step| *step != Step::DropView);
+    is_broken("the view is kept", EXACT, mutant);
 }
 
 /// What an INSERT that fails leaves in one table alone, before the exchange or in its midst, is in both.

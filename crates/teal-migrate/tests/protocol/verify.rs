@@ -28,6 +28,13 @@ pub(crate) fn on_server() -> Vec<Step> {
     [clones(), judge].concat()
 }
 
+/// `verify` on a server, where the rows do not tell what to copy.
+pub(crate) fn of_sums() -> Vec<Step> {
+    let judge =
+        vec![Step::JudgeMissing, Step::RefuseMissing, Step::Record(Entry::Verified), Step::Advance];
+    [clones(), judge].concat()
+}
+
 /// `verify_exchange` with its `carry_both`: each table gets what only the other one has.
 pub(crate) fn carry_both() -> Vec<Step> {
     let judge = vec![Step::JudgeBoth, Step::CopyBack, Step::CopyMissing, Step::Advance];
@@ -63,6 +70,10 @@ impl Protocol {
                 }
                 world.memory.to_copy[0] = self.surplus(&blue, &green);
             }
+            Step::RefuseMissing if !world.memory.to_copy[0].is_empty() => {
+                return Flow::Refused("there is no parity");
+            }
+            Step::RefuseMissing => world.memory.to_copy = Default::default(),
             Step::CopyMissing => {
                 for part in std::mem::take(&mut world.memory.to_copy[0]) {
                     self.copy(world, part, Data::New);

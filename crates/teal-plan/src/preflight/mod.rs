@@ -242,11 +242,8 @@ impl Preflight<'_> {
                 );
                 self.found(&migration.blue, false, says, ENABLE_PART_LOG.to_owned());
             }
-            if migration.cutover == Cutover::Exchange
-                && migration.green_folds
-                && !migration.goes_by_version()
-            {
-                let says = "on a server, an exchange carries INSERTs that run across it over after others, which is not exact where the new engine folds rows by anything but a version";
+            if migration.cutover == Cutover::Exchange && !migration.minds_no_order() {
+                let says = "on a server, an exchange carries INSERTs that run across it over after others, which is not exact where the new engine folds rows by the order in which they come";
                 let fix = match migration.in_place {
                     true => "declare a new version with a migration view, and move by `--by app`",
                     false => "move by `--by app`",
