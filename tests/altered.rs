@@ -90,3 +90,40 @@ fn a_migration_of_a_table_that_lost_a_column_can_be_given_up() {
     assert_eq!(project.query("SHOW TABLES"), "events");
     assert_eq!(project.query("SELECT count() FROM events"), "4540");
 }
+
+/// Once a migration is verified, nothing is left to do until the cutover; but not if something is gone.
+#[test]
+fn what_is_gone_is_not_taken_for_done() {
+    let verified = filled(REWRITTEN, VIEW);
+    verified.must(APPLY);
+    for (object, drop) in [
+        ("default.mv_events", "DROP VIEW mv_events"),
+        ("default.events_1", "DROP TABLE events_1"),
+        ("default.events", "DROP TABLE events"),
+    ] {
+        let project = verified.copy();
+        project.must(&["plan", "--check"]);
+        project.query(drop);
+        let gone = format!("{object} is gone, of the migration");
+        project.teal(&["apply"]).failed(3, &[&gone, "UNDROP TABLE"]);
+        if object != "default.mv_events" {
+            project.teal(&["verify"]).failed(3, &["was altered since", object, "it was there"]);
+        }
+        if object == "default.events" {
+            let words = ["default.events is gone", "4540 rows", "all that there is"];
+            for arguments in [&["abort"][..], &["abort", "--force"]] {
+                project.teal(arguments).failed(3, &words);
+            }
+        } else {
+            project.must(&["abort"]);
+            project.must(APPLY);
+            assert_equal(&project, VIEW, object);
+        }
+    }
+    let project = verified;
+    project.must(&["cutover"]);
+    project.must(&["cleanup", "--force"]);
+    project.must(&["plan", "--check"]);
+    project.query("DROP TABLE events_1");
+    project.teal(&["apply"]).failed(3, &["default.events_1 is gone, of the migration"]);
+}

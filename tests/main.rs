@@ -10,6 +10,7 @@ mod bad_input;
 mod bad_server;
 mod change;
 mod chaos;
+mod circles;
 mod columns;
 mod diagnostics;
 mod ends;

@@ -150,6 +150,53 @@ fn a_column_that_no_model_knows_is_not_lost_with_the_old_table() {
     assert_eq!(project.query("SELECT countIf(note = 'n') FROM events_1"), "1000");
 }
 
+/// The time of each INSERT, say: a rewrite would give all rows its own.
+#[test]
+fn what_would_be_computed_anew_and_is_another_value_then_is_not_lost() {
+    let with = |sorted: &str, kind: &str| {
+        format!(
+            "CREATE TABLE events (id UInt64, town String, at DateTime, \
+                 double UInt64 MATERIALIZED id * 2, came DateTime64(6) {kind} now64(6)) \
+             ENGINE = MergeTree ORDER BY {sorted};\n"
+        )
+    };
+    let project = Project::new(&[("app/events.sql", &with("id", "MATERIALIZED"))]);
+    project.must(&["apply"]);
+    project.query("INSERT INTO events SELECT number, toString(number), now() FROM numbers(1000)");
+    let came = || project.query("SELECT any(came), uniqExact(came) FROM events");
+    let first = came();
+    project.write("app/events.sql", &with("(town, id)", "MATERIALIZED"));
+    let words = ["blocked", "column came", "MATERIALIZED now64(6)", "make it a DEFAULT column"];
+    let run = project.teal(&["apply"]);
+    run.failed(3, &words);
+    assert!(!run.said().contains("column double"), "{}", run.said());
+
+    project.write("app/events.sql", &with("id", "DEFAULT"));
+    project.must(&["apply"]);
+    project.write("app/events.sql", &with("(town, id)", "DEFAULT"));
+    project.must(&["apply"]);
+    project.must(&["cutover"]);
+    project.must(&["cleanup"]);
+    assert_eq!(came(), first);
+}
+
+#[test]
+fn a_table_that_leaves_out_what_is_sent_again_is_told() {
+    let window = "SETTINGS non_replicated_deduplication_window = 100";
+    let with = |of: &str, add: &str| of.replace(";\n", &format!(" {add};\n"));
+    let project = Project::new(&[("app/events.sql", &with(EVENTS, window))]);
+    project.must(&["apply"]);
+    project.query("INSERT INTO events SELECT number, toString(number), now() FROM numbers(1000)");
+    project.write("app/events.sql", &with(REORDERED, window));
+    let said = project.must(&["plan"]).stdout;
+    let told = "leaves out INSERTs that are sent again (non_replicated_deduplication_window = 100)";
+    assert!(said.contains(told), "{said}");
+    assert!(!said.contains("has no such window"), "{said}");
+    project.write("app/events.sql", REORDERED);
+    let said = project.must(&["plan"]).stdout;
+    assert!(said.contains("which has no such window"), "{said}");
+}
+
 #[test]
 fn rows_that_the_ttl_of_a_new_version_deletes_are_counted() {
     let project = filled(

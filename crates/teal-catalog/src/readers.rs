@@ -1,6 +1,6 @@
 use serde::Deserialize;
 use teal_client::{ClientError, Session};
-use teal_schema::{QualifiedName, quote_string, rewrite_table_references};
+use teal_schema::{QualifiedName, quote_string, read_create, rewrite_table_references};
 
 /// A view that reads a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub struct ReadingView {
     pub select: String,
     /// INSERTs into the table fire it.
     pub is_materialized: bool,
+    /// The table that it writes to, where it is one of its own.
+    pub target: Option<QualifiedName>,
 }
 
 /// The views that read `table`, in whatever database, teal's own left out.
@@ -25,15 +27,22 @@ pub fn reading_views(
         name: String,
         engine: String,
         as_select: String,
+        create_table_query: String,
     }
     let views = session.rows::<Row>(&format!(
-        "SELECT database, name, engine, as_select FROM system.tables \
+        "SELECT database, name, engine, as_select, create_table_query FROM system.tables \
          WHERE engine LIKE '%View' AND position(as_select, {}) > 0 \
              AND NOT startsWith(database, '_teal') ORDER BY database, name",
         quote_string(&table.name)
     ))?;
     let views = views.into_iter().filter(|view| reads(&view.as_select, &view.database, table));
+    let target = |view: &Row| {
+        let create = read_create(&view.create_table_query).ok()??;
+        let (database, name) = create.target?;
+        Some(QualifiedName::new(database.as_deref().unwrap_or(&view.database), name))
+    };
     let view = |view: Row| ReadingView {
+        target: target(&view),
         name: QualifiedName::new(view.database, view.name),
         select: view.as_select,
         is_materialized: view.engine != "View",

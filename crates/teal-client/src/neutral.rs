@@ -7,12 +7,12 @@ use serde::Deserialize;
 
 use crate::{ClientError, Session};
 
-/// Settings by which rows are left out, come back, or are those of a moment ago or of another server, and the value
-/// by which not. What a SELECT of the user means is not among them: the view's and the copy's are to agree.
+/// Settings by which rows are left out, come back, or are those of a moment ago or of another server, by which a
+/// SELECT without a condition is refused, or an answer is written otherwise; and the value by which not. What a SELECT of the user means is not among them: the view's and the copy's are to agree.
 ///
 /// Seen on 26.7: under `timeout_overflow_mode = 'break'` an aggregation that runs too long gives no row, and an
 /// `INSERT … SELECT` writes none, both without an error.
-const NEUTRAL: [(&str, &str); 14] = [
+const NEUTRAL: [(&str, &str); 17] = [
     ("additional_result_filter", ""),
     ("additional_table_filters", "{}"),
     ("allow_experimental_parallel_reading_from_replicas", "0"),
@@ -25,8 +25,12 @@ const NEUTRAL: [(&str, &str); 14] = [
     ("empty_result_for_aggregation_by_empty_set", "0"),
     ("enable_parallel_replicas", "0"),
     ("final", "0"),
+    // teal's own tables have no keys by which they are always read.
+    ("force_index_by_date", "0"),
+    ("force_primary_key", "0"),
     ("limit", "0"),
     ("offset", "0"),
+    ("output_format_json_array_of_rows", "0"),
     ("use_query_cache", "0"),
 ];
 
@@ -48,7 +52,7 @@ pub(crate) fn settings_to_set_back(
     // One row, whatever limits the answer.
     let row = session.row::<Row>(
         "SELECT groupArray([name, value]) AS settings FROM system.settings WHERE changed \
-         SETTINGS use_query_cache = 0",
+         SETTINGS use_query_cache = 0, output_format_json_array_of_rows = 0",
     )?;
     let set_back = |(name, value): (String, String)| {
         let neutral = match name.contains(OVERFLOW_MODE) {

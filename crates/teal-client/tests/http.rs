@@ -257,6 +257,8 @@ fn a_profile_that_leaves_rows_out_does_not_reach_teals_own_statements() {
         ("use_query_cache", "1"),
         ("final", "1"),
         ("deduplicate_insert_select", "force_enable"),
+        ("force_primary_key", "1"),
+        ("output_format_json_array_of_rows", "1"),
     ] {
         address.settings = vec![(name.to_owned(), value.to_owned())];
         let more: &[(&str, &str)] = match name {

@@ -36,6 +36,9 @@ impl Operator<'_> {
             }
         };
         self.refuse_while_chained(migrating, &migrating.migration.green)?;
+        if was_attached {
+            self.refuse_last_copy(migrating)?;
+        }
         self.step(migrating, Step::Abort, |migrating| {
             if matches!(migrating.phase, Phase::Prepared(Prepared { fence_open: true })) {
                 self.heal_fence(migrating, force)?;
@@ -60,6 +63,19 @@ impl Operator<'_> {
             let outcome = self.drop_everything(migrating, was_attached, Some(&data))?;
             Ok(((), outcome))
         })
+    }
+
+    /// Without blue, green is all that there is of its rows.
+    fn refuse_last_copy(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        let (blue, green) = (&migrating.migration.blue, &migrating.migration.green);
+        match self.rows_of(green)? {
+            rows if rows > 0 && !self.exists(blue)? => Err(MigrateError::LastCopy {
+                blue: blue.clone(),
+                green: green.clone(),
+                rows,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Ends an abort that a process before did not journal as done.
@@ -112,17 +128,10 @@ impl Operator<'_> {
         if !self.exists(&migrating.migration.green)? {
             return Ok(());
         }
-        let compared = self.seek(migrating, Sought::OfGreen).map_err(|error| {
-            match (self.refuse_altered(migrating), error) {
-                (Err(MigrateError::Altered { altered }), MigrateError::Client(error))
-                    if error.server_name().is_some() =>
-                {
-                    MigrateError::AlteredBeyondCompare { altered }
-                }
-                (_, error) => error,
-            }
-        });
-        let compared = compared?;
+        let compared = self.seek(migrating, Sought::OfGreen).map_err(|error| match error {
+            MigrateError::Altered { altered } => MigrateError::AlteredBeyondCompare { altered },
+            other => other,
+        })?;
         if compared.extra + compared.unsure == 0 {
             return Ok(());
         }

@@ -110,7 +110,7 @@ impl Operator<'_> {
         names.extend(self.aliases_of(blue)?.into_iter().map(|alias| (alias, green)));
         names.extend(self.aliases_of(green)?.into_iter().map(|alias| (alias, blue)));
         for (read, then) in &names {
-            for ReadingView { name, select, is_materialized } in
+            for ReadingView { name, select, is_materialized, .. } in
                 self.readers(migrating, read)?.into_iter().map(|reader| reader.view)
             {
                 let then = rewrite_table_references(&select, |table| {

@@ -185,6 +185,14 @@ pub enum MigrateError {
     )]
     StillLoaded { old: QualifiedName, dependents: Vec<QualifiedName> },
     #[error(
+        "{blue} is gone, and {green} has {rows} rows that may be all that there is of it: bring {blue} back, or drop {green} yourself, and run the command again"
+    )]
+    LastCopy { blue: QualifiedName, green: QualifiedName, rows: u64 },
+    #[error(
+        "the materialized view {view} writes rows of the new table to {old}: with a view of teal's own that does the same, they would be there twice. Drop it, and run the command again"
+    )]
+    FedOtherwise { view: QualifiedName, old: QualifiedName },
+    #[error(
         "the materialized view {view} reads {read}, and its SELECT does not work over the layout that this name gets; every INSERT would fail. Change or drop the view, and run the command again\n  {source}"
     )]
     ViewWouldFail { view: QualifiedName, read: QualifiedName, source: Box<ClientError> },
@@ -290,6 +298,8 @@ impl MigrateError {
             | Self::StillViewed { .. }
             | Self::StillLoaded { .. }
             | Self::ViewWouldFail { .. }
+            | Self::FedOtherwise { .. }
+            | Self::LastCopy { .. }
             | Self::Kept { .. }
             | Self::StillRead { .. }
             | Self::StillWritten { .. }

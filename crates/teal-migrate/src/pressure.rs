@@ -99,20 +99,20 @@ impl Gauge<'_> {
     fn crowds(&mut self) -> Result<Vec<Crowd>, ClientError> {
         #[derive(Deserialize)]
         struct Row {
-            partition: String,
+            partition_id: String,
             parts: u64,
         }
         let (blue, green) = (self.blue.clone(), self.green.clone());
         let mut crowds = Vec::new();
         for table in [blue, green] {
             let fullest = self.session.rows::<Row>(&format!(
-                "SELECT partition_id AS partition, count() AS parts FROM system.parts \
+                "SELECT partition_id, count() AS parts FROM system.parts \
                  WHERE active AND {} \
-                 GROUP BY partition ORDER BY parts DESC, partition LIMIT 1 \
+                 GROUP BY partition_id ORDER BY parts DESC, partition_id LIMIT 1 \
                  SETTINGS output_format_json_quote_64bit_integers = 0",
                 table.condition("table")
             ))?;
-            if let Some(Row { partition, parts }) = fullest.into_iter().next() {
+            if let Some(Row { partition_id: partition, parts }) = fullest.into_iter().next() {
                 let delay_at = self.parts_to_delay(&table)?;
                 crowds.push(Crowd { table, partition, parts, delay_at });
             }

@@ -31,6 +31,18 @@ impl Operator<'_> {
         Ok(views.into_iter().map(reader).collect())
     }
 
+    /// A view of somebody's that brings rows of the new table to the old one, beside the migration's own.
+    pub(crate) fn refuse_fed_otherwise(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        let (old, new) = migrating.tables_now();
+        let feeds = |reader: &Reader| reader.view.target.as_ref() == Some(old);
+        match self.readers(migrating, new)?.into_iter().find(feeds) {
+            None => Ok(()),
+            Some(reader) => {
+                Err(MigrateError::FedOtherwise { view: reader.view.name, old: old.clone() })
+            }
+        }
+    }
+
     /// Looks at those of `read` after its cutover, and says what is to be known.
     pub(crate) fn probe_readers(
         &self,

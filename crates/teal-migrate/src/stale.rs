@@ -149,7 +149,10 @@ impl Operator<'_> {
             for write in writes {
                 match write.is_of_blue {
                     1 => evidence.causes.push(Cause {
-                        what: format!("the INSERT {} failed half-way", write.query_id),
+                        what: format!(
+                            "the INSERT {} reached green alone: it failed half-way, or was sent again and blue had it",
+                            write.query_id
+                        ),
                         partitions: Some(write.partitions.into_iter().collect()),
                     }),
                     _ => {

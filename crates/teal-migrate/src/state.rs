@@ -573,6 +573,7 @@ pub fn history(migrations: &[Migrating]) -> History {
                 Phase::Cleaned(state) => Standing::Cleaned(state.cutover),
                 _ => Standing::UnderWay,
             },
+            begun: migrating.migration.clone(),
         })
         .collect();
     History { migrations }

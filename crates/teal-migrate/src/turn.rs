@@ -31,6 +31,9 @@
 //! (or, a straggler's, in green), which 6 finds. It is not done by that command, for it reads both tables:
 //! `teal cutover` does it, and so does `rollback` before it needs it.
 //!
+//! Rows that some other view brings from green to blue would be there twice, and 6 would take the second ones for
+//! a straggler's: it is not done then.
+//!
 //! What is changed in place in green (a mutation, a dropped partition) no view forwards. 6 would bring back
 //! what was deleted there: it is not done then.
 
@@ -55,6 +58,7 @@ impl Operator<'_> {
         if !self.can_turn(migrating)? {
             return Ok(());
         }
+        self.refuse_fed_otherwise(migrating)?;
         if !is_turned(migrating) {
             self.refuse_while_written(migrating, is_proven)?;
         }

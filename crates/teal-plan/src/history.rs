@@ -1,6 +1,6 @@
 use teal_schema::QualifiedName;
 
-use crate::Cutover;
+use crate::{Cutover, Migration};
 
 /// What the target's journal tells of its migrations, as far as a plan needs to know.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +19,8 @@ pub struct PastMigration {
     /// Of a model that was changed without a new version.
     pub in_place: bool,
     pub standing: Standing,
+    /// As it was planned when it began.
+    pub begun: Migration,
 }
 
 /// How far a migration has come.
@@ -44,6 +46,11 @@ impl PastMigration {
 
     pub(crate) fn is_blue(&self, name: &QualifiedName) -> bool {
         [&self.blue, &self.declared_blue].contains(&name)
+    }
+
+    /// The table that readers and writers are on, once they have moved.
+    pub(crate) fn live(&self) -> &QualifiedName {
+        if self.was_exchanged() { &self.blue } else { &self.green }
     }
 
     pub fn is_over(&self) -> bool {

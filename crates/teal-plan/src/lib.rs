@@ -9,6 +9,7 @@ mod dependents;
 mod diff;
 mod drift;
 mod exchanged;
+mod flow;
 mod fold;
 mod history;
 mod in_order;

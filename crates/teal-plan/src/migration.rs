@@ -176,6 +176,12 @@ impl Migration {
         matches!(self.fold, Some(Fold::Version { is_deleted: Some(_), .. }))
     }
 
+    /// Whether the models say the same of it as of another one.
+    pub fn is_declared_like(&self, other: &Self) -> bool {
+        (&self.select, &self.create_green, &self.columns)
+            == (&other.select, &other.create_green, &other.columns)
+    }
+
     /// A view can bring green's rows to blue. Where blue's types hold less, or it has conditions of its own, a
     /// view would change values without a word, or fail the INSERTs of those who are on green.
     pub fn view_runs_back(&self) -> bool {

@@ -127,6 +127,7 @@ pub fn make_plan(
     planner.plan_aliases();
     planner.plan_views()?;
     planner.plan_drops()?;
+    planner.refuse_flows();
     planner.preflight()?;
     planner.plan.take_fingerprint();
     Ok(planner.plan)
@@ -207,6 +208,7 @@ impl Planner<'_> {
             return Ok(false);
         };
         let (id, is_blue) = (&past.id, past.is_blue(name));
+        self.refuse_gone(table, name, &past);
         self.refuse_late_change(table, name, &past)?;
         let note = match past.standing {
             Standing::UnderWay if past.in_place && is_blue => {
@@ -281,6 +283,9 @@ impl Planner<'_> {
         name: QualifiedName,
         select: String,
     ) -> Result<(), PlanError> {
+        if self.refuse_second_view(view, &name) {
+            return Ok(());
+        }
         if self.current.table(&name).is_some() {
             let instead = format!(
                 "the view was not attached by teal, so nobody can tell which rows it missed; drop it (`DROP VIEW {}`), and teal will attach it exactly",
@@ -329,6 +334,45 @@ impl Planner<'_> {
         }
         self.migrate(migration, None, &view.location);
         Ok(())
+    }
+
+    /// What a migration has brought, or needs still, may have been dropped by somebody. It must not be taken for done.
+    fn refuse_gone(&mut self, table: &Table, name: &QualifiedName, past: &PastMigration) {
+        let is_it = if past.in_place { &past.declared_blue } else { &past.green };
+        if name != is_it {
+            return;
+        }
+        let (green, live) = (&past.green.name, past.live());
+        let (needed, instead) = match past.standing {
+            Standing::UnderWay => return,
+            Standing::Verified => (
+                vec![&past.blue, &past.green, &past.view],
+                format!(
+                    "bring it back (`UNDROP TABLE`, a short while after it was dropped); or, where {} is there, `teal abort {green}`, and begin again",
+                    past.blue
+                ),
+            ),
+            Standing::CutOver(_) => {
+                (vec![live], "bring it back (`UNDROP TABLE`, a short while after)".to_owned())
+            }
+            Standing::Cleaned(_) if past.in_place => return,
+            Standing::Cleaned(Cutover::Exchange) => (
+                vec![live],
+                "bring it back; or declare a further version, which is made anew and empty".to_owned(),
+            ),
+            Standing::Cleaned(_) if !self.greens().contains(name) => return,
+            Standing::Cleaned(_) => (
+                vec![live],
+                "bring it back; or, where it is to be made anew and empty, delete the models of the older version and of the view".to_owned(),
+            ),
+        };
+        let gone = needed.into_iter().filter(|name| self.current.table(name).is_none());
+        let differences = gone.map(|name| format!("{name} is gone, of the migration {}", past.id));
+        let differences = differences.collect::<Vec<_>>();
+        if !differences.is_empty() {
+            let (object, declared_at) = (name.clone(), table.location.clone());
+            self.plan.conflicts.push(Conflict { object, declared_at, differences, instead });
+        }
     }
 
     /// Between the proof of a migration and its end, a model that is changed once more has to wait. It must not
@@ -420,6 +464,24 @@ impl Planner<'_> {
 
     /// Adds the migration to the plan.
     pub(crate) fn migrate(&mut self, migration: Migration, resumes: Option<String>, at: &Location) {
+        let begun = self.history.migrations.iter().find(|past| Some(&past.id) == resumes.as_ref());
+        if let Some(past) = begun.filter(|past| !past.begun.is_declared_like(&migration)) {
+            let said = |of: &Migration| format!("{} … {}", of.create_green, of.select);
+            self.plan.conflicts.push(Conflict {
+                object: migration.green.clone(),
+                declared_at: at.clone(),
+                differences: vec![
+                    format!("its models have changed since its migration began: {}", past.id),
+                    format!("then: {}", said(&past.begun)),
+                    format!("now:  {}", said(&migration)),
+                ],
+                instead: format!(
+                    "bring the models back until it is over; or `teal abort {}`, and begin again with these",
+                    migration.green.name
+                ),
+            });
+            return;
+        }
         let is_same = |operation: &&Operation| *operation.object() == migration.blue;
         let earlier = self.plan.operations.iter().rfind(is_same).and_then(Operation::after);
         let now = self.current.table(&migration.blue);
@@ -476,7 +538,7 @@ impl Planner<'_> {
     }
 
     /// A view from an older version of a table to a newer one.
-    fn is_migration(&self, view: &View) -> bool {
+    pub(crate) fn is_migration(&self, view: &View) -> bool {
         let Some(target) = &view.target else {
             return false;
         };

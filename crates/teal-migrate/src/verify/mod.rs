@@ -148,11 +148,12 @@ impl Operator<'_> {
         compared: Result<T, MigrateError>,
     ) -> Result<T, MigrateError> {
         match compared {
-            Err(MigrateError::Client(error))
-                if error.server_name().is_some_and(|name| name.starts_with("CANNOT_")) =>
-            {
-                match self.refuse_lost_values(migrating) {
-                    Err(lost @ MigrateError::ValuesLost { .. }) => Err(lost),
+            Err(MigrateError::Client(error)) if error.server_name().is_some() => {
+                let altered = self.refuse_tables_altered(migrating);
+                match altered.and_then(|()| self.refuse_lost_values(migrating)) {
+                    Err(why @ (MigrateError::Altered { .. } | MigrateError::ValuesLost { .. })) => {
+                        Err(why)
+                    }
                     // The first error tells why.
                     _ => Err(error.into()),
                 }

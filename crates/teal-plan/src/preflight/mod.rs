@@ -3,6 +3,8 @@
 mod expiring;
 mod in_time;
 mod policies;
+mod recomputed;
+mod retries;
 mod rights;
 mod unstored;
 mod values;
@@ -101,6 +103,8 @@ impl Preflight<'_> {
             self.look_at_resetting(migration);
             self.look_at_values(migration)?;
             self.look_at_unstored(migration)?;
+            self.look_at_recomputed(migration)?;
+            self.look_at_retries(migration);
             self.look_at_partitions(migration)?;
             self.look_at_ties(migration)?;
             self.look_at_traffic(migration)?;

@@ -67,7 +67,7 @@ impl Preflight<'_> {
 
     /// Whether the column's default may give another value the next time. What the server does not compute from
     /// what is stored (it may be made of an `EPHEMERAL` column), it does not compute when it reads either.
-    fn may_differ(
+    pub(super) fn may_differ(
         &mut self,
         table: &QualifiedName,
         column: &CatalogColumn,

@@ -86,7 +86,7 @@ impl Preflight<'_> {
                     };
                     if may_lose(self.session, column)? {
                         let says = format!(
-                            "column {name} becomes {to}; no value is lost so far ({looked}), but the view may make another of one that is no {to}, without a word to who inserts it; verification and cutover refuse then"
+                            "column {name} becomes {to}; no value is lost so far ({looked}), but the view may make another of one that is no {to}, without a word to who inserts it (verification and cutover refuse then), or fail his INSERT"
                         );
                         let fix = "see that none is written until the cutover".to_owned();
                         self.found(made, false, says, fix);

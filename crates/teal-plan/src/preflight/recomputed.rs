@@ -1,0 +1,36 @@
+use super::Preflight;
+use crate::planner::PlanError;
+use crate::{CopyStrategy, Migration};
+
+use teal_schema::names;
+
+impl Preflight<'_> {
+    /// What a table computes as rows are inserted (`MATERIALIZED`), a rewrite computes anew. Where that gives another
+    /// value each time, such as the time of the INSERT, those that are there would be lost.
+    pub(super) fn look_at_recomputed(&mut self, migration: &Migration) -> Result<(), PlanError> {
+        let blue = &migration.blue;
+        let columns = self.current.table(blue).map(|table| table.columns.clone());
+        let made = names(&migration.create_green).unwrap_or_default();
+        let columns = columns.unwrap_or_default().into_iter().filter(|column| {
+            column.default_kind == "MATERIALIZED"
+                && migration.strategy == CopyStrategy::Rewrite
+                && made.contains(&column.name)
+                && migration.columns.iter().all(|copied| copied.name != column.name)
+        });
+        for column in columns.collect::<Vec<_>>() {
+            if !self.may_differ(blue, &column)? {
+                continue;
+            }
+            let says = format!(
+                "column {}: the rewrite would compute it anew for every row (MATERIALIZED {}), and what it has now would be lost",
+                column.name, column.default_expression
+            );
+            let fix = format!(
+                "make it a DEFAULT column first, in the model of the old layout too, which changes no stored value: such a column is copied, where the SELECT gives it (`{}` was MATERIALIZED, and so in no `*`)",
+                column.name
+            );
+            self.found(blue, true, says, fix);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+//! Views by which rows would come back to the table that they came from, or twice to where a migration brings them.
+
+use crate::support::Project;
+
+const EVENTS: &str =
+    "CREATE TABLE events (id UInt64, town String) ENGINE = MergeTree ORDER BY id;\n";
+const NEXT: &str = "-- teal: table events version 1\n\
+     CREATE TABLE events_1 (id UInt64, town String) ENGINE = MergeTree ORDER BY (town, id);\n";
+const VIEW: &str = "CREATE MATERIALIZED VIEW mv_events TO events_1 AS SELECT * FROM events;\n";
+const BACK: &str = "CREATE MATERIALIZED VIEW back TO events AS SELECT * FROM events_1;\n";
+const FILL: &str = "INSERT INTO events SELECT number, toString(number % 7) FROM numbers(100)";
+
+fn filled() -> Project {
+    let project = Project::new(&[("app/events.sql", EVENTS)]);
+    project.must(&["apply"]);
+    project.query(FILL);
+    project
+}
+
+/// The models with a view from the newer version to the older one: beside the migration's, and in its place.
+fn refused_with_a_view_back(project: &Project, words: &[&str]) {
+    for views in [format!("{VIEW}{BACK}"), BACK.to_owned()] {
+        project.write("app/next.sql", &format!("{NEXT}{views}"));
+        project.teal(&["apply"]).failed(3, words);
+    }
+    project.write("app/next.sql", &format!("{NEXT}{VIEW}"));
+    assert_eq!(project.query("EXISTS VIEW back"), "0");
+}
+
+#[test]
+fn no_view_runs_beside_that_of_a_migration() {
+    let project = filled();
+    project.write("app/next.sql", &format!("{NEXT}{VIEW}{BACK}"));
+    project.teal(&["apply"]).failed(3, &["would come back to it (by default.back)", "leave out"]);
+    assert_eq!(project.query("SHOW TABLES"), "events");
+
+    project.write("app/next.sql", &format!("{NEXT}{VIEW}"));
+    project.must(&["apply"]);
+    let rollback = "`teal rollback events_1` is the way back";
+    refused_with_a_view_back(&project, &["INSERTs would fail, or rows come twice", rollback]);
+    for cutover in ["app", "exchange"] {
+        project.must(&["cutover", "--by", cutover]);
+        refused_with_a_view_back(&project, &["rows come twice", rollback]);
+        project.query("INSERT INTO events VALUES (1000, 'again')");
+        project.must(&["rollback"]);
+    }
+    assert_eq!(project.query("SELECT count() FROM events_1"), "102");
+
+    // Cleaned up, the newer version is an alias of the older one's name.
+    project.must(&["cutover", "--by", "exchange"]);
+    project.must(&["cleanup", "--force"]);
+    project.write("app/next.sql", &format!("{NEXT}{BACK}"));
+    project.teal(&["apply"]).failed(3, &["rows that are written to default.events would come back"]);
+}
+
+#[test]
+fn a_view_to_a_table_that_a_cleanup_has_dropped_is_refused_by_the_plan() {
+    let project = filled();
+    project.write("app/next.sql", &format!("{NEXT}{VIEW}"));
+    project.must(&["apply"]);
+    project.must(&["cutover"]);
+    project.must(&["cleanup", "--force"]);
+    project.write("app/next.sql", &format!("{NEXT}{BACK}"));
+    let words = ["default.events was dropped at the end of the migration", "events_1"];
+    project.teal(&["apply"]).failed(3, &words);
+}
+
+#[test]
+fn a_view_that_somebody_made_closes_no_circle_with_that_of_a_migration() {
+    let project = filled();
+    project.query("CREATE TABLE copy AS events");
+    project.query(
+        "CREATE TABLE events_1 (id UInt64, town String) ENGINE = MergeTree ORDER BY (town, id)",
+    );
+    project.query("CREATE MATERIALIZED VIEW first TO copy AS SELECT * FROM events_1");
+    project.query("CREATE MATERIALIZED VIEW second TO events AS SELECT * FROM copy");
+    project.write("app/next.sql", &format!("{NEXT}{VIEW}"));
+    let words = ["default.events would come back to it (by default.first, default.second)"];
+    project.teal(&["apply"]).failed(3, &words);
+}
+
+/// Else what it writes would be taken for rows that somebody wrote to the old table, and carried to the new one.
+#[test]
+fn no_view_is_turned_beside_another_that_brings_the_same_rows() {
+    let project = filled();
+    project.write("app/next.sql", &format!("{NEXT}{VIEW}"));
+    project.must(&["apply"]);
+    project.must(&["cutover"]);
+    project.must(&["cutover"]);
+    project.query(&BACK.replace("back", "mine"));
+    project.query("INSERT INTO events_1 VALUES (1000, 'once')");
+    let words = ["default.mine writes rows of the new table to default.events", "Drop it"];
+    project.teal(&["cutover"]).failed(3, &words);
+    assert_eq!(project.query("SELECT count() FROM events_1"), "101");
+}
+
+#[test]
+fn a_new_version_is_filled_by_one_view() {
+    let half = |name: &str, rest: u8| {
+        format!("CREATE MATERIALIZED VIEW {name} TO events_1 AS SELECT * FROM events WHERE id % 2 = {rest};\n")
+    };
+    let project = filled();
+    project.write("app/next.sql", &format!("{NEXT}{}{}", half("even", 0), half("odd", 1)));
+    let words = ["default.odd", "default.events_1 is that of view default.even"];
+    project.teal(&["apply"]).failed(3, &words);
+    assert_eq!(project.query("SHOW TABLES"), "events");
+
+    // The view of a migration keeps its name.
+    project.write("app/next.sql", &format!("{NEXT}{VIEW}"));
+    project.must(&["apply"]);
+    project.write("app/next.sql", &format!("{NEXT}{}", VIEW.replace("mv_events", "other")));
+    let words = ["is that of view default.mv_events", "give the view that name"];
+    project.teal(&["apply"]).failed(3, &words);
+}
