@@ -50,7 +50,9 @@ fn no_view_runs_beside_that_of_a_migration() {
     project.must(&["cutover", "--by", "exchange"]);
     project.must(&["cleanup", "--force"]);
     project.write("app/next.sql", &format!("{NEXT}{BACK}"));
-    project.teal(&["apply"]).failed(3, &["rows that are written to default.events would come back"]);
+    project
+        .teal(&["apply"])
+        .failed(3, &["rows that are written to default.events would come back"]);
 }
 
 #[test]
@@ -97,7 +99,9 @@ fn no_view_is_turned_beside_another_that_brings_the_same_rows() {
 #[test]
 fn a_new_version_is_filled_by_one_view() {
     let half = |name: &str, rest: u8| {
-        format!("CREATE MATERIALIZED VIEW {name} TO events_1 AS SELECT * FROM events WHERE id % 2 = {rest};\n")
+        format!(
+            "CREATE MATERIALIZED VIEW {name} TO events_1 AS SELECT * FROM events WHERE id % 2 = {rest};\n"
+        )
     };
     let project = filled();
     project.write("app/next.sql", &format!("{NEXT}{}{}", half("even", 0), half("odd", 1)));

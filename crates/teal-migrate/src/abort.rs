@@ -69,11 +69,9 @@ impl Operator<'_> {
     fn refuse_last_copy(&self, migrating: &Migrating) -> Result<(), MigrateError> {
         let (blue, green) = (&migrating.migration.blue, &migrating.migration.green);
         match self.rows_of(green)? {
-            rows if rows > 0 && !self.exists(blue)? => Err(MigrateError::LastCopy {
-                blue: blue.clone(),
-                green: green.clone(),
-                rows,
-            }),
+            rows if rows > 0 && !self.exists(blue)? => {
+                Err(MigrateError::LastCopy { blue: blue.clone(), green: green.clone(), rows })
+            }
             _ => Ok(()),
         }
     }

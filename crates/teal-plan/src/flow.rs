@@ -58,7 +58,9 @@ impl Planner<'_> {
         let declared = self.schema.views.iter().take_while(|other| *other != view);
         let beside_other = declared
             .filter(|other| source(self.schema, other).is_some() && self.is_migration(other))
-            .find(|other| self.schema.target(other).is_some_and(|it| it.qualified(database) == green))
+            .find(|other| {
+                self.schema.target(other).is_some_and(|it| it.qualified(database) == green)
+            })
             .map(|other| {
                 let instead = "one view whose SELECT gives all rows of the new version".to_owned();
                 (other.qualified(database), instead)
