@@ -140,7 +140,8 @@ pub enum MigrateError {
     )]
     StillUsed { blue: QualifiedName, green: QualifiedName, rows: u64 },
     #[error(
-        "{blue} got {rows} rows since the last look, so someone writes to it still, and the view goes on to forward from it to {green}. Move that writer to {green}, and run `teal cutover` again: if {blue} gets no rows from now on, the view is turned, and keeps it current\n{}",
+        "{}, and the view goes on to forward from it to {green}. Move that writer to {green}, and run `teal cutover` again: if {blue} gets no rows from now on, the view is turned, and keeps it current\n{}",
+        written(.blue, *.rows),
         listed(.used)
     )]
     StillWritten { blue: QualifiedName, green: QualifiedName, rows: u64, used: Box<[Use]> },
@@ -331,6 +332,17 @@ impl MigrateError {
 
 fn named(names: &[QualifiedName]) -> String {
     names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn written(blue: &QualifiedName, rows: u64) -> String {
+    match rows {
+        0 => format!(
+            "{blue} was written to by its own name a while ago, so that it may be that someone writes to it still"
+        ),
+        rows => {
+            format!("{blue} got {rows} rows since the last look, so someone writes to it still")
+        }
+    }
 }
 
 fn listed(used: &[Use]) -> String {

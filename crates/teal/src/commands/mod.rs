@@ -88,19 +88,67 @@ impl Named for Status {
 /// The migration that a command is about: the only one of this name that is not over; else the last one,
 /// so that a command which was killed at its very end can be repeated.
 fn choose<M: Named>(migrations: Vec<M>, which: Option<&str>) -> Result<M, Failure> {
-    let known = migrations.iter().map(|m| m.names()[0].clone()).collect::<Vec<_>>();
     let is_named = |it: &M| which.is_none_or(|which| it.names().iter().any(|name| *name == which));
     let (mut over, mut open): (Vec<_>, Vec<_>) =
         migrations.into_iter().filter(is_named).partition(M::is_over);
-    match (open.pop().or_else(|| over.pop()), open.len()) {
-        (Some(it), 0) => Ok(it),
-        (Some(_), _) => Err(Failure::usage(format!(
+    if open.len() > 1 {
+        return Err(Failure::usage(format!(
             "there are several migrations: name one of {}",
-            known.join(", ")
-        ))),
-        (None, _) => Err(Failure::usage(match which {
+            told_apart(&open).join(", ")
+        )));
+    }
+    open.pop().or_else(|| over.pop()).ok_or_else(|| {
+        Failure::usage(match which {
             Some(which) => format!("there is no migration {which}; `teal status` lists them"),
             None => "there is no migration; `teal plan` shows what would be one".to_owned(),
-        })),
+        })
+    })
+}
+
+/// Of each, the shortest name that no other one has.
+fn told_apart<M: Named>(migrations: &[M]) -> Vec<String> {
+    let names = migrations.iter().map(M::names).collect::<Vec<_>>();
+    let is_of_one = |name: &&String| names.iter().filter(|of| of.contains(name)).count() == 1;
+    let told = names.iter().map(|[table, full, id, _]| {
+        [table, full].into_iter().find(is_of_one).unwrap_or(id).clone()
+    });
+    told.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Known(&'static str, &'static str, bool);
+
+    impl Named for Known {
+        fn names(&self) -> [String; 4] {
+            let Self(database, version, _) = self;
+            let green = format!("events_{version}");
+            let full = format!("{database}.{green}");
+            [green, full.clone(), format!("{full} of today"), "events".to_owned()]
+        }
+
+        fn is_over(&self) -> bool {
+            self.2
+        }
+    }
+
+    #[test]
+    fn of_several_migrations_those_that_are_not_over_are_named_so_that_each_is_told() {
+        let all = || {
+            vec![
+                Known("a", "1", false),
+                Known("b", "1", false),
+                Known("b", "2", false),
+                Known("c", "3", true),
+            ]
+        };
+        let open = all().into_iter().filter(|it| !it.is_over()).collect::<Vec<_>>();
+        assert_eq!(told_apart(&open), ["a.events_1", "b.events_1", "events_2"]);
+        assert!(choose(all(), None).is_err());
+        assert_eq!(choose(all(), Some("b.events_1")).unwrap().0, "b");
+        assert!(choose(all(), Some("events_3")).unwrap().is_over());
     }
 }
