@@ -116,3 +116,31 @@ fn a_new_version_is_filled_by_one_view() {
     let words = ["is that of view default.mv_events", "give the view that name"];
     project.teal(&["apply"]).failed(3, &words);
 }
+
+/// What a view reads beside the table that fires it makes no circle; and no circle is made by a view that is run by
+/// the clock.
+#[test]
+fn what_does_not_fire_a_view_makes_no_circle() {
+    const TABLES: &str = "CREATE TABLE feed (id UInt64, n UInt64) ENGINE = MergeTree ORDER BY id;\n\
+         CREATE TABLE totals (id UInt64, n UInt64) ENGINE = MergeTree ORDER BY id;\n";
+    let project = Project::new(&[("app/tables.sql", TABLES)]);
+    project.must(&["apply"]);
+    project.query("CREATE MATERIALIZED VIEW clock REFRESH EVERY 1 HOUR APPEND TO feed AS SELECT id, n FROM totals");
+    for select in [
+        "SELECT id, (SELECT max(n) FROM totals) + n AS n FROM feed",
+        "WITH last AS (SELECT max(n) AS m FROM totals) SELECT id, m + n AS n FROM feed, last",
+        "WITH seen AS (SELECT id FROM totals) SELECT id, n FROM feed WHERE id NOT IN seen",
+        "SELECT feed.id AS id, totals.n AS n FROM feed LEFT JOIN totals ON totals.id = feed.id",
+    ] {
+        let view = format!("CREATE MATERIALIZED VIEW sums TO totals AS {select};\n");
+        project.write("app/views.sql", &view);
+        project.must(&["apply", "--allow-drop", "sums"]);
+        project.query("INSERT INTO feed VALUES (1, 1)");
+    }
+    // From the left-most table of a subquery.
+    let back = "CREATE MATERIALIZED VIEW back TO feed AS \
+        WITH some AS (SELECT id, n FROM totals) SELECT some.id AS id, feed.n AS n FROM some LEFT JOIN feed ON feed.id = some.id;\n";
+    let sums = "CREATE MATERIALIZED VIEW sums TO totals AS SELECT id, n FROM feed;\n";
+    project.write("app/views.sql", &format!("{sums}{back}"));
+    project.teal(&["apply"]).failed(3, &["default.totals would come back to it (by default.sums)"]);
+}

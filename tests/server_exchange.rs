@@ -342,6 +342,62 @@ fn a_rollback_of_sums_that_is_killed_loses_nothing_that_readers_see() {
     assert_sums(&stage, &["events"], "aborted");
 }
 
+/// Without a view, such a row is in the old table before anybody can refuse it.
+#[test]
+fn a_row_that_only_green_refuses_holds_up_nobody() {
+    let checked =
+        BY_SUM.replace("at DateTime)", "at DateTime, CONSTRAINT few CHECK id < 9000000000)");
+    let stage = applied(&checked);
+    let mut cutover = stage.command(EXCHANGE);
+    cutover.env("FAILPOINTS", "view-dropped=sleep(2000)");
+    let cutover = Background::start(cutover);
+    until("the view's end", || (stage.query("EXISTS VIEW mv_events") == "0").then_some(()));
+    stage.query(&insert(9_000_000_000, 1, 0));
+    cutover.finish().failed(1, &["few", "may lack rows", "`teal abort`"]);
+    assert_eq!(stage.sorting_key("events"), "id");
+    stage.must(&["abort", "--force"]);
+    stage.query("OPTIMIZE TABLE events FINAL");
+    assert_eq!(stage.query("SELECT count() FROM events"), (ROWS + 1).to_string());
+}
+
+/// With no view to the old table, what comes between the last look and the exchange is carried by its parts.
+#[test]
+fn what_is_written_in_a_rollback_of_sums_comes_back_with_it() {
+    let stage = applied(BY_SUM);
+    stage.killed_at("exchanged=return", EXCHANGE);
+    stage.must(EXCHANGE);
+    assert_eq!(stage.query("EXISTS VIEW mv_events"), "0");
+    let mut rollback = stage.command(&["rollback"]);
+    rollback.env("FAILPOINTS", "carried-back=sleep(3000)");
+    let rollback = Background::start(rollback);
+    std::thread::sleep(Duration::from_millis(1500));
+    stage.query(&insert(5_000_000_000, 100, 0));
+    let run = rollback.finish();
+    assert_eq!(run.code, Some(0), "{}", run.said());
+    assert_eq!(stage.sorting_key("events"), "id");
+    let sum = (0..ROWS).sum::<u64>() + (5_000_000_000..5_000_000_100).sum::<u64>();
+    assert_eq!(stage.query("SELECT sum(id) FROM events"), sum.to_string());
+}
+
+/// A merge hides that a part was dropped: its key is in the old table alone.
+#[test]
+fn what_was_dropped_from_sums_does_not_come_back() {
+    let stage = applied(BY_SUM);
+    stage.must(EXCHANGE);
+    stage.query("SYSTEM STOP MERGES events");
+    for town in ["one", "two", "three"] {
+        stage.query(&format!(
+            "INSERT INTO events SELECT 1, '{town}', toDateTime('2024-01-05 00:00:00')"
+        ));
+    }
+    let part = "SELECT DISTINCT _part FROM events WHERE town = 'two'";
+    stage.query(&format!("ALTER TABLE events DROP PART '{}'", stage.query(part)));
+    stage.query("SYSTEM START MERGES events");
+    stage.query("OPTIMIZE TABLE events FINAL");
+    stage.teal(&["rollback"]).failed(3, &["was changed in place since the cutover", "lost rows"]);
+    assert_eq!(stage.sorting_key("events"), "town, at");
+}
+
 /// Of merged parts it is not known which of their rows were carried.
 #[test]
 fn sums_that_are_merged_in_the_midst_of_an_exchange_are_told() {

@@ -22,7 +22,7 @@ pub use features::{Feature, Features};
 pub use grants::{Grant, has_rights, missing_on_tables};
 pub use parts::{Amount, Part, active_parts, amount};
 pub use query_tree::{Grouped, QueryTree, QueryTreeError};
-pub use readers::{ReadingView, reading_views, reads};
+pub use readers::{ReadingView, fired_views, reading_views, reads};
 pub use scratch::{Scratch, permissive_session};
 pub use shadow::{Shadow, ShadowError};
 pub use traffic::{LeftOut, Traffic, Use, mentions, traffic, uses};

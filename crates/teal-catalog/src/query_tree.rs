@@ -19,6 +19,8 @@ pub struct QueryTree {
     /// The SELECT groups rows, and does nothing else that is not row by row. Then this says of each
     /// column of the result what it is made by.
     pub grouped: Option<Vec<Grouped>>,
+    /// The table whose INSERTs would fire a view of this SELECT: the first of its FROM.
+    pub fires: Option<String>,
     /// Whether each result column is the table's column of the same name, with no condition.
     pub is_identity: bool,
     /// Functions whose result may differ from one call to the next.
@@ -70,6 +72,7 @@ impl QueryTree {
         let mut tree = Self {
             columns,
             tables: Vec::new(),
+            fires: fires(&nodes),
             reads: BTreeSet::new(),
             not_row_wise: None,
             grouped: None,
@@ -200,6 +203,25 @@ fn nodes(text: &str) -> Vec<(usize, &str)> {
         }
     }
     nodes
+}
+
+/// The first table of the outermost FROM, through subqueries and joins.
+fn fires(nodes: &[(usize, &str)]) -> Option<String> {
+    let tree_of = |query: usize, from: usize| {
+        let is_it = |node: &(usize, &str)| *node == (query + 2, "JOIN TREE");
+        nodes.get(from..)?.iter().position(is_it).map(|at| from + at + 1)
+    };
+    let mut at = tree_of(0, 0)?;
+    loop {
+        let (indent, node) = nodes.get(at)?;
+        if node.starts_with("TABLE id") {
+            return field(node, "table_name").map(str::to_owned);
+        }
+        at = match node.starts_with("QUERY ") {
+            true => tree_of(*indent, at)?,
+            false => at + 1,
+        };
+    }
 }
 
 /// The value of `name: value` in a node's line.

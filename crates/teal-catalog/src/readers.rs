@@ -45,9 +45,34 @@ pub fn reading_views(
         target: target(&view),
         name: QualifiedName::new(view.database, view.name),
         select: view.as_select,
-        is_materialized: view.engine != "View",
+        is_materialized: view.engine != "View" && !is_refreshed(&view.create_table_query),
     };
     Ok(views.map(view).collect())
+}
+
+fn is_refreshed(create: &str) -> bool {
+    matches!(read_create(create), Ok(Some(create)) if create.is_refreshed)
+}
+
+/// The materialized views of a server that INSERTs fire, in whatever database: name and declaration.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub fn fired_views(session: &mut dyn Session) -> Result<Vec<(QualifiedName, String)>, ClientError> {
+    #[derive(Deserialize)]
+    struct Row {
+        database: String,
+        name: String,
+        create_table_query: String,
+    }
+    let views = session.rows::<Row>(
+        "SELECT database, name, create_table_query FROM system.tables \
+         WHERE engine = 'MaterializedView' AND NOT startsWith(database, '_teal') \
+         ORDER BY database, name",
+    )?;
+    let fired = views.into_iter().filter(|view| !is_refreshed(&view.create_table_query));
+    let named = |view: Row| (QualifiedName::new(view.database, view.name), view.create_table_query);
+    Ok(fired.map(named).collect())
 }
 
 /// Whether a SELECT names the table, where `database` is the one of names without any.

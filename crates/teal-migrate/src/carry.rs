@@ -162,8 +162,10 @@ impl Operator<'_> {
         found: &Parity,
     ) -> Result<Option<String>, MigrateError> {
         let by_version = migrating.migration.goes_by_version();
+        // A key with another sum is one that each of the two lacks.
+        let lacks = found.missing > 0 && (migrating.migration.rows_tell() || found.extra == 0);
         match found.missing > 0 || by_version && found.extra > 0 {
-            true => self.loss_of_new(migrating, found.missing > 0),
+            true => self.loss_of_new(migrating, lacks),
             false => Ok(None),
         }
     }
@@ -222,7 +224,7 @@ impl Operator<'_> {
         let is_merged = match migrating.migration.goes_by_version() {
             true if fate.fewer.is_empty() || may_forget => false,
             true => self.keeps_newest(new)?,
-            false => !migrating.migration.rows_tell(),
+            false => !migrating.migration.rows_tell() && !lacks,
         };
         if is_merged {
             fate.fewer.clear();

@@ -62,7 +62,7 @@ impl Operator<'_> {
             self.refuse_views_that_would_fail(migrating)?;
         }
         if how == Cutover::Exchange && self.server.write_gate().is_none() {
-            self.refuse_ordered(migrating)?;
+            self.refuse_folded(migrating)?;
         }
         self.until_clean(migrating, |migrating| {
             // The view has run since the last proof; a new one costs a read of both tables.
@@ -131,7 +131,7 @@ impl Operator<'_> {
         failpoint::reached("cutover-opened");
         if self.server.write_gate().is_none() {
             let last_look = |migrating: &Migrating| self.refuse_changed_since_proof(migrating);
-            let told = self.swap_or_settle(migrating, Way::Forward, &last_look)?;
+            let told = self.swap_or_settle(migrating, Way::Forward, None, &last_look)?;
             return Ok(format!("{} has the new layout; {told}", migration.blue));
         }
         let cut = self.with_gate_closed(|| {

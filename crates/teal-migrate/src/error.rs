@@ -56,6 +56,11 @@ pub enum MigrateError {
     )]
     FoldsAcross { green: QualifiedName },
     #[error(
+        "the engine of {green} adds rows up, and on a server only part_log (with table_uuid) tells which of them an exchange has to carry over: {}; or move by `teal cutover --by app`",
+        teal_plan::ENABLE_PART_LOG
+    )]
+    FoldsUntold { green: QualifiedName },
+    #[error(
         "there is a view {view} already, which this migration did not attach; drop it, and run the command again"
     )]
     ViewExists { view: QualifiedName },
@@ -198,7 +203,7 @@ pub enum MigrateError {
     )]
     ViewWouldFail { view: QualifiedName, read: QualifiedName, source: Box<ClientError> },
     #[error(
-        "{green} has {rows} rows that {blue} lacks: someone writes to it. `teal rollback` brings them to {blue}; --force drops them"
+        "{green} has {rows} rows that {blue} lacks: someone writes to it. `teal rollback` brings them to {blue}, unless the engine merges rows into others; --force drops them"
     )]
     WouldLoseRows { blue: QualifiedName, green: QualifiedName, rows: u64 },
     #[error(
@@ -280,6 +285,7 @@ impl MigrateError {
             | Self::NoWriteGate
             | Self::ExchangeOpen { .. }
             | Self::FoldsAcross { .. }
+            | Self::FoldsUntold { .. }
             | Self::GreenNotEmpty { .. }
             | Self::OtherGreen { .. }
             | Self::SnapshotLost { .. }

@@ -50,7 +50,14 @@ impl Operator<'_> {
             &migrating.phase
             && !migrating.migration.rows_tell()
         {
-            // Its parts have told what was to be carried back, and its rows would not tell it.
+            // An exchange back has carried what its parts told, and rows would not tell more.
+            if !self.seek(migrating, Sought::OfGreen)?.holds() {
+                let (old, new) = migrating.tables_now();
+                let what = format!(
+                    "{old} is what readers and writers are on, and {new} does not hold the same rows; folded, they do not tell which of the two has more, and nothing was carried back. `teal abort --force` drops {new}"
+                );
+                self.observer.update(Update::Warning { what });
+            }
             return Ok(0);
         }
         if let Phase::CutOver(state) = &migrating.phase
@@ -93,6 +100,15 @@ impl Operator<'_> {
                     Phase::CutOver(_) => may_be_on_old,
                     _ => true,
                 };
+                // What comes behind this look, rows would not tell.
+                let seen_up_to = match &migrating.phase {
+                    Phase::CutOver(CutOver { forwards_back: false, .. })
+                        if !force && !migrating.migration.rows_tell() =>
+                    {
+                        Some(self.last_block_of(&migrating.migration.blue)?)
+                    }
+                    _ => None,
+                };
                 let mut carried =
                     if force { 0 } else { self.carry_back(migrating, users_may_be_on_old)? };
                 failpoint::reached("carried-back");
@@ -104,7 +120,7 @@ impl Operator<'_> {
                     Some(state) if state.cutover == Cutover::Exchange => {
                         let name = migrating.migration.blue.clone();
                         let readers = self.readers(migrating, &name)?;
-                        let held = self.exchange_back(migrating, state, force)?;
+                        let held = self.exchange_back(migrating, state, seen_up_to, force)?;
                         let told = format!("{held}{}", self.probe_readers(&name, &readers)?);
                         carried += self.carry_rest(migrating, force)?;
                         told
@@ -332,6 +348,7 @@ impl Operator<'_> {
         &self,
         migrating: &mut Migrating,
         state: &CutOver,
+        seen_up_to: Option<i64>,
         force: bool,
     ) -> Result<String, MigrateError> {
         let last_look = |migrating: &Migrating| match force {
@@ -347,7 +364,7 @@ impl Operator<'_> {
         self.record(migrating, Event::RollbackOpened { blue_data, blue })?;
         failpoint::reached("rollback-opened");
         if self.server.write_gate().is_none() {
-            let told = self.swap_or_settle(migrating, Way::Back, &last_look)?;
+            let told = self.swap_or_settle(migrating, Way::Back, seen_up_to, &last_look)?;
             return Ok(format!("; {told}"));
         }
         let cut = self.with_gate_closed(|| {

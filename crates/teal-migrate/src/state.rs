@@ -573,6 +573,10 @@ pub fn history(migrations: &[Migrating]) -> History {
                 Phase::Cleaned(state) => Standing::Cleaned(state.cutover),
                 _ => Standing::UnderWay,
             },
+            is_moving: matches!(
+                &migrating.phase,
+                Phase::Verified(Verified { cutover_open: Some(_), .. })
+            ),
             begun: migrating.migration.clone(),
         })
         .collect();

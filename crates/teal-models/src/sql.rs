@@ -319,6 +319,13 @@ impl SqlView {
                 "declare its target as a table, and write CREATE MATERIALIZED VIEW … TO that table",
             ));
         }
+        if create.kind == CreateKind::MaterializedView && create.is_refreshed {
+            return Err(failure(
+                location,
+                format!("the materialized view {} runs by the clock (REFRESH)", create.name),
+                "make it by hand: teal declares views that INSERTs fire",
+            ));
+        }
         Ok(Self {
             name: create.name,
             database: create.database,

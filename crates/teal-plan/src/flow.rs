@@ -5,37 +5,61 @@
 
 use std::collections::BTreeSet;
 
+use teal_catalog::{QueryTree, fired_views};
 use teal_schema::{Location, QualifiedName, View, read_create, rewrite_table_references};
 
-use crate::planner::{Planner, source};
+use crate::planner::{PlanError, Planner, source};
 use crate::{Conflict, Operation};
 
 /// What a materialized view forwards.
 struct Flow {
     view: QualifiedName,
-    /// In the order of its SELECT: INSERTs into the first fire it.
-    reads: Vec<QualifiedName>,
+    select: String,
+    reads: Vec<Read>,
+    /// The table whose INSERTs fire it, where the server tells it.
+    fired_by: Option<QualifiedName>,
     writes: QualifiedName,
     /// Where it is declared, if the plan is to make it.
     planned: Option<Location>,
 }
 
+struct Read {
+    /// As the SELECT names it.
+    name: QualifiedName,
+    /// The table, also where that is an alias of it.
+    table: QualifiedName,
+}
+
+/// What is wrong with a view, and what to do.
+type Wrong = (String, String);
+
 impl Planner<'_> {
     /// Refuses views whose tables are gone, and those by which rows would come back to where they came from, or
     /// twice to where a migration brings them.
-    pub(crate) fn refuse_flows(&mut self) {
-        let flows = self.flows();
-        let conflicts = flows.iter().filter_map(|flow| {
-            let declared_at = flow.planned.clone()?;
+    pub(crate) fn refuse_flows(&mut self) -> Result<(), PlanError> {
+        let mut flows = self.flows()?;
+        let is_planned = |flow: &&Flow| flow.planned.is_some();
+        // Most views read only what fires them, and the server need not be asked.
+        let may_be_wrong = flows.iter().filter(is_planned).any(|flow| {
+            let any = |read: &Read| is_in_circle(flow, &read.table, &flows, false).is_some();
+            flow.reads.iter().any(any) || self.history.is_used(&flow.writes)
+        });
+        if may_be_wrong {
+            for flow in &mut flows {
+                flow.fired_by = self.fired_by(flow)?;
+            }
+        }
+        let conflicts = flows.iter().filter(is_planned).filter_map(|flow| {
             let (differs, instead) = self
                 .beside_a_migration(flow)
-                .or_else(|| self.in_a_circle(flow, &flows))
+                .or_else(|| in_a_circle(flow, &flows))
                 .or_else(|| self.of_a_dropped_table(flow))?;
-            let object = flow.view.clone();
+            let (object, declared_at) = (flow.view.clone(), flow.planned.clone()?);
             Some(Conflict { object, declared_at, differences: vec![differs], instead })
         });
         let conflicts = conflicts.collect::<Vec<_>>();
         self.plan.conflicts.extend(conflicts);
+        Ok(())
     }
 
     /// Refuses a second view that would bring rows to the same new version.
@@ -77,57 +101,79 @@ impl Planner<'_> {
         true
     }
 
-    /// What forwards rows when the plan is carried out.
-    fn flows(&self) -> Vec<Flow> {
+    /// What forwards rows when the plan is carried out, in whatever database.
+    fn flows(&mut self) -> Result<Vec<Flow>, PlanError> {
+        let there = fired_views(self.session.as_mut())?;
         let mut flows = Vec::new();
         let mut replaced = BTreeSet::new();
         for operation in &self.plan.operations {
             let flow = match operation {
-                Operation::CreateView { view, statement, declared_at }
-                | Operation::ChangeView { view, statement, declared_at, .. } => {
+                Operation::CreateView { view, statement, declared_at } => {
                     self.flow(view, &statement.sql, Some(declared_at))
                 }
-                Operation::Migrate { migration, declared_at, .. } => Some(Flow {
-                    view: migration.view.clone(),
-                    reads: vec![self.behind(&migration.blue)],
-                    writes: self.behind(&migration.green),
-                    planned: Some(declared_at.clone()),
-                }),
+                Operation::ChangeView { view, statement, declared_at, .. } => {
+                    self.flow(view, &statement.after, Some(declared_at))
+                }
+                Operation::Migrate { migration, declared_at, .. } => {
+                    self.flow(&migration.view, &migration.create_view, Some(declared_at))
+                }
                 _ => None,
             };
-            replaced.extend(match operation {
-                Operation::Migrate { migration, .. } => Some(&migration.view),
-                other => Some(other.object()),
+            replaced.insert(match operation {
+                Operation::Migrate { migration, .. } => &migration.view,
+                other => other.object(),
             });
             flows.extend(flow);
         }
-        let there = self.current.tables().filter(|table| table.is_view());
-        let kept = there.map(|view| (view.qualified(), &view.create_table_query));
-        let kept = kept.filter(|(name, _)| !replaced.contains(name));
-        flows.extend(kept.filter_map(|(name, sql)| self.flow(&name, sql, None)));
-        flows
+        let kept = there.iter().filter(|(name, _)| !replaced.contains(name));
+        flows.extend(kept.filter_map(|(name, sql)| self.flow(name, sql, None)));
+        Ok(flows)
     }
 
     fn flow(&self, view: &QualifiedName, sql: &str, planned: Option<&Location>) -> Option<Flow> {
         let create = read_create(sql).ok()??;
         let (database, name) = create.target?;
+        let select = create.select?;
         let mut reads = Vec::new();
-        rewrite_table_references(create.select?, |table| {
+        rewrite_table_references(select, |table| {
             let of = table.database.as_deref().unwrap_or(&view.database);
+            let name = QualifiedName::new(of, &table.name);
             // Behind IN a column may be meant.
             if !table.after_in {
-                reads.push(self.behind(&QualifiedName::new(of, &table.name)));
+                reads.push(Read { table: self.behind(&name), name });
             }
             None
         })
         .ok()?;
         let writes = QualifiedName::new(database.as_deref().unwrap_or(&view.database), name);
+        let fired_by = match reads.as_slice() {
+            [only] => Some(only.table.clone()),
+            _ => None,
+        };
         Some(Flow {
             view: view.clone(),
+            select: select.to_owned(),
             reads,
+            fired_by,
             writes: self.behind(&writes),
             planned: planned.cloned(),
         })
+    }
+
+    fn fired_by(&mut self, flow: &Flow) -> Result<Option<QualifiedName>, PlanError> {
+        if flow.fired_by.is_some() {
+            return Ok(flow.fired_by.clone());
+        }
+        let database = &self.options.database;
+        let declared = self.schema.views.iter().find(|view| view.qualified(database) == flow.view);
+        let tree = match declared.filter(|_| flow.planned.is_some()) {
+            Some(view) => Some(self.shadow.explain(view)?),
+            // Of somebody's view that cannot be explained, nothing is said.
+            None => QueryTree::explain(self.session.as_mut(), &flow.select).ok(),
+        };
+        let named = tree.and_then(|tree| tree.fires);
+        let read = flow.reads.iter().find(|read| Some(read.name.to_string()) == named);
+        Ok(read.map(|read| read.table.clone()))
     }
 
     /// The table that a name means, also where it is that of an alias.
@@ -138,13 +184,15 @@ impl Planner<'_> {
     }
 
     /// A view between the two tables of a migration that is not over.
-    fn beside_a_migration(&self, flow: &Flow) -> Option<(String, String)> {
+    fn beside_a_migration(&self, flow: &Flow) -> Option<Wrong> {
+        let fired_by = flow.fired_by.as_ref()?;
         let past = self.history.migrations.iter().rev().find(|past| {
             let is_one = |name: &QualifiedName| [&past.blue, &past.green].contains(&name);
             !past.is_over()
                 && past.view != flow.view
                 && is_one(&flow.writes)
-                && flow.reads.first().is_some_and(|read| is_one(read) && *read != flow.writes)
+                && is_one(fired_by)
+                && *fired_by != flow.writes
         })?;
         let green = &past.green.name;
         Some((
@@ -158,54 +206,64 @@ impl Planner<'_> {
         ))
     }
 
-    fn in_a_circle(&self, flow: &Flow, flows: &[Flow]) -> Option<(String, String)> {
-        let mut reached = BTreeSet::from([&flow.writes]);
-        let mut by = Vec::new();
-        loop {
-            let next = flows.iter().find(|it| {
-                !reached.contains(&it.writes)
-                    && it.reads.first().is_some_and(|read| reached.contains(read))
-            });
-            match next {
-                Some(next) => {
-                    reached.insert(&next.writes);
-                    by.push(&next.view);
-                }
-                None => break,
-            }
-        }
-        let back = flow.reads.first().filter(|read| reached.contains(read))?;
-        let by = match by.as_slice() {
-            [] => String::new(),
-            by => format!(
-                " (by {})",
-                by.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-            ),
-        };
-        Some((
-            format!(
-                "rows that are written to {back} would come back to it{by}, and ClickHouse would refuse every INSERT, or write rows twice"
-            ),
-            "leave out one of these views".to_owned(),
-        ))
-    }
-
     /// A table that a cleanup has dropped, and that its model is still there of.
-    fn of_a_dropped_table(&self, flow: &Flow) -> Option<(String, String)> {
+    fn of_a_dropped_table(&self, flow: &Flow) -> Option<Wrong> {
         let is_made = |name: &QualifiedName| {
             self.plan.operations.iter().any(|operation| match operation {
                 Operation::Migrate { migration, .. } => migration.green == *name,
                 other => other.object() == name,
             })
         };
-        let gone = flow.reads.iter().chain([&flow.writes]).find(|name| {
-            let past = self.history.of(name).filter(|past| past.is_over() && past.is_blue(name));
-            past.is_some() && self.current.table(name).is_none() && !is_made(name)
-        })?;
+        let gone =
+            flow.reads.iter().map(|read| &read.table).chain([&flow.writes]).find(|name| {
+                let past =
+                    self.history.of(name).filter(|past| past.is_over() && past.is_blue(name));
+                past.is_some() && self.current.table(name).is_none() && !is_made(name)
+            })?;
         let past = self.history.of(gone)?;
         Some((
             format!("{gone} was dropped at the end of the migration {}", past.id),
             format!("name a table that is there, as {}", past.green),
         ))
     }
+}
+
+fn in_a_circle(flow: &Flow, flows: &[Flow]) -> Option<Wrong> {
+    let back = flow.fired_by.as_ref()?;
+    let by = match is_in_circle(flow, back, flows, true)?.as_slice() {
+        [] => String::new(),
+        by => {
+            format!(" (by {})", by.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+        }
+    };
+    Some((
+        format!(
+            "rows that are written to {back} would come back to it{by}, and ClickHouse would refuse every INSERT, or write rows twice"
+        ),
+        "leave out one of these views".to_owned(),
+    ))
+}
+
+/// By which views rows come back to `back` that the flow takes from there. Where it is not `surely`, by any table
+/// that they read.
+fn is_in_circle<'f>(
+    flow: &Flow,
+    back: &QualifiedName,
+    flows: &'f [Flow],
+    surely: bool,
+) -> Option<Vec<&'f QualifiedName>> {
+    let mut reached = BTreeSet::from([&flow.writes]);
+    let mut by = Vec::new();
+    let is_next = |it: &&Flow, reached: &BTreeSet<&QualifiedName>| {
+        !reached.contains(&it.writes)
+            && match surely {
+                true => it.fired_by.as_ref().is_some_and(|table| reached.contains(table)),
+                false => it.reads.iter().any(|read| reached.contains(&read.table)),
+            }
+    };
+    while let Some(next) = flows.iter().find(|it| is_next(it, &reached)) {
+        reached.insert(&next.writes);
+        by.push(&next.view);
+    }
+    reached.contains(back).then_some(by)
 }

@@ -19,6 +19,8 @@ pub struct PastMigration {
     /// Of a model that was changed without a new version.
     pub in_place: bool,
     pub standing: Standing,
+    /// A cutover has begun, in which the view is not there for a while.
+    pub is_moving: bool,
     /// As it was planned when it began.
     pub begun: Migration,
 }
@@ -70,6 +72,12 @@ impl History {
     /// Whether a migration into `green` has begun and is not over.
     pub fn is_on_its_way(&self, green: &QualifiedName) -> bool {
         self.migrations.iter().any(|past| past.green == *green && !past.is_over())
+    }
+
+    /// Whether this is blue or green of a migration that is not over.
+    pub(crate) fn is_used(&self, table: &QualifiedName) -> bool {
+        let is_it = |past: &PastMigration| [&past.blue, &past.green].contains(&table);
+        self.migrations.iter().any(|past| !past.is_over() && is_it(past))
     }
 
     pub fn of_view(&self, name: &QualifiedName) -> Option<&PastMigration> {

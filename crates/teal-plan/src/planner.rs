@@ -127,7 +127,7 @@ pub fn make_plan(
     planner.plan_aliases();
     planner.plan_views()?;
     planner.plan_drops()?;
-    planner.refuse_flows();
+    planner.refuse_flows()?;
     planner.preflight()?;
     planner.plan.take_fingerprint();
     Ok(planner.plan)
@@ -366,7 +366,9 @@ impl Planner<'_> {
                 "bring it back; or, where it is to be made anew and empty, delete the models of the older version and of the view".to_owned(),
             ),
         };
+        let may_lack = |name: &QualifiedName| past.is_moving && *name == past.view;
         let gone = needed.into_iter().filter(|name| self.current.table(name).is_none());
+        let gone = gone.filter(|name| !may_lack(name));
         let differences = gone.map(|name| format!("{name} is gone, of the migration {}", past.id));
         let differences = differences.collect::<Vec<_>>();
         if !differences.is_empty() {

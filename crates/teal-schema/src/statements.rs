@@ -89,6 +89,8 @@ pub struct Create<'s> {
     pub definitions: Option<&'s str>,
     /// The table behind `TO`: database and name.
     pub target: Option<(Option<String>, String)>,
+    /// A materialized view that runs by the clock (`REFRESH`), and that no INSERT fires.
+    pub is_refreshed: bool,
     /// The SELECT behind `AS`.
     pub select: Option<&'s str>,
 }
@@ -156,6 +158,7 @@ pub fn read_create(sql: &str) -> Result<Option<Create<'_>>, TokenError> {
         cluster,
         definitions,
         target,
+        is_refreshed: kind == CreateKind::MaterializedView && is_keyword(rest, 0, "REFRESH"),
         select,
     }))
 }

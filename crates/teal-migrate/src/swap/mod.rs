@@ -97,6 +97,8 @@ struct Swap {
     had_view: bool,
     /// The view can be there afterwards, and forward the other way.
     gets_view: bool,
+    /// Without a view: of what the readers' name means, the last block of which all was seen in the other table.
+    seen_up_to: Option<i64>,
 }
 
 /// An active part, as far as the exchange needs it.
@@ -137,6 +139,7 @@ impl Swap {
             carries: way == Way::Forward || migration.view_runs_back(),
             had_view: way == Way::Forward || forwards_back,
             gets_view: way == Way::Back || migration.view_runs_back(),
+            seen_up_to: None,
         }
     }
 
@@ -166,14 +169,13 @@ impl Operator<'_> {
         &self,
         migrating: &mut Migrating,
         way: Way,
+        seen_up_to: Option<i64>,
         last_look: LastLook<'_>,
     ) -> Result<String, MigrateError> {
         self.command("SYSTEM FLUSH LOGS")?;
         let has_log = self.has_log_of_parts()?;
-        let swap = match (Swap::new(migrating, way), has_log) {
-            (swap, true) => swap,
-            (swap, false) => swap.without_log(migrating),
-        };
+        let swap = Swap { seen_up_to, ..Swap::new(migrating, way) };
+        let swap = if has_log { swap } else { swap.without_log(migrating) };
         self.cut_without_mutations(&swap.live)?;
         self.make_across(migrating, &swap.other)?;
         // INSERTs that go on for long would hold the exchange up: better here, where nothing waits.
@@ -205,7 +207,15 @@ impl Operator<'_> {
         self.cut_without_mutations(live)?;
         self.hold_merges(swap, &cut.hold)?;
         failpoint::reached("swap-merges-held");
-        let parts = self.parts_for_swap(live)?;
+        let mut parts = self.parts_for_swap(live)?;
+        if let Some(seen_up_to) = swap.seen_up_to {
+            // One that was merged with what came since is told when it is listed again.
+            let all = parts.len();
+            parts.retain(|part| part.max_block <= seen_up_to);
+            if parts.len() < all && !swap.carries {
+                return Err(not_clean("a moment without INSERTs, since nothing can be carried"));
+            }
+        }
         let old = keys(&parts);
         if swap.had_view {
             if !migrating.migration.rows_tell() {
@@ -350,6 +360,11 @@ impl Operator<'_> {
         old: &BTreeSet<String>,
     ) -> Result<Vec<SwapPart>, MigrateError> {
         newer(&self.parts_for_swap(table)?, old)
+    }
+
+    /// The last block of a table.
+    pub(crate) fn last_block_of(&self, table: &QualifiedName) -> Result<i64, MigrateError> {
+        Ok(last_block(&self.parts_for_swap(table)?))
     }
 
     fn parts_for_swap(&self, table: &QualifiedName) -> Result<Vec<SwapPart>, MigrateError> {

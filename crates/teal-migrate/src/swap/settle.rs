@@ -15,9 +15,10 @@ impl Operator<'_> {
         &self,
         migrating: &mut Migrating,
         way: Way,
+        seen_up_to: Option<i64>,
         last_look: LastLook<'_>,
     ) -> Result<String, MigrateError> {
-        match self.swap(migrating, way, last_look) {
+        match self.swap(migrating, way, seen_up_to, last_look) {
             Ok(told) => {
                 // All is carried, and behind the entry nobody would look for it.
                 self.drop_table(&names::across(&migrating.id))?;
@@ -122,11 +123,15 @@ impl Operator<'_> {
     }
 
     /// Rows that run across the exchange come behind others in the new table, which an engine that goes by
-    /// the order takes for the newer ones.
-    pub(crate) fn refuse_ordered(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        match migrating.migration.minds_no_order() {
+    /// the order takes for the newer ones. And where rows tell nothing, the log must.
+    pub(crate) fn refuse_folded(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        let (migration, green) = (&migrating.migration, migrating.tables_now().1);
+        if !migration.minds_no_order() {
+            return Err(MigrateError::FoldsAcross { green: green.clone() });
+        }
+        match migration.rows_tell() || self.has_log_of_parts()? {
             true => Ok(()),
-            false => Err(MigrateError::FoldsAcross { green: migrating.tables_now().1.clone() }),
+            false => Err(MigrateError::FoldsUntold { green: green.clone() }),
         }
     }
 
@@ -164,14 +169,18 @@ impl Operator<'_> {
         if let Err(MigrateError::NotClean { .. }) = waited {
             // The readers' table must be merged. The old one gets rows of these INSERTs only.
             self.resume_merges_of(migrating, &swap.live)?;
-            return self.wait_for_inserts_in_time().map_err(|error| match error {
-                MigrateError::NoCleanCut { reason, .. } => {
-                    MigrateError::ExchangeOpen { live: swap.live.clone(), reason }
-                }
-                other => other,
-            });
+            return self.wait_past_the_exchange(swap);
         }
         waited
+    }
+
+    fn wait_past_the_exchange(&self, swap: &Swap) -> Result<(), MigrateError> {
+        self.wait_for_inserts_in_time().map_err(|error| match error {
+            MigrateError::NoCleanCut { reason, .. } => {
+                MigrateError::ExchangeOpen { live: swap.live.clone(), reason }
+            }
+            other => other,
+        })
     }
 
     /// Settles an exchange that was begun and not journalled as done: brings it to its end if it
@@ -188,6 +197,11 @@ impl Operator<'_> {
             let swap = swap.without_log(migrating);
             if had_to_get_view && !swap.gets_view {
                 self.give_up_view(migrating)?;
+                if is_carried(migrating) {
+                    // What the old table gets later would be taken for a user's.
+                    self.resume_merges(migrating)?;
+                    self.wait_past_the_exchange(&swap)?;
+                }
             }
             self.settle_late_parts(migrating, &swap)?;
         } else if swap.had_view {
@@ -198,12 +212,10 @@ impl Operator<'_> {
     }
 
     /// The old table may lack what was written before the view was there, and its rows would not tell that.
-    fn give_up_view(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+    pub(super) fn give_up_view(&self, migrating: &Migrating) -> Result<(), MigrateError> {
         let view = &migrating.migration.view;
         self.command(&format!("DROP TABLE IF EXISTS {}", view.sql()))?;
         failpoint::reached("view-given-up");
-        // What the old table gets later would be taken for a user's.
-        self.wait_for_inserts_in_time()?;
         let (old, new) = (&migrating.migration.green, &migrating.migration.blue);
         let what = format!(
             "the exchange was cut off, and folded rows do not tell which of them {old} has missed: it is not kept current, and `teal rollback` cannot bring back what is written to {new} from now on"

@@ -1,9 +1,9 @@
 //! How an exchange on a server is taken back before the names have changed places.
 
 use super::{Swap, Way, logged_of, swapping_of};
-use crate::fence::{long_inserts, not_clean};
+use crate::fence::not_clean;
 use crate::state::{Migrating, Swapping};
-use crate::{MigrateError, Operator, Update, failpoint};
+use crate::{Event, MigrateError, Operator, Update, failpoint};
 
 impl Operator<'_> {
     /// The view is there again. What it has not forwarded meanwhile is found by the next comparison of the rows,
@@ -37,11 +37,38 @@ impl Operator<'_> {
             None => Ok(()),
             Some(swapping) => match self.carry_what_was_missed(migrating, swap, &swapping) {
                 Err(MigrateError::NotClean { reason }) => {
-                    self.observer.update(Update::Warning { what: not_told(swap, &reason) });
-                    Ok(())
+                    self.not_told(migrating, swap, &format!("it takes {reason}"))
+                }
+                // A row that the SELECT refuses, say: users must not wait for it.
+                Err(MigrateError::Client(error)) if error.server_name().is_some() => {
+                    self.not_told(migrating, swap, &error.to_string())
                 }
                 other => other,
             },
+        }
+    }
+
+    fn not_told(
+        &self,
+        migrating: &mut Migrating,
+        swap: &Swap,
+        reason: &str,
+    ) -> Result<(), MigrateError> {
+        let (live, other) = (&swap.live, &swap.other);
+        let what = format!(
+            "no exchange was made, and {other} may lack rows that were written to {live} meanwhile, which folded rows do not tell: {reason}"
+        );
+        match swap.way {
+            Way::Forward => {
+                let so = "`teal verify` shows whether it lacks any; if it does: `teal abort`, and `teal apply` once more";
+                self.observer.update(Update::Warning { what: format!("{what}. {so}") });
+                Ok(())
+            }
+            Way::Back => {
+                self.observer.update(Update::Warning { what });
+                self.give_up_view(migrating)?;
+                self.record(migrating, Event::Turned { forwards_back: false })
+            }
         }
     }
 
@@ -69,7 +96,10 @@ impl Operator<'_> {
             return Err(not_clean(&format!("a cut without merges (part {} is merged)", part.name)));
         }
         // A part is there before its entry is; when its INSERT has ended, both are.
-        self.wait_for_inserts(|running| self.check(&hold, &swap.live, || long_inserts(running)))?;
+        self.wait_for_inserts_in_time().map_err(|error| match error {
+            MigrateError::NoCleanCut { reason, .. } => not_clean(&reason),
+            other => other,
+        })?;
         let written = logged_of(&self.data_of(&swap.live)?);
         let forwarded = logged_of(&self.data_of(&swap.other)?);
         let missed = self.not_forwarded(&hold, &window, since, (&written, &forwarded))?;
@@ -79,15 +109,4 @@ impl Operator<'_> {
         }
         Ok(())
     }
-}
-
-fn not_told(swap: &Swap, reason: &str) -> String {
-    let (live, other) = (&swap.live, &swap.other);
-    let so = match swap.way {
-        Way::Forward => "if it does: `teal abort`, and `teal apply` once more",
-        Way::Back => "if it does, `teal rollback` refuses",
-    };
-    format!(
-        "no exchange was made, and {other} may lack rows that were written to {live} meanwhile, which folded rows do not tell: it takes {reason}. `teal verify` shows whether it lacks any; {so}"
-    )
 }

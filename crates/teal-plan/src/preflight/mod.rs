@@ -253,6 +253,12 @@ impl Preflight<'_> {
                     false => "move by `--by app`",
                 };
                 self.found(&migration.blue, true, says.to_owned(), fix.to_owned());
+            } else if migration.cutover == Cutover::Exchange
+                && !migration.rows_tell()
+                && !self.features.part_log.is_there
+            {
+                let says = "on a server, only part_log tells which rows an exchange has to carry over where the new engine adds rows up";
+                self.found(&migration.blue, true, says.to_owned(), ENABLE_PART_LOG.to_owned());
             }
             if migration.keeps_order()
                 && matches!(migration.fold, Some(Fold::Last { sign: Some(_), .. }))

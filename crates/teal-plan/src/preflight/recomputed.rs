@@ -1,8 +1,13 @@
+use serde::Deserialize;
+use teal_catalog::CatalogColumn;
+use teal_client::ClientError;
+use teal_schema::{QualifiedName, names, quote_ident};
+
 use super::Preflight;
 use crate::planner::PlanError;
 use crate::{CopyStrategy, Migration};
 
-use teal_schema::names;
+const LOOKED_AT: u32 = 1000;
 
 impl Preflight<'_> {
     /// What a table computes as rows are inserted (`MATERIALIZED`), a rewrite computes anew. Where that gives another
@@ -18,7 +23,7 @@ impl Preflight<'_> {
                 && migration.columns.iter().all(|copied| copied.name != column.name)
         });
         for column in columns.collect::<Vec<_>>() {
-            if !self.may_differ(blue, &column)? {
+            if !self.may_differ(blue, &column)? || !self.differs(blue, &column)? {
                 continue;
             }
             let says = format!(
@@ -32,5 +37,29 @@ impl Preflight<'_> {
             self.found(blue, true, says, fix);
         }
         Ok(())
+    }
+
+    /// Whether what is stored is another value than what is computed now, of the first rows at least.
+    fn differs(
+        &mut self,
+        table: &QualifiedName,
+        column: &CatalogColumn,
+    ) -> Result<bool, PlanError> {
+        #[derive(Deserialize)]
+        struct Row {
+            differs: u8,
+        }
+        let (name, computed) = (quote_ident(&column.name), &column.default_expression);
+        let row = self.session.row::<Row>(&format!(
+            "SELECT countIf(toString(_teal_is) != toString(CAST(_teal_now, toTypeName(_teal_is)))) > 0 AS differs \
+             FROM (SELECT [{name}] AS _teal_is, [{computed}] AS _teal_now FROM {} LIMIT {LOOKED_AT})",
+            table.sql()
+        ));
+        match row {
+            Ok(row) => Ok(row.differs == 1),
+            // What cannot be compared may differ.
+            Err(ClientError::Server { .. }) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
     }
 }
