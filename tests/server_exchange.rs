@@ -358,6 +358,28 @@ fn a_row_that_only_green_refuses_holds_up_nobody() {
     stage.must(&["abort", "--force"]);
     stage.query("OPTIMIZE TABLE events FINAL");
     assert_eq!(stage.query("SELECT count() FROM events"), (ROWS + 1).to_string());
+
+    // The same when the names have changed places.
+    stage.query("ALTER TABLE events DELETE WHERE id >= 9000000000 SETTINGS mutations_sync = 1");
+    stage.must(&["apply"]);
+    let mut cutover = stage.command(EXCHANGE);
+    cutover.env("FAILPOINTS", "swapping=sleep(2000)");
+    let cutover = Background::start(cutover);
+    let swapping =
+        "SELECT countIf(kind = 'swapping' AND body LIKE '%mergeSettings%') FROM _teal.journal";
+    let before = stage.query(swapping);
+    until("the entry", || (stage.query(swapping) != before).then_some(()));
+    stage.query(&insert(9_000_000_000, 1, 0));
+    cutover.finish().failed(1, &["few", "delete it from default.events_1"]);
+    assert_eq!(stage.sorting_key("events"), "town, at");
+    stage.query("OPTIMIZE TABLE events FINAL");
+    stage.query("ALTER TABLE events_1 DELETE WHERE id >= 9000000000 SETTINGS mutations_sync = 1");
+    stage.query(&insert(1_000_000, 100, 0));
+    // It is told that the old table was changed; nothing else is left to do.
+    stage.teal(EXCHANGE).failed(3, &["had happened", "changed in the moment of the cutover"]);
+    stage.must(&["cleanup", "--force"]);
+    let sum = (0..ROWS).chain(1_000_000..1_000_100).sum::<u64>();
+    assert_eq!(stage.query("SELECT sum(id) FROM events"), sum.to_string());
 }
 
 /// With no view to the old table, what comes between the last look and the exchange is carried by its parts.

@@ -203,7 +203,19 @@ impl Operator<'_> {
                     self.wait_past_the_exchange(&swap)?;
                 }
             }
-            self.settle_late_parts(migrating, &swap)?;
+            let settled = self.settle_late_parts(migrating, &swap);
+            if let Err(MigrateError::Client(error)) = &settled
+                && error.server_name().is_some()
+            {
+                // A row that the new table refuses, say. Users must not wait for it, and can delete it.
+                self.resume_merges(migrating)?;
+                let what = format!(
+                    "{} has the new layout, and what came to {} in that moment cannot be copied to it. If it is a row that the new layout refuses, delete it from {1}, and run the command again",
+                    swap.live, swap.other
+                );
+                self.observer.update(Update::Warning { what });
+            }
+            settled?;
         } else if swap.had_view {
             self.undo_swap(migrating, &swap)?;
         }
