@@ -117,6 +117,28 @@ fn a_new_version_is_filled_by_one_view() {
     project.teal(&["apply"]).failed(3, &words);
 }
 
+/// What read the old version before, and is to read the new one, is changed when there is one.
+#[test]
+fn views_of_a_new_version_are_made_behind_it_whatever_their_place() {
+    let project = filled();
+    project.write("app/a_views.sql", "CREATE VIEW towns AS SELECT DISTINCT town FROM events;\n");
+    project.must(&["apply"]);
+    let views = "CREATE VIEW most AS SELECT max(town) AS town FROM towns_1;\n\
+         CREATE VIEW towns AS SELECT DISTINCT town FROM events_1;\n\
+         CREATE VIEW towns_1 AS SELECT DISTINCT town FROM events_1 WHERE id > 0;\n\
+         CREATE VIEW other AS SELECT count() AS n FROM events;\n";
+    project.write("app/a_views.sql", views);
+    project.write("app/next.sql", &format!("{NEXT}{VIEW}"));
+    let plan = project.must(&["plan"]).stdout;
+    let at = |words: &str| plan.find(words).unwrap_or_else(|| panic!("no {words}: {plan}"));
+    let migrated = at("migrate events");
+    assert!(at("create view default.other") < migrated, "{plan}");
+    assert!(at("change view default.towns") > migrated, "{plan}");
+    project.must(&["apply"]);
+    assert_eq!(project.query("SELECT town FROM most"), "6");
+    project.must(&["plan", "--check"]);
+}
+
 /// What a view reads beside the table that fires it makes no circle; and no circle is made by a view that is run by
 /// the clock.
 #[test]

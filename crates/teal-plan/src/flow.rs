@@ -1,11 +1,12 @@
-//! Where the rows of an INSERT go on: by the materialized views of its table into others.
+//! Where the rows of an INSERT go on: by the materialized views of its table into others. And in which order they
+//! are made.
 //!
 //! Where they come back to a table that they went through, ClickHouse refuses every INSERT into it (306,
 //! `TOO_DEEP_RECURSION`), and accepts the view that closes the circle (26.7, 26.9).
 
 use std::collections::BTreeSet;
 
-use teal_catalog::{QueryTree, fired_views};
+use teal_catalog::{QueryTree, fired_views, reads};
 use teal_schema::{Location, QualifiedName, View, read_create, rewrite_table_references};
 
 use crate::planner::{PlanError, Planner, source};
@@ -60,6 +61,29 @@ impl Planner<'_> {
         let conflicts = conflicts.collect::<Vec<_>>();
         self.plan.conflicts.extend(conflicts);
         Ok(())
+    }
+
+    /// A migration makes the table of the new version, and views that name it come behind. Others do not wait for
+    /// the copy.
+    pub(crate) fn put_views_behind_their_tables(&mut self) {
+        let operations = std::mem::take(&mut self.plan.operations);
+        let green = |operation: &Operation| match operation {
+            Operation::Migrate { migration, .. } => Some(migration.green.clone()),
+            _ => None,
+        };
+        let mut late = operations.iter().filter_map(green).collect::<BTreeSet<_>>();
+        late.retain(|green| self.current.table(green).is_none());
+        // What reads a view that comes later comes later.
+        loop {
+            let names_late = |of: &&Operation| {
+                late.iter().any(|name| names(of, name)) && !late.contains(of.object())
+            };
+            let Some(next) = operations.iter().find(names_late) else { break };
+            late.insert(next.object().clone());
+        }
+        let is_late = |of: &Operation| is_view(of) && late.contains(of.object());
+        let (behind, before): (Vec<_>, Vec<_>) = operations.into_iter().partition(is_late);
+        self.plan.operations = before.into_iter().chain(behind).collect();
     }
 
     /// Refuses a second view that would bring rows to the same new version.
@@ -226,6 +250,25 @@ impl Planner<'_> {
             format!("name a table that is there, as {}", past.green),
         ))
     }
+}
+
+fn is_view(operation: &Operation) -> bool {
+    matches!(operation, Operation::CreateView { .. } | Operation::ChangeView { .. })
+}
+
+/// Whether the view that the operation leaves reads the table, or writes to it.
+fn names(operation: &Operation, table: &QualifiedName) -> bool {
+    let (view, declared) = match operation {
+        Operation::CreateView { view, statement, .. } => (view, &statement.sql),
+        Operation::ChangeView { view, statement, .. } => (view, &statement.after),
+        _ => return false,
+    };
+    let Ok(Some(create)) = read_create(declared) else { return false };
+    let is_target = |(of, name): (Option<String>, String)| {
+        QualifiedName::new(of.as_deref().unwrap_or(&view.database), name) == *table
+    };
+    create.target.is_some_and(is_target)
+        || create.select.is_some_and(|select| reads(select, &view.database, table))
 }
 
 fn in_a_circle(flow: &Flow, flows: &[Flow]) -> Option<Wrong> {

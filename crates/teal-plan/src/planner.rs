@@ -127,6 +127,7 @@ pub fn make_plan(
     planner.plan_aliases();
     planner.plan_views()?;
     planner.plan_drops()?;
+    planner.put_views_behind_their_tables();
     planner.refuse_flows()?;
     planner.preflight()?;
     planner.plan.take_fingerprint();
