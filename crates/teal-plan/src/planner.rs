@@ -469,7 +469,10 @@ impl Planner<'_> {
     pub(crate) fn migrate(&mut self, migration: Migration, resumes: Option<String>, at: &Location) {
         let begun = self.history.migrations.iter().find(|past| Some(&past.id) == resumes.as_ref());
         if let Some(past) = begun.filter(|past| !past.begun.is_declared_like(&migration)) {
-            let said = |of: &Migration| format!("{} … {}", of.create_green, of.select);
+            let said = |of: &Migration| {
+                let text = format!("{} … {}", of.create_green, of.select);
+                text.split_whitespace().collect::<Vec<_>>().join(" ")
+            };
             self.plan.conflicts.push(Conflict {
                 object: migration.green.clone(),
                 declared_at: at.clone(),
