@@ -420,6 +420,24 @@ fn what_was_dropped_from_sums_does_not_come_back() {
     assert_eq!(stage.sorting_key("events"), "town, at");
 }
 
+/// The log of a server that was killed does not tell what the old table has missed while there was no view.
+#[test]
+fn a_rollback_of_sums_that_is_taken_back_untold_leaves_no_view() {
+    let mut stage = applied(BY_SUM);
+    stage.must(EXCHANGE);
+    stage.query(&insert(5_000_000_000, 500, 0));
+    stage.killed_at("view-dropped=return", &["rollback"]);
+    stage.query(&insert(6_000_000_000, 500, 0));
+    stage.modern.kill_and_start_again();
+    stage.teal(EXCHANGE).failed(0, &["may lack rows", "it is not kept current"]);
+    assert_eq!(stage.query("EXISTS VIEW mv_events"), "0");
+    stage.must(&["cleanup"]);
+    let written = (5_000_000_000..5_000_000_500).chain(6_000_000_000..6_000_000_500).sum::<u64>();
+    let sum = (0..ROWS).sum::<u64>() + written;
+    assert_eq!(stage.query("SELECT sum(id) FROM events"), sum.to_string());
+    stage.query("OPTIMIZE TABLE events FINAL");
+}
+
 /// Of merged parts it is not known which of their rows were carried.
 #[test]
 fn sums_that_are_merged_in_the_midst_of_an_exchange_are_told() {

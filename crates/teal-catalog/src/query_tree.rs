@@ -20,7 +20,7 @@ pub struct QueryTree {
     /// column of the result what it is made by.
     pub grouped: Option<Vec<Grouped>>,
     /// The table whose INSERTs would fire a view of this SELECT: the first of its FROM.
-    pub fires: Option<String>,
+    pub fired_by: Option<String>,
     /// Whether each result column is the table's column of the same name, with no condition.
     pub is_identity: bool,
     /// Functions whose result may differ from one call to the next.
@@ -72,7 +72,7 @@ impl QueryTree {
         let mut tree = Self {
             columns,
             tables: Vec::new(),
-            fires: fires(&nodes),
+            fired_by: first_table(&nodes),
             reads: BTreeSet::new(),
             not_row_wise: None,
             grouped: None,
@@ -206,7 +206,7 @@ fn nodes(text: &str) -> Vec<(usize, &str)> {
 }
 
 /// The first table of the outermost FROM, through subqueries and joins.
-fn fires(nodes: &[(usize, &str)]) -> Option<String> {
+fn first_table(nodes: &[(usize, &str)]) -> Option<String> {
     let tree_of = |query: usize, from: usize| {
         let is_it = |node: &(usize, &str)| *node == (query + 2, "JOIN TREE");
         nodes.get(from..)?.iter().position(is_it).map(|at| from + at + 1)

@@ -171,7 +171,7 @@ impl Shadow {
         for table in &mut tree.tables {
             *table = self.scratch.unscratched(table);
         }
-        tree.fires = tree.fires.map(|table| self.scratch.unscratched(&table));
+        tree.fired_by = tree.fired_by.map(|table| self.scratch.unscratched(&table));
         Ok(tree)
     }
 

@@ -8,7 +8,8 @@ use serde::Deserialize;
 use crate::{ClientError, Session};
 
 /// Settings by which rows are left out, come back, or are those of a moment ago or of another server, by which a
-/// SELECT without a condition is refused, or an answer is written otherwise; and the value by which not. What a SELECT of the user means is not among them: the view's and the copy's are to agree.
+/// SELECT without a condition is refused, or an answer is written otherwise; and the value by which not. What a
+/// SELECT of the user means is not among them: the view's and the copy's are to agree.
 ///
 /// Seen on 26.7: under `timeout_overflow_mode = 'break'` an aggregation that runs too long gives no row, and an
 /// `INSERT … SELECT` writes none, both without an error.

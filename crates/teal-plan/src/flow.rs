@@ -195,7 +195,7 @@ impl Planner<'_> {
             // Of somebody's view that cannot be explained, nothing is said.
             None => QueryTree::explain(self.session.as_mut(), &flow.select).ok(),
         };
-        let named = tree.and_then(|tree| tree.fires);
+        let named = tree.and_then(|tree| tree.fired_by);
         let read = flow.reads.iter().find(|read| Some(read.name.to_string()) == named);
         Ok(read.map(|read| read.table.clone()))
     }

@@ -392,7 +392,7 @@ impl Operator<'_> {
         Ok(value)
     }
 
-    /// The server's time, as an expression.
+    /// The server's time, in seconds since 1970.
     pub(crate) fn now(&self) -> Result<u32, MigrateError> {
         #[derive(Deserialize)]
         struct Row {

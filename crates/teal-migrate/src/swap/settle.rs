@@ -207,8 +207,13 @@ impl Operator<'_> {
             if let Err(MigrateError::Client(error)) = &settled
                 && error.server_name().is_some()
             {
-                // A row that the new table refuses, say. Users must not wait for it, and can delete it.
-                self.resume_merges(migrating)?;
+                // A row that the new table refuses, say. Users must not wait for it, and can delete it. Parts that
+                // are still to be told apart are held by the settings of the old table, which mutations pass; and
+                // by all that there is, where some of them may be attached already.
+                if swapping_of(migrating).is_none_or(|swapping| swapping.carrying.is_none()) {
+                    self.resume_merges_of(migrating, &swap.live)?;
+                    self.command(&format!("SYSTEM START MERGES {}", swap.other.sql()))?;
+                }
                 let what = format!(
                     "{} has the new layout, and what came to {} in that moment cannot be copied to it. If it is a row that the new layout refuses, delete it from {1}, and run the command again",
                     swap.live, swap.other

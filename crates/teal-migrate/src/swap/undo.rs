@@ -67,7 +67,10 @@ impl Operator<'_> {
             Way::Back => {
                 self.observer.update(Update::Warning { what });
                 self.give_up_view(migrating)?;
-                self.record(migrating, Event::Turned { forwards_back: false })
+                // What it got by the view is nobody's use of it.
+                let blue_rows = self.rows_of(other)?;
+                let given_up = Event::Turned { forwards_back: false };
+                self.record_all(migrating, vec![given_up, Event::StillWritten { blue_rows }])
             }
         }
     }

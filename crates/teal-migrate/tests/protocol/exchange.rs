@@ -51,13 +51,8 @@ pub(crate) mod on_server {
     /// known by the view, or else by an entry: the old one's parts cannot be told any more when they are
     /// merged.
     pub(crate) fn exchange(forwards_back: bool) -> Vec<Step> {
-        let mut steps = vec![
-            Step::Record(Entry::CutoverOpened),
-            Step::StopMerges(Name::Blue),
-            Step::StopMerges(Name::Green),
-            Step::WaitForMerges(Name::Blue),
-            Step::WaitForMerges(Name::Green),
-            Step::ListOld,
+        let mut steps = begin();
+        steps.extend([
             Step::DropView,
             // Whoever has found the view must not find its target after the exchange.
             Step::ListInserts,
@@ -74,7 +69,7 @@ pub(crate) mod on_server {
             Step::ListNew,
             Step::Record(Entry::Swapping),
             Step::Exchange,
-        ];
+        ]);
         steps.extend(carry_the_rest());
         // Whoever knows the old table by the readers' name must not find the view.
         steps.extend([Step::ListInserts, Step::WaitForInserts]);
@@ -95,6 +90,17 @@ pub(crate) mod on_server {
         }
         steps.extend(end(Entry::CutOver));
         steps
+    }
+
+    fn begin() -> Vec<Step> {
+        vec![
+            Step::Record(Entry::CutoverOpened),
+            Step::StopMerges(Name::Blue),
+            Step::StopMerges(Name::Green),
+            Step::WaitForMerges(Name::Blue),
+            Step::WaitForMerges(Name::Green),
+            Step::ListOld,
+        ]
     }
 
     fn carry_the_rest() -> Vec<Step> {
@@ -128,16 +134,7 @@ pub(crate) mod on_server {
     /// Where an engine adds rows up: the parts tell everything, also what an exchange lacks that is taken back.
     pub(crate) fn exchange_of_sums() -> Vec<Step> {
         let wait = [Step::ListInserts, Step::WaitForInserts];
-        let begin = [
-            Step::Record(Entry::CutoverOpened),
-            Step::StopMerges(Name::Blue),
-            Step::StopMerges(Name::Green),
-            Step::WaitForMerges(Name::Blue),
-            Step::WaitForMerges(Name::Green),
-            Step::ListOld,
-            Step::Record(Entry::Swapping),
-            Step::DropView,
-        ];
+        let drop = vec![Step::Record(Entry::Swapping), Step::DropView];
         let window = [&wait[..], &[Step::ListUnseen], &wait, &[Step::ReadPartLog], &NOTED].concat();
         let newer = [&[Step::ListUnforwarded], &NOTED[..]].concat();
         let swap =
@@ -151,7 +148,7 @@ pub(crate) mod on_server {
             &[Step::ReadPartLogOfReturning, Step::CopyBack],
         ]
         .concat();
-        [begin.to_vec(), window, newer, swap, rest, back, end(Entry::CutOver)].concat()
+        [begin(), drop, window, newer, swap, rest, back, end(Entry::CutOver)].concat()
     }
 
     /// After a crash, where it happened: the old table may lack rows, so no view keeps it current.

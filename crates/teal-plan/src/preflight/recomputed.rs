@@ -7,6 +7,7 @@ use super::Preflight;
 use crate::planner::PlanError;
 use crate::{CopyStrategy, Migration};
 
+/// Rows whose stored values are compared with what would be computed.
 const LOOKED_AT: u32 = 1000;
 
 impl Preflight<'_> {
@@ -30,9 +31,8 @@ impl Preflight<'_> {
                 "column {}: the rewrite would compute it anew for every row (MATERIALIZED {}), and what it has now would be lost",
                 column.name, column.default_expression
             );
-            let fix = format!(
-                "make it a DEFAULT column first, in the model of the old layout too, which changes no stored value: such a column is copied, where the SELECT gives it (`{}` was MATERIALIZED, and so in no `*`)",
-                column.name
+            let fix = String::from(
+                "make it a DEFAULT column first, in the model of the old layout too, which changes no stored value; then it is copied, where the SELECT gives it (`*` does)",
             );
             self.found(blue, true, says, fix);
         }
