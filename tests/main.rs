@@ -34,6 +34,7 @@ mod server_exchange;
 mod server_hazards;
 mod server_killed;
 mod server_migration;
+mod server_sums;
 mod servers;
 mod shadow;
 mod sizes;
