@@ -137,7 +137,11 @@ impl Operator<'_> {
             0 => Ok(()),
             rows => {
                 let (blue, green) = migrating.tables_now();
-                Err(MigrateError::WouldLoseRows { blue: blue.clone(), green: green.clone(), rows })
+                let (blue, green) = (blue.clone(), green.clone());
+                Err(match migrating.migration.rows_tell() {
+                    true => MigrateError::WouldLoseRows { blue, green, rows },
+                    false => MigrateError::FoldsDiffer { blue, green, rows },
+                })
             }
         }
     }

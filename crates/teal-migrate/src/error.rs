@@ -203,9 +203,13 @@ pub enum MigrateError {
     )]
     ViewWouldFail { view: QualifiedName, read: QualifiedName, source: Box<ClientError> },
     #[error(
-        "{green} has {rows} rows that {blue} lacks: someone writes to it. `teal rollback` brings them to {blue}, unless the engine merges rows into others; --force drops them"
+        "{green} has {rows} rows that {blue} lacks: someone writes to it. `teal rollback` brings them to {blue}; --force drops them"
     )]
     WouldLoseRows { blue: QualifiedName, green: QualifiedName, rows: u64 },
+    #[error(
+        "{green} has {rows} folded rows that are others in {blue}: it may have missed some, or someone may write to it, which folded rows do not tell. --force drops {green}; {blue} stays as it is"
+    )]
+    FoldsDiffer { blue: QualifiedName, green: QualifiedName, rows: u64 },
     #[error(
         "{new} has {rows} rows that {old} lacks and that cannot be carried back, since the SELECT changes rows, the engine folds them, or the old types do not hold them. With --force, {old} comes back without them; they stay in {new}"
     )]
@@ -315,6 +319,7 @@ impl MigrateError {
             | Self::CannotTurn { .. }
             | Self::NewLacks { .. }
             | Self::WouldLoseRows { .. }
+            | Self::FoldsDiffer { .. }
             | Self::CannotCarryBack { .. }
             | Self::ChangedSince { .. }
             | Self::OldChanged { .. }
