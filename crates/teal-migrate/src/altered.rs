@@ -17,6 +17,18 @@ use teal_schema::{QualifiedName, head, read_create};
 use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, Phase};
 
+/// What is there, by name.
+type Objects = BTreeMap<QualifiedName, Object>;
+
+/// A table or a view.
+#[derive(Debug, Deserialize)]
+struct Object {
+    /// The statement that makes it.
+    sql: String,
+    /// A view has none.
+    rows: Option<u64>,
+}
+
 const GONE: &str = "it was there, and is not any more";
 
 impl Operator<'_> {
@@ -30,10 +42,11 @@ impl Operator<'_> {
         if known.is_some_and(|known| known.green.is_some()) {
             return Ok(None);
         }
-        let mut now = self.definitions(&[blue, green])?;
-        let green = now.remove(green);
+        let mut now = self.objects(&[blue, green])?;
+        let green = now.remove(green).map(|it| it.sql);
         // Without blue, what needs it will say that it is not there.
-        let blue = known.map(|known| known.blue.clone()).or_else(|| now.remove(blue));
+        let blue_now = || now.remove(blue).map(|it| it.sql);
+        let blue = known.map(|known| known.blue.clone()).or_else(blue_now);
         let defined = |blue| Event::Defined { blue, green: green.clone() };
         Ok(blue.map(defined).filter(|_| known.is_none() || green.is_some()))
     }
@@ -45,12 +58,26 @@ impl Operator<'_> {
             migrating.phase,
             Phase::Attached(_) | Phase::Backfilled(_) | Phase::Verified(_)
         );
-        self.refuse_any_altered(migrating, is_attached, counts)
+        self.refuse_any_altered(migrating, is_attached, counts).map(drop)
+    }
+
+    /// As [`refuse_altered`](Self::refuse_altered), before the fence is opened: undoing it drops the view and
+    /// empties green, and a view or rows that are there already are not ours to drop.
+    pub(crate) fn refuse_what_is_not_ours(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        let now = self.refuse_any_altered(migrating, false, counts)?;
+        let Migration { view, green, .. } = &migrating.migration;
+        if now.contains_key(view) {
+            return Err(MigrateError::ViewExists { view: view.clone() });
+        }
+        match now.get(green).and_then(|it| it.rows) {
+            None | Some(0) => Ok(()),
+            Some(rows) => Err(MigrateError::GreenNotEmpty { green: green.clone(), rows }),
+        }
     }
 
     /// As [`refuse_altered`](Self::refuse_altered), where the view may have been dropped by teal itself.
     pub(crate) fn refuse_tables_altered(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        self.refuse_any_altered(migrating, false, counts)
+        self.refuse_any_altered(migrating, false, counts).map(drop)
     }
 
     /// After a cutover the new table may be altered as any other; but a way back has no place for the values
@@ -63,29 +90,30 @@ impl Operator<'_> {
             Err(MigrateError::Altered { altered }) => {
                 Err(MigrateError::AlteredBeyondCompare { altered })
             }
-            other => other,
+            other => other.map(drop),
         }
     }
 
+    /// What stands under the names of the migration, if that is as it was.
     fn refuse_any_altered(
         &self,
         migrating: &Migrating,
         has_view: bool,
         counts: fn(&Field) -> bool,
-    ) -> Result<(), MigrateError> {
-        let Some(definitions) = &migrating.definitions else {
-            return Ok(());
-        };
+    ) -> Result<Objects, MigrateError> {
         let (blue, green) = migrating.tables_now();
         let view = &migrating.migration.view;
-        let now = self.definitions(&[blue, green, view])?;
+        let now = self.objects(&[blue, green, view])?;
+        let Some(definitions) = &migrating.definitions else {
+            return Ok(now);
+        };
         let mut altered = Vec::new();
         let green_was = definitions.green.as_deref().map(|was| (green, was));
         for (object, was) in
             [Some((blue, definitions.blue.as_str())), green_was].into_iter().flatten()
         {
             let differences = match now.get(object) {
-                Some(is) => self.differences(object, was, is, counts)?,
+                Some(is) => self.differences(object, was, &is.sql, counts)?,
                 None => vec![GONE.to_owned()],
             };
             if !differences.is_empty() {
@@ -96,7 +124,7 @@ impl Operator<'_> {
             altered.push(Drift { object: view.clone(), differences: vec![GONE.to_owned()] });
         }
         match altered.is_empty() {
-            true => Ok(()),
+            true => Ok(now),
             false => Err(MigrateError::Altered { altered }),
         }
     }
@@ -107,10 +135,10 @@ impl Operator<'_> {
     /// [`MigrateError::OtherGreen`], with what differs from how the migration makes it.
     pub(crate) fn refuse_other_green(&self, migration: &Migration) -> Result<(), MigrateError> {
         let green = &migration.green;
-        let Some(is) = self.definitions(&[green])?.remove(green) else {
+        let Some(is) = self.objects(&[green])?.remove(green) else {
             return Ok(());
         };
-        let differences = self.differences(green, &migration.create_green, &is, counts)?;
+        let differences = self.differences(green, &migration.create_green, &is.sql, counts)?;
         match differences.is_empty() {
             true => Ok(()),
             false => {
@@ -141,26 +169,24 @@ impl Operator<'_> {
         })
     }
 
-    /// The statements that make those of the objects that are there.
-    fn definitions(
-        &self,
-        objects: &[&QualifiedName],
-    ) -> Result<BTreeMap<QualifiedName, String>, MigrateError> {
+    /// Those of these names that are there.
+    fn objects(&self, names: &[&QualifiedName]) -> Result<Objects, MigrateError> {
         #[derive(Deserialize)]
         struct Row {
             database: String,
             name: String,
-            sql: String,
+            #[serde(flatten)]
+            object: Object,
         }
         let rows = self.with_control(|session| {
             session.rows::<Row>(&format!(
-                "SELECT database, name, create_table_query AS sql FROM system.tables \
+                "SELECT database, name, create_table_query AS sql, total_rows AS rows FROM system.tables \
                  WHERE {}",
-                QualifiedName::condition_of_any(objects, "name")
+                QualifiedName::condition_of_any(names, "name")
             ))
         })?;
-        let definition = |row: Row| (QualifiedName::new(row.database, row.name), row.sql);
-        Ok(rows.into_iter().map(definition).collect())
+        let named = |row: Row| (QualifiedName::new(row.database, row.name), row.object);
+        Ok(rows.into_iter().map(named).collect())
     }
 }
 

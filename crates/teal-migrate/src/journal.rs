@@ -230,10 +230,10 @@ pub struct Entry {
 impl Entry {
     fn as_row(&self) -> Result<String, JournalError> {
         Ok(format!(
-            "({}, {}, fromUnixTimestamp64Micro({}), {}, {})",
+            "({}, {}, {}, {}, {})",
             quote_string(&self.migration),
             self.sequence,
-            self.time.as_microsecond(),
+            quote_string(&self.time.strftime("%Y-%m-%d %H:%M:%S%.6f").to_string()),
             quote_string(self.event.kind()),
             quote_string(&serde_json::to_string(&self.event)?)
         ))
@@ -276,7 +276,12 @@ impl Journal {
     /// When the server refuses.
     pub fn open(server: &dyn Server) -> Result<Self, JournalError> {
         // `insert_deduplicate` off: two equal entries are two entries.
-        let mut session = server.session(&[("insert_deduplicate", "0")])?;
+        let mut session = server.session(&[
+            ("insert_deduplicate", "0"),
+            ("async_insert", "0"),
+            // All entries that come together in one block; the default.
+            ("max_insert_block_size", "1048449"),
+        ])?;
         session
             .command(&format!("CREATE DATABASE IF NOT EXISTS {}", quote_ident(TEAL_DATABASE)))?;
         // The fsyncs make an entry as durable as the data that it speaks of must be.
@@ -345,11 +350,9 @@ impl Journal {
         if !self.unsure.lock().insert(migration.to_owned()) {
             return Err(JournalError::Unsure { migration: migration.to_owned() });
         }
-        // One block, so one part: there as a whole or not at all. (As a SELECT, it is never an asynchronous
-        // INSERT.)
+        // One block, so one part: there as a whole or not at all.
         self.session.lock().command(&format!(
-            "INSERT INTO {} (migration, sequence, time, kind, body) SELECT * FROM values(\
-                 'migration String, sequence UInt32, time DateTime64(6), kind String, body String', {})",
+            "INSERT INTO {} (migration, sequence, time, kind, body) VALUES {}",
             table(),
             rows.join(", ")
         ))?;

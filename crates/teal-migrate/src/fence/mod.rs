@@ -37,11 +37,10 @@ impl Operator<'_> {
         }
         self.step(migrating, Step::Fence, |migrating| {
             let mut before = Vec::from_iter(self.definitions_to_record(migrating)?);
-            self.refuse_altered(migrating)?;
+            self.refuse_what_is_not_ours(migrating)?;
             // A snapshot would have the parts as they were before a mutation, and the view does not forward what
             // a mutation changes.
             before.push(Event::Seen { blue: self.see_at_rest(&migrating.migration.blue)? });
-            self.refuse_what_is_not_ours(migrating)?;
             let (attached, outcome) = match self.server.write_gate() {
                 Some(_) => self.try_cut(migrating, before, |it| self.cut_at_gate(it))?,
                 None => self.cut_by_log(migrating, before)?,
@@ -135,15 +134,6 @@ impl Operator<'_> {
         let outcome = format!("{rows} rows in {parts} parts cut off; {held}");
         let fence = Some(fence.to_owned());
         (Event::Attached { snapshot, rows, attempts, fence }, outcome)
-    }
-
-    /// From here on, undoing the fence drops the view and empties green: a view or rows that are
-    /// there already are not ours to drop.
-    fn refuse_what_is_not_ours(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        if self.exists(&migrating.migration.view)? {
-            return Err(MigrateError::ViewExists { view: migrating.migration.view.clone() });
-        }
-        self.refuse_rows_in_green(migrating)
     }
 
     /// Before `STOP MERGES`, which cancels the mutations that run then: a user who waits for one is told that
