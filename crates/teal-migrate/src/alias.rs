@@ -28,7 +28,8 @@ use teal_catalog::{Catalog, Features};
 use teal_plan::Cutover;
 use teal_schema::{QualifiedName, create_alias};
 
-use crate::state::{CutOver, Migrating};
+use crate::phase::CutOver;
+use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, Update, failpoint, names};
 
 impl Operator<'_> {

@@ -63,7 +63,10 @@ impl Operator<'_> {
 
     /// As [`refuse_altered`](Self::refuse_altered), before the fence is opened: undoing it drops the view and
     /// empties green, and a view or rows that are there already are not ours to drop.
-    pub(crate) fn refuse_what_is_not_ours(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+    pub(crate) fn refuse_what_is_not_ours(
+        &self,
+        migrating: &Migrating,
+    ) -> Result<(), MigrateError> {
         let now = self.refuse_any_altered(migrating, false, counts)?;
         let Migration { view, green, .. } = &migrating.migration;
         if now.contains_key(view) {

@@ -3,7 +3,8 @@
 use serde::Serialize;
 use teal_plan::{Migration, Operation, Plan, check};
 
-use crate::state::{Migrating, Phase, history};
+use crate::phase::Phase;
+use crate::state::{Migrating, history};
 use crate::{Goal, MigrateError, Operator, failpoint};
 
 /// What was done of a plan.

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use teal_catalog::Features;
 use teal_plan::Cutover;
 
-use crate::state::{CutOver, Migrating};
+use crate::phase::CutOver;
+use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, Parked, Phase, Step, Update, failpoint};
 
 impl Operator<'_> {

@@ -16,7 +16,8 @@ use teal_catalog::Catalog;
 use teal_plan::Cutover;
 use teal_schema::QualifiedName;
 
-use crate::state::{Migrating, Opened};
+use crate::phase::Opened;
+use crate::state::Migrating;
 use crate::swap::{Way, lacks_of_exchange};
 use crate::{Event, MigrateError, Operator, Phase, Step, Update, failpoint};
 

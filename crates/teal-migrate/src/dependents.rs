@@ -6,7 +6,8 @@ use teal_catalog::ReadingView;
 use teal_plan::Cutover;
 use teal_schema::{QualifiedName, rewrite_table_references};
 
-use crate::state::{CutOver, Migrating};
+use crate::phase::CutOver;
+use crate::state::Migrating;
 use crate::{MigrateError, Operator};
 
 impl Operator<'_> {

@@ -10,8 +10,8 @@ use teal_plan::{Cutover, Migration};
 use teal_schema::{quote_ident, quote_string};
 
 use crate::names::TEAL_DATABASE;
+use crate::phase::Snapshot;
 use crate::seen::BlueSeen;
-use crate::state::Snapshot;
 use crate::{Parity, Parked, ProvenPartition, failpoint};
 
 /// One thing that has happened to a migration. Written after its effect, save for those whose

@@ -32,6 +32,7 @@ mod names;
 mod operator;
 mod parity;
 mod parked;
+mod phase;
 mod prepare;
 mod pressure;
 mod progress;
@@ -63,13 +64,14 @@ pub use lock::{Lock, LockError};
 pub use operator::{Goal, Operator, OperatorOptions};
 pub use parity::{Mismatch, Parity, Sample};
 pub use parked::Parked;
+pub use phase::{
+    Aborted, Aborting, Attached, Backfilled, Cleaned, CutOver, Phase, Prepared, Publication,
+    Started, Verified,
+};
 pub use progress::{Observer, Silent, Step, Update};
 pub use repair::{Leave, Repaired};
 pub use requests::{Ask, Asked, Orders, Request, RequestError, peek_requests};
 pub use seen::{BlueSeen, SeenPart};
-pub use state::{
-    Aborted, Aborting, Attached, Backfilled, Cleaned, CutOver, Migrating, Phase, Prepared,
-    Publication, Started, Verified, history,
-};
+pub use state::{Migrating, history};
 pub use status::{Fence, Status, Verification, Worker, read_status};
 pub use verify::{ProvenPartition, SampleFound};

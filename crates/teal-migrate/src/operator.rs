@@ -10,8 +10,9 @@ use teal_plan::{Cutover, Migration};
 use teal_schema::{QualifiedName, quote_string};
 
 use crate::live::{Board, Teller};
+use crate::phase::{CutOver, Phase, Verified};
 use crate::requests::Requests;
-use crate::state::{CutOver, Migrating, Phase, Verified};
+use crate::state::Migrating;
 use crate::{
     BackfillOptions, Entry, Event, Interrupt, Journal, Leave, Limits, Lock, MigrateError, Observer,
     Parity, Step, Update, failpoint, names,

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use teal_schema::QualifiedName;
 
-use crate::state::Cleaned;
+use crate::phase::Cleaned;
 use crate::{Event, MigrateError, Operator, Phase, Step, failpoint};
 
 /// A table that nothing writes to any more, and that can be had back by a `RENAME`.

@@ -19,9 +19,10 @@ use teal_client::TEAL_LOG_COMMENT;
 use teal_schema::{QualifiedName, quote_string};
 
 use crate::missed::changes_rows;
+use crate::phase::Backfilled;
 use crate::removal::Extra;
 use crate::seen::{BlueSeen, SeenPart};
-use crate::state::{Backfilled, Migrating};
+use crate::state::Migrating;
 use crate::swap::logged_of;
 use crate::{MigrateError, Operator, Phase, Update};
 

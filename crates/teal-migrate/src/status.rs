@@ -10,8 +10,8 @@ use teal_client::{Server, TEAL_LOG_COMMENT};
 use teal_plan::Cutover;
 
 use crate::live::{Live, Waiting};
+use crate::phase::{Cleaned, CutOver};
 use crate::requests::{Asked, Orders, Request, peek_requests};
-use crate::state::{Cleaned, CutOver};
 use crate::still_used::uses_of_old;
 use crate::{
     Entry, Event, Journal, JournalError, Limits, Lock, MigrateError, Migrating, Parked, Phase,

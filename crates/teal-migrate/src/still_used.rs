@@ -7,7 +7,8 @@ use teal_catalog::{LeftOut, Use, uses};
 use teal_client::{ClientError, Session};
 use teal_plan::Cutover;
 
-use crate::state::{CutOver, Migrating};
+use crate::phase::CutOver;
+use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, Phase, names};
 
 /// A use that is longer ago does not keep a table.

@@ -41,7 +41,8 @@ use teal_catalog::Catalog;
 use teal_plan::Cutover;
 use teal_schema::create_view;
 
-use crate::state::{CutOver, Migrating};
+use crate::phase::CutOver;
+use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, Phase, Step, Update, failpoint, names};
 
 impl Operator<'_> {

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use teal_catalog::{CatalogTable, QueryTree};
 use teal_schema::{TokenError, names, sorting_key};
 
-use crate::migration::Declared;
+use crate::declared::Declared;
 use crate::{CopyColumn, Fold, fold::unquoted};
 
 /// How green folds rows, if a rewrite can keep their order; else why it cannot, where it is not the engine.

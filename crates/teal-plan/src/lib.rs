@@ -4,10 +4,13 @@
 
 mod aliases;
 mod alter;
+mod begun;
 mod change;
+mod declared;
 mod dependents;
 mod diff;
 mod drift;
+mod drops;
 mod exchanged;
 mod flow;
 mod fold;
@@ -21,6 +24,7 @@ mod preflight;
 mod readers;
 mod rollup;
 mod ties;
+mod views;
 
 pub use diff::{Change, Field, compare};
 pub use drift::{Check, Drift, check, definition_changes};

@@ -21,7 +21,8 @@ use teal_client::TEAL_LOG_COMMENT;
 use worker::Worker;
 pub(crate) use worker::{columns, select_from};
 
-use crate::state::{Attached, Migrating};
+use crate::phase::Attached;
+use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, Step, Update, failpoint, names};
 
 #[derive(Debug, Clone)]

@@ -30,7 +30,8 @@ use serde::Deserialize;
 use teal_schema::quote_string;
 
 use super::columns;
-use crate::state::{Migrating, Ordering, Phase};
+use crate::phase::{Ordering, Phase};
+use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, failpoint, names};
 
 /// When a row of a partition came to a table: by the block of its part, and its place in there. A part's

@@ -21,8 +21,9 @@ use teal_catalog::Amount;
 use teal_plan::CopyStrategy;
 use teal_schema::QualifiedName;
 
+use crate::phase::{Prepared, Snapshot};
 use crate::stale::shortened;
-use crate::state::{Migrating, Prepared, Snapshot};
+use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, Step, Update, failpoint, names};
 
 impl Operator<'_> {

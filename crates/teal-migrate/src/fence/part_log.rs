@@ -27,7 +27,8 @@ use teal_schema::{QualifiedName, quote_ident, quote_string};
 
 use super::running::long_inserts;
 use crate::backfill::IN_ORDER;
-use crate::state::{Migrating, Phase};
+use crate::phase::Phase;
+use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, Update, failpoint, names};
 
 /// Merges on blue are off for no longer than that, at a time.

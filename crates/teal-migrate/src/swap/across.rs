@@ -10,7 +10,8 @@ use teal_schema::{QualifiedName, quote_string};
 use super::{Swap, SwapPart, Way, names_of, swapping_of};
 use crate::backfill::{columns, select_from};
 use crate::fence::not_clean;
-use crate::state::{Carrying, Migrating};
+use crate::phase::Carrying;
+use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, failpoint, names};
 
 impl Operator<'_> {

@@ -69,7 +69,8 @@ use teal_plan::Cutover;
 use teal_schema::{QualifiedName, quote_string};
 
 use crate::fence::{Hold, long_inserts, not_clean};
-use crate::state::{CutOver, Migrating, Phase, Swapping};
+use crate::phase::{Backfilled, CutOver, Phase, Swapping};
+use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, failpoint};
 
 /// Which way the readers go.
@@ -466,9 +467,7 @@ fn seen_after(migrating: &Migrating, way: Way) -> Migrating {
             old_seen: None,
             swapping: None,
         }),
-        Way::Back => {
-            Phase::Backfilled(crate::state::Backfilled { rows: 0, rolled_back: true, rest: true })
-        }
+        Way::Back => Phase::Backfilled(Backfilled { rows: 0, rolled_back: true, rest: true }),
     };
     Migrating { phase, ..migrating.clone() }
 }

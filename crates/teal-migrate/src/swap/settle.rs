@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use super::{LastLook, Swap, Way, last_block, seen_after, swapping_of};
 use crate::fence::{PAUSE, long_inserts};
-use crate::state::{CutOver, Migrating};
+use crate::phase::CutOver;
+use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, Phase, Update, failpoint, names};
 
 impl Operator<'_> {

@@ -2,7 +2,8 @@
 
 use super::{Swap, Way, logged_of, swapping_of};
 use crate::fence::not_clean;
-use crate::state::{Migrating, Swapping};
+use crate::phase::Swapping;
+use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, Update, failpoint};
 
 impl Operator<'_> {

@@ -17,7 +17,8 @@ use super::sides::{Sides, folds, folds_in_order, partition_expression, shown, si
 use super::sums::{parity, read_sums, sums_of, sums_query};
 use super::unchanged::{Partitions, ProvenPartition, noted, proven, unchanged, without};
 use super::{Found, Sought};
-use crate::state::{CutOver, Migrating};
+use crate::phase::CutOver;
+use crate::state::Migrating;
 use crate::{MigrateError, Mismatch, Operator, Parity, Phase, failpoint};
 
 /// Under traffic, some INSERT is between its two tables with many a look.

@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use teal_schema::{QualifiedName, quote_string};
 
-use crate::state::{Migrating, Phase};
+use crate::phase::Phase;
+use crate::state::Migrating;
 use crate::{MigrateError, Operator};
 
 /// A partition that was equal in both tables.

@@ -1,0 +1,59 @@
+//! What is there and in no model.
+
+use teal_schema::matches;
+
+use crate::Operation;
+use crate::planner::{PlanError, Planner};
+
+impl Planner<'_> {
+    /// What is there and in no model: dropped where that was allowed by name, else mentioned.
+    pub(crate) fn plan_drops(&mut self) -> Result<(), PlanError> {
+        let database = &self.options.database;
+        let tables = self.schema.tables.iter().map(|table| table.qualified(database));
+        let views = self.schema.views.iter().map(|view| view.qualified(database));
+        let declared = tables.chain(views).collect::<Vec<_>>();
+        let mut left = 0;
+        let mut drops = Vec::new();
+        let there = self.current.tables().filter(|table| table.database == *database);
+        for table in there.cloned().collect::<Vec<_>>() {
+            let name = table.qualified();
+            let is_inner = table.name.starts_with(".inner");
+            let is_known = declared.contains(&name) || self.is_logical_name(&name);
+            if is_known || is_inner || self.history.of(&name).is_some() {
+                continue;
+            }
+            let loss = match table.is_view() {
+                true => self.loss(&table)?,
+                false => None,
+            };
+            if !self.options.allow_drop.iter().any(|pattern| matches(pattern, &table.name)) {
+                left += 1;
+                if let Some(loss) = loss.filter(|_| table.engine == "MaterializedView") {
+                    self.refuse_loss(&name, &loss, &loss.declared_at);
+                }
+                continue;
+            }
+            let kind = if table.is_view() { "VIEW" } else { "TABLE" };
+            let operation = Operation::Drop {
+                sql: format!("DROP {kind} {}", name.sql()),
+                object: name,
+                before: table.create_table_query.clone(),
+                rows: table.rows,
+                bytes: table.bytes,
+            };
+            match loss {
+                Some(loss) => self.plan.operations.insert(loss.at, operation),
+                None => drops.push((!table.is_view(), operation)),
+            }
+        }
+        // Views before the tables that they read.
+        drops.sort_by_key(|(is_table, _)| *is_table);
+        self.plan.operations.extend(drops.into_iter().map(|(_, operation)| operation));
+        if left > 0 {
+            self.plan.notes.push(format!(
+                "{left} tables or views of {database} are in no model, and stay; `teal pull` declares them, `--allow-drop NAME` drops them"
+            ));
+        }
+        Ok(())
+    }
+}
