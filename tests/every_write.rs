@@ -61,6 +61,7 @@ fn killed_behind_every_write(
         let said = format!("{arguments:?} killed behind its write {number}");
         if !run.killed {
             assert_eq!(run.code, Some(0), "{said}: {}", run.said());
+            assert!(number > 1, "{said}: no command of these writes so little");
             return number;
         }
         // Where there is an alias, it is what users know. What is written to the new table only is carried

@@ -133,10 +133,7 @@ fn pass(time: Duration) -> Outcome<()> {
 fn under_traffic(scene: &Scene, work: impl FnOnce(&AtomicBool) -> Outcome<()>) -> Outcome<Times> {
     let (stop, counts) = (&AtomicBool::new(false), &AtomicBool::new(false));
     let statement = |number: u64| match number < WRITERS {
-        true => format!(
-            "INSERT INTO flights_0_0 SELECT toDateTime('2001-01-01 00:00:00') + number, number % 90, \
-                 number % 2000, 'SFO', 'LAX' FROM numbers({BATCH})"
-        ),
+        true => format!("INSERT INTO flights_0_0 FORMAT JSONEachRow {}", batch()),
         false => "SELECT count(), avg(delay) FROM flights_0_0 \
              WHERE date BETWEEN '2001-03-01 00:00:00' AND '2001-03-01 06:00:00'"
             .to_owned(),
@@ -162,6 +159,21 @@ fn under_traffic(scene: &Scene, work: impl FnOnce(&AtomicBool) -> Outcome<()>) -
         }
         worked.map(|()| times)
     })
+}
+
+/// Rows as an application sends them.
+fn batch() -> String {
+    let row = |number: u64| {
+        format!(
+            "{{\"date\":\"2001-01-01 {:02}:{:02}:{:02}\",\"delay\":{},\"distance\":{},\"origin\":\"SFO\",\"destination\":\"LAX\"}}\n",
+            number / 3600,
+            number / 60 % 60,
+            number % 60,
+            number % 90,
+            number % 2000
+        )
+    };
+    (0..BATCH).map(row).collect()
 }
 
 fn repeat(

@@ -1,6 +1,8 @@
 use serde::Deserialize;
 use teal_client::{ClientError, Session};
-use teal_schema::{QualifiedName, quote_string, read_create, rewrite_table_references};
+use teal_schema::{
+    QualifiedName, escape_ident, quote_string, read_create, rewrite_table_references,
+};
 
 /// A view that reads a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +35,7 @@ pub fn reading_views(
         "SELECT database, name, engine, as_select, create_table_query FROM system.tables \
          WHERE engine LIKE '%View' AND position(as_select, {}) > 0 \
              AND NOT startsWith(database, '_teal') ORDER BY database, name",
-        quote_string(&table.name)
+        quote_string(&escape_ident(&table.name))
     ))?;
     let views = views.into_iter().filter(|view| reads(&view.as_select, &view.database, table));
     let target = |view: &Row| {

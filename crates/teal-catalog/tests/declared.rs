@@ -2,12 +2,37 @@
 //! Clippy counts helpers as no tests, hence what is allowed here.
 #![allow(clippy::unwrap_used)]
 
-use teal_catalog::{Catalog, Declaration};
+use teal_catalog::{Catalog, Declaration, reading_views};
 use teal_client::{EmbeddedEngine, EngineOptions, Server as _};
 use teal_schema::{LifeCycle, Location, QualifiedName, create_table};
 
 #[path = "../../../tests/every.rs"]
 mod every;
+
+#[test]
+fn views_of_a_table_with_an_odd_name_are_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = EmbeddedEngine::open(EngineOptions {
+        library: teal_fetch::fetch_engine_library(&mut |_| ()).unwrap(),
+        data: directory.path().to_owned(),
+        config_file: None,
+    })
+    .unwrap();
+    let mut session = engine.session(&[]).unwrap();
+    session.command("CREATE DATABASE one").unwrap();
+    for (number, name) in ["plain", "a`b", "a\\b", "it's", "日 本"].into_iter().enumerate() {
+        let table = QualifiedName::new("one", name);
+        for sql in [
+            format!("CREATE TABLE {} (a UInt8) ENGINE = MergeTree ORDER BY a", table.sql()),
+            format!("CREATE VIEW one.v{number} AS SELECT a FROM {}", table.sql()),
+        ] {
+            session.command(&sql).unwrap();
+        }
+        let found = reading_views(session.as_mut(), &table).unwrap();
+        let found = found.iter().map(|view| view.name.to_string()).collect::<Vec<_>>();
+        assert_eq!(found, [format!("one.v{number}")], "{name}");
+    }
+}
 
 #[test]
 fn what_is_created_again_from_its_declaration_is_the_same() {

@@ -45,6 +45,11 @@ pub enum ClientError {
     Silent { address: String, statement: String, seconds: u64 },
 
     #[error(
+        "a statement took longer than about {seconds} s, and teal cannot wait longer with read_timeout = {read_timeout}: raise read_timeout under the target in teal.toml; both grow together. The statement: {statement}"
+    )]
+    TooLong { statement: String, seconds: u64, read_timeout: u64 },
+
+    #[error(
         "{address} is ClickHouse {version}; teal needs {oldest} or newer. This one lacks: {lacks}"
     )]
     TooOld { address: String, version: String, oldest: String, lacks: String },

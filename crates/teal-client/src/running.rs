@@ -30,8 +30,7 @@ impl dyn Session + '_ {
              memory_usage AS memory_bytes \
              FROM system.processes \
              WHERE Settings['log_comment'] = {} AND query_id != queryID() \
-             ORDER BY elapsed DESC \
-             SETTINGS output_format_json_quote_64bit_integers = 0",
+             ORDER BY elapsed DESC",
             quote_string(log_comment)
         ))
     }

@@ -211,6 +211,50 @@ fn a_read_is_sent_again_after_a_cut_and_a_write_is_not() {
 }
 
 #[test]
+fn what_was_handed_on_does_not_come_again() {
+    // An error that passes, and that comes behind the first rows or instead of them.
+    let failed = "Code: 210. DB::NetException: I/O error. (NETWORK_ERROR)";
+    for (status, body, sent) in [
+        ("200 OK", format!("{}{failed}", "1\n".repeat(200_000)), 4),
+        ("500 Internal Server Error", failed.to_owned(), 5),
+    ] {
+        let peer = Peer::start(move |number, _| {
+            greets(number).unwrap_or_else(|| match number {
+                3 => response(status, &body),
+                _ => response("200 OK", "1\n"),
+            })
+        });
+        let mut session = HttpServer::open(peer.options()).unwrap().session(&[]).unwrap();
+        let mut received = Vec::<u8>::new();
+        let outcome = session.stream("SELECT 1", Format::TSV, &mut |piece| received.extend(piece));
+        let has_begun = sent == 4;
+        assert_eq!(outcome.is_err(), has_begun, "{outcome:?}");
+        assert_eq!(received.len() > 2, has_begun);
+        assert_eq!(peer.requests(), sent);
+    }
+}
+
+#[test]
+fn a_statement_takes_as_long_as_the_signs_of_life_that_can_be_read() {
+    let (sender, asked) = std::sync::mpsc::channel();
+    let peer = Peer::start(move |number, line| {
+        sender.send(line.contains("http_headers_progress_interval_ms=6000&")).unwrap();
+        let progress = "X-ClickHouse-Progress: {}\r\n".repeat(200);
+        greets(number).unwrap_or_else(|| {
+            format!("HTTP/1.1 200 OK\r\n{progress}Content-Length: 2\r\n\r\n1\n").into_bytes()
+        })
+    });
+    let options = HttpOptions { read_timeout: Duration::from_secs(30), ..peer.options() };
+    let mut session = HttpServer::open(options).unwrap().session(&[]).unwrap();
+    let error = session.run("SELECT 1", Format::TSV).unwrap_err();
+    assert!(matches!(error, ClientError::TooLong { seconds: 768, .. }), "{error:?}");
+    assert!(error.to_string().contains("read_timeout = 30"), "{error}");
+    // The greeting has no settings, nor have the user's; the session has. The statement is sent once, and ended.
+    assert_eq!(asked.iter().take(5).collect::<Vec<_>>(), [false, false, true, true, false]);
+    assert_eq!(peer.requests(), 5);
+}
+
+#[test]
 fn what_leaves_settings_out_on_the_way_is_refused() {
     let peer = Peer::start(|number, _| match number {
         2 => response("200 OK", "other"),

@@ -268,6 +268,16 @@ pub enum MigrateError {
 }
 
 impl MigrateError {
+    /// Whether it is the server's own answer: what was sent has ended.
+    pub(crate) fn is_answer(&self) -> bool {
+        match self {
+            Self::Client(error) | Self::Journal(JournalError::Client(error)) => {
+                error.server_name().is_some()
+            }
+            _ => false,
+        }
+    }
+
     /// Whether others are free of it: a refusal, or what the server has against the objects of one migration.
     pub(crate) fn is_of_one_migration(&self) -> bool {
         match self {

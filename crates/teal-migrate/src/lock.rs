@@ -40,7 +40,7 @@ pub enum LockError {
         .silent.as_secs()
     )]
     Lost { lock: QualifiedName, silent: Duration },
-    #[error("cannot write the lock: {0}")]
+    #[error("cannot write or read what the lock says: {0}")]
     Unwritable(#[from] serde_json::Error),
 }
 

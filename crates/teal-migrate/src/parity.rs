@@ -63,11 +63,6 @@ impl Parity {
         self.mismatches.is_empty()
     }
 
-    /// Whether the only difference is rows that green lacks.
-    pub fn is_only_missing(&self) -> bool {
-        self.missing > 0 && self.extra == 0
-    }
-
     /// With the partitions that were left out.
     pub(crate) fn and_unchanged(mut self, left_out: &[ProvenPartition]) -> Self {
         let rows = left_out.iter().map(|partition| partition.rows).sum::<u64>();

@@ -84,7 +84,7 @@ pub struct Publication {
 pub struct Backfilled {
     /// Rows copied.
     pub rows: u64,
-    /// Readers and writers were on green, and are on blue again.
+    /// Readers and writers were on green, or somebody wrote there, and a rollback has brought them to blue.
     pub rolled_back: bool,
     /// Then green may have rows of theirs that blue has not got yet.
     pub rest: bool,

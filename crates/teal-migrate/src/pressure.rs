@@ -89,8 +89,7 @@ impl Gauge<'_> {
              WHERE name IN (\
                  SELECT arrayJoin(disks) FROM system.storage_policies WHERE policy_name = (\
                      SELECT storage_policy FROM system.tables WHERE {})) \
-             ORDER BY free DESC, name LIMIT 1 \
-             SETTINGS output_format_json_quote_64bit_integers = 0",
+             ORDER BY free DESC, name LIMIT 1",
             self.green.condition("name")
         ))?;
         Ok(rows.into_iter().next())
@@ -108,8 +107,7 @@ impl Gauge<'_> {
             let fullest = self.session.rows::<Row>(&format!(
                 "SELECT partition_id, count() AS parts FROM system.parts \
                  WHERE active AND {} \
-                 GROUP BY partition_id ORDER BY parts DESC, partition_id LIMIT 1 \
-                 SETTINGS output_format_json_quote_64bit_integers = 0",
+                 GROUP BY partition_id ORDER BY parts DESC, partition_id LIMIT 1",
                 table.condition("table")
             ))?;
             if let Some(Row { partition_id: partition, parts }) = fullest.into_iter().next() {
@@ -130,8 +128,7 @@ impl Gauge<'_> {
             "SELECT ifNull(toUInt64OrNull(extract(any(engine_full), 'parts_to_delay_insert = (\\\\d+)')), (\
                  SELECT toUInt64(value) FROM system.merge_tree_settings \
                  WHERE name = 'parts_to_delay_insert')) AS delay_at \
-             FROM system.tables WHERE {} \
-             SETTINGS output_format_json_quote_64bit_integers = 0",
+             FROM system.tables WHERE {}",
             table.condition("name")
         ))?;
         Ok(delay_at)
@@ -147,7 +144,7 @@ impl Gauge<'_> {
         let Row { running, most } = self.session.row(
             "SELECT sumIf(value, metric = 'BackgroundMergesAndMutationsPoolTask') AS running, \
                  sumIf(value, metric = 'BackgroundMergesAndMutationsPoolSize') AS most \
-             FROM system.metrics SETTINGS output_format_json_quote_64bit_integers = 0",
+             FROM system.metrics",
         )?;
         Ok(most > 0 && running >= most)
     }
@@ -190,8 +187,7 @@ impl Gauge<'_> {
         }
         // One number, however busy the users are.
         let rows = self.session.rows::<Row>(&format!(
-            "SELECT quantileExact(0.95)(milliseconds) AS milliseconds FROM ({query}) HAVING count() > 0 \
-             SETTINGS output_format_json_quote_64bit_integers = 0"
+            "SELECT quantileExact(0.95)(milliseconds) AS milliseconds FROM ({query}) HAVING count() > 0"
         ))?;
         Ok(rows.into_iter().next().map(|row| Duration::from_millis(row.milliseconds)))
     }

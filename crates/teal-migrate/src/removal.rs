@@ -23,7 +23,7 @@
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use teal_schema::{QualifiedName, quote_string};
+use teal_schema::{QualifiedName, escape_ident, quote_string};
 
 use crate::state::Migrating;
 use crate::verify::{Sides, hashes_of_surplus, partition_expression, row_hash};
@@ -162,7 +162,7 @@ impl Operator<'_> {
         let ours = format!(
             "{} AND position(command, {}) > 0",
             green.condition("table"),
-            quote_string(&names::extra(&migrating.id).name)
+            quote_string(&escape_ident(&names::extra(&migrating.id).name))
         );
         let mut fails_since = None;
         loop {

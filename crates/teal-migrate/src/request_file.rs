@@ -42,8 +42,13 @@ impl RequestFile {
             if is_removed(&file).map_err(|error| self.failed(error))? {
                 continue;
             }
+            let before = file.metadata().map_err(|error| self.failed(error))?.len();
             let written = file.write_all(line.as_bytes()).and_then(|()| file.sync_data());
-            return written.map_err(|error| self.failed(error));
+            return written.map_err(|error| {
+                // Half a line would make the next one unreadable as well. The first error tells why.
+                let _ = file.set_len(before);
+                self.failed(error)
+            });
         }
     }
 

@@ -298,7 +298,7 @@ fn read_if_there(session: &mut dyn Session) -> Result<Vec<Request>, RequestError
     }
     let rows = session.rows::<Row>(&format!(
         "SELECT id, migration, toUnixTimestamp64Micro(time) AS microseconds, asked_by, body \
-         FROM {} ORDER BY time, id SETTINGS output_format_json_quote_64bit_integers = 0",
+         FROM {} ORDER BY time, id",
         table()
     ))?;
     let request = |row: Row| {

@@ -13,7 +13,7 @@
 //! again. After `exchange`, the names are exchanged once more.
 
 use teal_plan::Cutover;
-use teal_schema::QualifiedName;
+use teal_schema::{QualifiedName, escape_ident};
 
 use crate::carry::CANNOT_TELL;
 use crate::fence::not_clean;
@@ -456,7 +456,7 @@ pub(crate) fn refuse_old_changed(
 
 fn refuse_mutated(migrating: &Migrating, mut mutations: Vec<Mutation>) -> Result<(), MigrateError> {
     // Of the repair before the cutover.
-    let ours = names::extra(&migrating.id).name;
+    let ours = escape_ident(&names::extra(&migrating.id).name);
     mutations
         .retain(|mutation| changes_rows(&mutation.command) && !mutation.command.contains(&ours));
     match mutations.first() {

@@ -58,13 +58,16 @@ impl SeenPart {
 }
 
 impl BlueSeen {
-    /// Takes a further part for seen, such as one that a log tells of; not if a part has its rows that
-    /// was seen itself.
-    pub(crate) fn add(&mut self, partition: String, part: SeenPart) {
-        let parts = self.parts.entry(partition).or_default();
-        if !parts.iter().any(|it| it.covers(&part)) {
-            parts.push(part);
-        }
+    /// Takes further parts of a partition for seen, such as those that a log tells of; but for those whose rows
+    /// a part has that was seen itself.
+    pub(crate) fn add(&mut self, partition: String, parts: impl IntoIterator<Item = SeenPart>) {
+        let seen = self.parts.entry(partition).or_default();
+        seen.sort_unstable();
+        let further = parts.into_iter().filter(|part| covering(seen, part).is_none());
+        let further = further.collect::<Vec<_>>();
+        seen.extend(further);
+        seen.sort_unstable();
+        seen.dedup();
     }
 
     /// Tells also of mutations that were done before, if they came after `before` was seen, or else after `at`.
@@ -85,21 +88,35 @@ impl BlueSeen {
     pub(crate) fn fate(&self, now: &Self) -> Fate {
         let mut fate = Fate::default();
         for (partition, seen) in &self.parts {
-            let now = now.parts.get(partition).map(Vec::as_slice).unwrap_or_default();
-            if seen.iter().any(|part| !now.iter().any(|it| it.covers(part))) {
-                fate.gone.insert(partition.clone());
+            let mut now = now.parts.get(partition).cloned().unwrap_or_default();
+            now.sort_unstable();
+            // Of each part: the rows that it was made of, and whether some of them were deleted already.
+            let mut made_of = vec![(0_u64, false); now.len()];
+            for part in seen {
+                match covering(&now, part).and_then(|at| made_of.get_mut(at)) {
+                    Some((rows, has_deleted)) => {
+                        *rows += part.2;
+                        *has_deleted |= part.3;
+                    }
+                    None => {
+                        fate.gone.insert(partition.clone());
+                    }
+                }
             }
-            let has_fewer = now.iter().any(|part| {
-                let made_of = seen.iter().filter(|it| part.covers(it)).collect::<Vec<_>>();
-                !made_of.iter().any(|part| part.3)
-                    && part.2 < made_of.iter().map(|part| part.2).sum()
-            });
-            if has_fewer {
+            let mut both = now.iter().zip(made_of);
+            if both.any(|(part, (rows, has_deleted))| !has_deleted && part.2 < rows) {
                 fate.fewer.insert(partition.clone());
             }
         }
         fate
     }
+}
+
+/// Which of these parts, in the order of their blocks, has all blocks of that one. No two of them have one in
+/// common.
+fn covering(parts: &[SeenPart], part: &SeenPart) -> Option<usize> {
+    let before = parts.partition_point(|it| it.0 <= part.0).checked_sub(1)?;
+    parts.get(before)?.covers(part).then_some(before)
 }
 
 /// How long a mutation may have its time before anybody can see it: it is written to the disk in between (by the
@@ -206,7 +223,7 @@ impl Operator<'_> {
         };
         for row in rows {
             let part = SeenPart(row.first, row.last, row.rows, row.has_deleted != 0);
-            seen.add(row.partition_id, part);
+            seen.parts.entry(row.partition_id).or_default().push(part);
         }
         Ok(seen)
     }
@@ -219,7 +236,7 @@ mod tests {
     fn blue(parts: &[(&str, i64, i64, u64)]) -> BlueSeen {
         let mut seen = BlueSeen::default();
         for (partition, first, last, rows) in parts {
-            seen.add((*partition).to_owned(), SeenPart(*first, *last, *rows, false));
+            seen.add((*partition).to_owned(), [SeenPart(*first, *last, *rows, false)]);
         }
         seen
     }
@@ -257,10 +274,19 @@ mod tests {
     #[test]
     fn rows_of_a_part_that_the_log_tells_of_as_well_are_counted_once() {
         let mut seen = blue(&[("a", 1, 4, 40)]);
-        seen.add("a".to_owned(), SeenPart(3, 3, 10, false));
-        seen.add("a".to_owned(), SeenPart(5, 5, 10, false));
+        seen.add("a".to_owned(), [SeenPart(5, 5, 10, false), SeenPart(3, 3, 10, false)]);
         assert_eq!(fate(&seen, &blue(&[("a", 1, 5, 50)])), (vec![], vec![]));
         assert_eq!(fate(&seen, &blue(&[("a", 1, 5, 49)])).1, ["a"]);
+    }
+
+    #[test]
+    fn a_million_logged_parts_are_no_matter() {
+        let mut seen = blue(&[("a", 1, 9, 9)]);
+        seen.add("a".to_owned(), (1..=1_000_000).map(|block| SeenPart(block, block, 1, false)));
+        let now = blue(&[("a", 1, 600_000, 600_000), ("a", 600_001, 999_999, 399_999)]);
+        assert_eq!(fate(&seen, &now), (vec!["a".to_owned()], vec![]));
+        let now = blue(&[("a", 1, 600_000, 599_999), ("a", 600_001, 1_000_000, 400_000)]);
+        assert_eq!(fate(&seen, &now), (vec![], vec!["a".to_owned()]));
     }
 
     #[test]
@@ -283,7 +309,7 @@ mod tests {
         let read = serde_json::from_str(&serde_json::to_string(&seen).unwrap()).unwrap();
         assert_eq!(seen, read);
         let mut before = BlueSeen::default();
-        before.add("a".to_owned(), seen);
+        before.add("a".to_owned(), [seen]);
         assert_eq!(fate(&before, &blue(&[("a", 1, 1, 8)])), (vec![], vec![]));
         assert_eq!(fate(&before, &blue(&[("a", 2, 2, 10)])).0, ["a"]);
     }

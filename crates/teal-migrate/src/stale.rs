@@ -327,21 +327,26 @@ impl Operator<'_> {
         #[derive(Deserialize)]
         struct Row {
             partition_id: String,
-            part_name: String,
-            rows: u64,
+            /// The first block, the last one, and rows.
+            parts: Vec<(i64, i64, u64)>,
         }
-        // A part of no rows is put where others were dropped.
-        let rows = self.with_control(|session| {
+        // A part of no rows is put where others were dropped. In the name of a part its blocks follow the
+        // partition: `partition_first_last_level`, and perhaps a mutation's.
+        let partitions = self.with_control(|session| {
             session.rows::<Row>(&format!(
-                "SELECT partition_id, part_name, rows FROM system.part_log \
-                 WHERE {of} AND event_type = 'NewPart' AND rows > 0 \
-                     AND NOT startsWith(partition_id, 'patch-')"
+                "SELECT partition_id, groupArray([toInt64(blocks[1]), toInt64(blocks[2]), toInt64(rows)]) AS parts \
+                 FROM (\
+                     SELECT partition_id, rows, \
+                         splitByChar('_', substring(part_name, length(partition_id) + 2)) AS blocks \
+                     FROM system.part_log \
+                     WHERE {of} AND event_type = 'NewPart' AND rows > 0 \
+                         AND NOT startsWith(partition_id, 'patch-')\
+                 ) GROUP BY partition_id"
             ))
         })?;
-        for row in rows {
-            if let Some((first, last)) = blocks(&row.partition_id, &row.part_name) {
-                seen.add(row.partition_id, SeenPart(first, last, row.rows, false));
-            }
+        for Row { partition_id, parts } in partitions {
+            let part = |(first, last, rows)| SeenPart(first, last, rows, false);
+            seen.add(partition_id, parts.into_iter().map(part));
         }
         Ok(())
     }
@@ -460,12 +465,6 @@ fn logged_since(of: &str, since: u32) -> String {
     )
 }
 
-/// The block numbers in the name of a part: `partition_first_last_level`, and perhaps a mutation's.
-fn blocks(partition: &str, name: &str) -> Option<(i64, i64)> {
-    let mut numbers = name.strip_prefix(partition)?.strip_prefix('_')?.split('_');
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
 pub(crate) fn shortened(statement: &str) -> String {
     let words = statement.split_whitespace().collect::<Vec<_>>().join(" ");
     match words.char_indices().nth(STATEMENT) {
@@ -486,13 +485,6 @@ pub(crate) fn first_of(names: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn block_numbers_are_read_from_the_names_of_parts() {
-        assert_eq!(blocks("202401", "202401_1_9_2"), Some((1, 9)));
-        assert_eq!(blocks("a_b", "a_b_3_3_0_17"), Some((3, 3)));
-        assert_eq!(blocks("all", "none_1_1_0"), None);
-    }
 
     #[test]
     fn a_long_list_is_cut() {

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use teal_client::{EmbeddedEngine, EngineOptions, Format, Server, Session};
 use teal_migrate::{
-    Journal, Migrating, Observer, Operator, OperatorOptions, Silent, Step, Update, history,
+    Event, Journal, Migrating, Observer, Operator, OperatorOptions, Silent, Step, Update, history,
 };
-use teal_plan::{Cutover, PlanOptions, make_plan};
+use teal_plan::{Cutover, Plan, PlanOptions, make_plan};
 use teal_schema::{Column, Engine, LifeCycle, Location, Schema, Table, create_table};
 
 const DATABASE: &str = "cut";
@@ -167,6 +167,65 @@ fn what_an_insert_that_was_cut_off_left_in_the_old_table_comes_to_the_new_one() 
     operator.cleanup(&mut migrating, true).unwrap();
 }
 
+/// `teal verify --watch` proves every minute, and what each proof and look found of parts grows with the table.
+#[test]
+fn of_proofs_and_looks_only_the_last_is_read_with_its_parts() {
+    let (_directory, engine) = open();
+    let operator = Operator::open(&engine, OperatorOptions::default(), &Silent).unwrap();
+    let mut migrating = applied(&engine, &operator, "kind, id");
+    operator.prove(&mut migrating).unwrap();
+    let entries = Journal::peek(&engine).unwrap().pop_last().unwrap().1;
+    let (mut proven, mut seen) = (Vec::new(), Vec::new());
+    for entry in entries {
+        match entry.event {
+            Event::Verified { parity, proven: of } => proven.push((parity.blue_rows, of.len())),
+            Event::Seen { blue } => seen.push((blue.time > 0, blue.parts.len())),
+            _ => (),
+        }
+    }
+    assert_eq!(proven, [(30_000, 0), (30_000, 3)]);
+    // The first is of the fence.
+    assert_eq!(seen, [(true, 0), (true, 0), (true, 3)]);
+}
+
+/// A server may refuse the statement that publishes a chunk. The view goes on to make parts of green then.
+#[test]
+fn a_publication_that_the_server_refuses_leaves_merges_on() {
+    let (_directory, engine) = open();
+    let operator = Operator::open(&engine, OperatorOptions::default(), &Silent).unwrap();
+    let plan = plan_for(&engine, table("kind, id"));
+    let mut session = engine.session(&[]).unwrap();
+    const GREEN: &str =
+        "FROM system.tables WHERE database = 'cut' AND name != 't' AND engine = 'MergeTree'";
+    let alter = |what: &'static str| {
+        let user = parking_lot::Mutex::new(engine.user_session(&[]).unwrap());
+        move || {
+            let mut user = user.lock();
+            let green = read(user.as_mut(), &format!("SELECT name {GREEN}"));
+            user.command(&format!("ALTER TABLE cut.`{green}` {what}")).unwrap();
+        }
+    };
+    fail::cfg_callback("publishing", alter("ADD COLUMN IF NOT EXISTS other UInt8")).unwrap();
+    let mut merges_are_off = || {
+        let sql = format!("SELECT engine_full LIKE '%max_bytes_to_merge%' {GREEN}");
+        read(session.as_mut(), &sql)
+    };
+    // As long as what is in the way is there, nothing more can be done.
+    operator.apply(&plan).unwrap_err();
+    assert_eq!(merges_are_off(), "1");
+    alter("DROP COLUMN other")();
+    fail::cfg_callback("publication-failed", alter("DROP COLUMN IF EXISTS other")).unwrap();
+    operator.apply(&plan).unwrap_err();
+    assert_eq!(merges_are_off(), "0");
+    fail::remove("publishing");
+    fail::remove("publication-failed");
+    operator.apply(&plan).unwrap();
+    let mut migrating = operator.migrations().unwrap().pop().unwrap();
+    operator.cutover(&mut migrating, Cutover::Exchange).unwrap();
+    let found = read(session.as_mut(), "SELECT count(), uniqExact(id, part) FROM cut.t");
+    assert_eq!(found, "30000\t30000");
+}
+
 /// An engine with a table of three partitions.
 fn open() -> (tempfile::TempDir, EmbeddedEngine) {
     let directory = tempfile::tempdir().unwrap();
@@ -196,14 +255,16 @@ fn applied(engine: &EmbeddedEngine, operator: &Operator<'_>, key: &str) -> Migra
 }
 
 fn applied_to(engine: &EmbeddedEngine, operator: &Operator<'_>, next: Table) -> Migrating {
+    operator.apply(&plan_for(engine, next)).unwrap();
+    operator.migrations().unwrap().pop().unwrap()
+}
+
+fn plan_for(engine: &EmbeddedEngine, next: Table) -> Plan {
     let schema = Schema { tables: vec![next], views: Vec::new() };
     let options =
         PlanOptions { database: DATABASE.to_owned(), cutover: Cutover::App, allow_drop: vec![] };
     let past = Migrating::all(&Journal::peek(engine).unwrap()).unwrap();
-    let plan =
-        make_plan(engine, engine, &schema, &BTreeSet::new(), &history(&past), &options).unwrap();
-    operator.apply(&plan).unwrap();
-    operator.migrations().unwrap().pop().unwrap()
+    make_plan(engine, engine, &schema, &BTreeSet::new(), &history(&past), &options).unwrap()
 }
 
 fn read(session: &mut dyn Session, sql: &str) -> String {

@@ -13,6 +13,19 @@ pub fn quote_ident(name: &str) -> String {
     quoted(name, '`')
 }
 
+/// A name as it stands between its quotes, or without any, in statements that the server has written: by this it
+/// is looked for in them.
+///
+/// ```
+/// assert_eq!(teal_schema::escape_ident("a`b"), "a\\`b");
+/// ```
+pub fn escape_ident(name: &str) -> String {
+    let mut escaped = quote_ident(name);
+    escaped.pop();
+    escaped.remove(0);
+    escaped
+}
+
 /// Quotes a string literal for ClickHouse. Every text value in a statement goes through here.
 ///
 /// ```

@@ -26,7 +26,7 @@ pub use ddl::{
 };
 pub use diagnostic::Diagnostic;
 pub use engine::Engine;
-pub use ident::{QualifiedName, quote_ident, quote_string};
+pub use ident::{QualifiedName, escape_ident, quote_ident, quote_string};
 pub use location::Location;
 pub use pattern::matches;
 pub use references::{TableReference, rewrite_table_references};

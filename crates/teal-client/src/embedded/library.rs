@@ -39,7 +39,6 @@ macro_rules! c_api {
 
 c_api! {
     chdb_set_signal_handlers_enabled: fn(c_int);
-    chdb_version: fn() -> *const c_char;
     chdb_connect: fn(c_int, *const *const c_char) -> *mut Connection;
     chdb_close_conn: fn(*mut Connection);
     chdb_query_n: fn(Connection, *const u8, usize, *const u8, usize) -> QueryResult;
@@ -88,11 +87,6 @@ impl Library {
         // signals.
         unsafe { (functions.chdb_set_signal_handlers_enabled)(0) };
         Ok(Box::leak(Box::new(functions)))
-    }
-
-    pub(super) fn version(&self) -> String {
-        // SAFETY: the function gives a static, NUL-terminated text.
-        unsafe { text((self.chdb_version)()) }.unwrap_or_default()
     }
 
     /// Opens a connection with command-line arguments such as `--path=…`. `None` when the engine

@@ -96,11 +96,6 @@ impl EmbeddedEngine {
         Ok(Self { inner })
     }
 
-    /// The version of the library, such as `26.7.3`.
-    pub fn library_version(&self) -> String {
-        self.inner.library.version()
-    }
-
     pub fn data_directory(&self) -> &Path {
         &self.inner.options.data
     }
@@ -150,7 +145,11 @@ impl EmbeddedEngine {
 impl Server for EmbeddedEngine {
     fn session(&self, settings: Settings<'_>) -> Result<Box<dyn Session>, ClientError> {
         // Async inserts would leave teal's own rows in a buffer after the statement has ended.
-        let mut all = vec![("log_comment", TEAL_LOG_COMMENT), ("async_insert", "0")];
+        let mut all = vec![
+            ("log_comment", TEAL_LOG_COMMENT),
+            ("async_insert", "0"),
+            ("output_format_json_quote_64bit_integers", "0"),
+        ];
         all.extend(LARGE_STATEMENTS);
         // What is sent for the third time or so is compiled (26.7). That takes 40 to 100 ms, and they may
         // fall into the moment in which the write gate is closed.

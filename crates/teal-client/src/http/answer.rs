@@ -107,7 +107,10 @@ fn error_at_end(end: &[u8], tag: Option<&str>, statement: &str) -> Option<Client
             let (before, message) = text.split_at(start);
             let starts_line = before.is_empty() || before.ends_with('\n');
             let (number, rest) = message.strip_prefix("Code: ")?.split_once(['.', ','])?;
-            let is_error = number.parse::<u32>().is_ok() && rest.contains("DB::Exception");
+            // `DB::Exception`, or one of a kind, such as `DB::NetException`.
+            let is_error = number.parse::<u32>().is_ok()
+                && rest.trim_start().starts_with("DB::")
+                && rest.contains("Exception: ");
             (starts_line && is_error).then_some(message)?
         }
     };

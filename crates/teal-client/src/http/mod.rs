@@ -6,6 +6,7 @@ mod answer;
 mod insert;
 mod repeat;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -41,6 +42,12 @@ const OLDEST: (u32, u32) = (23, 8);
 
 /// The first release in which a statement's settings can lift the limit on the size of what is dropped.
 const DROPS_BY_SETTING: (u32, u32) = (23, 12);
+
+/// So many come from the server in the time after which it counts as silent. Each is a header of the answer.
+const SIGNS_OF_LIFE: u32 = 5;
+
+/// Of an answer, the library reads no more (ureq 3.5).
+const MOST_HEADERS: u32 = 128;
 
 /// How to reach a server.
 #[derive(Debug, Clone)]
@@ -213,15 +220,16 @@ impl HttpServer {
 
 impl Server for HttpServer {
     fn session(&self, settings: Settings<'_>) -> Result<Box<dyn Session>, ClientError> {
+        let signs_of_life =
+            (self.inner.options.read_timeout / SIGNS_OF_LIFE).as_millis().to_string();
         let teals = [
             ("log_comment", TEAL_LOG_COMMENT),
             // Async inserts would leave teal's own rows in a buffer after the statement has ended.
             ("async_insert", "0"),
             // A user's profile may limit what runs for them, and the way numbers are written.
             ("output_format_json_quote_64bit_integers", "0"),
-            // A sign of life every minute, which the read timeout is longer than.
             ("send_progress_in_http_headers", "1"),
-            ("http_headers_progress_interval_ms", "60000"),
+            ("http_headers_progress_interval_ms", &signs_of_life),
             // A read whose reader has gone is of no use.
             ("cancel_http_readonly_queries_on_client_close", "1"),
         ];
@@ -374,10 +382,21 @@ impl Session for HttpSession {
         started: &mut dyn FnMut(),
         receive: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), ClientError> {
-        // Not to be sent again once a piece was handed on; `Cut` counts what was received.
+        let has_begun = Cell::new(false);
+        let (mut started, mut receive) = (
+            || {
+                has_begun.set(true);
+                started();
+            },
+            |piece: &[u8]| receive(piece),
+        );
         self.with_retries(statement, || {
-            self.receive(statement, &format, &[], started, receive).map(drop)
-        })
+            match self.receive(statement, &format, &[], &mut started, &mut receive) {
+                // What was handed on must not come again.
+                Err(error) if has_begun.get() => Ok(Err(error)),
+                other => other.map(|_| Ok(())),
+            }
+        })?
     }
 }
 
@@ -439,6 +458,7 @@ impl Inner {
             outcome,
             Err(ClientError::Cut { .. }
                 | ClientError::Silent { .. }
+                | ClientError::TooLong { .. }
                 | ClientError::NotClickHouse { .. })
         );
         if !self.version.is_empty() && (is_cut || unwanted) {
@@ -553,6 +573,13 @@ impl Inner {
                 None => self.cut(source, 0, statement),
             },
             ureq::Error::Timeout(_) => self.silent(statement),
+            ureq::Error::Protocol(error) if error.to_string().contains("too many headers") => {
+                ClientError::TooLong {
+                    statement: shortened(statement),
+                    seconds: (self.options.read_timeout / SIGNS_OF_LIFE * MOST_HEADERS).as_secs(),
+                    read_timeout: self.options.read_timeout.as_secs(),
+                }
+            }
             other => self.cut(std::io::Error::other(other.to_string()), 0, statement),
         }
     }

@@ -47,9 +47,11 @@ pub(super) fn is_passing(error: &ClientError, repeatable: bool) -> bool {
         // Nothing was sent.
         ClientError::Unreachable { refused, .. } => *refused,
         ClientError::Cut { received, .. } => repeatable && *received == 0,
-        ClientError::Server { name, .. } => match name.as_str() {
-            // Refused before it began.
-            "TOO_MANY_SIMULTANEOUS_QUERIES" | "SERVER_OVERLOADED" => true,
+        ClientError::Server { name, message, .. } => match name.as_str() {
+            // Refused before it began; not where another server says so, in the midst of it.
+            "TOO_MANY_SIMULTANEOUS_QUERIES" | "SERVER_OVERLOADED" => {
+                repeatable || !message.contains("Received from ")
+            }
             "SOCKET_TIMEOUT"
             | "NETWORK_ERROR"
             | "ALL_CONNECTION_TRIES_FAILED"

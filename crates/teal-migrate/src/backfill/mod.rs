@@ -112,7 +112,11 @@ impl Operator<'_> {
             let copied = todo.iter().map(|chunk| chunk.rows).sum::<u64>();
             // Taken from the end.
             todo.reverse();
-            self.copy(migrating, todo, done_rows, snapshot.rows)?;
+            self.copy(migrating, todo, done_rows, snapshot.rows).inspect_err(|error| {
+                if error.is_answer() {
+                    self.settle_failed_publication(migrating);
+                }
+            })?;
 
             self.put_in_order(migrating)?;
             self.restore_merges(migrating)?;
@@ -125,6 +129,21 @@ impl Operator<'_> {
             let seconds = began.elapsed().as_secs_f64().max(1e-9);
             Ok(((), format!("{copied} rows copied, {:.0} rows/s", copied as f64 / seconds)))
         })
+    }
+
+    /// The view goes on to make parts, and while merges are off nobody merges them.
+    fn settle_failed_publication(&self, migrating: &mut Migrating) {
+        failpoint::reached("publication-failed");
+        let settled =
+            self.finish_publication(migrating).and_then(|()| self.restore_merges(migrating));
+        // The error that it failed with tells why.
+        if settled.is_err() {
+            let what = format!(
+                "merges of {} are off until the migration goes on (`teal apply`) or is given up (`teal abort`)",
+                migrating.published_to()
+            );
+            self.observer.update(Update::Warning { what });
+        }
     }
 
     fn copy(

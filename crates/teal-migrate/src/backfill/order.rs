@@ -17,8 +17,10 @@
 //! the last blocks of 2, for nobody merges there. When such INSERTs have ended, what they wrote is copied to
 //! green, in its order:
 //!
-//! - some of it may be there already, when it came before 3. To have a row twice is of no matter where the
-//!   last one stays; an engine that counts rows is not migrated in this way on a server.
+//! - some of it may be there already, when it came before 3. It is told by the hashes of the parts, for nobody
+//!   merges green either until then. (A row that is there twice would stand behind those that came later. To have
+//!   it twice is of no other matter where the last one stays; an engine that counts rows is not migrated in this
+//!   way on a server.)
 //! - it may come behind a row that an INSERT wrote which began after 4. If both are of one key and the two
 //!   INSERTs did not run at the same time, green shows the wrong one: then the verification, which goes by
 //!   blue's order, does not pass. Where there is a moment without INSERTs, it is taken.
@@ -26,10 +28,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Deserialize;
 use teal_schema::quote_string;
 
 use super::columns;
+use crate::fence::{HashedPart, without};
 use crate::phase::{Ordering, Phase};
 use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, failpoint, names};
@@ -59,7 +61,7 @@ impl Operator<'_> {
         if !happened {
             self.exchange_for_ordered(migrating).inspect_err(|error| {
                 let may_still_happen =
-                    matches!(error, MigrateError::Client(error) if error.server_name().is_none());
+                    matches!(error, MigrateError::Client(_)) && !error.is_answer();
                 if !may_still_happen {
                     // Should this fail too, the next command does it; the first error tells why.
                     let _ = self.restore_merges(migrating);
@@ -79,6 +81,7 @@ impl Operator<'_> {
         let create = &migrating.migration.create_green;
         self.drop_table(&ordered)?;
         self.command(&create.replacen(&green.sql(), &ordered.sql(), 1))?;
+        self.stop_merges_by_settings(&ordered)?;
         self.attach_all(&names::history(&migrating.id), &ordered)?;
         failpoint::reached("history-in-front");
         let exchange = || {
@@ -111,27 +114,18 @@ impl Operator<'_> {
 
     /// Copies to green what INSERTs wrote to the table that was green before.
     fn carry_late(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        #[derive(Deserialize)]
-        struct Row {
-            name: String,
-            partition_id: String,
-            last: i64,
-        }
         let Some(Ordering { blocks, .. }) = ordering(migrating) else {
             return Ok(());
         };
         let before = names::ordered(&migrating.id);
-        let parts = self.with_control(|session| {
-            session.rows::<Row>(&format!(
-                "SELECT name, partition_id, max_block_number AS last FROM system.parts \
-                 WHERE active AND {} \
-                 ORDER BY partition_id, min_block_number \
-                 SETTINGS output_format_json_quote_64bit_integers = 0",
-                before.condition("table")
-            ))
-        })?;
-        let is_late =
-            |part: &Row| blocks.get(&part.partition_id).is_none_or(|last| part.last > *last);
+        let parts = self.hashed_parts(&before)?;
+        let history = self.hashed_parts(&names::history(&migrating.id))?;
+        let green = self.hashed_parts(&migrating.migration.green)?;
+        // Of equal parts the older ones are there.
+        let parts = without(&parts, without(&green, &history));
+        let is_late = |part: &&HashedPart| {
+            blocks.get(&part.partition_id).is_none_or(|last| part.max_block > *last)
+        };
         let columns = columns(migrating);
         for part in parts.into_iter().filter(is_late) {
             self.command(&format!(

@@ -37,17 +37,18 @@ impl Operator<'_> {
         force: bool,
     ) -> Result<(), MigrateError> {
         let green = &migrating.migration.green;
+        // Somebody may have dropped it.
+        let truncate = || self.command(&format!("TRUNCATE TABLE IF EXISTS {}", green.sql()));
+        // Nobody but teal knows the name that teal chose.
+        if force || migrating.migration.in_place {
+            return truncate();
+        }
         loop {
+            self.refuse_interrupted()?;
             let parts = self.hashed_parts(green)?;
-            // Nobody but teal knows the name that teal chose.
-            if !force && !migrating.migration.in_place {
-                self.refuse_to_lose_parts(migrating, &parts)?;
-            }
+            self.refuse_to_lose_parts(migrating, &parts)?;
             let empty = || match names_of(&self.hashed_parts(green)?) == names_of(&parts) {
-                // Somebody may have dropped it.
-                true => self
-                    .command(&format!("TRUNCATE TABLE IF EXISTS {}", green.sql()))
-                    .map(|()| true),
+                true => truncate().map(|()| true),
                 // What came meanwhile was not looked at.
                 false => Ok(false),
             };
@@ -176,8 +177,12 @@ fn known_again(migrating: &Migrating, blue_folds: bool) -> Option<(Migrating, bo
     Some((Migrating { migration: known, ..migrating.clone() }, key.is_some()))
 }
 
-/// The parts that are not among `others`, by the hash of their files: equal hashes are equal rows.
-fn without<'a>(parts: &'a [HashedPart], others: &'a [HashedPart]) -> Vec<&'a HashedPart> {
+/// The parts that are not among `others`, by the hash of their files: equal hashes are equal rows. Of equal ones
+/// the first are among them.
+pub(crate) fn without<'a>(
+    parts: impl IntoIterator<Item = &'a HashedPart>,
+    others: impl IntoIterator<Item = &'a HashedPart>,
+) -> Vec<&'a HashedPart> {
     let mut common = BTreeMap::<_, u32>::new();
     for part in others {
         *common.entry((&part.partition_id, &part.hash)).or_default() += 1;

@@ -1,8 +1,8 @@
 //! The fence of a server, where INSERTs cannot be held: the parts of those that ran across the cut are
 //! told apart by the log of parts.
 //!
-//! 1. Merges on blue are stopped, and the running ones have ended: until 6, no part of blue turns into
-//!    another.
+//! 1. Merges on blue and green are stopped, and the running ones of blue have ended: until 6, no part of blue turns
+//!    into another.
 //! 2. Blue is cloned. *Old* are the parts of blue that are in the clone, matched by partition and hash
 //!    of their files; equal hashes are equal rows, so their number is what counts.
 //! 3. The view is created, and every INSERT that runs then is waited for. One that started before the
@@ -41,14 +41,14 @@ pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 type PartKey = (String, String);
 
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct HashedPart {
-    pub(super) partition_id: String,
-    pub(super) name: String,
-    pub(super) hash: String,
-    pub(super) rows: u64,
+pub(crate) struct HashedPart {
+    pub(crate) partition_id: String,
+    pub(crate) name: String,
+    pub(crate) hash: String,
+    pub(crate) rows: u64,
     level: u32,
     min_block: i64,
-    pub(super) max_block: i64,
+    pub(crate) max_block: i64,
 }
 
 impl HashedPart {
@@ -336,7 +336,7 @@ impl Operator<'_> {
     }
 
     /// The oldest of each partition first: of equal parts, [`window`] takes the first for the old ones.
-    pub(super) fn hashed_parts(
+    pub(crate) fn hashed_parts(
         &self,
         table: &QualifiedName,
     ) -> Result<Vec<HashedPart>, MigrateError> {
@@ -345,8 +345,7 @@ impl Operator<'_> {
                 "SELECT partition_id, name, hash_of_all_files AS hash, rows, level, \
                      min_block_number AS min_block, max_block_number AS max_block \
                  FROM system.parts WHERE active AND {} \
-                 ORDER BY partition_id, min_block_number \
-                 SETTINGS output_format_json_quote_64bit_integers = 0",
+                 ORDER BY partition_id, min_block_number",
                 table.condition("table")
             ))
         })?)

@@ -244,10 +244,11 @@ impl Operator<'_> {
             use_them(&compared.sides, &compared.parity)?;
             Ok(compared.parity)
         });
-        for colour in names::VERIFY {
-            self.drop_table(&names::verify(id, colour))?;
-        }
-        result
+        let dropped =
+            names::VERIFY.iter().try_for_each(|it| self.drop_table(&names::verify(id, it)));
+        let parity = result?;
+        dropped?;
+        Ok(parity)
     }
 
     fn compare_at_once(

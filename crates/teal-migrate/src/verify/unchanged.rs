@@ -70,8 +70,7 @@ impl Operator<'_> {
                 "SELECT {} AS is_green, partition_id AS id, sum(rows) AS rows, \
                      toString(sum(xxh3_128((name, hash_of_all_files)))) AS hash \
                  FROM system.parts WHERE active AND {} \
-                 GROUP BY is_green, id \
-                 SETTINGS output_format_json_quote_64bit_integers = 0",
+                 GROUP BY is_green, id",
                 green.condition("table"),
                 QualifiedName::condition_of_any(&[blue, green], "table")
             ))
