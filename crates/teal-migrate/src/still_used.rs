@@ -132,7 +132,8 @@ pub(crate) fn uses_of_old(
 }
 
 fn since(then: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(then)).unwrap_or_default()
+    // The clock of the machine that cut over may be ahead of this one's.
+    Duration::try_from(now.duration_since(then)).unwrap_or(LOOKS_BACK)
 }
 
 fn kept_until(cutover: Timestamp, retention: Duration) -> Timestamp {
