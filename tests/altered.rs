@@ -2,6 +2,7 @@
 //! loses nothing, and goes on when it is undone.
 
 use crate::stale::{APPLY, REWRITTEN, assert_equal, filled, insert};
+use crate::support::Project;
 
 /// ClickHouse lets no column go that a view reads, and `SELECT *` reads them all.
 const VIEW: &str =
@@ -64,6 +65,42 @@ fn a_table_that_somebody_else_has_made_is_not_filled() {
     assert_equal(&project, VIEW, "made alike");
 }
 
+/// The old table is all that there is then, and what `force` gives up is not that.
+#[test]
+fn without_the_new_table_the_old_one_is_neither_dropped_nor_exchanged() {
+    let filled = filled(REWRITTEN, VIEW);
+    filled.must(APPLY);
+    filled.must(&["cutover", "--by", "exchange"]);
+    let refused = |project: &Project, arguments: &[&str], what: &str| {
+        let says = [what, "RENAME TABLE `default`.`events_1` TO `default`.`events`"];
+        project.teal(arguments).failed(3, &says);
+        assert_eq!(project.query("SELECT count() FROM events_1"), "4540", "{arguments:?}");
+    };
+    filled.query("DROP TABLE events SYNC");
+    let commands: [&[&str]; 6] = [
+        &["cleanup"],
+        &["cleanup", "--force"],
+        &["cleanup", "--park", "7d"],
+        &["rollback"],
+        &["rollback", "--force"],
+        &["verify"],
+    ];
+    for arguments in commands {
+        refused(&filled, arguments, "default.events is gone");
+    }
+    let project = filled.copy();
+    project.query("RENAME TABLE events_1 TO events");
+    project.must(&["cleanup", "--force"]);
+    assert_eq!(project.query("SELECT count() FROM events"), "4540");
+    project.query(&insert(1_000_000, 100));
+    assert_eq!(project.query("SELECT count() FROM events"), "4640");
+    // Who means it, says so.
+    filled.query("CREATE TABLE events AS events_1");
+    refused(&filled, &["cleanup"], "default.events was made anew since the cutover");
+    filled.must(&["cleanup", "--force"]);
+    assert_eq!(filled.query("SELECT count() FROM events"), "0");
+}
+
 /// What the server needs to be told in an emergency, and what teal itself sets, changes no row.
 #[test]
 fn settings_may_be_altered() {
@@ -106,12 +143,12 @@ fn what_is_gone_is_not_taken_for_done() {
         project.query(drop);
         let gone = format!("{object} is gone, of the migration");
         project.teal(&["apply"]).failed(3, &[&gone, "UNDROP TABLE"]);
-        if object != "default.mv_events" {
+        if object == "default.events_1" {
             project.teal(&["verify"]).failed(3, &["was altered since", object, "it was there"]);
         }
         if object == "default.events" {
             let words = ["default.events is gone", "4540 rows", "all that there is"];
-            for arguments in [&["abort"][..], &["abort", "--force"]] {
+            for arguments in [&["verify"][..], &["abort"], &["abort", "--force"]] {
                 project.teal(arguments).failed(3, &words);
             }
         } else {

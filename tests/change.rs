@@ -236,7 +236,7 @@ fn what_it_cannot_is_migrated_in_place_and_exchanged() {
         }
         project.must(&["apply"]);
         let verified = project.must(&["plan"]).stdout;
-        assert!(verified.contains("is verified; next: `teal cutover`"), "{verified}");
+        assert!(verified.contains("is verified; next: `teal cutover events_green`"), "{verified}");
         // What comes before the cutover is forwarded, what comes behind it goes to the new layout.
         insert(&project, 90_000, 1000);
         project.teal(&["cutover", "--by", "app"]).failed(3, &["--by exchange"]);

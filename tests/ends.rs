@@ -158,6 +158,52 @@ fn a_model_that_is_edited_before_the_end_is_not_taken_for_done() {
     assert_eq!(project.query("SELECT sum(n) FROM t_0_1"), "1000");
 }
 
+/// Its SELECT works, and what it gives does not fit into its table.
+#[test]
+fn a_view_whose_table_would_not_take_the_rows_keeps_an_exchange_from_being_made() {
+    let next = "-- teal: table t version 0.1\nCREATE TABLE t_0_1 (id Int64, s String) ENGINE = MergeTree ORDER BY (s, id);\n\
+         CREATE MATERIALIZED VIEW mv_1 TO t_0_1 AS SELECT * FROM t_0_0;\n";
+    let project = filled(&format!("{T_0}{next}"));
+    project.query("CREATE DATABASE other");
+    project.query("CREATE TABLE other.mean (s String, mean AggregateFunction(avg, UInt64)) ENGINE = AggregatingMergeTree ORDER BY s");
+    project.query("CREATE MATERIALIZED VIEW other.means TO other.mean AS SELECT s, avgState(id) AS mean FROM default.t_0_0 GROUP BY s");
+    project.must(&["apply"]);
+    project
+        .teal(&["cutover", "--by", "exchange"])
+        .failed(3, &["other.means", "every INSERT would fail", "AggregateFunction"]);
+    project.query("DROP VIEW other.means");
+    let fits = "CREATE MATERIALIZED VIEW other.means TO other.mean AS SELECT s, avgState(toUInt64(id)) AS mean FROM default.t_0_0 GROUP BY s";
+    project.query(fits);
+    project.must(&["cutover", "--by", "exchange"]);
+    project.query("INSERT INTO t_0_0 VALUES (5001, 'x')");
+    assert_eq!(project.query("SELECT avgMerge(mean) FROM other.mean WHERE s = 'x'"), "5001");
+}
+
+/// What is over is no reason not to mention or to drop what no model declares; and what is parked goes by itself.
+#[test]
+fn what_a_migration_has_left_is_in_no_model_when_its_models_go() {
+    let next = "-- teal: table t version 0.1\nCREATE TABLE t_0_1 (id UInt64, s String) ENGINE = MergeTree ORDER BY (s, id);\n\
+         CREATE MATERIALIZED VIEW mv_1 TO t_0_1 AS SELECT * FROM t_0_0;\n";
+    let project = filled(&format!("{T_0}{next}"));
+    project.must(&["apply"]);
+    project.must(&["cutover", "--by", "app"]);
+    project.must(&["cleanup", "--force", "--park", "7d"]);
+    let plan = project.must(&["plan"]).stdout;
+    assert!(plan.contains("default.t_0_0 was put aside as default.t_0_0_drop_"), "{plan}");
+    assert!(!plan.contains("in no model"), "{plan}");
+    let plan = project.must(&["plan", "--allow-drop", "*"]).stdout;
+    assert!(!plan.contains("DROP"), "{plan}");
+    let pulled = project.must(&["pull", "--lang", "sql", "--dry-run"]).stdout;
+    assert!(!pulled.contains("_drop_"), "{pulled}");
+    project.write("app/t.sql", "CREATE TABLE other (a UInt8) ENGINE = MergeTree ORDER BY a;");
+    let plan = project.must(&["plan"]).stdout;
+    assert!(plan.contains("1 tables or views of default are in no model"), "{plan}");
+    project.must(&["apply", "--allow-drop", "t_*"]);
+    let left = project
+        .query("SELECT arraySort(groupArray(name)) FROM system.tables WHERE database = 'default'");
+    assert!(left.starts_with("['other','t_0_0_drop_") && !left.contains("t_0_1"), "{left}");
+}
+
 #[test]
 fn a_view_that_would_break_inserts_keeps_an_exchange_from_being_made() {
     let next = "-- teal: table t version 0.1\nCREATE TABLE t_0_1 (id UInt64, town String) ENGINE = MergeTree ORDER BY (town, id);\n\

@@ -469,7 +469,7 @@ fn what_depends_on_the_order_of_rows_is_refused() {
             BLUE,
             "(id UInt64, n Int32, more Int32 DEFAULT 1) ENGINE = SummingMergeTree ORDER BY id",
             "SELECT id, n FROM t",
-            "the SELECT does not fill column more",
+            "folds rows by column more, which its SELECT does not fill",
         ),
         (
             BLUE,

@@ -325,3 +325,37 @@ fn a_server_without_part_log_says_which_fence_it_will_be_and_how_to_get_the_othe
         }
     }
 }
+
+/// teal makes no database, and a secret is not told by the server that keeps it.
+#[test]
+fn what_apply_would_stumble_over_is_told_by_the_plan() {
+    let project = Project::new(&[("app/events.sql", EVENTS)]);
+    let elsewhere = EVENTS.replace("events", "analytics.visits");
+    project.write("app/visits.sql", &elsewhere);
+    project
+        .teal(&["apply"])
+        .failed(3, &["database analytics is not there", "CREATE DATABASE `analytics`"]);
+    assert_eq!(
+        project
+            .query("SELECT count() FROM system.tables WHERE database IN ('default', 'analytics')"),
+        "0"
+    );
+    project.query("CREATE DATABASE analytics");
+    project.must(&["apply"]);
+    let secret =
+        "CREATE TABLE pg (x Int8) ENGINE = PostgreSQL('127.0.0.1:1', 'db', 't', 'u', 'word');\n";
+    project.write("app/pg.sql", secret);
+    project
+        .teal(&["apply"])
+        .failed(1, &["app/pg.sql", "table pg holds a secret", "named collection"]);
+    project.write("app/pg.sql", &format!("-- teal: lifecycle externally_managed\n{secret}"));
+    let plan = project.teal(&["plan"]);
+    assert!(!plan.said().contains("secret"), "{}", plan.said());
+    project.remove("app/pg.sql");
+    // The embedded engine is the only server there is.
+    project.write("app/visits.sql", &elsewhere.replace(" (id", " ON CLUSTER many (id"));
+    project.must(&["plan", "--check"]);
+    project.query("DROP TABLE analytics.visits");
+    let plan = project.must(&["plan"]).stdout;
+    assert!(plan.contains("declared on the cluster many"), "{plan}");
+}

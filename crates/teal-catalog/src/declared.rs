@@ -55,6 +55,9 @@ impl Declaration {
     }
 }
 
+/// What stands in a definition in the place of a secret.
+pub const HIDDEN: &str = "[HIDDEN]";
+
 /// What a database holds, as models would declare it.
 #[derive(Debug, Clone, Default)]
 pub struct Pulled {
@@ -75,7 +78,7 @@ impl Catalog {
             |table: &&CatalogTable| table.database == database && !table.name.starts_with(".inner");
         for table in self.tables().filter(own) {
             let name = &table.name;
-            if table.create_table_query.contains("[HIDDEN]") {
+            if table.create_table_query.contains(HIDDEN) {
                 pulled.left.push(format!(
                     "{name}: its definition holds a secret, which the server does not show; declare it by hand, with the life cycle EXTERNALLY_MANAGED"
                 ));

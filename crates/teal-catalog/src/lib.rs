@@ -17,7 +17,7 @@ mod types;
 
 pub use alike::{definitions, made_alike};
 pub use catalog::{Catalog, CatalogColumn, CatalogTable};
-pub use declared::{Declaration, Pulled};
+pub use declared::{Declaration, HIDDEN, Pulled};
 pub use features::{Feature, Features};
 pub use grants::{Grant, has_rights, missing_on_tables};
 pub use parts::{Amount, Part, active_parts, amount};

@@ -67,7 +67,7 @@ impl Operator<'_> {
     }
 
     /// Without blue, green is all that there is of its rows.
-    fn refuse_last_copy(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+    pub(crate) fn refuse_last_copy(&self, migrating: &Migrating) -> Result<(), MigrateError> {
         let (blue, green) = (&migrating.migration.blue, &migrating.migration.green);
         match self.rows_of(green)? {
             rows if rows > 0 && !self.exists(blue)? => {

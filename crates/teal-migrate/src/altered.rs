@@ -110,6 +110,15 @@ impl Operator<'_> {
         let Some(definitions) = &migrating.definitions else {
             return Ok(now);
         };
+        // Where one of the two is gone, the other may be all that there is of the rows.
+        match &migrating.phase {
+            Phase::CutOver(state) if !now.contains_key(green) => {
+                self.refuse_without_new(migrating, state, true)?;
+            }
+            Phase::CutOver(_) => (),
+            _ if !now.contains_key(blue) => self.refuse_last_copy(migrating)?,
+            _ => (),
+        }
         let mut altered = Vec::new();
         let green_was = definitions.green.as_deref().map(|was| (green, was));
         for (object, was) in

@@ -26,11 +26,15 @@ impl Operator<'_> {
                 return Err(MigrateError::WrongPhase {
                     migration: migrating.id.clone(),
                     phase: other.name(),
-                    wanted: "run `teal cutover` first",
+                    wanted: match &migrating.phase {
+                        Phase::Aborted(_) => "there is nothing to clean up",
+                        _ => "run `teal cutover` first",
+                    },
                 });
             }
         };
         self.refuse_while_chained(migrating, migrating.tables_now().0)?;
+        self.refuse_without_new(migrating, &state, force)?;
         self.refuse_while_loaded(migrating)?;
         if !force {
             self.refuse_while_viewed(migrating, &state)?;
@@ -48,6 +52,31 @@ impl Operator<'_> {
             failpoint::reached("cleanup-opened");
             Ok(((), self.clean(migrating)?))
         })
+    }
+
+    /// Without the new table, or where somebody has made it anew, the old one may be all that there is of its rows.
+    /// With `force`, a new one of whatever data will do.
+    pub(crate) fn refuse_without_new(
+        &self,
+        migrating: &Migrating,
+        state: &CutOver,
+        force: bool,
+    ) -> Result<(), MigrateError> {
+        let (old, new) = migrating.tables_now();
+        let data = self.data_of(new)?;
+        let is_there = !data.is_empty();
+        let is_known = state.new_data.as_ref().is_none_or(|known| *known == data);
+        if is_there && (force || is_known) {
+            return Ok(());
+        }
+        let what = if is_there { "was made anew since the cutover" } else { "is gone" };
+        match self.rows_of(old)? {
+            0 => Ok(()),
+            rows => {
+                let (old, new) = (old.clone(), new.clone());
+                Err(MigrateError::NewGone { new, old, rows, what, is_there })
+            }
+        }
     }
 
     /// Ends a cleanup that a process before did not journal as done.

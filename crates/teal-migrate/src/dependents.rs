@@ -3,8 +3,9 @@
 
 use serde::Deserialize;
 use teal_catalog::ReadingView;
+use teal_client::{ClientError, Session};
 use teal_plan::Cutover;
-use teal_schema::{QualifiedName, rewrite_table_references};
+use teal_schema::{QualifiedName, quote_ident, rewrite_table_references};
 
 use crate::phase::CutOver;
 use crate::state::Migrating;
@@ -111,7 +112,7 @@ impl Operator<'_> {
         names.extend(self.aliases_of(blue)?.into_iter().map(|alias| (alias, green)));
         names.extend(self.aliases_of(green)?.into_iter().map(|alias| (alias, blue)));
         for (read, then) in &names {
-            for ReadingView { name, select, is_materialized, .. } in
+            for ReadingView { name, select, is_materialized, target, .. } in
                 self.readers(migrating, read)?.into_iter().map(|reader| reader.view)
             {
                 let then = rewrite_table_references(&select, |table| {
@@ -120,7 +121,7 @@ impl Operator<'_> {
                     is_it.then(|| then.sql())
                 })?;
                 let explain = |select: &str| {
-                    self.with_control(|session| session.command(&format!("EXPLAIN {select}")))
+                    self.with_control(|session| explain_into(session, target.as_ref(), select))
                 };
                 match explain(&then) {
                     Err(error) if error.server_name().is_none() => return Err(error.into()),
@@ -137,5 +138,40 @@ impl Operator<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Has the server plan a SELECT, and the INSERT of what it gives into the table that the view writes to.
+fn explain_into(
+    session: &mut dyn Session,
+    target: Option<&QualifiedName>,
+    select: &str,
+) -> Result<(), ClientError> {
+    #[derive(Deserialize)]
+    struct Row {
+        name: String,
+    }
+    session.command(&format!("EXPLAIN {select}"))?;
+    let Some(target) = target else {
+        return Ok(());
+    };
+    let given = session.rows::<Row>(&format!("DESCRIBE TABLE ({select})"))?;
+    let taken = session.rows::<Row>(&format!(
+        "SELECT name FROM system.columns \
+         WHERE {} AND default_kind NOT IN ('ALIAS', 'MATERIALIZED')",
+        target.condition("table")
+    ))?;
+    // A view leaves out what its table has no column for.
+    let filled = given.iter().filter(|given| taken.iter().any(|taken| taken.name == given.name));
+    let filled = filled.map(|row| quote_ident(&row.name)).collect::<Vec<_>>().join(", ");
+    match filled.is_empty() {
+        true => Ok(()),
+        // Makes the conversions, and writes nothing (26.7).
+        false => session
+            .command(&format!(
+                "EXPLAIN PIPELINE INSERT INTO {} ({filled}) SELECT {filled} FROM ({select})",
+                target.sql()
+            ))
+            .map(drop),
     }
 }

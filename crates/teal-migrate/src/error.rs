@@ -195,6 +195,18 @@ pub enum MigrateError {
     )]
     LastCopy { blue: QualifiedName, green: QualifiedName, rows: u64 },
     #[error(
+        "{new} {what}, and {old} has {rows} rows that may be all that there is of it; nothing was changed\n  instead: bring {new} back (`UNDROP TABLE`, a short while after it was dropped); or let the old layout have its name, `RENAME TABLE {} TO {}`, and end the migration by `teal cleanup --force`{}",
+        .old.sql(), .new.sql(),
+        if *is_there { "; which also drops the old table where the new one is as it should be" } else { "" }
+    )]
+    NewGone {
+        new: QualifiedName,
+        old: QualifiedName,
+        rows: u64,
+        what: &'static str,
+        is_there: bool,
+    },
+    #[error(
         "the materialized view {view} writes rows of the new table to {old}: with a view of teal's own that does the same, they would be there twice. Drop it, and run the command again"
     )]
     FedOtherwise { view: QualifiedName, old: QualifiedName },
@@ -321,6 +333,7 @@ impl MigrateError {
             | Self::ViewWouldFail { .. }
             | Self::FedOtherwise { .. }
             | Self::LastCopy { .. }
+            | Self::NewGone { .. }
             | Self::Kept { .. }
             | Self::StillRead { .. }
             | Self::StillWritten { .. }

@@ -181,6 +181,8 @@ pub struct CutOver {
     pub looked: Timestamp,
     /// The view was being turned, to forward back or not, which was not journalled as done.
     pub turn_open: Option<bool>,
+    /// Tells the new table's data, where the cutover noted it.
+    pub(crate) new_data: Option<String>,
     /// The new table when the cutover began, or when the view was turned. What changed it since, nothing
     /// has forwarded.
     pub(crate) new_seen: Option<BlueSeen>,

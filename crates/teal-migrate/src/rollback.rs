@@ -74,8 +74,12 @@ impl Operator<'_> {
             // Whoever is on the next version would be moved back by two.
             self.refuse_while_chained(migrating, &migrating.migration.green)?;
         }
-        if matches!(&migrating.phase, Phase::CutOver(state) if state.cutover == Cutover::Exchange) {
+        if let Phase::CutOver(state) = &migrating.phase
+            && state.cutover == Cutover::Exchange
+        {
             self.refuse_while_chained(migrating, &migrating.migration.blue)?;
+            // There is nothing that the names could be exchanged with.
+            self.refuse_without_new(migrating, state, force)?;
         }
         if let Phase::CutOver(CutOver { forwards_back: true, cutover, .. }) = &migrating.phase
             && *cutover != Cutover::Exchange

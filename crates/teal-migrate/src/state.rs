@@ -225,6 +225,8 @@ impl Migrating {
                 rest: false,
             }),
             (P::Verified(verified), E::CutOver { cutover, forwards_back, blue_rows }) => {
+                let opened = verified.cutover_open.map(|it| (it.green_data, it.green));
+                let (new_data, new_seen) = opened.unzip();
                 P::CutOver(CutOver {
                     cutover,
                     at: entry.time,
@@ -232,7 +234,8 @@ impl Migrating {
                     blue_rows,
                     looked: entry.time,
                     turn_open: None,
-                    new_seen: verified.cutover_open.and_then(|opened| opened.green),
+                    new_data,
+                    new_seen: new_seen.flatten(),
                     cleanup_open: false,
                     old_data: None,
                     parked: None,
@@ -345,6 +348,10 @@ pub fn history(migrations: &[Migrating]) -> History {
                 Phase::Verified(Verified { cutover_open: Some(_), .. })
             ),
             begun: migrating.migration.clone(),
+            parked: match &migrating.phase {
+                Phase::Cleaned(state) => state.parked.as_ref().map(|it| it.table.clone()),
+                _ => None,
+            },
         })
         .collect();
     History { migrations }

@@ -165,7 +165,24 @@ pub(crate) fn statuses(
         let orders = Orders::of(&migrating.id, requests);
         status(&migrating, entries, &orders, base, live, now)
     };
-    Ok(Migrating::all(journal)?.into_iter().map(status).collect())
+    let mut statuses = Migrating::all(journal)?.into_iter().map(status).collect::<Vec<_>>();
+    // A command that may mean several is to be told which.
+    if statuses.iter().filter(|status| !status.is_over).count() > 1 {
+        for status in statuses.iter_mut().filter(|status| !status.is_over) {
+            status.next = naming(&status.next, &status.green);
+        }
+    }
+    Ok(statuses)
+}
+
+/// Each `teal COMMAND` in a text, with the name of a migration; `teal apply` goes on with all of them.
+fn naming(next: &str, green: &str) -> String {
+    let mut named = next.to_owned();
+    for command in ["cutover", "cleanup", "abort", "rollback", "resume"] {
+        let command = format!("teal {command}");
+        named = named.replace(&command, &format!("{command} {green}"));
+    }
+    named
 }
 
 fn status(
@@ -301,7 +318,8 @@ fn next(migrating: &Migrating, orders: &Orders) -> String {
         }
         Phase::CutOver(_) => "teal cleanup",
         Phase::Cleaned(state) if state.cutover != Cutover::Exchange => "remove the old model",
-        Phase::Cleaned(_) | Phase::Aborted(_) => "",
+        Phase::Aborted(_) => "teal apply, where the models declare it still",
+        Phase::Cleaned(_) => "",
         Phase::Aborting(_) => "teal abort",
         Phase::Backfilled(state) if state.rest => {
             "teal rollback, which carries back what only the new table has"

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use teal_catalog::{Declaration, Scratch, made_alike, permissive_session};
+use teal_catalog::{Declaration, HIDDEN, Scratch, made_alike, permissive_session};
 use teal_client::{ClientError, Server};
 use teal_schema::{
     Create, CreateKind, Diagnostic, LifeCycle, Location, QualifiedName, Statement, Table, TableRef,
@@ -115,6 +115,18 @@ pub(crate) fn load(
         let made = catalog
             .table(&scratch.name(&name))
             .ok_or_else(|| unread("the server made the table and does not list it".to_owned()))?;
+        if declaration.life_cycle != LifeCycle::ExternallyManaged
+            && made.create_table_query.contains(HIDDEN)
+        {
+            return Err(failure(
+                location,
+                format!(
+                    "table {} holds a secret, which ClickHouse does not tell whoever reads its definition",
+                    declaration.name
+                ),
+                "keep the secret in a named collection of the server (CREATE NAMED COLLECTION), and name that here; or let the table be, with `-- teal: lifecycle externally_managed`",
+            ));
+        }
         let mut table = made.declared(declaration).map_err(|error| unread(error.to_string()))?;
         for Renamed { column, from } in renamed {
             let named = table.columns.iter_mut().find(|other| other.name == column);

@@ -28,10 +28,13 @@ impl Planner<'_> {
             }
             Standing::Verified if past.in_place && is_blue => {
                 self.migrating.push(name.clone());
-                format!("the new layout of {name} is verified; next: `teal cutover`")
+                format!(
+                    "the new layout of {name} is verified; next: `teal cutover {}`",
+                    past.green.name
+                )
             }
             Standing::CutOver(_) if past.in_place && is_blue => {
-                format!("{name} has its new layout; next: `teal cleanup`")
+                format!("{name} has its new layout; next: `teal cleanup {}`", past.green.name)
             }
             Standing::UnderWay | Standing::Verified | Standing::CutOver(_) => return Ok(true),
             Standing::Cleaned(_) if past.in_place => return Ok(false),
@@ -41,7 +44,11 @@ impl Planner<'_> {
             // It is an alias now, unless somebody has given the rows this name.
             Standing::Cleaned(Cutover::Exchange) => return Ok(self.is_exchanged(&past, name)),
             Standing::Cleaned(Cutover::App | Cutover::Alias) if is_blue => {
-                format!("{name} was dropped at the end of the migration {id}; its model can go")
+                let gone = match &past.parked {
+                    Some(parked) => format!("put aside as {parked}"),
+                    None => "dropped".to_owned(),
+                };
+                format!("{name} was {gone} at the end of the migration {id}; its model can go")
             }
             Standing::Cleaned(Cutover::App | Cutover::Alias) => return Ok(false),
         };

@@ -358,6 +358,17 @@ impl Planner<'_> {
             Some(green) => green.name.clone(),
             None => self.free_name(&name.database, &format!("{}_green", name.name)),
         };
+        let view_name = format!("mv_{}_to_green", name.name);
+        // Such as that of a migration whose journal was lost.
+        let view_full = QualifiedName::new(&name.database, &view_name);
+        if under_way.is_none() && self.current.table(&view_full).is_some() {
+            return Ok(Err(Unsafe {
+                reason: format!(
+                    "there is a view {view_full} already, and nothing in the journal tells of its migration"
+                ),
+                instead: "where it is what a migration has left whose journal was lost, drop it, and then its table (…_green) and the tables of it in the database _teal",
+            }));
+        }
         let (blue, green) = (named(&name.name, current), named(&green_name, desired));
         let filled = desired.columns.iter().filter(|column| column.is_insertable());
         let items = filled
@@ -369,7 +380,7 @@ impl Planner<'_> {
             .collect::<Vec<_>>();
         let select = format!("SELECT {} FROM {}", items.join(", "), name.sql());
         let view = View {
-            name: format!("mv_{}_to_green", name.name),
+            name: view_name,
             database: table.database.clone(),
             select: select.clone(),
             select_tables: vec![blue.reference()],

@@ -60,7 +60,9 @@ impl Declared<'_> {
                 instead: "give that column another name",
             }));
         }
-        if let Some(refusal) = refusal(tree, &blue_name, blue, green) {
+        if let Some(refusal) =
+            refusal(tree, &blue_name, blue, green).or_else(|| left_out(tree, blue, green))
+        {
             return Ok(Err(refusal));
         }
         let from_type = |column: &CatalogColumn| {
@@ -156,6 +158,7 @@ impl Declared<'_> {
         strategy: CopyStrategy,
         reason: &str,
     ) -> Result<Option<Fold>, Unsafe> {
+        let mut unfilled = None;
         let fold = match self.green.engine.folds_rows() {
             false => None,
             true => Some(Fold::of(self.green, green).and_then(|fold| {
@@ -163,12 +166,19 @@ impl Declared<'_> {
                 let of_green = |name: &String| green.columns.iter().any(|it| it.name == *name);
                 let of_key = fold.names_in_key()?.into_iter().filter(of_green);
                 let mut needed = fold.needs().into_iter().map(str::to_owned).chain(of_key);
-                match needed.find(|name| !is_copied(name)) {
-                    Some(name) => Err(format!("the SELECT does not fill column {name}")),
-                    None => Ok(fold),
-                }
+                unfilled = needed.find(|name| !is_copied(name));
+                Ok(fold)
             })),
         };
+        if let Some(name) = unfilled {
+            return Err(Unsafe {
+                reason: format!(
+                    "green's engine {} folds rows by column {name}, which its SELECT does not fill",
+                    self.green.engine
+                ),
+                instead: "fill it, as in `0 AS name`",
+            });
+        }
         if let Some(grouped) = &tree.grouped {
             let why_not = match &fold {
                 None => Some(format!("{} keeps each group once per INSERT", self.green.engine)),
@@ -312,6 +322,23 @@ fn refusal(
         });
     }
     None
+}
+
+/// Both versions have a column, and the SELECT leaves it out: what blue's rows have in it would be lost, and so would
+/// what green's have on the way back.
+fn left_out(tree: &QueryTree, blue: &CatalogTable, green: &CatalogTable) -> Option<Unsafe> {
+    let is_of_blue =
+        |column: &CatalogColumn| blue.insertable_columns().any(|it| it.name == column.name);
+    let is_filled = |column: &CatalogColumn| tree.columns.iter().any(|(it, _)| *it == column.name);
+    let mut of_both = green.insertable_columns().filter(|column| is_of_blue(column));
+    let lost = of_both.find(|column| tree.grouped.is_none() && !is_filled(column))?;
+    Some(Unsafe {
+        reason: format!(
+            "its SELECT leaves out the column {}, which both versions have: the new one would have none of its values",
+            lost.name
+        ),
+        instead: "select it; or, where it is to begin anew, say by what value, as in `'' AS name`",
+    })
 }
 
 /// Why green cannot have blue's parts as they are, as far as the server would not say so itself.

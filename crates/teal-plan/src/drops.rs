@@ -2,8 +2,8 @@
 
 use teal_schema::matches;
 
-use crate::Operation;
 use crate::planner::{PlanError, Planner};
+use crate::{Operation, PastMigration};
 
 impl Planner<'_> {
     /// What is there and in no model: dropped where that was allowed by name, else mentioned.
@@ -19,7 +19,15 @@ impl Planner<'_> {
             let name = table.qualified();
             let is_inner = table.name.starts_with(".inner");
             let is_known = declared.contains(&name) || self.is_logical_name(&name);
-            if is_known || is_inner || self.history.of(&name).is_some() {
+            if is_known || is_inner || self.history.has_parked(&name) {
+                continue;
+            }
+            // As long as it is not over, and as long as a model declares what goes by this name since.
+            let is_of = |past: &PastMigration| {
+                let tables = [&past.blue, &past.declared_blue, &past.green];
+                !past.is_over() || tables.into_iter().any(|table| declared.contains(table))
+            };
+            if self.history.of(&name).is_some_and(is_of) {
                 continue;
             }
             let loss = match table.is_view() {

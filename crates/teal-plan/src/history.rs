@@ -23,6 +23,8 @@ pub struct PastMigration {
     pub is_moving: bool,
     /// As it was planned when it began.
     pub begun: Migration,
+    /// The old table, where its cleanup has put it aside.
+    pub parked: Option<QualifiedName>,
 }
 
 /// How far a migration has come.
@@ -67,6 +69,11 @@ impl History {
             .iter()
             .rev()
             .find(|m| m.is_blue(name) || [&m.green, &m.view].contains(&name))
+    }
+
+    /// Whether the table was put aside by a cleanup, which drops it when its time is over.
+    pub fn has_parked(&self, table: &QualifiedName) -> bool {
+        self.migrations.iter().any(|past| past.parked.as_ref() == Some(table))
     }
 
     /// Whether a migration into `green` has begun and is not over.

@@ -11,7 +11,7 @@ use teal_schema::{
 
 use crate::declared::Unsafe;
 use crate::preflight::Preflight;
-use crate::{Cutover, History, Migration, Needs, Operation, Plan, Statement};
+use crate::{Conflict, Cutover, History, Migration, Needs, Operation, Plan, Statement};
 
 /// What a plan depends on beside the models and the server.
 #[derive(Debug, Clone)]
@@ -130,6 +130,7 @@ pub fn make_plan(
     planner.plan_drops()?;
     planner.put_views_behind_their_tables();
     planner.refuse_flows()?;
+    planner.refuse_clusters();
     planner.preflight()?;
     planner.plan.take_fingerprint();
     Ok(planner.plan)
@@ -198,6 +199,37 @@ impl Planner<'_> {
         let views = self.schema.views.iter().filter(|view| self.is_migration(view));
         let greens = views.filter_map(|view| self.schema.target(view));
         greens.map(|table| table.qualified(&self.options.database)).collect()
+    }
+
+    /// A statement of teal's changes the one server that it is sent to.
+    fn refuse_clusters(&mut self) {
+        let database = &self.options.database;
+        let concerns = |operation: &Operation, name: &QualifiedName| match operation {
+            Operation::Migrate { migration, .. } => {
+                [&migration.blue, &migration.green].contains(&name)
+            }
+            other => other.object() == name,
+        };
+        for table in &self.schema.tables {
+            let (Some(cluster), name) = (&table.cluster, table.qualified(database)) else {
+                continue;
+            };
+            if !self.plan.operations.iter().any(|operation| concerns(operation, &name)) {
+                continue;
+            }
+            if self.is_exclusive {
+                self.plan.notes.push(format!(
+                    "{name} is declared on the cluster {cluster}; the embedded engine is one server"
+                ));
+                continue;
+            }
+            self.plan.conflicts.push(Conflict {
+                object: name,
+                declared_at: table.location.clone(),
+                differences: vec![format!("it is declared on the cluster {cluster}, and teal changes one server")],
+                instead: "take the cluster out of the model, and run teal for each of its servers; or manage the table otherwise, with the life cycle EXTERNALLY_MANAGED".to_owned(),
+            });
+        }
     }
 
     /// Looks at what the plan would meet before anything is done.

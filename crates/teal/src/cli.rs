@@ -173,11 +173,11 @@ pub(crate) struct Apply {
 /// How migrations are carried out.
 #[derive(Debug, Args)]
 pub(crate) struct Migrate {
-    /// Chunks copied at the same time, each by one thread of the server
-    #[arg(long, value_name = "N")]
+    /// Chunks copied at the same time, each by one thread of the server; 16 at most
+    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=16))]
     pub(crate) workers: Option<usize>,
     /// Rows of a chunk, at most
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) chunk_rows: Option<u64>,
     /// Seconds to keep trying for a moment without long INSERTs
     #[arg(long, value_name = "SECONDS")]

@@ -100,11 +100,14 @@ fn details(status: &Status) -> Vec<(&'static str, String)> {
         "verified",
         match &status.verified {
             Some(proof) => format!(
-                "at {}: {} {}rows, compared in {} buckets",
+                "at {}: {} {}rows, {}",
                 time(proof.at),
                 show::count(proof.rows),
                 if proof.folded { "folded " } else { "" },
-                show::count(proof.compared)
+                match proof.compared {
+                    0 => "unchanged since the proof before".to_owned(),
+                    buckets => format!("compared in {} buckets", show::count(buckets)),
+                }
             ),
             None => "not yet".to_owned(),
         },

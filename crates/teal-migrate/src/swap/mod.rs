@@ -458,6 +458,7 @@ fn seen_after(migrating: &Migrating, way: Way) -> Migrating {
             blue_rows: 0,
             looked: migrating.since,
             turn_open: None,
+            new_data: None,
             new_seen: None,
             cleanup_open: false,
             old_data: None,

@@ -151,9 +151,12 @@ impl Operator<'_> {
             Err(MigrateError::Client(error)) if error.server_name().is_some() => {
                 let altered = self.refuse_tables_altered(migrating);
                 match altered.and_then(|()| self.refuse_lost_values(migrating)) {
-                    Err(why @ (MigrateError::Altered { .. } | MigrateError::ValuesLost { .. })) => {
-                        Err(why)
-                    }
+                    Err(
+                        why @ (MigrateError::Altered { .. }
+                        | MigrateError::LastCopy { .. }
+                        | MigrateError::NewGone { .. }
+                        | MigrateError::ValuesLost { .. }),
+                    ) => Err(why),
                     // The first error tells why.
                     _ => Err(error.into()),
                 }

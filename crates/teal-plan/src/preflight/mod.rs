@@ -15,7 +15,7 @@ pub use rights::{GLOBAL_RIGHTS, MIGRATION_RIGHTS, OWN_DATABASES, OWN_RIGHTS};
 use serde::Deserialize;
 use teal_catalog::{Catalog, CatalogTable, Features, traffic};
 use teal_client::{Server, Session};
-use teal_schema::{QualifiedName, quote_string};
+use teal_schema::{QualifiedName, quote_ident, quote_string};
 pub use values::{Values, may_lose, values};
 
 use crate::plan::Finding;
@@ -91,6 +91,7 @@ impl Preflight<'_> {
             _ => None,
         };
         let migrations = self.operations.iter().filter_map(begins).collect::<Vec<_>>();
+        self.look_for_databases()?;
         self.look_at_mutations(&migrations)?;
         self.look_at_disks(&migrations)?;
         self.look_at_row_policies(&migrations)?;
@@ -114,6 +115,25 @@ impl Preflight<'_> {
 
     pub(crate) fn found(&mut self, about: &QualifiedName, blocks: bool, says: String, fix: String) {
         self.findings.push(Finding { about: about.clone(), says, fix, blocks });
+    }
+
+    /// teal makes tables, and no databases.
+    fn look_for_databases(&mut self) -> Result<(), PlanError> {
+        #[derive(Deserialize)]
+        struct Row {
+            name: String,
+        }
+        let there = self.session.rows::<Row>("SELECT name FROM system.databases")?;
+        let is_there = |name: &str| there.iter().any(|row| row.name == name);
+        let objects = self.operations.iter().map(|operation| operation.object().clone());
+        let mut lacking = objects.filter(|it| !is_there(&it.database)).collect::<Vec<_>>();
+        lacking.dedup_by(|one, other| one.database == other.database);
+        for object in lacking {
+            let says = format!("the database {} is not there", object.database);
+            let create = format!("CREATE DATABASE {}", quote_ident(&object.database));
+            self.found(&object, true, says, format!("create it: {create}"));
+        }
+        Ok(())
     }
 
     /// A mutation that goes on while blue's parts are taken would change some rows of blue only.

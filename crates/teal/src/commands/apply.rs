@@ -90,9 +90,11 @@ fn done_as_text(plan: &Plan, applied: &Applied) -> String {
     let mut lines = named("created", &applied.created);
     lines.extend(named("changed", &applied.changed));
     lines.extend(named("dropped", &applied.dropped));
+    let is_one_of_many = applied.migrated.len() > 1;
     lines.extend(applied.migrated.iter().map(|migrated| {
+        let which = if is_one_of_many { format!(" {}", migrated.green) } else { String::new() };
         format!(
-            "migrated {} to {}: {} rows, {}; next: `teal cutover`",
+            "migrated {} to {}: {} rows, {}; next: `teal cutover{which}`",
             migrated.table,
             migrated.green,
             show::count(migrated.rows),

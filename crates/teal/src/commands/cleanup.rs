@@ -20,7 +20,7 @@ struct Report {
     phase: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     parked: Option<Parked>,
-    /// Tables of earlier cleanups, whose time is over.
+    /// The old table, unless it was parked; and tables of earlier cleanups, whose time is over.
     dropped: Vec<String>,
 }
 
@@ -40,7 +40,8 @@ pub(crate) fn run(common: &Common, args: &Cleanup) -> Result<(), Failure> {
     for table in dropped.iter().filter(|_| !common.json) {
         show::data(&format!("{table} was parked, and is dropped"))?;
     }
-    let names = |dropped: &[QualifiedName]| dropped.iter().map(ToString::to_string).collect();
+    let names =
+        |dropped: &[QualifiedName]| dropped.iter().map(ToString::to_string).collect::<Vec<_>>();
     // Who comes for these need not mean a migration that is not over.
     if !dropped.is_empty() && args.which.table.is_none() {
         return match common.json {
@@ -60,11 +61,15 @@ pub(crate) fn run(common: &Common, args: &Cleanup) -> Result<(), Failure> {
         _ => None,
     };
     if common.json {
+        let mut dropped = names(&dropped);
+        if parked.is_none() {
+            dropped.push(migrating.tables_now().0.to_string());
+        }
         return show::json(&Report {
             phase: Some(migrating.phase.name()),
             migration: Some(migrating.id),
             parked,
-            dropped: names(&dropped),
+            dropped,
         });
     }
     show::data(&format!("the migration of {} is over", migrating.migration.table))?;

@@ -135,7 +135,13 @@ pub(crate) fn run(common: &Common, args: &Init) -> Result<(), Failure> {
         return super::pull::run(&there, &what);
     }
     write(&at.join(model.0), model.1)?;
-    show::data(&format!("a project in {}; next: `teal plan`, then `teal apply`", at.display()))
+    match common.json {
+        true => show::json(&serde_json::json!({ "project": at, "model": model.0 })),
+        false => show::data(&format!(
+            "a project in {}; next: `teal plan`, then `teal apply`",
+            at.display()
+        )),
+    }
 }
 
 /// A configuration whose target is `from`, without its password.

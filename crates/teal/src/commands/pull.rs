@@ -1,8 +1,11 @@
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use teal_catalog::{Catalog, Pulled};
 use teal_client::{Format, Server};
+use teal_migrate::{Journal, Migrating, history};
 use teal_models::{Loading, ModelError, ModelFile, ModelLanguage, write_models};
-use teal_schema::{Schema, matches, quote_string};
+use teal_schema::{QualifiedName, Schema, matches, quote_string};
 
 use crate::cli::{Common, Language, Pull};
 use crate::failure::Failure;
@@ -14,6 +17,14 @@ use crate::target::Project;
 #[serde(rename_all = "camelCase")]
 struct Report {
     written: Vec<String>,
+    /// What models cannot declare.
+    left: Vec<String>,
+}
+
+/// What `pull --dry-run` would write, by path.
+#[derive(Debug, Serialize)]
+struct Drafts {
+    files: BTreeMap<String, String>,
     /// What models cannot declare.
     left: Vec<String>,
 }
@@ -31,6 +42,10 @@ pub(crate) fn run(common: &Common, args: &Pull) -> Result<(), Failure> {
         None => Schema::default(),
     };
     let (files, left) = models(server.as_ref(), &project, &declared, args)?;
+    if args.dry_run && common.json {
+        let written = files.iter().map(|file| (file.path.clone(), file.text.clone()));
+        return show::json(&Drafts { files: written.collect(), left });
+    }
     if args.dry_run {
         for ModelFile { path, text, .. } in &files {
             show::data(&format!("-- {path}\n{text}"))?;
@@ -72,7 +87,11 @@ fn models(
     let is_wanted = |name: &str| {
         args.names.is_empty() || args.names.iter().any(|pattern| matches(pattern, name))
     };
+    let history = history(&Migrating::all(&Journal::peek(server)?)?);
     let is_new = |name: &str| {
+        if history.has_parked(&QualifiedName::new(database, name)) {
+            return false;
+        }
         let tables = declared.tables.iter().map(|table| table.physical_name());
         let views = declared.views.iter().map(|view| view.name.clone());
         !tables.chain(views).any(|known| known == name)

@@ -122,8 +122,8 @@ impl Report {
         let rows = vec![
             number("rows before", self.rows),
             number("rows written meanwhile", self.rows_written),
-            number("rows in blue before its drop", self.rows_in_blue),
-            number("rows in green", self.rows_in_green),
+            number("rows in blue just before its drop", self.rows_in_blue),
+            number("rows in green then", self.rows_in_green),
             number("lost", self.difference.lost),
             number("duplicated", self.difference.duplicated),
             number("inserts", self.inserts),

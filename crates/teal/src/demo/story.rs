@@ -23,6 +23,11 @@ use crate::show;
 use crate::target::Project;
 
 pub(crate) fn run(common: &Common, args: &Demo) -> Result<(), Failure> {
+    if common.url.is_some() || common.data.is_some() {
+        show::warning(
+            &"the demo plays on an embedded engine of its own: --url and --data are of no account; --path DIR says where it plays",
+        );
+    }
     let file = fetch(&teal_fetch::FLIGHTS)?;
     let (directory, temporary) = stage(args)?;
     let common = Common {
@@ -85,7 +90,9 @@ fn stage(args: &Demo) -> Result<(PathBuf, Option<PassingDirectory>), Failure> {
             (temporary.path().to_owned(), Some(temporary))
         }
     };
-    data::write_project(&directory)?;
+    data::write_project(&directory).map_err(|error| {
+        Failure::failed(format!("cannot play in {}: {error}", directory.display()))
+    })?;
     Ok((directory, temporary))
 }
 
