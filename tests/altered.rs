@@ -101,6 +101,21 @@ fn without_the_new_table_the_old_one_is_neither_dropped_nor_exchanged() {
     assert_eq!(filled.query("SELECT count() FROM events"), "0");
 }
 
+#[test]
+fn a_status_does_not_speak_of_a_view_that_somebody_has_dropped() {
+    let project = filled(REWRITTEN, VIEW);
+    project.must(APPLY);
+    project.must(&["cutover", "--by", "exchange"]);
+    let says = |words: &str| project.must(&["status"]).stdout.contains(words);
+    assert!(says("kept current by a view"));
+    project.query("DROP VIEW mv_events");
+    assert!(says("the old table gets nothing of what is written to the new one"));
+    // What came to the new table alone meanwhile is carried back.
+    project.query(&insert(1_000_000, 100));
+    project.must(&["rollback"]);
+    assert_eq!(project.query("SELECT count() FROM events"), "4640");
+}
+
 /// What the server needs to be told in an emergency, and what teal itself sets, changes no row.
 #[test]
 fn settings_may_be_altered() {

@@ -6,8 +6,9 @@
 use jiff::Timestamp;
 use teal_catalog::Features;
 use teal_plan::Cutover;
+use teal_schema::QualifiedName;
 
-use crate::phase::CutOver;
+use crate::phase::{Cleaned, CutOver};
 use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, Parked, Phase, Step, Update, failpoint};
 
@@ -66,7 +67,7 @@ impl Operator<'_> {
         let data = self.data_of(new)?;
         let is_there = !data.is_empty();
         let is_known = state.new_data.as_ref().is_none_or(|known| *known == data);
-        if is_there && (force || is_known) {
+        if is_there && (force || is_known || self.was_exchanged(migrating, new)?) {
             return Ok(());
         }
         let what = if is_there { "was made anew since the cutover" } else { "is gone" };
@@ -77,6 +78,23 @@ impl Operator<'_> {
                 Err(MigrateError::NewGone { new, old, rows, what, is_there })
             }
         }
+    }
+
+    /// Another migration has given the name of this table to other data.
+    fn was_exchanged(
+        &self,
+        migrating: &Migrating,
+        table: &QualifiedName,
+    ) -> Result<bool, MigrateError> {
+        let has_it = |other: &Migrating| {
+            let is_exchanged = matches!(
+                other.phase,
+                Phase::CutOver(CutOver { cutover: Cutover::Exchange, .. })
+                    | Phase::Cleaned(Cleaned { cutover: Cutover::Exchange, .. })
+            );
+            is_exchanged && other.id != migrating.id && other.migration.blue == *table
+        };
+        Ok(self.migrations()?.iter().any(has_it))
     }
 
     /// Ends a cleanup that a process before did not journal as done.

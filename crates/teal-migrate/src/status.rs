@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use teal_catalog::Use;
-use teal_client::{Server, TEAL_LOG_COMMENT};
+use teal_client::{ClientError, Server, Session, TEAL_LOG_COMMENT};
 use teal_plan::Cutover;
+use teal_schema::QualifiedName;
 
 use crate::live::{Live, Waiting};
 use crate::phase::{Cleaned, CutOver};
 use crate::requests::{Asked, Orders, Request, peek_requests};
-use crate::still_used::uses_of_old;
+use crate::still_used::{uses_of_old, view_back};
 use crate::{
     Entry, Event, Journal, JournalError, Limits, Lock, MigrateError, Migrating, Parked, Phase,
 };
@@ -140,17 +141,32 @@ pub fn read_status(server: &dyn Server, base: Limits) -> Result<Vec<Status>, Mig
     }
     let now = Timestamp::now();
     let mut told = statuses(&journal, &requests, base, live.as_ref(), now)?;
-    if !server.is_exclusive() {
-        for migrating in Migrating::all(&journal)? {
-            if let Phase::CutOver(state) = &migrating.phase
-                && let Some(status) = told.iter_mut().find(|it| it.migration == migrating.id)
-            {
-                let mut session = server.session(&[])?;
+    for migrating in Migrating::all(&journal)? {
+        if let Phase::CutOver(state) = &migrating.phase
+            && let Some(status) = told.iter_mut().find(|it| it.migration == migrating.id)
+        {
+            let mut session = server.session(&[])?;
+            // Somebody may have dropped it.
+            status.old_is_kept_current &=
+                is_there(session.as_mut(), &view_back(&migrating, state))?;
+            if !server.is_exclusive() {
                 status.still_used_by = uses_of_old(session.as_mut(), &migrating, state, now)?;
             }
         }
     }
     Ok(told)
+}
+
+fn is_there(session: &mut dyn Session, name: &QualifiedName) -> Result<bool, ClientError> {
+    #[derive(Deserialize)]
+    struct Row {
+        found: u64,
+    }
+    let row: Row = session.row(&format!(
+        "SELECT count() AS found FROM system.tables WHERE {}",
+        name.condition("name")
+    ))?;
+    Ok(row.found > 0)
 }
 
 pub(crate) fn statuses(

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use teal_catalog::{LeftOut, Use, uses};
 use teal_client::{ClientError, Session};
 use teal_plan::Cutover;
+use teal_schema::QualifiedName;
 
 use crate::phase::CutOver;
 use crate::state::Migrating;
@@ -122,13 +123,18 @@ pub(crate) fn uses_of_old(
     now: Timestamp,
 ) -> Result<Vec<Use>, ClientError> {
     // What it forwards from the new table to the old one is no use of that.
-    let forwarded_by = match state.cutover {
-        Cutover::Exchange => state.forwards_back.then(|| migrating.migration.view.clone()),
-        Cutover::App | Cutover::Alias => Some(names::reverse(&migrating.id)),
-    };
-    let left_out = LeftOut { forwarded_by, named: None };
+    let left_out = LeftOut { forwarded_by: Some(view_back(migrating, state)), named: None };
     let since = since(state.at, now);
     uses(session, migrating.tables_now().0, &left_out, since.min(LOOKS_BACK))
+}
+
+/// The view that brings what is written to the new table to the old one, where there is one. An exchange has turned
+/// the migration's own.
+pub(crate) fn view_back(migrating: &Migrating, state: &CutOver) -> QualifiedName {
+    match state.cutover {
+        Cutover::Exchange => migrating.migration.view.clone(),
+        Cutover::App | Cutover::Alias => names::reverse(&migrating.id),
+    }
 }
 
 fn since(then: Timestamp, now: Timestamp) -> Duration {

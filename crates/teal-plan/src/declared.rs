@@ -361,15 +361,11 @@ fn not_cloneable(
         (&blue.name, &blue.data_type, &blue.compression_codec)
             != (&green.name, &green.data_type, &green.compression_codec)
     }) {
-        return Some(format!(
-            "another column: {} {} {}, where blue has {} {} {}",
-            green.name,
-            green.data_type,
-            green.compression_codec,
-            blue.name,
-            blue.data_type,
-            blue.compression_codec
-        ));
+        let text = |column: &CatalogColumn| {
+            let CatalogColumn { name, data_type, compression_codec, .. } = column;
+            format!("{name} {data_type} {compression_codec}").trim_end().to_owned()
+        };
+        return Some(format!("another column: {}, where blue has {}", text(green), text(blue)));
     }
     if let Some(reason) = other_values(tree, blue, green) {
         return Some(reason);

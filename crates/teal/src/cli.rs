@@ -14,7 +14,7 @@ use teal_migrate::{Bytes, Hours, Latency, Limit, Limits};
 #[derive(Debug, Parser)]
 #[command(name = "teal", version, max_term_width = 100, propagate_version = true)]
 #[command(
-    after_help = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused for safety; 4 the plan is not empty (plan --check)."
+    after_help = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused for safety; 4 the plan is not empty (plan --check); 130 interrupted."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]

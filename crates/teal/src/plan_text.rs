@@ -116,8 +116,9 @@ fn operation_as_text(operation: &Operation) -> String {
             let what = match migration.in_place {
                 true => format!("{}, changed in its model", migration.blue),
                 false => format!(
-                    "{} {} → {}",
-                    migration.table, migration.from_version, migration.to_version
+                    "{} {}",
+                    migration.table,
+                    show::versions(&migration.from_version, &migration.to_version)
                 ),
             };
             format!(

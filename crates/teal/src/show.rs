@@ -9,6 +9,15 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 
+/// From which version a table is migrated to which.
+pub(crate) fn versions(from: &str, to: &str) -> String {
+    match (from, to) {
+        _ if from == to => "in place".to_owned(),
+        ("", to) => format!("without a version → {to}"),
+        _ => format!("{from} → {to}"),
+    }
+}
+
 /// A number with its thousands apart.
 pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();

@@ -124,7 +124,7 @@ fn details(status: &Status) -> Vec<(&'static str, String)> {
 }
 
 fn versions(status: &Status) -> String {
-    format!("{} → {}", status.from, status.to)
+    show::versions(&status.from, &status.to)
 }
 
 fn rows(status: &Status) -> String {
