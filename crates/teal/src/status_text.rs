@@ -104,9 +104,10 @@ fn details(status: &Status) -> Vec<(&'static str, String)> {
                 time(proof.at),
                 show::count(proof.rows),
                 if proof.folded { "folded " } else { "" },
-                match proof.compared {
-                    0 => "unchanged since the proof before".to_owned(),
-                    buckets => format!("compared in {} buckets", show::count(buckets)),
+                match (proof.compared, proof.rows) {
+                    (0, 0) => "nothing to compare".to_owned(),
+                    (0, _) => "unchanged since the proof before".to_owned(),
+                    (buckets, _) => format!("compared in {} buckets", show::count(buckets)),
                 }
             ),
             None => "not yet".to_owned(),

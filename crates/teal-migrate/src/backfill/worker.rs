@@ -66,7 +66,12 @@ impl<'o> Worker<'o> {
                 Ok(true) => (),
                 Ok(false) => return,
                 Err(error) => {
-                    shared.failed.lock().get_or_insert(error);
+                    // What was sent may still happen where no answer came: that weighs more than another's refusal,
+                    // behind which a publication would be finished at once.
+                    let mut failed = shared.failed.lock();
+                    if failed.as_ref().is_none_or(|it| it.is_answer() && !error.is_answer()) {
+                        *failed = Some(error);
+                    }
                     return;
                 }
             }

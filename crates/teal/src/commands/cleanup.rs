@@ -55,6 +55,7 @@ pub(crate) fn run(common: &Common, args: &Cleanup) -> Result<(), Failure> {
         };
     }
     let mut migrating = choose(operator.migrations()?, args.which.table.as_deref())?;
+    let was_over = matches!(migrating.phase, Phase::Cleaned(_));
     operator.cleanup(&mut migrating, args.force)?;
     let parked = match &migrating.phase {
         Phase::Cleaned(state) => state.parked.clone(),
@@ -62,7 +63,7 @@ pub(crate) fn run(common: &Common, args: &Cleanup) -> Result<(), Failure> {
     };
     if common.json {
         let mut dropped = names(&dropped);
-        if parked.is_none() {
+        if parked.is_none() && !was_over {
             dropped.push(migrating.tables_now().0.to_string());
         }
         return show::json(&Report {
