@@ -6,7 +6,7 @@ use flate2::Compression;
 use flate2::read::GzEncoder;
 use ureq::SendBody;
 
-use super::HttpSession;
+use super::session::HttpSession;
 use crate::{Answer, ClientError, Format, InsertStream};
 
 /// An INSERT whose request runs in a thread of its own, fed through a channel.
