@@ -127,7 +127,8 @@ impl Operator<'_> {
         if !self.exists(&migrating.migration.green)? {
             return Ok(());
         }
-        let compared = self.seek(migrating, Sought::OfGreen).map_err(|error| match error {
+        let copied = self.as_if_copied(migrating)?;
+        let compared = self.seek(&copied, Sought::OfGreen).map_err(|error| match error {
             MigrateError::Altered { altered } => MigrateError::AlteredBeyondCompare { altered },
             other => other,
         })?;

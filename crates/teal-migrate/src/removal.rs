@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use teal_schema::{QualifiedName, escape_ident, quote_string};
 
+use crate::backfill::only;
 use crate::state::Migrating;
 use crate::verify::{Sides, hashes_of_surplus, partition_expression, row_hash};
 use crate::{Event, MigrateError, Operator, Parity, failpoint, names};
@@ -94,11 +95,10 @@ impl Operator<'_> {
         ))?;
         let filter = match whole.is_empty() {
             true => String::new(),
-            false => format!(
-                " SETTINGS additional_table_filters = {{{}: {}}}",
-                quote_string(&clone.to_string()),
-                quote_string(&format!("_partition_id NOT IN ({})", quoted(&whole)))
-            ),
+            false => {
+                let others = format!("_partition_id NOT IN ({})", quoted(&whole));
+                format!(" SETTINGS {}", only(&clone, &others))
+            }
         };
         let surplus = sides.of_green_alone();
         for within in self.pieces(&surplus, &parity.buckets())? {

@@ -31,6 +31,8 @@ pub struct Migrating {
     pub(crate) fenced: Option<u32>,
     /// A removal of rows from green was begun and not journalled as done.
     pub(crate) removing: bool,
+    /// For a comparison in the middle of the copy: the condition on the snapshot's rows that count as green's.
+    pub(crate) uncopied: Option<String>,
     /// The sequence number of the journal's next entry.
     pub(crate) next: u32,
 }
@@ -134,6 +136,7 @@ impl Migrating {
             seen: None,
             fenced: None,
             removing: false,
+            uncopied: None,
             next: 1,
         };
         rest.iter().try_for_each(|entry| state.take(entry))?;

@@ -81,28 +81,37 @@ fn share(part: &Part, rows: u64) -> u64 {
     u64::try_from(bytes / u128::from(part.rows.max(1))).unwrap_or(u64::MAX)
 }
 
-impl Chunk {
-    /// The condition on the snapshot that selects the chunk. It prunes parts and granules: a range
-    /// of a part is not read from the part's beginning (seen on 26.7).
-    pub(crate) fn condition(&self) -> String {
-        let (whole, pieces): (Vec<_>, Vec<_>) =
-            self.ranges.iter().partition(|range| range.is_whole());
-        let mut conditions = Vec::new();
-        if !whole.is_empty() {
-            let names = whole.iter().map(|range| quote_string(&range.part)).collect::<Vec<_>>();
-            conditions.push(format!("_part IN ({})", names.join(", ")));
+/// The condition on the snapshot that selects the rows of these chunks, given by their numbers. It prunes parts and
+/// granules: a range of a part is not read from the part's beginning (seen on 26.7).
+pub(crate) fn condition(chunks: &[Chunk]) -> String {
+    let mut ranges: Vec<Range> = Vec::new();
+    for range in chunks.iter().flat_map(|chunk| &chunk.ranges) {
+        match ranges.last_mut() {
+            Some(last) if last.part == range.part && last.to == range.from => last.to = range.to,
+            _ => ranges.push(range.clone()),
         }
-        conditions.extend(pieces.iter().map(|range| {
-            format!(
-                "(_part = {} AND _part_offset >= {} AND _part_offset < {})",
-                quote_string(&range.part),
-                range.from,
-                range.to
-            )
-        }));
-        conditions.join(" OR ")
     }
+    let (whole, pieces): (Vec<_>, Vec<_>) = ranges.iter().partition(|range| range.is_whole());
+    let mut conditions = Vec::new();
+    if !whole.is_empty() {
+        let names = whole.iter().map(|range| quote_string(&range.part)).collect::<Vec<_>>();
+        conditions.push(format!("_part IN ({})", names.join(", ")));
+    }
+    conditions.extend(pieces.iter().map(|range| {
+        format!(
+            "(_part = {} AND _part_offset >= {} AND _part_offset < {})",
+            quote_string(&range.part),
+            range.from,
+            range.to
+        )
+    }));
+    match conditions.is_empty() {
+        true => "0".to_owned(),
+        false => conditions.join(" OR "),
+    }
+}
 
+impl Chunk {
     /// How many parts of the snapshot have rows of the chunk.
     pub(crate) fn parts(&self) -> impl Iterator<Item = &str> {
         self.ranges.iter().map(|range| range.part.as_str())
@@ -150,10 +159,15 @@ mod tests {
         let bytes = chunks.iter().map(|chunk| chunk.bytes).collect::<Vec<_>>();
         assert_eq!(bytes, [64, 160, 160, 160, 16]);
         assert_eq!(
-            chunks[3].condition(),
+            condition(&chunks[3..4]),
             "_part IN ('b_2', 'c_1') OR (_part = 'b_1' AND _part_offset >= 20 AND _part_offset < 25)"
         );
         assert_eq!(chunks[4].parts().collect::<Vec<_>>(), ["e_1"]);
+        assert_eq!(
+            condition(&chunks[2..]),
+            "_part IN ('b_2', 'c_1', 'e_1') OR (_part = 'b_1' AND _part_offset >= 10 AND _part_offset < 25)"
+        );
+        assert_eq!(condition(&[]), "0");
     }
 
     #[test]

@@ -7,7 +7,6 @@ mod order;
 mod publish;
 mod worker;
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,11 +18,11 @@ use parking_lot::Mutex;
 use teal_catalog::active_parts;
 use teal_client::TEAL_LOG_COMMENT;
 use worker::Worker;
-pub(crate) use worker::{columns, select_from};
+pub(crate) use worker::{columns, only, select_from};
 
-use crate::phase::Attached;
+use crate::phase::{Attached, Snapshot};
 use crate::state::Migrating;
-use crate::{Event, MigrateError, Operator, Step, Update, failpoint, names};
+use crate::{Event, MigrateError, Operator, Phase, Step, Update, failpoint, names};
 
 #[derive(Debug, Clone)]
 pub struct BackfillOptions {
@@ -94,20 +93,7 @@ impl Operator<'_> {
             // One may have failed in this very process; the staging tables are made anew below.
             self.finish_publication(migrating)?;
             let table = names::snapshot(&migrating.id);
-            let parts = self.with_control(|session| active_parts(session, &table))?;
-            // Chunks are known by their numbers, which count these parts' rows.
-            let there = (parts.iter().map(|part| part.rows).sum::<u64>(), parts.len() as u64);
-            if there != (snapshot.rows, snapshot.parts) {
-                return Err(MigrateError::SnapshotLost { snapshot: table });
-            }
-            let chunks =
-                chunk::cut(&parts, snapshot.chunk_rows, snapshot.chunk_bytes.unwrap_or(u64::MAX));
-            let published: BTreeSet<u32> = match &migrating.phase {
-                crate::Phase::Attached(attached) => attached.published.keys().copied().collect(),
-                _ => BTreeSet::new(),
-            };
-            let (done, mut todo): (Vec<_>, Vec<_>) =
-                chunks.into_iter().partition(|chunk| published.contains(&chunk.number));
+            let (done, mut todo) = self.chunks(migrating, snapshot)?;
             let done_rows = done.iter().map(|chunk| chunk.rows).sum::<u64>();
             let copied = todo.iter().map(|chunk| chunk.rows).sum::<u64>();
             // Taken from the end.
@@ -129,6 +115,49 @@ impl Operator<'_> {
             let seconds = began.elapsed().as_secs_f64().max(1e-9);
             Ok(((), format!("{copied} rows copied, {:.0} rows/s", copied as f64 / seconds)))
         })
+    }
+
+    /// The chunks of the snapshot that have been published, and those that have not.
+    fn chunks(
+        &self,
+        migrating: &Migrating,
+        snapshot: &Snapshot,
+    ) -> Result<(Vec<Chunk>, Vec<Chunk>), MigrateError> {
+        let table = names::snapshot(&migrating.id);
+        let parts = self.with_control(|session| active_parts(session, &table))?;
+        // Chunks are known by their numbers, which count these parts' rows.
+        let there = (parts.iter().map(|part| part.rows).sum::<u64>(), parts.len() as u64);
+        if there != (snapshot.rows, snapshot.parts) {
+            return Err(MigrateError::SnapshotLost { snapshot: table });
+        }
+        let chunks =
+            chunk::cut(&parts, snapshot.chunk_rows, snapshot.chunk_bytes.unwrap_or(u64::MAX));
+        let is_published = |chunk: &Chunk| match &migrating.phase {
+            Phase::Attached(attached) => attached.published.contains_key(&chunk.number),
+            _ => false,
+        };
+        Ok(chunks.into_iter().partition(is_published))
+    }
+
+    /// The migration in the middle of its copy as one in which green has what is still to be copied: every row of it
+    /// would be a difference. As it is where that cannot be told.
+    pub(crate) fn as_if_copied(&self, migrating: &Migrating) -> Result<Migrating, MigrateError> {
+        let Phase::Attached(attached) = &migrating.phase else {
+            return Ok(migrating.clone());
+        };
+        // A publication that was cut off may be in green; and in front of its rows nothing of the history is yet.
+        let is_unclear = attached.publishing.is_some() || migrating.migration.keeps_order();
+        match &attached.snapshot {
+            Some(snapshot) if !is_unclear => match self.chunks(migrating, snapshot) {
+                Ok((_, uncopied)) => {
+                    let uncopied = Some(chunk::condition(&uncopied));
+                    Ok(Migrating { uncopied, ..migrating.clone() })
+                }
+                Err(MigrateError::SnapshotLost { .. }) => Ok(migrating.clone()),
+                Err(error) => Err(error),
+            },
+            _ => Ok(migrating.clone()),
+        }
     }
 
     /// The view goes on to make parts, and while merges are off nobody merges them.

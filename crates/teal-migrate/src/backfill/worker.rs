@@ -5,7 +5,7 @@ use teal_client::Session;
 use teal_schema::{QualifiedName, quote_ident, quote_string, rewrite_table_references};
 
 use super::Shared;
-use super::chunk::Chunk;
+use super::chunk::{self, Chunk};
 use super::leave::Priority;
 use super::order::CAME;
 use crate::state::Migrating;
@@ -80,21 +80,13 @@ impl<'o> Worker<'o> {
     }
 
     fn copy(&mut self, chunk: &Chunk, priority: Priority) -> Result<(), MigrateError> {
-        // A filter by setting leaves the user's SELECT as it is.
-        let filter = format!(
-            "{{{}: {}}}",
-            quote_string(&self.snapshot.to_string()),
-            quote_string(&chunk.condition())
-        );
+        let filter = only(&self.snapshot, &chunk::condition(std::slice::from_ref(chunk)));
         let nice = match priority {
             Priority::Same => "",
             Priority::Lower => ", os_thread_priority = 10",
         };
         self.operator.check_lock()?;
-        self.session.command(&format!(
-            "{} SETTINGS additional_table_filters = {filter}{nice}",
-            self.copy
-        ))?;
+        self.session.command(&format!("{} SETTINGS {filter}{nice}", self.copy))?;
         failpoint::written();
         failpoint::reached("chunk-copied");
         self.check_snapshot(chunk)
@@ -124,6 +116,15 @@ impl<'o> Worker<'o> {
             }),
         }
     }
+}
+
+/// The setting that lets a statement read those rows of `table` only. It leaves the user's SELECT as it is.
+pub(crate) fn only(table: &QualifiedName, condition: &str) -> String {
+    format!(
+        "additional_table_filters = {{{}: {}}}",
+        quote_string(&table.to_string()),
+        quote_string(condition)
+    )
 }
 
 /// The columns that the copy fills, quoted.

@@ -5,7 +5,8 @@ use super::folded::{self, LAST, Ties};
 use super::newest::Newest;
 use super::surplus::Surplus;
 use crate::MigrateError;
-use crate::backfill::{CAME, columns, select_from};
+use crate::backfill::{CAME, columns, only, select_from};
+use crate::names;
 use crate::state::Migrating;
 
 /// The two sides of a comparison, as SELECTs of the same columns.
@@ -150,9 +151,18 @@ pub(crate) fn sides(
         true => format!("SELECT {columns} FROM {}{last}", blue.sql()),
         false => selected,
     };
+    let mut green_source = format!("SELECT {columns} FROM {}{last}", green.sql());
+    if let Some(condition) = &migrating.uncopied {
+        let snapshot = names::snapshot(&migrating.id);
+        green_source = format!(
+            "{green_source} UNION ALL SELECT * FROM (SELECT {columns_of_blue} FROM ({}) SETTINGS {})",
+            select_from(migrating, &snapshot)?,
+            only(&snapshot, condition)
+        );
+    }
     Ok(Sides {
         blue: hashed(lasting(blue_source)),
-        green: hashed(lasting(format!("SELECT {columns} FROM {}{last}", green.sql()))),
+        green: hashed(lasting(green_source)),
         columns: columns.clone(),
         later: None,
         is_turned: false,
