@@ -201,6 +201,47 @@ fn tables_and_views_in_no_model_are_dropped_only_when_they_are_named() {
     assert_over(&project);
 }
 
+#[test]
+fn what_a_view_that_stays_needs_is_not_dropped() {
+    let project = filled(EVENTS);
+    project.query("CREATE TABLE spare ENGINE = MergeTree ORDER BY id AS SELECT * FROM events");
+    project.query("CREATE TABLE seen (town String, n UInt8) ENGINE = MergeTree ORDER BY town");
+    project.query(
+        "CREATE MATERIALIZED VIEW mv TO spare AS SELECT id, town, at FROM events AS e JOIN seen AS s ON e.town = s.town",
+    );
+    project.teal(&["apply", "--allow-drop", "spare"]).failed(3, &["mv writes to it", "INSERT"]);
+    project.teal(&["apply", "--allow-drop", "seen"]).failed(3, &["mv looks rows up in it"]);
+    project.must(&["apply", "--allow-drop", "mv", "--allow-drop", "spare"]);
+    project.query(
+        "CREATE DICTIONARY names (id UInt64, town String) PRIMARY KEY id SOURCE(CLICKHOUSE(TABLE 'events')) LAYOUT(FLAT()) LIFETIME(0)",
+    );
+    let done = project.must(&["apply", "--allow-drop", "*"]).stdout;
+    assert_eq!(done, "dropped default.names\ndropped default.seen\n");
+}
+
+#[test]
+fn an_ephemeral_column_is_not_copied() {
+    let old = "CREATE TABLE t (id UInt64, e String EPHEMERAL, s String DEFAULT lower(e)) ENGINE = MergeTree ORDER BY id;\n";
+    let new = old.replace("e String EPHEMERAL", "e String").replace("BY id", "BY (id, s)");
+    let project = Project::new(&[("app/t.sql", old)]);
+    project.must(&["apply"]);
+    project.query("INSERT INTO t (id, e) VALUES (1, 'A')");
+    project.write("app/t.sql", &new);
+    let said = project.must(&["apply"]).said();
+    assert!(said.contains("migrated"), "{said}");
+    project.query("INSERT INTO t (id, e) VALUES (2, 'B')");
+    project.must(&["cutover"]);
+    assert_eq!(
+        project.query("SELECT * FROM t ORDER BY id FORMAT CSV"),
+        "1,\"\",\"a\"\n2,\"\",\"b\""
+    );
+    // By a version the SELECT is the user's.
+    let next = new.replace("CREATE TABLE t ", "-- teal: table t version 1\nCREATE TABLE t_1 ");
+    let view = "CREATE MATERIALIZED VIEW mv TO t_1 AS SELECT id, e, s FROM t;\n";
+    let other = Project::new(&[("app/t.sql", &format!("{old}{next}{view}"))]);
+    other.teal(&["plan"]).failed(3, &["reads e, which is EPHEMERAL", "leave it out"]);
+}
+
 /// Each is a change that ClickHouse cannot make in place, of `EVENTS`, and what of it the plan names.
 const REBUILT: &[(&str, &str, &str, &str)] = &[
     ("sorting key", "ORDER BY id", "ORDER BY (town, id)", "rewrite"),

@@ -56,6 +56,26 @@ fn no_view_runs_beside_that_of_a_migration() {
 }
 
 #[test]
+fn a_view_does_not_get_a_second_name_beside_the_first() {
+    let sums =
+        "CREATE TABLE sums (town String, n UInt64) ENGINE = SummingMergeTree ORDER BY town;\n";
+    let view = "CREATE MATERIALIZED VIEW mv_sums TO sums AS SELECT town, count() AS n FROM events GROUP BY town;\n";
+    let project = Project::new(&[("app/events.sql", &format!("{EVENTS}{sums}{view}"))]);
+    project.must(&["apply"]);
+    let renamed = view.replace("mv_sums", "mv_totals");
+    project.write("app/events.sql", &format!("{EVENTS}{sums}{renamed}"));
+    let rename = "RENAME TABLE `default`.`mv_sums` TO `default`.`mv_totals`";
+    for arguments in [&["apply"][..], &["apply", "--allow-drop", "mv_sums"]] {
+        let words = ["mv_sums brings the same rows to default.sums", rename];
+        project.teal(arguments).failed(3, &words);
+    }
+    project.query(rename);
+    assert_eq!(project.teal(&["plan", "--check"]).code, Some(0));
+    project.query(FILL);
+    assert_eq!(project.query("SELECT sum(n) FROM sums"), "100");
+}
+
+#[test]
 fn a_view_to_a_table_that_a_cleanup_has_dropped_is_refused_by_the_plan() {
     let project = filled();
     project.write("app/next.sql", &format!("{NEXT}{VIEW}"));

@@ -35,6 +35,16 @@ fn an_externally_managed_table_is_neither_made_nor_changed_nor_dropped() {
     assert_eq!(project.query("SELECT count() FROM towns"), "2");
     assert_eq!(made(), before);
 
+    // Neither does teal make or change views that somebody else manages.
+    let external = "-- teal: lifecycle externally_managed\n";
+    project.write("app/view.sql", &format!("{external}CREATE VIEW towns AS SELECT 1 AS one;\n"));
+    project
+        .write("app/new.sql", &format!("{external}CREATE VIEW other AS SELECT id FROM events;\n"));
+    let said = project.must(&["plan", "--check"]).stdout;
+    assert!(said.contains("other is managed elsewhere"), "{said}");
+    project.write("app/view.sql", VIEW);
+    project.write("app/new.sql", "");
+
     // A migration would have to attach a view to it, and to drop it in the end.
     project.write("app/next.sql", VERSIONED);
     for arguments in [&["plan"][..], &["apply"]] {

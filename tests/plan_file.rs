@@ -136,6 +136,24 @@ fn what_came_up_since_the_plan_was_saved_is_found_as_a_fresh_apply_finds_it() {
 }
 
 #[test]
+fn a_saved_drop_is_of_the_table_that_the_plan_saw() {
+    let project = planned();
+    let make = "CREATE TABLE old (id UInt64) ENGINE = MergeTree ORDER BY id";
+    let save = ["plan", "--allow-drop", "old", "--save", &file(&project)];
+    project.query(make);
+    project.must(&save);
+    project.query("INSERT INTO old SELECT number FROM numbers(7)");
+    refused(&project, &["it had 0 rows when the plan was made, and has 7 now", "anew"]);
+    project.must(&save);
+    let done = project.must(&["apply", "--plan", &file(&project)]).stdout;
+    assert!(done.contains("dropped default.old"), "{done}");
+    let done = project.must(&["apply", "--plan", &file(&project)]).stdout;
+    assert_eq!(done, "Nothing to do: the plan has been carried out.\n");
+    project.query(make);
+    refused(&project, &["made anew since the plan was made"]);
+}
+
+#[test]
 fn drift_is_reported_field_by_field() {
     let project = planned();
     project.query("ALTER TABLE events ADD COLUMN quick UInt8 AFTER id, MODIFY COLUMN town LowCardinality(String), MODIFY SETTING merge_with_ttl_timeout = 7200");

@@ -171,6 +171,8 @@ impl Shadow {
         for table in &mut tree.tables {
             *table = self.scratch.unscratched(table);
         }
+        let reads = tree.reads.into_iter();
+        tree.reads = reads.map(|(of, column)| (self.scratch.unscratched(&of), column)).collect();
         tree.fired_by = tree.fired_by.map(|table| self.scratch.unscratched(&table));
         Ok(tree)
     }

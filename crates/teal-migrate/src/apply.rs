@@ -48,24 +48,24 @@ impl Operator<'_> {
         let mut session = self.server.session(&[("mutations_sync", "1")])?;
         let mut applied = Applied::default();
         for (operation, done) in plan.operations.iter().zip(check.done) {
-            for sql in operation.statements().unwrap_or_default().into_iter().skip(done) {
+            let statements = operation.statements().unwrap_or_default();
+            let is_left = done < statements.len();
+            for sql in statements.into_iter().skip(done) {
                 self.check_lock()?;
                 self.refuse_interrupted()?;
                 session.command(sql)?;
                 failpoint::written();
                 failpoint::reached("statement-done");
             }
-            let object = operation.object().to_string();
+            let of_this_run = is_left.then(|| operation.object().to_string());
             match operation {
                 Operation::CreateTable { .. }
                 | Operation::CreateView { .. }
-                | Operation::CreateAlias { .. } => {
-                    applied.created.push(object);
-                }
+                | Operation::CreateAlias { .. } => applied.created.extend(of_this_run),
                 Operation::AlterTable { .. } | Operation::ChangeView { .. } => {
-                    applied.changed.push(object);
+                    applied.changed.extend(of_this_run);
                 }
-                Operation::Drop { .. } => applied.dropped.push(object),
+                Operation::Drop { .. } => applied.dropped.extend(of_this_run),
                 Operation::Migrate { migration, .. } => {
                     let migrating = match self.under_way(migration)? {
                         Some(migrating) => unchanged(migrating, migration)?,

@@ -28,10 +28,11 @@ impl Planner<'_> {
             }
             Standing::Verified if past.in_place && is_blue => {
                 self.migrating.push(name.clone());
-                format!(
+                self.plan.later.push(format!(
                     "the new layout of {name} is verified; next: `teal cutover {}`",
                     past.green.name
-                )
+                ));
+                return Ok(true);
             }
             Standing::CutOver(_) if past.in_place && is_blue => {
                 format!("{name} has its new layout; next: `teal cleanup {}`", past.green.name)

@@ -2,7 +2,7 @@
 //! a migration.
 
 use teal_catalog::{CatalogTable, Declaration, QueryTreeError, Shadow, ShadowError, widens};
-use teal_schema::{LifeCycle, QualifiedName, Table, View, matches, quote_ident};
+use teal_schema::{DefaultKind, LifeCycle, QualifiedName, Table, View, matches, quote_ident};
 
 use crate::alter::statements;
 use crate::declared::{Declared, Unsafe};
@@ -373,7 +373,12 @@ impl Planner<'_> {
         let filled = desired.columns.iter().filter(|column| column.is_insertable());
         let items = filled
             .filter_map(|column| {
-                let old = quote_ident(&origin(column, current, desired)?.name);
+                let origin = origin(column, current, desired)?;
+                // No row has a value of it, and a view that reads it refuses every INSERT (26.7).
+                if origin.default.as_ref().is_some_and(|it| it.kind == DefaultKind::Ephemeral) {
+                    return None;
+                }
+                let old = quote_ident(&origin.name);
                 let new = quote_ident(&column.name);
                 Some(if old == new { new } else { format!("{old} AS {new}") })
             })

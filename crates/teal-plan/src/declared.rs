@@ -312,6 +312,19 @@ fn refusal(
             instead: "make each row of the new version from one row of the old; fold rows in a view of its own",
         });
     }
+    let is_read = |column: &&CatalogColumn| {
+        tree.reads.contains(&(blue_name.to_string(), column.name.clone()))
+    };
+    let mut unstored = blue.columns.iter().filter(|column| column.default_kind == "EPHEMERAL");
+    if let Some(column) = unstored.find(is_read) {
+        return Some(Unsafe {
+            reason: format!(
+                "its SELECT reads {}, which is EPHEMERAL: no row has it, and every INSERT would fail",
+                column.name
+            ),
+            instead: "leave it out, or read the columns that are computed from it",
+        });
+    }
     if !tree.non_deterministic.is_empty() {
         return Some(Unsafe {
             reason: format!(

@@ -46,6 +46,9 @@ pub fn check(server: &dyn Server, plan: &Plan, history: &History) -> Result<Chec
     let mut check = Check::default();
     for operation in &plan.operations {
         let (done, differences) = match (operation, operation.steps()) {
+            (Operation::Drop { object, data, .. }, _) if checker.is_other_data(object, data) => {
+                (0, vec!["it was dropped and made anew since the plan was made".to_owned()])
+            }
             (_, Some(steps)) => checker.steps_done(&steps)?,
             (Operation::CreateAlias { alias, target, .. }, _) => checker.alias_done(alias, target),
             // The journal knows how far it has come.
@@ -83,6 +86,11 @@ impl Checker<'_> {
             (false, false) => (0, Vec::new()),
             (false, true) => (0, vec!["it was not there, and is now".to_owned()]),
         }
+    }
+
+    fn is_other_data(&self, object: &QualifiedName, data: &str) -> bool {
+        let now = self.catalog.table(object);
+        !data.is_empty() && now.is_some_and(|now| now.data_path != data)
     }
 
     /// How many of the steps have been done; else what differs.

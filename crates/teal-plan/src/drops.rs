@@ -41,11 +41,18 @@ impl Planner<'_> {
                 }
                 continue;
             }
-            let kind = if table.is_view() { "VIEW" } else { "TABLE" };
+            let kind = match table.engine.as_str() {
+                _ if table.is_view() => "VIEW",
+                "Dictionary" if table.create_table_query.starts_with("CREATE DICTIONARY") => {
+                    "DICTIONARY"
+                }
+                _ => "TABLE",
+            };
             let operation = Operation::Drop {
                 sql: format!("DROP {kind} {}", name.sql()),
                 object: name,
                 before: table.create_table_query.clone(),
+                data: table.data_path.clone(),
                 rows: table.rows,
                 bytes: table.bytes,
             };

@@ -58,9 +58,47 @@ impl Planner<'_> {
             let (object, declared_at) = (flow.view.clone(), flow.planned.clone()?);
             Some(Conflict { object, declared_at, differences: vec![differs], instead })
         });
-        let conflicts = conflicts.collect::<Vec<_>>();
+        let mut conflicts = conflicts.collect::<Vec<_>>();
+        conflicts.extend(self.of_a_second_name()?);
         self.plan.conflicts.extend(conflicts);
         Ok(())
+    }
+
+    /// A view that the plan makes beside one that forwards the same rows: they would come twice, and where the plan
+    /// drops the other one, they would do so until then.
+    fn of_a_second_name(&mut self) -> Result<Vec<Conflict>, PlanError> {
+        let made = self.plan.operations.iter().filter_map(|operation| match operation {
+            Operation::CreateView { view, statement, declared_at } => {
+                Some((self.flow(view, &statement.after, None)?, declared_at.clone()))
+            }
+            _ => None,
+        });
+        let made = made.collect::<Vec<_>>();
+        if made.is_empty() {
+            return Ok(Vec::new());
+        }
+        let there = fired_views(self.session.as_mut())?;
+        let there = there.iter().filter_map(|(name, sql)| self.flow(name, sql, None));
+        let there = there.collect::<Vec<_>>();
+        let second = made.into_iter().filter_map(|(flow, declared_at)| {
+            let is_same = |it: &&Flow| it.writes == flow.writes && it.select == flow.select;
+            let first = there.iter().find(is_same)?;
+            let instead = format!(
+                "keep that name; or `RENAME TABLE {} TO {}`, by which no INSERT misses the view, and make the plan anew",
+                first.view.sql(),
+                flow.view.sql()
+            );
+            Some(Conflict {
+                object: flow.view,
+                declared_at,
+                differences: vec![format!(
+                    "the view {} brings the same rows to {}: they would come there twice",
+                    first.view, flow.writes
+                )],
+                instead,
+            })
+        });
+        Ok(second.collect())
     }
 
     /// A migration makes the table of the new version, and views that name it come behind. Others do not wait for

@@ -27,6 +27,9 @@ pub struct Plan {
     /// What the target would have to say to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
+    /// What the models want beside that, and what it waits for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub later: Vec<String>,
     /// What a reader of the plan may want to know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -75,7 +78,16 @@ pub enum Operation {
         declared_at: Location,
     },
     /// What no model declares, where `--allow-drop` names it.
-    Drop { object: QualifiedName, sql: String, before: String, rows: u64, bytes: u64 },
+    Drop {
+        object: QualifiedName,
+        sql: String,
+        before: String,
+        /// Tells a table's data from that of another one which was made under its name since.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        data: String,
+        rows: u64,
+        bytes: u64,
+    },
     /// A blue/green migration. `resumes` names the one that is already under way.
     Migrate {
         #[serde(flatten)]
@@ -210,6 +222,11 @@ impl Plan {
 
     /// Whether the target has all that the models declare.
     pub fn is_empty(&self) -> bool {
+        self.has_nothing_to_do() && self.later.is_empty()
+    }
+
+    /// Whether nothing can be done of what the models declare and the target has not.
+    pub fn has_nothing_to_do(&self) -> bool {
         self.operations.is_empty() && self.conflicts.is_empty()
     }
 

@@ -102,6 +102,7 @@ pub fn make_plan(
         operations: Vec::new(),
         conflicts: Vec::new(),
         findings: Vec::new(),
+        later: Vec::new(),
         notes: Vec::new(),
     };
     let (migrating, kept) = (Vec::new(), Vec::new());
@@ -166,10 +167,7 @@ impl Planner<'_> {
         for table in &self.schema.tables {
             let name = table.qualified(&self.options.database);
             if table.life_cycle == LifeCycle::ExternallyManaged {
-                if self.current.table(&name).is_none() {
-                    let note = "is managed elsewhere (EXTERNALLY_MANAGED), and is not there";
-                    self.plan.notes.push(format!("{name} {note}"));
-                }
+                self.note_not_there(&name);
                 continue;
             }
             if self.is_for_its_migration(table, &name)? {
@@ -192,6 +190,14 @@ impl Planner<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Of a table or view that is managed elsewhere, all that there is to say.
+    pub(crate) fn note_not_there(&mut self, name: &QualifiedName) {
+        if self.current.table(name).is_none() {
+            let note = "is managed elsewhere (EXTERNALLY_MANAGED), and is not there";
+            self.plan.notes.push(format!("{name} {note}"));
+        }
     }
 
     /// The tables that declared migrations create.

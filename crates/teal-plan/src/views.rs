@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use teal_catalog::CatalogTable;
 use teal_schema::{
-    Diagnostic, Location, QualifiedName, Table, View, create_view, rewrite_table_references,
+    Diagnostic, LifeCycle, Location, QualifiedName, Table, View, create_view,
+    rewrite_table_references,
 };
 
 use crate::declared::{Declared, Unsafe};
@@ -16,6 +17,10 @@ impl Planner<'_> {
         let schema = self.schema;
         for view in &schema.views {
             let name = view.qualified(&self.options.database);
+            if view.life_cycle == LifeCycle::ExternallyManaged {
+                self.note_not_there(&name);
+                continue;
+            }
             let is_migration = self.is_migration(view);
             let select = self.real_select(view, is_migration)?;
             self.check_references(view)?;
@@ -62,7 +67,7 @@ impl Planner<'_> {
             let note = format!(
                 "the migration by view {name} waits for the cutover of {table}, which gets another layout first"
             );
-            self.plan.notes.push(note);
+            self.plan.later.push(note);
             return Ok(());
         }
         if self.refuse_exchanged(view) {
@@ -175,7 +180,7 @@ impl Planner<'_> {
             .find(|table| self.migrating.contains(table));
         let Some(current) = self.current.table(&name).cloned() else {
             match waits_for {
-                Some(table) => self.plan.notes.push(format!(
+                Some(table) => self.plan.later.push(format!(
                     "view {name} is created by a plan after the cutover of {table}, whose new layout it may need"
                 )),
                 None => self.plan.operations.push(Operation::CreateView {
@@ -238,7 +243,7 @@ impl Planner<'_> {
             _ if changes.is_empty() => return Ok(()),
             _ => {
                 if let Some(table) = waits_for {
-                    self.plan.notes.push(format!(
+                    self.plan.later.push(format!(
                         "view {name} is changed by a plan after the cutover of {table}"
                     ));
                     return Ok(());

@@ -10,8 +10,8 @@ use crate::show;
 pub(crate) fn as_text(plan: &Plan) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "Plan for {}, database {}", plan.target, plan.database);
-    if plan.is_empty() {
-        let _ = writeln!(out, "\nNothing to do: the target has all that the models declare.");
+    if plan.has_nothing_to_do() {
+        let _ = writeln!(out, "\n{}", nothing_to_do(plan));
     }
     for (i, operation) in plan.operations.iter().enumerate() {
         let _ = writeln!(out, "\n{}. {}", i + 1, operation_as_text(operation));
@@ -37,10 +37,26 @@ pub(crate) fn as_text(plan: &Plan) -> String {
         let _ = writeln!(out, "\n{word} {}: {}", finding.about, finding.says);
         let _ = writeln!(out, "   to do: {}", finding.fix);
     }
+    for later in plan.later.iter().filter(|_| !plan.has_nothing_to_do()) {
+        let _ = writeln!(out, "\nlater: {later}");
+    }
     for note in &plan.notes {
         let _ = writeln!(out, "\nnote: {note}");
     }
     out.trim_end().to_owned()
+}
+
+/// Of a plan without operations and conflicts.
+pub(crate) fn nothing_to_do(plan: &Plan) -> String {
+    match plan.later.is_empty() {
+        true => "Nothing to do: the target has all that the models declare.".to_owned(),
+        false => {
+            let later = plan.later.iter().map(|later| format!("\n  {later}")).collect::<String>();
+            format!(
+                "Nothing to do for `teal apply`; what the models declare beside that waits:{later}"
+            )
+        }
+    }
 }
 
 fn operation_as_text(operation: &Operation) -> String {

@@ -1,5 +1,6 @@
 //! Looks at what a plan would meet before anything is done.
 
+mod drops;
 mod expiring;
 mod in_time;
 mod policies;
@@ -92,6 +93,7 @@ impl Preflight<'_> {
         };
         let migrations = self.operations.iter().filter_map(begins).collect::<Vec<_>>();
         self.look_for_databases()?;
+        self.look_at_drops()?;
         self.look_at_mutations(&migrations)?;
         self.look_at_disks(&migrations)?;
         self.look_at_row_policies(&migrations)?;

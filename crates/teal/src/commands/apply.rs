@@ -7,7 +7,7 @@ use teal_plan::{Plan, check, preflight};
 use super::plan::plan_for;
 use crate::cli::{Apply, Common};
 use crate::failure::Failure;
-use crate::plan_text::as_text;
+use crate::plan_text::{as_text, nothing_to_do};
 use crate::progress::Progress;
 use crate::show;
 use crate::target::Project;
@@ -81,8 +81,8 @@ fn refuse_other_target(plan: &Plan, server: &dyn Server, project: &Project) -> R
 }
 
 fn done_as_text(plan: &Plan, applied: &Applied) -> String {
-    if plan.is_empty() {
-        return "Nothing to do: the target has all that the models declare.".to_owned();
+    if plan.has_nothing_to_do() {
+        return nothing_to_do(plan);
     }
     let named = |verb: &str, names: &[String]| {
         names.iter().map(|name| format!("{verb} {name}")).collect::<Vec<_>>()
@@ -101,6 +101,10 @@ fn done_as_text(plan: &Plan, applied: &Applied) -> String {
             migrated.phase
         )
     }));
+    if lines.is_empty() {
+        lines.push("Nothing to do: the plan has been carried out.".to_owned());
+    }
+    lines.extend(plan.later.iter().map(|later| format!("later: {later}")));
     lines.join("\n")
 }
 

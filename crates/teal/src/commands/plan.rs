@@ -30,13 +30,10 @@ pub(crate) fn run(common: &Common, args: &Args) -> Result<ExitCode, Failure> {
         std::fs::write(file, yaml()?)
             .map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;
     }
-    if let Some(which) = &args.explain {
-        show::data(&explained(&plan, which)?)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    match (common.json, args.yaml) {
-        (true, _) => show::json(&plan.file().map_err(unwritable)?)?,
-        (_, true) => show::data(yaml()?.trim_end())?,
+    match (&args.explain, common.json, args.yaml) {
+        (Some(which), ..) => show::data(&explained(&plan, which)?)?,
+        (None, true, _) => show::json(&plan.file().map_err(unwritable)?)?,
+        (None, _, true) => show::data(yaml()?.trim_end())?,
         _ => show::data(&as_text(&plan))?,
     }
     Ok(match args.check && !plan.is_empty() {
