@@ -28,6 +28,36 @@ const ALTERS: &[(&str, &[&str], &str)] = &[
 ];
 
 #[test]
+fn another_table_under_the_old_ones_name_is_not_taken_for_it() {
+    let project = filled(REWRITTEN, VIEW);
+    project.must(APPLY);
+    let words =
+        ["events is another table than the one that the migration", "may be all that there is"];
+    let refused = |project: &Project| {
+        for arguments in
+            [&["verify"][..], &["repair"], &["cutover"], &["abort"], &["abort", "--force"]]
+        {
+            project.teal(arguments).failed(3, &words);
+        }
+    };
+    project.query("EXCHANGE TABLES events AND events_1");
+    refused(&project);
+    project.query("EXCHANGE TABLES events AND events_1");
+    project.must(&["verify"]);
+
+    // Made anew by an application that makes the tables which it lacks.
+    project.query("RENAME TABLE events TO lost");
+    project.query("CREATE TABLE events AS lost");
+    project.query("INSERT INTO events SELECT * FROM lost LIMIT 1");
+    refused(&project);
+    project.query("DROP TABLE events SYNC");
+    project.query("RENAME TABLE lost TO events");
+    // What was forwarded of the other table is green's alone.
+    project.teal(&["abort"]).failed(3, &["events_1 has 1 rows"]);
+    project.must(&["abort", "--force"]);
+}
+
+#[test]
 fn an_alter_stops_the_migration_until_it_is_undone() {
     let filled = filled(REWRITTEN, VIEW);
     for (moment, (alter, words, undo)) in

@@ -56,6 +56,81 @@ fn no_view_runs_beside_that_of_a_migration() {
 }
 
 #[test]
+fn rows_of_both_versions_do_not_go_to_the_same_table_twice() {
+    let sums =
+        "CREATE TABLE sums (town String, n UInt64) ENGINE = SummingMergeTree ORDER BY town;\n";
+    let view = |name: &str, of: &str| {
+        format!(
+            "CREATE MATERIALIZED VIEW {name} TO sums AS SELECT town, count() AS n FROM {of} GROUP BY town;\n"
+        )
+    };
+    let old = format!("{EVENTS}{sums}{}", view("mv_sums", "events"));
+    let project = Project::new(&[("app/events.sql", &old)]);
+    project.must(&["apply"]);
+    project.query(FILL);
+    let words = ["the migration's view brings them from the one to the other", "one view, mv_sums"];
+    let next = format!("{NEXT}{VIEW}");
+    let both = format!("{next}{}", view("mv_more", "events_1"));
+    // Before the migration, and in its midst.
+    project.write("app/next.sql", &both);
+    project.teal(&["apply"]).failed(3, &words);
+    project.write("app/next.sql", &next);
+    project.must(&["apply"]);
+    project.write("app/next.sql", &both);
+    project.teal(&["apply"]).failed(3, &words);
+    project.write("app/next.sql", &next);
+    project.must(&["cutover"]);
+    // The one view reads the new version from now on, and misses nothing.
+    project.query("INSERT INTO events SELECT number, 'a' FROM numbers(10)");
+    let new = format!("{EVENTS}{sums}{}", view("mv_sums", "events_1"));
+    project.write("app/events.sql", &new);
+    project.must(&["apply"]);
+    project.query("INSERT INTO events_1 SELECT number, 'b' FROM numbers(10)");
+    assert_eq!(project.query("SELECT sum(n) FROM sums"), "120");
+}
+
+#[test]
+fn a_second_version_is_not_made_from_a_table_that_users_have_left() {
+    let project = filled();
+    let second = NEXT.replace("events_1", "events_2").replace("version 1", "version 2")
+        + "CREATE MATERIALIZED VIEW mv_second TO events_2 AS SELECT * FROM events;\n";
+    project.write("app/next.sql", &format!("{NEXT}{VIEW}"));
+    project.must(&["apply"]);
+    let copy = project.copy();
+    project.must(&["cutover"]);
+    project.write("app/second.sql", &second);
+    let words = ["gone from there to default.events_1", "let it read default.events_1"];
+    project.teal(&["apply"]).failed(3, &words);
+
+    // Both were made before.
+    copy.write("app/second.sql", &second);
+    copy.must(&["apply"]);
+    copy.must(&["cutover", "events_1"]);
+    copy.query("INSERT INTO events_1 VALUES (1000, 'new')");
+    let words = ["gone from default.events to default.events_1", "teal abort events_2"];
+    copy.teal(&["cutover", "events_2"]).failed(3, &words);
+    copy.must(&["abort", "events_2"]);
+}
+
+#[test]
+fn a_repair_does_not_bring_rows_twice_to_the_version_that_users_are_on() {
+    let project = filled();
+    let second = NEXT.replace("events_1", "events_2").replace("version 1", "version 2")
+        + "CREATE MATERIALIZED VIEW mv_second TO events_2 AS SELECT * FROM events_1;\n";
+    project.write("app/next.sql", &format!("{NEXT}{VIEW}"));
+    project.write("app/second.sql", &second);
+    project.must(&["apply"]);
+    project.must(&["cutover", "events_2"]);
+    project.query("ALTER TABLE events_1 DELETE WHERE id < 20");
+    for arguments in [["repair", "events_1"], ["cutover", "events_1"]] {
+        project
+            .teal(&arguments)
+            .failed(3, &["events_1 is a table of the migration of default.events_2"]);
+    }
+    assert_eq!(project.query("SELECT count() FROM events_2"), "100");
+}
+
+#[test]
 fn a_view_does_not_get_a_second_name_beside_the_first() {
     let sums =
         "CREATE TABLE sums (town String, n UInt64) ENGINE = SummingMergeTree ORDER BY town;\n";

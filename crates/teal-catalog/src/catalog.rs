@@ -73,10 +73,21 @@ impl CatalogTable {
         self.engine == "Alias"
     }
 
+    /// What tells the table's data from any other's, whatever its name.
+    pub fn data(&self) -> &str {
+        own_directory(&self.data_path)
+    }
+
     /// The columns that an INSERT fills, in the table's order.
     pub fn insertable_columns(&self) -> impl Iterator<Item = &CatalogColumn> {
         self.columns.iter().filter(|column| column.is_insertable())
     }
+}
+
+/// The last directory of a table's path is the table's own; those above it move with the server's data. In a database
+/// of the engine `Ordinary` it goes by the table's name.
+pub fn own_directory(path: &str) -> &str {
+    path.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
 }
 
 impl Catalog {

@@ -16,7 +16,7 @@ mod traffic;
 mod types;
 
 pub use alike::{definitions, made_alike};
-pub use catalog::{Catalog, CatalogColumn, CatalogTable};
+pub use catalog::{Catalog, CatalogColumn, CatalogTable, own_directory};
 pub use declared::{Declaration, HIDDEN, Pulled};
 pub use features::{Feature, Features};
 pub use grants::{Grant, has_rights, missing_on_tables};

@@ -66,13 +66,20 @@ impl Operator<'_> {
         })
     }
 
-    /// Without blue, green is all that there is of its rows.
+    /// Without blue, green is all that there is of its rows; and where the two have changed places by hand, what has
+    /// green's name is blue itself.
     pub(crate) fn refuse_last_copy(&self, migrating: &Migrating) -> Result<(), MigrateError> {
         let (blue, green) = (&migrating.migration.blue, &migrating.migration.green);
         match self.rows_of(green)? {
-            rows if rows > 0 && !self.exists(blue)? => {
-                Err(MigrateError::LastCopy { blue: blue.clone(), green: green.clone(), rows })
-            }
+            rows if rows > 0 && !self.is_blue_itself(migrating)? => Err(MigrateError::LastCopy {
+                blue: blue.clone(),
+                what: match self.exists(blue)? {
+                    true => "is another table than the one that the migration began with",
+                    false => "is gone",
+                },
+                green: green.clone(),
+                rows,
+            }),
             _ => Ok(()),
         }
     }

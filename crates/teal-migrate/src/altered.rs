@@ -11,10 +11,11 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use teal_catalog::own_directory;
 use teal_plan::{Drift, Field, Migration, definition_changes};
 use teal_schema::{QualifiedName, head, read_create};
 
-use crate::state::Migrating;
+use crate::state::{Definitions, Migrating};
 use crate::{Event, MigrateError, Operator, Phase};
 
 /// What is there, by name.
@@ -27,6 +28,8 @@ struct Object {
     sql: String,
     /// A view has none.
     rows: Option<u64>,
+    /// The directory of its data.
+    path: String,
 }
 
 const GONE: &str = "it was there, and is not any more";
@@ -45,9 +48,11 @@ impl Operator<'_> {
         let mut now = self.objects(&[blue, green])?;
         let green = now.remove(green).map(|it| it.sql);
         // Without blue, what needs it will say that it is not there.
-        let blue_now = || now.remove(blue).map(|it| it.sql);
-        let blue = known.map(|known| known.blue.clone()).or_else(blue_now);
-        let defined = |blue| Event::Defined { blue, green: green.clone() };
+        let blue_now =
+            || now.remove(blue).map(|it| (Some(own_directory(&it.path).to_owned()), it.sql));
+        let known_blue = known.map(|known| (known.blue_data.clone(), known.blue.clone()));
+        let defined = |(blue_data, blue)| Event::Defined { blue, green: green.clone(), blue_data };
+        let blue = known_blue.or_else(blue_now);
         Ok(blue.map(defined).filter(|_| known.is_none() || green.is_some()))
     }
 
@@ -116,8 +121,10 @@ impl Operator<'_> {
                 self.refuse_without_new(migrating, state, true)?;
             }
             Phase::CutOver(_) => (),
-            _ if !now.contains_key(blue) => self.refuse_last_copy(migrating)?,
-            _ => (),
+            _ => match now.get(blue) {
+                Some(blue) if !is_other(definitions, blue) => (),
+                _ => self.refuse_last_copy(migrating)?,
+            },
         }
         let mut altered = Vec::new();
         let green_was = definitions.green.as_deref().map(|was| (green, was));
@@ -139,6 +146,14 @@ impl Operator<'_> {
             true => Ok(now),
             false => Err(MigrateError::Altered { altered }),
         }
+    }
+
+    /// Whether blue's name means the table that it meant when the migration began; where it is gone, it does not.
+    pub(crate) fn is_blue_itself(&self, migrating: &Migrating) -> Result<bool, MigrateError> {
+        let blue = migrating.tables_now().0;
+        let now = self.objects(&[blue])?;
+        let known = migrating.definitions.as_ref();
+        Ok(now.get(blue).is_some_and(|now| !known.is_some_and(|it| is_other(it, now))))
     }
 
     /// A green that is there already may be what a process before has made, or somebody else.
@@ -192,14 +207,20 @@ impl Operator<'_> {
         }
         let rows = self.with_control(|session| {
             session.rows::<Row>(&format!(
-                "SELECT database, name, create_table_query AS sql, total_rows AS rows FROM system.tables \
-                 WHERE {}",
+                "SELECT database, name, create_table_query AS sql, total_rows AS rows, \
+                     ifNull(arrayElement(data_paths, 1), '') AS path \
+                 FROM system.tables WHERE {}",
                 QualifiedName::condition_of_any(names, "name")
             ))
         })?;
         let named = |row: Row| (QualifiedName::new(row.database, row.name), row.object);
         Ok(rows.into_iter().map(named).collect())
     }
+}
+
+/// Whether a table is not the one that was blue.
+fn is_other(definitions: &Definitions, table: &Object) -> bool {
+    definitions.blue_data.as_ref().is_some_and(|data| data != own_directory(&table.path))
 }
 
 fn counts(field: &Field) -> bool {

@@ -12,7 +12,7 @@
 //! blue takes all that green does, it now forwards from the new layout to the old one, which keeps blue in
 //! step for a rollback; otherwise it is dropped in the same cut.
 
-use teal_catalog::Catalog;
+use teal_catalog::{Catalog, CatalogTable};
 use teal_plan::Cutover;
 use teal_schema::QualifiedName;
 
@@ -53,6 +53,7 @@ impl Operator<'_> {
         if migrating.migration.is_exchanged_only() && how != Cutover::Exchange {
             return Err(MigrateError::NoSuchCutover { table: migrating.migration.blue.clone() });
         }
+        self.refuse_left_blue(migrating)?;
         if how == Cutover::Alias {
             self.refuse_without_alias(migrating)?;
         }
@@ -207,8 +208,6 @@ impl Operator<'_> {
     pub(crate) fn data_of(&self, table: &QualifiedName) -> Result<String, MigrateError> {
         let catalog = self.with_control(|session| Catalog::read(session, &[&table.database]))?;
         let table = catalog.table(table).filter(|table| !table.is_alias());
-        let path = table.map(|table| table.data_path.as_str()).unwrap_or_default();
-        // The last directory is the table's own; those above it move with the server's data.
-        Ok(path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned())
+        Ok(table.map(CatalogTable::data).unwrap_or_default().to_owned())
     }
 }

@@ -9,7 +9,7 @@ use teal_schema::{QualifiedName, quote_ident, rewrite_table_references};
 
 use crate::phase::CutOver;
 use crate::state::Migrating;
-use crate::{MigrateError, Operator};
+use crate::{MigrateError, Operator, Phase};
 
 impl Operator<'_> {
     /// Migrations of a table follow each other: the new table of one is the old table of the next. None of them
@@ -32,6 +32,49 @@ impl Operator<'_> {
             None => Ok(()),
             Some(other) => Err(MigrateError::Chained {
                 table: table.clone(),
+                phase: other.phase.name(),
+                other: other.migration.green,
+            }),
+        }
+    }
+
+    /// Two versions may be made from one table. When readers and writers have gone to one of them, the other one lacks
+    /// what they write there.
+    ///
+    /// # Errors
+    /// [`MigrateError::BlueLeft`], with the version that they are on.
+    pub(crate) fn refuse_left_blue(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        let blue = &migrating.migration.blue;
+        let has_left = |other: &Migrating| {
+            other.id != migrating.id && other.has_left_blue() && other.migration.blue == *blue
+        };
+        match self.migrations()?.into_iter().find(has_left) {
+            None => Ok(()),
+            Some(other) => Err(MigrateError::BlueLeft {
+                blue: blue.clone(),
+                green: migrating.migration.green.clone(),
+                live: Box::new(other.migration.green),
+            }),
+        }
+    }
+
+    /// A row that comes to the new table by an INSERT goes on by the views of that table. What a repair removes there,
+    /// it does not remove behind them.
+    ///
+    /// # Errors
+    /// [`MigrateError::Chained`], with the migration whose new table readers are on.
+    pub(crate) fn refuse_while_read_behind(
+        &self,
+        migrating: &Migrating,
+    ) -> Result<(), MigrateError> {
+        let green = &migrating.migration.green;
+        let is_behind = |other: &Migrating| {
+            matches!(other.phase, Phase::CutOver(_)) && other.migration.blue == *green
+        };
+        match self.migrations()?.into_iter().find(is_behind) {
+            None => Ok(()),
+            Some(other) => Err(MigrateError::Chained {
+                table: green.clone(),
                 phase: other.phase.name(),
                 other: other.migration.green,
             }),

@@ -181,7 +181,12 @@ pub enum MigrateError {
     )]
     Chained { table: QualifiedName, other: QualifiedName, phase: &'static str },
     #[error(
-        "{old} is read by {}: declare them over {new}, or drop them; or --force, after which they read nothing",
+        "readers and writers have gone from {blue} to {live}: {green} was made from {blue}, and lacks what is written to {live}\n  instead: `teal abort {}`, and let its view read {live}; or `teal rollback {}` first",
+        .green.name, .live.name
+    )]
+    BlueLeft { blue: QualifiedName, green: QualifiedName, live: Box<QualifiedName> },
+    #[error(
+        "{old} is read by {}: let them read {new} (the SELECT of a materialized view is changed in place, and misses no INSERT), or drop them; or --force, after which they read nothing",
         named(.views)
     )]
     StillViewed { old: QualifiedName, new: QualifiedName, views: Vec<QualifiedName> },
@@ -191,9 +196,9 @@ pub enum MigrateError {
     )]
     StillLoaded { old: QualifiedName, dependents: Vec<QualifiedName> },
     #[error(
-        "{blue} is gone, and {green} has {rows} rows that may be all that there is of it: bring {blue} back, or drop {green} yourself, and run the command again"
+        "{blue} {what}, and {green} has {rows} rows that may be all that there is of it: bring {blue} back, or drop {green} yourself, and run the command again"
     )]
-    LastCopy { blue: QualifiedName, green: QualifiedName, rows: u64 },
+    LastCopy { blue: QualifiedName, what: &'static str, green: QualifiedName, rows: u64 },
     #[error(
         "{new} {what}, and {old} has {rows} rows that may be all that there is of it; nothing was changed\n  instead: bring {new} back (`UNDROP TABLE`, a short while after it was dropped); or let the old layout have its name, `RENAME TABLE {} TO {}`, and end the migration by `teal cleanup --force`{}",
         .old.sql(), .new.sql(),
@@ -328,6 +333,7 @@ impl MigrateError {
             | Self::AlteredBeyondCompare { .. }
             | Self::StillUsed { .. }
             | Self::Chained { .. }
+            | Self::BlueLeft { .. }
             | Self::StillViewed { .. }
             | Self::StillLoaded { .. }
             | Self::ViewWouldFail { .. }

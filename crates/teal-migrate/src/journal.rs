@@ -67,6 +67,9 @@ pub enum Event {
     Defined {
         blue: String,
         green: Option<String>,
+        /// Tells blue's data, and so blue from another table that gets its name later. An older teal did not note it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        blue_data: Option<String>,
     },
     /// The parts of blue, at a moment from which green gets or has all of their rows.
     Seen {

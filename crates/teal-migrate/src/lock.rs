@@ -19,6 +19,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use teal_client::{ClientError, Server, Session, since_boot};
@@ -234,6 +235,8 @@ impl Held {
         let mut session = self.session.lock();
         let now = server_time(session.as_mut())?;
         let says = self.says.lock().clone();
+        // However long a step has nothing to say, it is still at it.
+        let says = says.map(|live| Live { told: Timestamp::now(), ..live });
         let owner = Owner { until: Some(end_of(self.lease, now)), says, ..self.owner.clone() };
         match mark(session.as_mut(), self.generation, &owner) {
             // Another has taken a later one, and dropped this.

@@ -71,6 +71,7 @@ impl Operator<'_> {
         if !self.can_repair(migrating) {
             return Err(MigrateError::CannotRepair { green: migrating.migration.green.clone() });
         }
+        self.refuse_while_read_behind(migrating)?;
         self.step(migrating, Step::Repair, |migrating| {
             self.refuse_altered(migrating)?;
             self.settle_removal(migrating)?;
@@ -135,10 +136,27 @@ impl Operator<'_> {
             None if copied > 0 => {
                 self.record(migrating, Event::Repaired { rows: copied })?;
                 repaired.copied += copied;
+                self.tell_views_behind(migrating)?;
             }
             None => (),
         }
         Ok(parity)
+    }
+
+    /// What is copied goes on by the views of green, as each INSERT does; what was removed did not.
+    fn tell_views_behind(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        let green = migrating.tables_now().1;
+        let views =
+            self.readers(migrating, green)?.into_iter().filter(|it| it.view.is_materialized);
+        let views = views.map(|it| it.view.name.to_string()).collect::<Vec<_>>();
+        if !views.is_empty() {
+            let what = format!(
+                "the rows that were copied to {green} went on through {}: where they were there before, removed or changed, it has them twice",
+                views.join(", ")
+            );
+            self.observer.update(Update::Warning { what });
+        }
+        Ok(())
     }
 
     fn remove_by_leave(

@@ -42,6 +42,7 @@ pub struct Migrating {
 pub(crate) struct Definitions {
     pub(crate) blue: String,
     pub(crate) green: Option<String>,
+    pub(crate) blue_data: Option<String>,
 }
 
 impl Migrating {
@@ -62,6 +63,18 @@ impl Migrating {
             true => crate::names::history(&self.id),
             false => self.migration.green.clone(),
         }
+    }
+
+    /// Readers and writers have gone from blue to green, and what they write there does not come to blue.
+    pub(crate) fn has_left_blue(&self) -> bool {
+        matches!(
+            &self.phase,
+            Phase::CutOver(CutOver {
+                cutover: Cutover::App | Cutover::Alias,
+                forwards_back: false,
+                ..
+            })
+        )
     }
 
     /// After a cutover that left the old table as it was: whether another one may turn the view, to keep it current.
@@ -311,8 +324,12 @@ impl Migrating {
     /// Takes in what is known in every phase.
     fn note(&mut self, event: &Event) {
         match event {
-            Event::Defined { blue, green } => {
-                self.definitions = Some(Definitions { blue: blue.clone(), green: green.clone() });
+            Event::Defined { blue, green, blue_data } => {
+                self.definitions = Some(Definitions {
+                    blue: blue.clone(),
+                    green: green.clone(),
+                    blue_data: blue_data.clone(),
+                });
             }
             Event::Seen { blue } => {
                 if matches!(self.phase, Phase::Prepared(_)) {
@@ -350,6 +367,7 @@ pub fn history(migrations: &[Migrating]) -> History {
                 &migrating.phase,
                 Phase::Verified(Verified { cutover_open: Some(_), .. })
             ),
+            is_left: migrating.has_left_blue(),
             begun: migrating.migration.clone(),
             parked: match &migrating.phase {
                 Phase::Cleaned(state) => state.parked.as_ref().map(|it| it.table.clone()),

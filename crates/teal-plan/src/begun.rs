@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use teal_schema::{Location, QualifiedName, Table};
+use teal_schema::{Location, QualifiedName, Table, View};
 
 use crate::history::PastMigration;
-use crate::planner::{PlanError, Planner};
+use crate::planner::{PlanError, Planner, source};
 use crate::{Conflict, Cutover, Migration, Standing};
 
 impl Planner<'_> {
@@ -63,7 +63,11 @@ impl Planner<'_> {
         let views = self.schema.views.iter().map(|view| view.qualified(database));
         let views = views.collect::<BTreeSet<_>>();
         let left = self.history.migrations.iter().filter(|past| {
-            past.standing == Standing::UnderWay && !past.in_place && !views.contains(&past.view)
+            past.standing == Standing::UnderWay
+                && !past.in_place
+                // Those of another database may be another project's.
+                && past.green.database == *database
+                && !views.contains(&past.view)
         });
         let notes = left.map(|past| {
             format!(
@@ -72,6 +76,30 @@ impl Planner<'_> {
             )
         });
         self.plan.notes.extend(notes);
+    }
+
+    /// Refuses a migration from a table that readers and writers have left for another version: what they write there
+    /// would not be in it.
+    pub(crate) fn refuse_left(&mut self, view: &View, name: &QualifiedName) -> bool {
+        let blue = source(self.schema, view).map(|it| it.qualified(&self.options.database));
+        let left = blue.and_then(|blue| {
+            let past = self.history.migrations.iter().rev();
+            past.filter(|past| past.is_left && past.is_blue(&blue) && past.view != *name)
+                .map(|past| (blue.clone(), past.green.clone()))
+                .next()
+        });
+        let Some((blue, green)) = left else {
+            return false;
+        };
+        self.plan.conflicts.push(Conflict {
+            object: name.clone(),
+            declared_at: view.location.clone(),
+            differences: vec![format!(
+                "it reads {blue}, and readers and writers have gone from there to {green}: what is written to {green} would not be in the new version"
+            )],
+            instead: format!("let it read {green}; or `teal rollback {}` first", green.name),
+        });
+        true
     }
 
     /// What a migration has brought, or needs still, may have been dropped by somebody. It must not be taken for done.

@@ -90,7 +90,7 @@ impl Checker<'_> {
 
     fn is_other_data(&self, object: &QualifiedName, data: &str) -> bool {
         let now = self.catalog.table(object);
-        !data.is_empty() && now.is_some_and(|now| now.data_path != data)
+        !data.is_empty() && now.is_some_and(|now| now.data() != data)
     }
 
     /// How many of the steps have been done; else what differs.

@@ -52,7 +52,7 @@ impl Planner<'_> {
                 sql: format!("DROP {kind} {}", name.sql()),
                 object: name,
                 before: table.create_table_query.clone(),
-                data: table.data_path.clone(),
+                data: table.data().to_owned(),
                 rows: table.rows,
                 bytes: table.bytes,
             };

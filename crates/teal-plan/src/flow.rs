@@ -40,10 +40,15 @@ impl Planner<'_> {
     pub(crate) fn refuse_flows(&mut self) -> Result<(), PlanError> {
         let mut flows = self.flows()?;
         let is_planned = |flow: &&Flow| flow.planned.is_some();
+        let is_migration = |it: &Operation| matches!(it, Operation::Migrate { .. });
+        let has_migrations = self.plan.operations.iter().any(is_migration);
         // Most views read only what fires them, and the server need not be asked.
         let may_be_wrong = flows.iter().filter(is_planned).any(|flow| {
             let any = |read: &Read| is_in_circle(flow, &read.table, &flows, false).is_some();
-            flow.reads.iter().any(any) || self.history.is_used(&flow.writes)
+            flow.reads.iter().any(any)
+                || self.history.is_used(&flow.writes)
+                || flow.reads.iter().any(|read| self.history.is_used(&read.table))
+                || has_migrations
         });
         if may_be_wrong {
             for flow in &mut flows {
@@ -53,6 +58,7 @@ impl Planner<'_> {
         let conflicts = flows.iter().filter(is_planned).filter_map(|flow| {
             let (differs, instead) = self
                 .beside_a_migration(flow)
+                .or_else(|| self.of_both_versions(flow, &flows))
                 .or_else(|| in_a_circle(flow, &flows))
                 .or_else(|| self.of_a_dropped_table(flow))?;
             let (object, declared_at) = (flow.view.clone(), flow.planned.clone()?);
@@ -264,6 +270,44 @@ impl Planner<'_> {
             ),
             format!(
                 "`teal rollback {green}` is the way back; or `teal cleanup {green}`, and declare a further version, with a view from the newer one to it"
+            ),
+        ))
+    }
+
+    /// One view takes the rows of the old version and another one those of the new to the same table. While a view
+    /// runs between the versions, whichever way, each row takes both.
+    fn of_both_versions(&self, flow: &Flow, flows: &[Flow]) -> Option<Wrong> {
+        let fired_by = flow.fired_by.as_ref()?;
+        let begun = self.history.migrations.iter().filter(|past| !past.is_over());
+        let begun = begun.map(|past| (&past.blue, &past.green, &past.view));
+        let planned = self.plan.operations.iter().filter_map(|operation| match operation {
+            Operation::Migrate { migration, .. } => {
+                Some((&migration.blue, &migration.green, &migration.view))
+            }
+            _ => None,
+        });
+        let (other, own) = begun.chain(planned).find_map(|(blue, green, view)| {
+            let other = match fired_by {
+                it if it == blue => green,
+                it if it == green => blue,
+                _ => return None,
+            };
+            (flow.view != *view).then_some((other, view))
+        })?;
+        let beside = flows.iter().find(|it| {
+            it.view != flow.view
+                && it.view != *own
+                && it.writes == flow.writes
+                && it.fired_by.as_ref() == Some(other)
+        })?;
+        Some((
+            format!(
+                "it brings the rows of {fired_by} to {}, as {} does with those of {other}: the migration's view brings them from the one to the other, so they would come there twice",
+                flow.writes, beside.view
+            ),
+            format!(
+                "one view, {}; after the cutover let its SELECT read the new version, which is changed in place and misses no INSERT",
+                beside.view.name
             ),
         ))
     }

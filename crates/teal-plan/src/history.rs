@@ -21,6 +21,8 @@ pub struct PastMigration {
     pub standing: Standing,
     /// A cutover has begun, in which the view is not there for a while.
     pub is_moving: bool,
+    /// Readers and writers have left blue, and no view keeps it current.
+    pub is_left: bool,
     /// As it was planned when it began.
     pub begun: Migration,
     /// The old table, where its cleanup has put it aside.

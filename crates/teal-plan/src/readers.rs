@@ -28,7 +28,7 @@ impl Preflight<'_> {
                 ),
                 Cutover::App | Cutover::Alias => (
                     "stay with it: rows that are written to the new version alone do not reach them",
-                    "declare them over the new version as well",
+                    "let plain views read the new version; and after the cutover change the SELECT of the materialized ones to read it, which misses no INSERT (a second one beside them would bring rows twice)",
                 ),
             };
             let says = format!("{} read it, and {what}", names(&of_blue));

@@ -70,7 +70,7 @@ impl Planner<'_> {
             self.plan.later.push(note);
             return Ok(());
         }
-        if self.refuse_exchanged(view) {
+        if self.refuse_exchanged(view) || self.refuse_left(view, &name) {
             return Ok(());
         }
         let migration = self.migration(view, select)?;

@@ -271,7 +271,7 @@ pub(crate) struct Throttle {
 
 #[derive(Debug, Args)]
 pub(crate) struct Which {
-    /// The migration: its table, its green table or its id. Not needed where there is only one
+    /// The migration: its table, its green table or its id. Not needed where the project's database has only one
     pub(crate) table: Option<String>,
 }
 

@@ -36,9 +36,26 @@ impl Progress {
         }
     }
 
+    /// On a terminal, shows which step it is at and for how long; it goes when the step ends.
+    fn began(&self, step: Step) {
+        let clock = ProgressBar::new_spinner();
+        if let Ok(style) = ProgressStyle::with_template("  {msg:9} {elapsed:>8}  {spinner}") {
+            clock.set_style(style);
+        }
+        clock.set_message(step.name());
+        clock.enable_steady_tick(Duration::from_millis(200));
+        if let Some(before) = self.bar.lock().replace(clock) {
+            before.finish_and_clear();
+        }
+    }
+
     fn copied(&self, rows: u64, of: u64) {
         self.copied.store(of, Ordering::Relaxed);
         let mut bar = self.bar.lock();
+        // The step's own has no length.
+        if let Some(clock) = bar.take_if(|bar| bar.length().is_none()) {
+            clock.finish_and_clear();
+        }
         let bar = bar.get_or_insert_with(|| {
             let style = ProgressStyle::with_template(
                 "  copying   {bar:30} {human_pos} of {human_len} rows, {per_sec}, {eta} left",
@@ -56,7 +73,7 @@ impl Progress {
 impl Observer for Progress {
     fn update(&self, update: Update<'_>) {
         match update {
-            Update::Began { .. } => (),
+            Update::Began { step, .. } => self.began(step),
             Update::Copied { rows, of } => self.copied(rows, of),
             Update::Ended { step, took, outcome, .. } => {
                 if let Some(bar) = self.bar.lock().take() {

@@ -128,12 +128,21 @@ impl Operator<'_> {
     /// # Errors
     /// As of [`verify`](Self::verify), but that a difference is no error here.
     pub fn compare(&self, migrating: &Migrating) -> Result<Parity, MigrateError> {
+        self.refuse_other_blue(migrating)?;
         self.refuse_hidden_rows(migrating)?;
         let parity = self.compare_rows(migrating)?;
         if parity.holds() {
             self.refuse_lost_values(migrating)?;
         }
         Ok(parity)
+    }
+
+    /// Before a cutover the old table must be the one that the migration began with.
+    fn refuse_other_blue(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        match &migrating.phase {
+            Phase::CutOver(_) => Ok(()),
+            _ => self.refuse_last_copy(migrating),
+        }
     }
 
     /// As [`compare`](Self::compare), where it is only asked which rows the two have, seen in green's types.

@@ -36,6 +36,7 @@ impl Operator<'_> {
         migrating: &Migrating,
         share: f64,
     ) -> Result<SampleFound, MigrateError> {
+        self.refuse_other_blue(migrating)?;
         let all = self.partitions(migrating)?;
         let of = all.len();
         if of < 2 {

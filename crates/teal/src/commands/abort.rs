@@ -42,7 +42,9 @@ pub(crate) fn run(common: &Common, args: &Abort) -> Result<(), Failure> {
             }
             if asked.is_none() {
                 let all = read_status(server.as_ref(), project.limits())?;
-                asked = Some(ask(args, all, |request| Ok(request.write(server.as_ref())?))?);
+                asked = Some(ask(args, &project.plan.database, all, |request| {
+                    Ok(request.write(server.as_ref())?)
+                })?);
             }
             std::thread::sleep(LOOK);
         }
@@ -60,7 +62,7 @@ pub(crate) fn run(common: &Common, args: &Abort) -> Result<(), Failure> {
         };
         if asked.is_none() {
             let write = |request: Request| Ok(request.write_beside(&data)?);
-            asked = Some(ask(args, running.migrations, write)?);
+            asked = Some(ask(args, &project.plan.database, running.migrations, write)?);
         }
         // Not by opening the directory, which would keep others from it.
         std::thread::sleep(LOOK);
@@ -77,10 +79,11 @@ fn is_alive(running: &Running) -> bool {
 
 fn ask(
     args: &Abort,
+    database: &str,
     all: Vec<Status>,
     write: impl FnOnce(Request) -> Result<(), Failure>,
 ) -> Result<Asked, Failure> {
-    let status = choose(all, args.which.table.as_deref())?;
+    let status = choose(all, args.which.table.as_deref(), database)?;
     let request = Request::new(&status.migration, Ask::Abort { force: args.force });
     write(request)?;
     let who = match &status.operator {
@@ -120,7 +123,7 @@ fn abort(
         Some(asked) => Some(asked.migration.as_str()),
         None => args.which.table.as_deref(),
     };
-    let mut migrating = choose(operator.migrations()?, which)?;
+    let mut migrating = choose(operator.migrations()?, which, &project.plan.database)?;
     let outcome = operator.abort(&mut migrating, args.force);
     if outcome.is_err() && !matches!(migrating.phase, Phase::Aborting(_)) && asked.is_some() {
         // It will not be aborted later, when nobody expects it.

@@ -82,6 +82,8 @@ fn report(
 struct Target {
     found: OpenOrRunning,
     migrations: Vec<Status>,
+    /// The project's.
+    database: String,
 }
 
 impl Target {
@@ -92,12 +94,12 @@ impl Target {
             OpenOrRunning::Open(server) => read_status(server.as_ref(), project.limits())?,
             OpenOrRunning::Running { running, .. } => running.migrations.clone(),
         };
-        Ok(Self { found, migrations })
+        Ok(Self { found, migrations, database: project.plan.database })
     }
 
     /// The migration, if there is anything left to be paused or limited.
     fn choose(&self, which: &Which) -> Result<Status, Failure> {
-        let status = choose(self.migrations.clone(), which.table.as_deref())?;
+        let status = choose(self.migrations.clone(), which.table.as_deref(), &self.database)?;
         match status.has_work() {
             true => Ok(status),
             false => Err(Failure::refused(format!(

@@ -54,7 +54,8 @@ pub(crate) fn run(common: &Common, args: &Cleanup) -> Result<(), Failure> {
             false => Ok(()),
         };
     }
-    let mut migrating = choose(operator.migrations()?, args.which.table.as_deref())?;
+    let mut migrating =
+        choose(operator.migrations()?, args.which.table.as_deref(), &project.plan.database)?;
     let was_over = matches!(migrating.phase, Phase::Cleaned(_));
     operator.cleanup(&mut migrating, args.force)?;
     let parked = match &migrating.phase {

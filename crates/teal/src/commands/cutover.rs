@@ -24,7 +24,8 @@ pub(crate) fn run(common: &Common, args: &Cutover) -> Result<(), Failure> {
     let server = project.open()?;
     let progress = Progress::default();
     let operator = Operator::open(server.as_ref(), project.operator_options(None), &progress)?;
-    let mut migrating = choose(operator.migrations()?, args.which.table.as_deref())?;
+    let mut migrating =
+        choose(operator.migrations()?, args.which.table.as_deref(), &project.plan.database)?;
     if let (Some(by), Phase::CutOver(state)) = (args.by, &migrating.phase)
         && state.cutover != by.into()
     {

@@ -86,11 +86,22 @@ impl Named for Status {
 }
 
 /// The migration that a command is about: the only one of this name that is not over; else the last one,
-/// so that a command which was killed at its very end can be repeated.
-fn choose<M: Named>(migrations: Vec<M>, which: Option<&str>) -> Result<M, Failure> {
-    let is_named = |it: &M| which.is_none_or(|which| it.names().iter().any(|name| *name == which));
-    let (mut over, mut open): (Vec<_>, Vec<_>) =
-        migrations.into_iter().filter(is_named).partition(M::is_over);
+/// so that a command which was killed at its very end can be repeated. One of another database than the project's is
+/// another team's, say: it is meant only where it is named in full.
+fn choose<M: Named>(migrations: Vec<M>, which: Option<&str>, database: &str) -> Result<M, Failure> {
+    let is_own =
+        |it: &M| it.names()[1].strip_prefix(database).is_some_and(|it| it.starts_with('.'));
+    let is_named = |it: &M| {
+        let names = it.names();
+        let [_, full, id, _] = &names;
+        match which {
+            None => is_own(it),
+            Some(which) if is_own(it) => names.iter().any(|name| name == which),
+            Some(which) => [full, id].contains(&&which.to_owned()),
+        }
+    };
+    let (named, others): (Vec<_>, Vec<_>) = migrations.into_iter().partition(is_named);
+    let (mut over, mut open): (Vec<_>, Vec<_>) = named.into_iter().partition(M::is_over);
     if open.len() > 1 {
         return Err(Failure::usage(format!(
             "there are several migrations: name one of {}",
@@ -98,9 +109,18 @@ fn choose<M: Named>(migrations: Vec<M>, which: Option<&str>) -> Result<M, Failur
         )));
     }
     open.pop().or_else(|| over.pop()).ok_or_else(|| {
+        let others = others.iter().filter(|it| !it.is_over() && !is_own(it));
+        let others = others.map(|it| it.names()[1].clone()).collect::<Vec<_>>().join(", ");
         Failure::usage(match which {
-            Some(which) => format!("there is no migration {which}; `teal status` lists them"),
-            None => "there is no migration; `teal plan` shows what would be one".to_owned(),
+            Some(which) => {
+                format!("there is no migration {which} of database {database}; `teal status` lists them")
+            }
+            None if others.is_empty() => {
+                "there is no migration; `teal plan` shows what would be one".to_owned()
+            }
+            None => format!(
+                "there is no migration of database {database}; those of other databases are named in full: {others}"
+            ),
         })
     })
 }
@@ -147,8 +167,12 @@ mod tests {
         };
         let open = all().into_iter().filter(|it| !it.is_over()).collect::<Vec<_>>();
         assert_eq!(told_apart(&open), ["a.events_1", "b.events_1", "events_2"]);
-        assert!(choose(all(), None).is_err());
-        assert_eq!(choose(all(), Some("b.events_1")).unwrap().0, "b");
-        assert!(choose(all(), Some("events_3")).unwrap().is_over());
+        assert!(choose(all(), None, "b").is_err());
+        assert_eq!(choose(all(), None, "a").unwrap().0, "a");
+        let none = format!("{:?}", choose(all(), None, "d").unwrap_err());
+        assert!(none.contains("a.events_1, b.events_1, b.events_2"), "{none}");
+        assert!(choose(all(), Some("events_1"), "d").is_err());
+        assert_eq!(choose(all(), Some("b.events_1"), "a").unwrap().0, "b");
+        assert!(choose(all(), Some("events_3"), "c").unwrap().is_over());
     }
 }

@@ -22,7 +22,8 @@ pub(crate) fn run(common: &Common, args: &Repair) -> Result<(), Failure> {
     let server = project.open()?;
     let progress = Progress::default();
     let operator = Operator::open(server.as_ref(), project.operator_options(None), &progress)?;
-    let mut migrating = choose(operator.migrations()?, args.which.table.as_deref())?;
+    let mut migrating =
+        choose(operator.migrations()?, args.which.table.as_deref(), &project.plan.database)?;
     let leave = if args.drop_extra { Leave::ByUser } else { Leave::ByCause };
     let repaired = operator.repair(&mut migrating, leave)?;
     operator.prove(&mut migrating)?;

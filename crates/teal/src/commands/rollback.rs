@@ -23,7 +23,8 @@ pub(crate) fn run(common: &Common, args: &Rollback) -> Result<(), Failure> {
     let server = project.open()?;
     let progress = Progress::default();
     let operator = Operator::open(server.as_ref(), project.operator_options(None), &progress)?;
-    let mut migrating = choose(operator.migrations()?, args.which.table.as_deref())?;
+    let mut migrating =
+        choose(operator.migrations()?, args.which.table.as_deref(), &project.plan.database)?;
     let rows_carried_back = operator.rollback(&mut migrating, args.force)?;
     let table = migrating.tables_now().0.to_string();
     if common.json {

@@ -41,7 +41,8 @@ pub(crate) fn run(common: &Common, args: &cli::Verify) -> Result<(), Failure> {
     let server = project.open()?;
     let progress = Progress::default();
     let operator = Operator::open(server.as_ref(), project.operator_options(None), &progress)?;
-    let migrating = choose(operator.migrations()?, args.which.table.as_deref())?;
+    let migrating =
+        choose(operator.migrations()?, args.which.table.as_deref(), &project.plan.database)?;
     let found = match args.sample {
         Some(Percent(share)) => compare_sample(&operator, migrating, share)?,
         None => compare(&operator, migrating)?,
@@ -105,7 +106,8 @@ fn look(
         Err(MigrateError::Lock(LockError::Held { .. })) => return Ok(Look::Busy),
         other => other?,
     };
-    let migrating = choose(operator.migrations()?, args.which.table.as_deref())?;
+    let migrating =
+        choose(operator.migrations()?, args.which.table.as_deref(), &project.plan.database)?;
     match migrating.phase {
         Phase::CutOver(_) if is_watched => Ok(Look::CutOver),
         _ => Ok(Look::Compared(Box::new(prove(&operator, migrating)?))),
