@@ -186,6 +186,50 @@ fn a_column_goes_only_when_it_is_named() {
     assert!(said.contains("DELETION_PROTECTED") && said.contains("Nothing to do"), "{said}");
 }
 
+/// An `ALTER` to these kinds is metadata only, and the next merge throws away what the parts have of the column.
+#[test]
+fn what_a_column_has_stored_goes_only_when_it_is_named() {
+    let computed = EVENTS
+        .replace("town String", "town String ALIAS toString(id)")
+        .replace("at DateTime", "at DateTime EPHEMERAL");
+    let project = Project::new(&[("app/events.sql", EVENTS)]);
+    project.must(&["apply"]);
+    insert(&project, 0, 10);
+    let rekeyed = |model: &str| model.replace("ORDER BY", "PARTITION BY id % 2 ORDER BY");
+    let words = [
+        "column town is to be ALIAS, and what it has stored would be lost",
+        "column at is to be EPHEMERAL",
+        "--allow-drop events.town --allow-drop events.at",
+    ];
+    for model in [&computed, &rekeyed(&computed)] {
+        project.write("app/events.sql", model);
+        project.teal(&["apply", "--allow-drop", "events.other"]).failed(3, &words);
+    }
+    let protected = format!("-- teal: lifecycle deletion_protected\n{computed}");
+    project.write("app/events.sql", &protected);
+    let run = project.teal(&["apply", "--allow-drop", "*"]);
+    run.failed(3, &["column town is to be ALIAS", "DELETION_PROTECTED"]);
+
+    // An ALTER keeps what a MATERIALIZED column had stored before, and a copy computes it anew.
+    let anew = EVENTS.replace("town String", "town String MATERIALIZED toString(id)");
+    project.write("app/events.sql", &anew);
+    assert_eq!(plan(&project)["operations"][0]["cost"], "metadata");
+    project.write("app/events.sql", &rekeyed(&anew));
+    let lost = "column town is to be MATERIALIZED, and what it has stored would be lost";
+    project.teal(&["apply"]).failed(3, &[lost]);
+    assert_eq!(project.query("SELECT any(town) FROM events WHERE id = 7"), "town 7");
+    // The old layout has values of its own where the new one computes them: there is no way back for rows.
+    let said = project.must(&["plan", "--allow-drop", "events.town"]).stdout;
+    for words in ["note: what column town of default.events has stored goes", "exist in the new"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(!said.contains("nothing is lost on the way back"), "{said}");
+
+    project.write("app/events.sql", &computed);
+    project.must(&["apply", "--allow-drop", "events.*"]);
+    assert_eq!(project.query("SELECT any(town) FROM events WHERE id = 7"), "7");
+}
+
 #[test]
 fn tables_and_views_in_no_model_are_dropped_only_when_they_are_named() {
     let project = filled(EVENTS);

@@ -150,6 +150,25 @@ fn a_column_that_no_model_knows_is_not_lost_with_the_old_table() {
     assert_eq!(project.query("SELECT countIf(note = 'n') FROM events_1"), "1000");
 }
 
+#[test]
+fn a_new_version_that_computes_a_column_brings_the_old_values_elsewhere_or_is_refused() {
+    let with = |columns: &str, select: &str| {
+        VERSIONED
+            .replace("events_1 (id UInt64, town String", &format!("events_1 (id UInt64, {columns}"))
+            .replace("ORDER BY (town, id)", "ORDER BY id")
+            .replace("SELECT *", &format!("SELECT {select}"))
+    };
+    let project = filled("");
+    for kind in ["ALIAS toString(id)", "MATERIALIZED toString(id)", "EPHEMERAL"] {
+        project.write("app/events.sql", &with(&format!("town String {kind}"), "id, at"));
+        let words = ["the new version computes the column town", "would be lost"];
+        project.teal(&["apply"]).failed(3, &words);
+    }
+    let brings = with("name String, town String ALIAS name", "id, town AS name, at");
+    project.write("app/events.sql", &brings);
+    project.must(&["plan"]);
+}
+
 /// The time of each INSERT, say: a rewrite would give all rows its own.
 #[test]
 fn what_would_be_computed_anew_and_is_another_value_then_is_not_lost() {

@@ -2,9 +2,10 @@
 //! a migration.
 
 use teal_catalog::{CatalogTable, Declaration, QueryTreeError, Shadow, ShadowError, widens};
-use teal_schema::{LifeCycle, QualifiedName, Table, View, matches, quote_ident};
+use teal_schema::{LifeCycle, QualifiedName, Table, View, quote_ident};
 
 use crate::alter::statements;
+use crate::computed::{RECOMPUTED, UNSTORED, is_computed};
 use crate::declared::{Declared, Unsafe};
 use crate::diff::{compare, origin};
 use crate::plan::AlterCost;
@@ -12,11 +13,11 @@ use crate::planner::{PlanError, Planner};
 use crate::{Change, Conflict, Cutover, Field, Migration, Needs, Operation, Statement};
 
 /// What a table is and what it is to be, in the server's own words.
-struct Pair {
-    name: QualifiedName,
-    current: Table,
-    desired: Table,
-    changes: Vec<Change>,
+pub(crate) struct Pair {
+    pub(crate) name: QualifiedName,
+    pub(crate) current: Table,
+    pub(crate) desired: Table,
+    pub(crate) changes: Vec<Change>,
 }
 
 impl Planner<'_> {
@@ -36,6 +37,9 @@ impl Planner<'_> {
     }
 
     fn plan_pair(&mut self, table: &Table, pair: Pair) -> Result<(), PlanError> {
+        if self.refuse_loss_of_values(&pair, UNSTORED, &table.location) {
+            return Ok(());
+        }
         let name = &pair.name.clone();
         let why_not_alter = match self.try_alter(&pair)? {
             Ok((statements, cost)) => {
@@ -57,6 +61,9 @@ impl Planner<'_> {
             }
             Err(reason) => reason,
         };
+        if self.refuse_loss_of_values(&pair, RECOMPUTED, &table.location) {
+            return Ok(());
+        }
         match self.migration_in_place(table, &pair, None)? {
             Ok(migration) => {
                 self.migrating.push(name.clone());
@@ -237,14 +244,13 @@ impl Planner<'_> {
             if is_declared {
                 continue;
             }
-            let full = format!("{}.{}", name.name, column.name);
-            let may_go = desired.life_cycle == LifeCycle::FullyManaged
-                && self.options.allow_drop.iter().any(|pattern| matches(pattern, &full));
-            if may_go {
+            if self.may_go(desired, name, &column.name) {
                 continue;
             }
             let how = match desired.life_cycle {
-                LifeCycle::FullyManaged => format!("`--allow-drop {full}` drops it"),
+                LifeCycle::FullyManaged => {
+                    format!("`--allow-drop {}.{}` drops it", name.name, column.name)
+                }
                 _ => "the table is DELETION_PROTECTED".to_owned(),
             };
             self.plan
@@ -441,6 +447,7 @@ impl Planner<'_> {
             from_version: version.clone(),
             to_version: version,
             in_place: true,
+            green_computes: is_computed(pair),
             ..migration
         }))
     }
