@@ -230,6 +230,59 @@ fn what_a_column_has_stored_goes_only_when_it_is_named() {
     assert_eq!(project.query("SELECT any(town) FROM events WHERE id = 7"), "7");
 }
 
+/// A part from before the column has the value that its default gives, whatever that is by now.
+#[test]
+fn a_default_by_which_parts_are_read_changes_no_value_of_theirs() {
+    let with = |columns: [&str; 4]| {
+        let [c, n, a, m] = columns;
+        EVENTS.replace(
+            ", at",
+            &format!(", c UInt32{c}, n Nullable(UInt8){n}, a String{a}, m String{m}, at"),
+        )
+    };
+    let project = Project::new(&[("app/events.sql", EVENTS)]);
+    project.must(&["apply"]);
+    insert(&project, 0, 10);
+    let first = with([" DEFAULT 10", "", " ALIAS upper(town)", " MATERIALIZED town"]);
+    project.write("app/events.sql", &first);
+    assert!(!project.must(&["apply"]).said().contains("mind"));
+    insert(&project, 10, 10);
+
+    let said = |column: &str, change: &str| {
+        format!(
+            "blocked: default.events: column {column}: 1 parts do not store it, and its default is what they are read by: 10 rows would have another value ({change})"
+        )
+    };
+    let next = with([" DEFAULT 20", " DEFAULT 7", " DEFAULT town", " MATERIALIZED upper(town)"]);
+    project.write("app/events.sql", &next);
+    let alias = said("a", "ALIAS upper(town) → DEFAULT town").replace("1 parts", "2 parts");
+    let words = [
+        &said("c", "DEFAULT 10 → DEFAULT 20"),
+        "ALTER TABLE `default`.`events` MATERIALIZE COLUMN `c`",
+        &said("n", "none → DEFAULT 7"),
+        "ALTER TABLE `default`.`events` UPDATE `n` = `n` WHERE 1",
+        &alias.replace("10 rows", "20 rows"),
+        "make it a DEFAULT column of the same expression first",
+        &said("m", "MATERIALIZED town → MATERIALIZED upper(town)"),
+    ];
+    project.teal(&["apply"]).failed(3, &words);
+    // What gives the same value needs no leave, nor does what is stored.
+    let same = with([" DEFAULT 5 * 2", " DEFAULT NULL", " DEFAULT upper(town)", " DEFAULT town"]);
+    project.write("app/events.sql", &same);
+    project.must(&["apply"]);
+    project.query("ALTER TABLE events MATERIALIZE COLUMN c, MATERIALIZE COLUMN a, MATERIALIZE COLUMN m, UPDATE n = n WHERE 1 SETTINGS mutations_sync = 1");
+    project.write("app/events.sql", &next);
+    project.must(&["apply"]);
+    let values = "SELECT DISTINCT c, n, a = upper(town), m = town FROM events";
+    assert_eq!(project.query(values), "10\t\\N\t1\t1");
+
+    let random = next.replace(", at", ", u UUID DEFAULT generateUUIDv4() COMMENT 'u', at");
+    project.write("app/events.sql", &random);
+    let plan = project.must(&["plan"]).stdout;
+    let told = "mind: default.events: column u is new: the rows that are there give another value of it each time";
+    assert!(plan.contains(told), "{plan}");
+}
+
 #[test]
 fn tables_and_views_in_no_model_are_dropped_only_when_they_are_named() {
     let project = filled(EVENTS);

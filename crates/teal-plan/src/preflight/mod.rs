@@ -1,5 +1,6 @@
 //! Looks at what a plan would meet before anything is done.
 
+mod defaults;
 mod expiring;
 mod in_time;
 mod policies;
@@ -99,6 +100,7 @@ impl Preflight<'_> {
         self.look_at_aliases()?;
         self.look_at_fence(&migrations);
         self.look_at_expiring()?;
+        self.look_at_defaults()?;
         for migration in &migrations {
             self.look_at_readers(migration)?;
             self.look_at_resetting(migration);

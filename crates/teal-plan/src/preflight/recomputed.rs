@@ -24,7 +24,9 @@ impl Preflight<'_> {
                 && migration.columns.iter().all(|copied| copied.name != column.name)
         });
         for column in columns.collect::<Vec<_>>() {
-            if !self.may_differ(blue, &column)? || !self.differs(blue, &column)? {
+            if !self.may_differ(blue, &column.default_expression)?
+                || !self.differs(blue, &column)?
+            {
                 continue;
             }
             let says = format!(
