@@ -574,3 +574,34 @@ fn a_type_that_is_wider_in_name_only_is_no_reason_for_an_alter() {
     project.must(&["cutover"]);
     assert_eq!(project.query("SELECT * FROM events"), "1\t2024-01-01 00:00:00\tabcd\t1.25");
 }
+
+/// The server keeps what is stored, and reads it as another value.
+#[test]
+fn a_type_that_is_stored_alike_and_means_something_else_is_no_reason_for_an_alter() {
+    let table = |flag: &str, kind: &str, day: &str, at: &str| {
+        format!(
+            "CREATE TABLE events (id UInt64, flag {flag}, flags Array({flag}), kind {kind}, day {day}, at {at}) ENGINE = MergeTree ORDER BY id;"
+        )
+    };
+    let (kind, more) = ("Enum8('a' = 1)", "Enum8('a' = 1, 'b' = 2)");
+    let first = table("UInt8", kind, "Date", "DateTime");
+    let project = Project::new(&[("app/events.sql", &first)]);
+    project.must(&["apply"]);
+    project
+        .query("INSERT INTO events VALUES (1, 5, [5], 'a', '2024-01-01', '2024-01-01 00:00:00')");
+    project.write("app/events.sql", &table("UInt8", more, "Date", "DateTime('UTC')"));
+    assert_eq!(plan(&project)["operations"][0]["cost"], "metadata");
+    project.write("app/events.sql", &table("Bool", "Enum8('b' = 1)", "Date", "DateTime"));
+    let lost =
+        |column| format!("column {column}: 1 of 1 rows have a value that would not be the same");
+    let lost = ["flag", "flags", "kind"].map(lost);
+    project.teal(&["apply"]).failed(3, &lost.each_ref().map(String::as_str));
+    for other in [
+        table("UInt8", "Int8", "Date", "DateTime"),
+        table("UInt8", kind, "UInt16", "DateTime"),
+        table("UInt8", kind, "Date", "UInt32"),
+    ] {
+        project.write("app/events.sql", &other);
+        assert_eq!(plan(&project)["operations"][0]["kind"], "migrate", "{other}");
+    }
+}
