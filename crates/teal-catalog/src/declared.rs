@@ -274,7 +274,7 @@ impl CatalogTable {
         self.columns.iter().any(|column| column.name == name)
     }
 
-    /// The table's settings, without those that the server writes to every table.
+    /// The table's settings, without those that say what holds of every table.
     ///
     /// # Errors
     /// When the engine's text cannot be read.
@@ -285,13 +285,18 @@ impl CatalogTable {
             Some((name.trim().to_owned(), unquoted(value.trim())))
         });
         Ok(settings
-            .filter(|(name, value)| (name.as_str(), value.as_str()) != GRANULARITY)
+            .filter(|(name, value)| {
+                ![GRANULARITY, GRANULARITY_BYTES].contains(&(name.as_str(), value.as_str()))
+            })
             .collect())
     }
 }
 
 /// What the server writes to every table of the MergeTree family.
 pub(crate) const GRANULARITY: (&str, &str) = ("index_granularity", "8192");
+
+/// What holds where a table does not say it, and no `ALTER` can change.
+const GRANULARITY_BYTES: (&str, &str) = ("index_granularity_bytes", "10485760");
 
 impl CatalogColumn {
     /// `system.columns` does not have it.
