@@ -529,6 +529,14 @@ fn rows_that_a_new_ttl_would_delete_are_counted() {
     project.write("app/events.sql", &far);
     let said = project.must(&["plan"]).stdout;
     assert!(said.contains("the TTL deletes 90000 of 90000 rows"), "{said}");
+    // A column's is no other, by an ALTER or by a rewrite.
+    for order in ["ORDER BY id", "ORDER BY (at, id)"] {
+        let far = EVENTS.replace("town String", "town String TTL at + INTERVAL 90 YEAR");
+        project.write("app/events.sql", &far.replace("ORDER BY id", order));
+        let said = project.must(&["plan"]).stdout;
+        let told = "mind: default.events: the TTL of column town empties it in 90000 of 90000 rows";
+        assert!(said.contains(told), "{said}");
+    }
     let near = EVENTS.replace("ORDER BY id", "ORDER BY id TTL at + INTERVAL 50 YEAR");
     project.write("app/events.sql", &near);
     let said = project.must(&["plan"]).stdout;

@@ -193,6 +193,17 @@ impl CatalogTable {
         self.of_engine(&["TTL"])
     }
 
+    /// The TTL of a column.
+    ///
+    /// # Errors
+    /// When the server's text about the table cannot be read as tokens.
+    pub fn column_ttl(&self, name: &str) -> Result<Option<String>, TokenError> {
+        let definitions = self.definitions()?;
+        let column = self.columns.iter().find(|column| column.name == name);
+        let ttl = column.map(|column| column.ttl(&definitions)).transpose()?.flatten();
+        Ok(ttl.map(str::to_owned))
+    }
+
     /// The TTLs of the table and of its columns, those with their names.
     ///
     /// # Errors
