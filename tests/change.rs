@@ -186,6 +186,103 @@ fn a_column_goes_only_when_it_is_named() {
     assert!(said.contains("DELETION_PROTECTED") && said.contains("Nothing to do"), "{said}");
 }
 
+/// An `ALTER` to these kinds is metadata only, and the next merge throws away what the parts have of the column.
+#[test]
+fn what_a_column_has_stored_goes_only_when_it_is_named() {
+    let computed = EVENTS
+        .replace("town String", "town String ALIAS toString(id)")
+        .replace("at DateTime", "at DateTime EPHEMERAL");
+    let project = Project::new(&[("app/events.sql", EVENTS)]);
+    project.must(&["apply"]);
+    insert(&project, 0, 10);
+    let rekeyed = |model: &str| model.replace("ORDER BY", "PARTITION BY id % 2 ORDER BY");
+    let words = [
+        "column town is to be ALIAS, and what it has stored would be lost",
+        "column at is to be EPHEMERAL",
+        "--allow-drop events.town --allow-drop events.at",
+    ];
+    for model in [&computed, &rekeyed(&computed)] {
+        project.write("app/events.sql", model);
+        project.teal(&["apply", "--allow-drop", "events.other"]).failed(3, &words);
+    }
+    let protected = format!("-- teal: lifecycle deletion_protected\n{computed}");
+    project.write("app/events.sql", &protected);
+    let run = project.teal(&["apply", "--allow-drop", "*"]);
+    run.failed(3, &["column town is to be ALIAS", "DELETION_PROTECTED"]);
+
+    // An ALTER keeps what a MATERIALIZED column had stored before, and a copy computes it anew.
+    let anew = EVENTS.replace("town String", "town String MATERIALIZED toString(id)");
+    project.write("app/events.sql", &anew);
+    assert_eq!(plan(&project)["operations"][0]["cost"], "metadata");
+    project.write("app/events.sql", &rekeyed(&anew));
+    let lost = "column town is to be MATERIALIZED, and what it has stored would be lost";
+    project.teal(&["apply"]).failed(3, &[lost]);
+    assert_eq!(project.query("SELECT any(town) FROM events WHERE id = 7"), "town 7");
+    // The old layout has values of its own where the new one computes them: there is no way back for rows.
+    let said = project.must(&["plan", "--allow-drop", "events.town"]).stdout;
+    for words in ["note: what column town of default.events has stored goes", "exist in the new"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(!said.contains("nothing is lost on the way back"), "{said}");
+
+    project.write("app/events.sql", &computed);
+    project.must(&["apply", "--allow-drop", "events.*"]);
+    assert_eq!(project.query("SELECT any(town) FROM events WHERE id = 7"), "7");
+}
+
+/// A part from before the column has the value that its default gives, whatever that is by now.
+#[test]
+fn a_default_by_which_parts_are_read_changes_no_value_of_theirs() {
+    let with = |columns: [&str; 4]| {
+        let [c, n, a, m] = columns;
+        EVENTS.replace(
+            ", at",
+            &format!(", c UInt32{c}, n Nullable(UInt8){n}, a String{a}, m String{m}, at"),
+        )
+    };
+    let project = Project::new(&[("app/events.sql", EVENTS)]);
+    project.must(&["apply"]);
+    insert(&project, 0, 10);
+    let first = with([" DEFAULT 10", "", " ALIAS upper(town)", " MATERIALIZED town"]);
+    project.write("app/events.sql", &first);
+    assert!(!project.must(&["apply"]).said().contains("mind"));
+    insert(&project, 10, 10);
+
+    let said = |column: &str, change: &str| {
+        format!(
+            "blocked: default.events: column {column}: 1 parts do not store it, and its default is what they are read by: 10 rows would have another value ({change})"
+        )
+    };
+    let next = with([" DEFAULT 20", " DEFAULT 7", " DEFAULT town", " MATERIALIZED upper(town)"]);
+    project.write("app/events.sql", &next);
+    let alias = said("a", "ALIAS upper(town) → DEFAULT town").replace("1 parts", "2 parts");
+    let words = [
+        &said("c", "DEFAULT 10 → DEFAULT 20"),
+        "ALTER TABLE `default`.`events` MATERIALIZE COLUMN `c`",
+        &said("n", "none → DEFAULT 7"),
+        "ALTER TABLE `default`.`events` UPDATE `n` = `n` WHERE 1",
+        &alias.replace("10 rows", "20 rows"),
+        "make it a DEFAULT column of the same expression first",
+        &said("m", "MATERIALIZED town → MATERIALIZED upper(town)"),
+    ];
+    project.teal(&["apply"]).failed(3, &words);
+    // What gives the same value needs no leave, nor does what is stored.
+    let same = with([" DEFAULT 5 * 2", " DEFAULT NULL", " DEFAULT upper(town)", " DEFAULT town"]);
+    project.write("app/events.sql", &same);
+    project.must(&["apply"]);
+    project.query("ALTER TABLE events MATERIALIZE COLUMN c, MATERIALIZE COLUMN a, MATERIALIZE COLUMN m, UPDATE n = n WHERE 1 SETTINGS mutations_sync = 1");
+    project.write("app/events.sql", &next);
+    project.must(&["apply"]);
+    let values = "SELECT DISTINCT c, n, a = upper(town), m = town FROM events";
+    assert_eq!(project.query(values), "10\t\\N\t1\t1");
+
+    let random = next.replace(", at", ", u UUID DEFAULT generateUUIDv4() COMMENT 'u', at");
+    project.write("app/events.sql", &random);
+    let plan = project.must(&["plan"]).stdout;
+    let told = "mind: default.events: column u is new: the rows that are there give another value of it each time";
+    assert!(plan.contains(told), "{plan}");
+}
+
 #[test]
 fn tables_and_views_in_no_model_are_dropped_only_when_they_are_named() {
     let project = filled(EVENTS);
@@ -240,6 +337,28 @@ fn an_ephemeral_column_is_not_copied() {
     let view = "CREATE MATERIALIZED VIEW mv TO t_1 AS SELECT id, e, s FROM t;\n";
     let other = Project::new(&[("app/t.sql", &format!("{old}{next}{view}"))]);
     other.teal(&["plan"]).failed(3, &["reads e, which is EPHEMERAL", "leave it out"]);
+}
+
+/// ClickHouse takes none of these by ALTER.
+#[test]
+fn what_is_the_same_in_other_words_needs_no_migration() {
+    let keyed = |table: &str, key: &str, settings: &str| {
+        format!(
+            "CREATE TABLE {table} (id UInt64, at DateTime) ENGINE = MergeTree {key} {settings};\n"
+        )
+    };
+    let models = |[a, b, c]: [&str; 3], settings: &str| {
+        let of = |table: &str, key: &str| keyed(table, &format!("{key} ORDER BY id"), settings);
+        let sampled = keyed("d", &format!("ORDER BY id SAMPLE BY {c}"), settings);
+        format!("{}{}{sampled}", of("a", a), of("b", b))
+    };
+    let first = models(["", "PARTITION BY toYYYYMM(at)", "id"], "");
+    let project = Project::new(&[("app/events.sql", &first)]);
+    project.must(&["apply"]);
+    let other = ["PARTITION BY tuple()", "PARTITION BY (toYYYYMM(at))", "(id)"];
+    project.write("app/events.sql", &models(other, "SETTINGS index_granularity_bytes = 10485760"));
+    let plan = project.teal(&["plan", "--check"]);
+    assert_eq!(plan.code, Some(0), "{}", plan.said());
 }
 
 /// Each is a change that ClickHouse cannot make in place, of `EVENTS`, and what of it the plan names.
@@ -451,6 +570,14 @@ fn rows_that_a_new_ttl_would_delete_are_counted() {
     project.write("app/events.sql", &far);
     let said = project.must(&["plan"]).stdout;
     assert!(said.contains("the TTL deletes 90000 of 90000 rows"), "{said}");
+    // A column's is no other, by an ALTER or by a rewrite.
+    for order in ["ORDER BY id", "ORDER BY (at, id)"] {
+        let far = EVENTS.replace("town String", "town String TTL at + INTERVAL 90 YEAR");
+        project.write("app/events.sql", &far.replace("ORDER BY id", order));
+        let said = project.must(&["plan"]).stdout;
+        let told = "mind: default.events: the TTL of column town empties it in 90000 of 90000 rows";
+        assert!(said.contains(told), "{said}");
+    }
     let near = EVENTS.replace("ORDER BY id", "ORDER BY id TTL at + INTERVAL 50 YEAR");
     project.write("app/events.sql", &near);
     let said = project.must(&["plan"]).stdout;
@@ -517,4 +644,35 @@ fn a_type_that_is_wider_in_name_only_is_no_reason_for_an_alter() {
     project.must(&["apply"]);
     project.must(&["cutover"]);
     assert_eq!(project.query("SELECT * FROM events"), "1\t2024-01-01 00:00:00\tabcd\t1.25");
+}
+
+/// The server keeps what is stored, and reads it as another value.
+#[test]
+fn a_type_that_is_stored_alike_and_means_something_else_is_no_reason_for_an_alter() {
+    let table = |flag: &str, kind: &str, day: &str, at: &str| {
+        format!(
+            "CREATE TABLE events (id UInt64, flag {flag}, flags Array({flag}), kind {kind}, day {day}, at {at}) ENGINE = MergeTree ORDER BY id;"
+        )
+    };
+    let (kind, more) = ("Enum8('a' = 1)", "Enum8('a' = 1, 'b' = 2)");
+    let first = table("UInt8", kind, "Date", "DateTime");
+    let project = Project::new(&[("app/events.sql", &first)]);
+    project.must(&["apply"]);
+    project
+        .query("INSERT INTO events VALUES (1, 5, [5], 'a', '2024-01-01', '2024-01-01 00:00:00')");
+    project.write("app/events.sql", &table("UInt8", more, "Date", "DateTime('UTC')"));
+    assert_eq!(plan(&project)["operations"][0]["cost"], "metadata");
+    project.write("app/events.sql", &table("Bool", "Enum8('b' = 1)", "Date", "DateTime"));
+    let lost =
+        |column| format!("column {column}: 1 of 1 rows have a value that would not be the same");
+    let lost = ["flag", "flags", "kind"].map(lost);
+    project.teal(&["apply"]).failed(3, &lost.each_ref().map(String::as_str));
+    for other in [
+        table("UInt8", "Int8", "Date", "DateTime"),
+        table("UInt8", kind, "UInt16", "DateTime"),
+        table("UInt8", kind, "Date", "UInt32"),
+    ] {
+        project.write("app/events.sql", &other);
+        assert_eq!(plan(&project)["operations"][0]["kind"], "migrate", "{other}");
+    }
 }

@@ -101,17 +101,14 @@ fn a_clone_keeps_the_values_that_blue_has_computed() {
 #[test]
 fn parts_are_not_cloned_where_green_computes_a_column_otherwise_or_nobody_fills_it() {
     let (computed, plain) = ("day Date MATERIALIZED toDate(at)", "day Date");
-    let id_and_at =
-        "CREATE MATERIALIZED VIEW mv_events TO events_1 AS SELECT id, town, at FROM events;\n";
-    for (of_blue, of_green, view, word, days) in [
-        (computed, "day Date MATERIALIZED toDate(at) + 1", VIEW, "computed anew", "toDate(at) + 1"),
-        (computed, plain, VIEW, "does not fill column day", "toDate(0)"),
-        (plain, computed, id_and_at, "computed anew", "toDate(at)"),
+    for (of_green, word, days) in [
+        ("day Date MATERIALIZED toDate(at) + 1", "computed anew", "toDate(at) + 1"),
+        (plain, "does not fill column day", "toDate(0)"),
     ] {
         let by = |text: &str, day: &str| {
             text.replace(computed, day).replace("toYYYYMM(day)", "toYYYYMM(at)")
         };
-        let project = filled(&by(BLUE, of_blue), &by(&alike(), of_green), view);
+        let project = filled(&by(BLUE, computed), &by(&alike(), of_green), VIEW);
         project.query(
             "ALTER TABLE events UPDATE town = 'old' WHERE id < 5 SETTINGS mutations_sync = 1",
         );

@@ -150,6 +150,25 @@ fn a_column_that_no_model_knows_is_not_lost_with_the_old_table() {
     assert_eq!(project.query("SELECT countIf(note = 'n') FROM events_1"), "1000");
 }
 
+#[test]
+fn a_new_version_that_computes_a_column_brings_the_old_values_elsewhere_or_is_refused() {
+    let with = |columns: &str, select: &str| {
+        VERSIONED
+            .replace("events_1 (id UInt64, town String", &format!("events_1 (id UInt64, {columns}"))
+            .replace("ORDER BY (town, id)", "ORDER BY id")
+            .replace("SELECT *", &format!("SELECT {select}"))
+    };
+    let project = filled("");
+    for kind in ["ALIAS toString(id)", "MATERIALIZED toString(id)", "EPHEMERAL"] {
+        project.write("app/events.sql", &with(&format!("town String {kind}"), "id, at"));
+        let words = ["the new version computes the column town", "would be lost"];
+        project.teal(&["apply"]).failed(3, &words);
+    }
+    let brings = with("name String, town String ALIAS name", "id, town AS name, at");
+    project.write("app/events.sql", &brings);
+    project.must(&["plan"]);
+}
+
 /// The time of each INSERT, say: a rewrite would give all rows its own.
 #[test]
 fn what_would_be_computed_anew_and_is_another_value_then_is_not_lost() {
@@ -178,6 +197,33 @@ fn what_would_be_computed_anew_and_is_another_value_then_is_not_lost() {
     project.must(&["cutover"]);
     project.must(&["cleanup"]);
     assert_eq!(came(), first);
+}
+
+/// Those of before an ALTER of the expression, say, which changes none.
+#[test]
+fn stored_values_that_a_rewrite_computes_anew_are_counted() {
+    let with = |device: &str, sorted: &str| {
+        format!(
+            "CREATE TABLE events (id UInt64, device String MATERIALIZED {device}) ENGINE = MergeTree ORDER BY {sorted};"
+        )
+    };
+    let (phone, ios) = ("if(id < 10, 'phone', 'other')", "if(id < 10, 'ios', 'other')");
+    let project = Project::new(&[("app/events.sql", &with(phone, "id"))]);
+    project.must(&["apply"]);
+    project.query("INSERT INTO events SELECT number FROM numbers(100)");
+    let told = |plan: &str| {
+        let says = "column device: the rewrite computes it anew (MATERIALIZED if(id < 10, 'ios', 'other')); 10 of 100 rows have another value stored";
+        assert!(plan.contains(&format!("mind: default.events: {says}")), "{plan}");
+    };
+    project.write("app/events.sql", &with(phone, "(device, id)"));
+    let plan = project.must(&["plan"]).stdout;
+    assert!(!plan.contains("computes it anew"), "{plan}");
+    project.write("app/events.sql", &with(ios, "(device, id)"));
+    told(&project.must(&["plan"]).stdout);
+    project.write("app/events.sql", &with(ios, "id"));
+    project.must(&["apply"]);
+    project.write("app/events.sql", &with(ios, "(device, id)"));
+    told(&project.must(&["plan"]).stdout);
 }
 
 #[test]
@@ -236,6 +282,31 @@ fn a_disk_that_is_too_small_is_found() {
         let run = with_config(&project, &full, "", "", apply);
         run.failed(3, &["blocked: default.events: the storage policy default has 0 bytes free"]);
     }
+}
+
+#[test]
+fn a_disk_is_looked_at_where_the_copy_goes_to() {
+    let moved = REORDERED.replace(";\n", " SETTINGS storage_policy = 'p2';\n");
+    let project = filled(&moved);
+    let other = project.path().join("other");
+    let free = project.query("SELECT free_space FROM system.disks").parse::<u64>().unwrap();
+    let plan = |of_default: u64, of_other: u64| {
+        let keep = |bytes| format!("<keep_free_space_bytes>{bytes}</keep_free_space_bytes>");
+        let storage = format!(
+            "<storage_configuration><disks><default>{}</default><other><path>{}/</path>{}</other></disks>\
+             <policies><p2><volumes><main><disk>other</disk></main></volumes></p2></policies></storage_configuration>",
+            keep(of_default),
+            other.display(),
+            keep(of_other)
+        );
+        with_config(&project, &storage, "", "", &["plan"])
+    };
+    let from_full = plan(free * 2, 0);
+    assert_eq!(from_full.code, Some(0), "{}", from_full.said());
+    assert!(!from_full.stdout.contains("blocked"), "{}", from_full.said());
+    let to_full = plan(0, free * 2);
+    let says = "blocked: default.events: the storage policy p2 has 0 bytes free";
+    assert!(to_full.stdout.contains(says), "{}", to_full.said());
 }
 
 #[test]

@@ -193,6 +193,17 @@ impl CatalogTable {
         self.of_engine(&["TTL"])
     }
 
+    /// The TTL of a column.
+    ///
+    /// # Errors
+    /// When the server's text about the table cannot be read as tokens.
+    pub fn column_ttl(&self, name: &str) -> Result<Option<String>, TokenError> {
+        let definitions = self.definitions()?;
+        let column = self.columns.iter().find(|column| column.name == name);
+        let ttl = column.map(|column| column.ttl(&definitions)).transpose()?.flatten();
+        Ok(ttl.map(str::to_owned))
+    }
+
     /// The TTLs of the table and of its columns, those with their names.
     ///
     /// # Errors
@@ -274,7 +285,7 @@ impl CatalogTable {
         self.columns.iter().any(|column| column.name == name)
     }
 
-    /// The table's settings, without those that the server writes to every table.
+    /// The table's settings, without those that say what holds of every table.
     ///
     /// # Errors
     /// When the engine's text cannot be read.
@@ -285,13 +296,18 @@ impl CatalogTable {
             Some((name.trim().to_owned(), unquoted(value.trim())))
         });
         Ok(settings
-            .filter(|(name, value)| (name.as_str(), value.as_str()) != GRANULARITY)
+            .filter(|(name, value)| {
+                ![GRANULARITY, GRANULARITY_BYTES].contains(&(name.as_str(), value.as_str()))
+            })
             .collect())
     }
 }
 
 /// What the server writes to every table of the MergeTree family.
 pub(crate) const GRANULARITY: (&str, &str) = ("index_granularity", "8192");
+
+/// What holds where a table does not say it, and no `ALTER` can change.
+const GRANULARITY_BYTES: (&str, &str) = ("index_granularity_bytes", "10485760");
 
 impl CatalogColumn {
     /// `system.columns` does not have it.

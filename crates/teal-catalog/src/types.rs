@@ -1,6 +1,6 @@
 use serde::Deserialize;
 use teal_client::{ClientError, Session};
-use teal_schema::quote_string;
+use teal_schema::{call, quote_string, split_list};
 
 /// Whether every value of the first type is one of the second: by the server's rules, their
 /// common type is the second one, and no value is another one on the way there.
@@ -36,6 +36,42 @@ pub fn widens(session: &mut dyn Session, from: &str, to: &str) -> Result<bool, C
     }
 }
 
+/// Whether what is stored as the first type is the same value read as the second, where `ALTER` would leave it as it is.
+/// It does so for more (26.7): a `UInt8` that becomes a `Bool`, a date that becomes a number, an Enum with other
+/// names for its numbers.
+pub fn reads_alike(from: &str, to: &str) -> bool {
+    let (from, to) = (aggregated(from), aggregated(to));
+    let (Ok((name, of)), Ok((to_name, to_of))) = (call(from), call(to)) else {
+        return false;
+    };
+    if name != to_name {
+        return false;
+    }
+    let list = |of: Option<&str>| {
+        let items = split_list(of.unwrap_or_default()).unwrap_or_default();
+        items.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (of, to_of) = (list(of), list(to_of));
+    // An element of a Tuple has a name in front.
+    match name.rsplit(' ').next() {
+        Some("Enum8" | "Enum16") => of.iter().all(|value| to_of.contains(value)),
+        // The time zone is for who reads it.
+        Some("DateTime") => true,
+        Some("DateTime64") => of.first() == to_of.first(),
+        _ => {
+            of.len() == to_of.len()
+                && of.iter().zip(&to_of).all(|(of, to)| of == to || reads_alike(of, to))
+        }
+    }
+}
+
+/// The type of the values that a `SimpleAggregateFunction` keeps.
+fn aggregated(data_type: &str) -> &str {
+    let of = data_type.strip_prefix("SimpleAggregateFunction(").and_then(|it| it.strip_suffix(')'));
+    let items = of.and_then(|of| split_list(of).ok());
+    items.and_then(|items| items.get(1).copied()).unwrap_or(data_type)
+}
+
 /// Whether some value is lost on the way to what the server calls the common type: it is another one there,
 /// or an error (all seen on 26.7). Of types within others, all that contain such a type count.
 fn loses(from: &str, to: &str) -> bool {
@@ -46,6 +82,11 @@ fn loses(from: &str, to: &str) -> bool {
     let (from, to) = (plain(from), plain(to));
     if from == to {
         return false;
+    }
+    // A number says nothing of the name.
+    let holds_names = to.contains("Enum") || to.contains("String");
+    if from.contains("Enum") && !holds_names {
+        return true;
     }
     let (name, to_name) = (name(&from), name(&to));
     match (name, to_name) {
@@ -112,6 +153,8 @@ mod tests {
             ("Int64", "Decimal(38, 20)"),
             ("Time", "DateTime64(0)"),
             ("Array(Date)", "Array(DateTime)"),
+            ("Enum8('a' = 1)", "Int8"),
+            ("Array(Enum8('a' = 1))", "Array(Int16)"),
         ] {
             assert!(loses(from, to), "{from} to {to}");
         }
@@ -126,6 +169,34 @@ mod tests {
             ("Enum8('a' = 1)", "String"),
         ] {
             assert!(!loses(from, to), "{from} to {to}");
+        }
+    }
+    #[test]
+    fn a_type_that_only_means_more_of_the_same_reads_alike() {
+        for (from, to) in [
+            ("Enum8('a' = 1)", "Enum8('a' = 1, 'b, (' = 2)"),
+            ("Array(Nullable(Enum8('a' = 1)))", "Array(Nullable(Enum8('a' = 1, 'b' = 2)))"),
+            ("Tuple(e Enum8('a' = 1), b UInt8)", "Tuple(e Enum8('a' = 1, 'b' = 2), b UInt8)"),
+            ("DateTime", "DateTime('UTC')"),
+            ("Map(String, DateTime64(3, 'UTC'))", "Map(String, DateTime64(3))"),
+            ("SimpleAggregateFunction(sum, UInt64)", "UInt64"),
+            ("Nullable(UInt64)", "SimpleAggregateFunction(max, Nullable(UInt64))"),
+        ] {
+            assert!(reads_alike(from, to), "{from} to {to}");
+        }
+        for (from, to) in [
+            ("UInt8", "Bool"),
+            ("Array(UInt8)", "Array(Bool)"),
+            ("Nullable(UInt8)", "Nullable(Bool)"),
+            ("Enum8('a' = 1)", "Enum8('b' = 1)"),
+            ("Enum8('a' = 1, 'b' = 2)", "Enum8('a' = 1)"),
+            ("Enum8('a' = 1)", "Int8"),
+            ("Date", "UInt16"),
+            ("UInt32", "DateTime"),
+            ("DateTime64(3)", "DateTime64(6)"),
+            ("Tuple(a UInt8)", "Tuple(b UInt8)"),
+        ] {
+            assert!(!reads_alike(from, to), "{from} to {to}");
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Tables and views that are there and are not as declared: what is altered in place, and what takes
 //! a migration.
 
-use teal_catalog::{CatalogTable, Declaration, QueryTreeError, Shadow, ShadowError, widens};
-use teal_schema::{DefaultKind, LifeCycle, QualifiedName, Table, View, matches, quote_ident};
+use teal_catalog::{
+    CatalogTable, Declaration, QueryTreeError, Shadow, ShadowError, reads_alike, widens,
+};
+use teal_schema::{DefaultKind, LifeCycle, QualifiedName, Table, View, quote_ident};
 
 use crate::alter::statements;
+use crate::computed::{RECOMPUTED, UNSTORED, is_computed};
 use crate::declared::{Declared, Unsafe};
 use crate::diff::{compare, origin};
 use crate::plan::AlterCost;
@@ -12,11 +15,11 @@ use crate::planner::{PlanError, Planner};
 use crate::{Change, Conflict, Cutover, Field, Migration, Needs, Operation, Statement};
 
 /// What a table is and what it is to be, in the server's own words.
-struct Pair {
-    name: QualifiedName,
-    current: Table,
-    desired: Table,
-    changes: Vec<Change>,
+pub(crate) struct Pair {
+    pub(crate) name: QualifiedName,
+    pub(crate) current: Table,
+    pub(crate) desired: Table,
+    pub(crate) changes: Vec<Change>,
 }
 
 impl Planner<'_> {
@@ -36,6 +39,9 @@ impl Planner<'_> {
     }
 
     fn plan_pair(&mut self, table: &Table, pair: Pair) -> Result<(), PlanError> {
+        if self.refuse_loss_of_values(&pair, UNSTORED, &table.location) {
+            return Ok(());
+        }
         let name = &pair.name.clone();
         let why_not_alter = match self.try_alter(&pair)? {
             Ok((statements, cost)) => {
@@ -57,6 +63,9 @@ impl Planner<'_> {
             }
             Err(reason) => reason,
         };
+        if self.refuse_loss_of_values(&pair, RECOMPUTED, &table.location) {
+            return Ok(());
+        }
         match self.migration_in_place(table, &pair, None)? {
             Ok(migration) => {
                 self.migrating.push(name.clone());
@@ -237,14 +246,13 @@ impl Planner<'_> {
             if is_declared {
                 continue;
             }
-            let full = format!("{}.{}", name.name, column.name);
-            let may_go = desired.life_cycle == LifeCycle::FullyManaged
-                && self.options.allow_drop.iter().any(|pattern| matches(pattern, &full));
-            if may_go {
+            if self.may_go(desired, name, &column.name) {
                 continue;
             }
             let how = match desired.life_cycle {
-                LifeCycle::FullyManaged => format!("`--allow-drop {full}` drops it"),
+                LifeCycle::FullyManaged => {
+                    format!("`--allow-drop {}.{}` drops it", name.name, column.name)
+                }
                 _ => "the table is DELETION_PROTECTED".to_owned(),
             };
             self.plan
@@ -291,7 +299,13 @@ impl Planner<'_> {
             if widens(self.session.as_mut(), from, to)? {
                 continue;
             }
-            // What needs no part rewritten changes no value: an Enum that gets more values.
+            let no = || {
+                Ok(Err(format!("{change}: not every value of the one type is one of the other")))
+            };
+            if !reads_alike(from, to) {
+                return no();
+            }
+            // An Enum that gets more values, where no part needs to be rewritten for it.
             self.shadow.put(name, current)?;
             let old = desired.columns.iter().find(|c| c.name == *column);
             let old = old.and_then(|new| origin(new, current, desired));
@@ -300,9 +314,7 @@ impl Planner<'_> {
             let sql = format!("ALTER TABLE {shadow} MODIFY COLUMN {} {to}", quote_ident(old));
             let taken = self.shadow.attempt(&sql)?;
             if taken.is_err() || self.shadow.mutations(name)? > 0 {
-                return Ok(Err(format!(
-                    "{change}: not every value of the one type is one of the other"
-                )));
+                return no();
             }
         }
         self.shadow.put(name, current)?;
@@ -446,6 +458,7 @@ impl Planner<'_> {
             from_version: version.clone(),
             to_version: version,
             in_place: true,
+            green_computes: is_computed(pair),
             ..migration
         }))
     }

@@ -140,6 +140,7 @@ impl Declared<'_> {
                 .collect(),
             cutover: self.cutover,
             in_place: false,
+            green_computes: false,
             changes: Vec::new(),
             why: None,
             rows: blue.rows,

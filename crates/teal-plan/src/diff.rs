@@ -105,13 +105,17 @@ pub fn compare(current: &Table, desired: &Table) -> Vec<Change> {
         let engine = |table: &Table| Some(table.engine.to_string());
         field(Field::Engine, engine(current), engine(desired));
     }
-    field(Field::PartitionKey, current.partition_by.clone(), desired.partition_by.clone());
+    if key_items(&current.partition_by) != key_items(&desired.partition_by) {
+        field(Field::PartitionKey, current.partition_by.clone(), desired.partition_by.clone());
+    }
     // Without one, it is the sorting key, and changes with it.
     if current.primary_key.is_some() || desired.primary_key.is_some() {
         field(Field::PrimaryKey, primary_key(current), primary_key(desired));
     }
     field(Field::SortingKey, sorting_key(current), sorting_key(desired));
-    field(Field::SamplingKey, current.sample_by.clone(), desired.sample_by.clone());
+    if key_items(&current.sample_by) != key_items(&desired.sample_by) {
+        field(Field::SamplingKey, current.sample_by.clone(), desired.sample_by.clone());
+    }
     field(Field::Ttl, current.ttl.clone(), desired.ttl.clone());
     field(Field::Comment, current.comment.clone(), desired.comment.clone());
     let names = current.settings.keys().chain(desired.settings.keys());
@@ -199,6 +203,12 @@ fn is_engine_alike(current: &Engine, desired: &Engine) -> bool {
         && arguments.all(|(is, shall)| is == shall || is.contains(HIDDEN) || shall.contains(HIDDEN))
 }
 
+/// A key is the same with parentheses around it, and `tuple()` is none.
+fn key_items(key: &Option<String>) -> Vec<String> {
+    let key = key.as_deref().unwrap_or_default();
+    teal_schema::sorting_key(key, |_| false).unwrap_or_else(|_| vec![key.to_owned()])
+}
+
 fn sorting_key(table: &Table) -> Option<String> {
     table.engine.is_merge_tree().then(|| match table.order_by.as_slice() {
         [] => "tuple()".to_owned(),
@@ -233,6 +243,16 @@ fn constraints(table: &Table) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_the_same_in_parentheses_and_an_empty_one_is_none() {
+        let items = |key: &str| key_items(&Some(key.to_owned()));
+        assert_eq!(items("tuple()"), key_items(&None));
+        assert_eq!(items("(toYYYYMM(d))"), items("toYYYYMM(d)"));
+        assert_eq!(items("tuple(toYYYYMM(d), x)"), items("(toYYYYMM(d), x)"));
+        assert_ne!(items("(a, b)"), items("(b, a)"));
+        assert_ne!(items("(a + b) * c"), items("a + b * c"));
+    }
 
     #[test]
     fn a_secret_that_is_not_told_is_no_difference() {

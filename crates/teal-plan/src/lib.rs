@@ -6,6 +6,7 @@ mod aliases;
 mod alter;
 mod begun;
 mod change;
+mod computed;
 mod declared;
 mod dependents;
 mod diff;

@@ -50,6 +50,9 @@ pub struct Migration {
     /// Blue has a condition on its rows (`CHECK`) that green has not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub blue_checks_more: bool,
+    /// Green computes a column that blue stores as it is given, so that its rows would not be the same in blue.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub green_computes: bool,
     /// Green's TTL, as the server writes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub green_ttl: Option<String>,
@@ -184,12 +187,14 @@ impl Migration {
     pub fn view_runs_back(&self) -> bool {
         self.is_identity
             && !self.blue_checks_more
+            && !self.green_computes
             && self.columns.iter().all(|column| column.from_type.is_none())
     }
 
     /// Green's rows can be told one by one, and brought to blue as they are; or the newest of each key can.
     pub fn can_carry_back(&self) -> bool {
-        self.rows_tell() && if self.green_folds { self.view_runs_back() } else { self.is_identity }
+        let fits = if self.green_folds { self.view_runs_back() } else { self.is_identity };
+        self.rows_tell() && fits && !self.green_computes
     }
 }
 

@@ -159,9 +159,17 @@ impl Planner<'_> {
             false => Cutover::Exchange,
         };
         let declared = Declared { view, blue, green, blue_now, select, database, cutover };
-        declared
-            .plan(&self.features, &mut self.shadow, &tree, &desired_blue, &desired_green)?
-            .map_err(refused)
+        let planned = declared.plan(
+            &self.features,
+            &mut self.shadow,
+            &tree,
+            &desired_blue,
+            &desired_green,
+        )?;
+        match crate::computed::refusal(&tree, &desired_blue, &desired_green) {
+            Some(refusal) => planned.and(Err(refusal)).map_err(refused),
+            None => planned.map_err(refused),
+        }
     }
 
     /// Plans a view that is no migration.

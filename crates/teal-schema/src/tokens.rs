@@ -265,7 +265,9 @@ pub fn call(text: &str) -> Result<(&str, Option<&str>), TokenError> {
 pub fn sorting_key(key: &str, is_column: impl Fn(&str) -> bool) -> Result<Vec<String>, TokenError> {
     let key = key.trim();
     let items = match call(key)? {
-        ("tuple", Some(items)) => split_list(items)?,
+        ("tuple", Some(items)) if is_whole(key["tuple".len()..].trim(), items) => {
+            split_list(items)?
+        }
         // The parentheses of the whole, not those of `(a + b) * c`.
         ("", Some(items)) if is_whole(key, items) => split_list(items)?,
         _ => split_list(key)?,

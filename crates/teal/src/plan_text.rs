@@ -258,7 +258,10 @@ pub(crate) fn explanation(operation: &Operation) -> String {
                 "resume",
                 "each statement is one step: after a crash the same plan goes on behind the last one that was done",
             );
-            say("back", "change the model back; values of a dropped column are gone");
+            say(
+                "back",
+                "change the model back; values of a column that was dropped, or made ALIAS or EPHEMERAL, are gone",
+            );
         }
         Operation::ChangeView { .. } => {
             say(

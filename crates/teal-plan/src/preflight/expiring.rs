@@ -2,8 +2,9 @@ use serde::Deserialize;
 use teal_schema::{clause, head, names, quote_ident, quote_string, split_list};
 
 use super::Preflight;
+use super::created::of_column;
 use crate::planner::PlanError;
-use crate::{Field, Migration, Operation};
+use crate::{Change, Field, Migration, Operation};
 
 impl Preflight<'_> {
     /// Where the two tables come to reset a value at different times, no row is the same in both meanwhile.
@@ -19,7 +20,7 @@ impl Preflight<'_> {
         }
     }
 
-    /// Rows that a new TTL deletes at once.
+    /// Rows that a new TTL deletes at once, or empties a column of.
     pub(super) fn look_at_expiring(&mut self) -> Result<(), PlanError> {
         #[derive(Deserialize)]
         struct Row {
@@ -32,9 +33,15 @@ impl Preflight<'_> {
         for operation in &self.operations {
             match operation {
                 Operation::AlterTable { table, changes, .. } => {
-                    let new = changes.iter().find(|change| change.field == Field::Ttl);
-                    let ttl = new.and_then(|change| change.to.clone());
-                    ttls.extend(ttl.map(|ttl| (table.clone(), table.sql(), ttl)));
+                    for change in changes {
+                        let column = match &change.field {
+                            Field::Ttl => None,
+                            Field::ColumnTtl(column) => Some(column.clone()),
+                            _ => continue,
+                        };
+                        let ttl = change.to.clone();
+                        ttls.extend(ttl.map(|ttl| (table.clone(), table.sql(), ttl, column)));
+                    }
                 }
                 Operation::Migrate { migration, .. } => {
                     let blue = self.current.table(&migration.blue);
@@ -43,17 +50,29 @@ impl Preflight<'_> {
                         .green_ttl
                         .clone()
                         .filter(|_| blue.is_some() && old != migration.green_ttl);
-                    if let Some(ttl) = ttl {
+                    let of_columns = migration.columns.iter().filter_map(|column| {
+                        let ttl = of_column(&migration.create_green, &column.name, "TTL")?;
+                        let has_one = blue?.column_ttl(&column.name).ok()?.is_some();
+                        let is_changed =
+                            |change: &Change| change.field == Field::ColumnTtl(column.name.clone());
+                        let is_new = !has_one || migration.changes.iter().any(is_changed);
+                        is_new.then(|| (ttl, Some(column.name.clone())))
+                    });
+                    for (ttl, column) in ttl.map(|ttl| (ttl, None)).into_iter().chain(of_columns) {
                         let rows = as_green(migration, &ttl);
-                        ttls.push((migration.blue.clone(), rows, ttl));
+                        ttls.push((migration.blue.clone(), rows, ttl, column));
                     }
                 }
                 _ => (),
             }
         }
-        for (table, rows, ttl) in ttls {
+        for (table, rows, ttl, column) in ttls {
             let Some(expired) = expired(&ttl) else {
                 continue;
+            };
+            let (what, does) = match column {
+                None => ("the TTL".to_owned(), "deletes"),
+                Some(column) => (format!("the TTL of column {column}"), "empties it in"),
             };
             // One of a column that comes with the same change is not there to be asked for.
             let counted = self.look_in_time::<Row>(
@@ -61,11 +80,10 @@ impl Preflight<'_> {
                 &format!(
                     "SELECT count() AS _teal_rows, countIf({expired}) AS _teal_expired FROM {rows}"
                 ),
-                "rows that the TTL deletes as soon as it is there",
+                &format!("rows that {what} {does} as soon as it is there"),
             )?;
             if let Some(Row { rows, expired: expired @ 1.. }) = counted {
-                let says =
-                    format!("the TTL deletes {expired} of {rows} rows as soon as it is there");
+                let says = format!("{what} {does} {expired} of {rows} rows as soon as it is there");
                 let fix = "see that this is meant; a time that is too far ahead for its type (a DateTime ends in 2106) counts as past";
                 self.found(&table, false, says, fix.to_owned());
             }

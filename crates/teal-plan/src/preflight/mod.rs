@@ -1,5 +1,7 @@
 //! Looks at what a plan would meet before anything is done.
 
+mod created;
+mod defaults;
 mod drops;
 mod expiring;
 mod in_time;
@@ -101,6 +103,7 @@ impl Preflight<'_> {
         self.look_at_aliases()?;
         self.look_at_fence(&migrations);
         self.look_at_expiring()?;
+        self.look_at_defaults()?;
         for migration in &migrations {
             self.look_at_readers(migration)?;
             self.look_at_resetting(migration);
@@ -184,16 +187,31 @@ impl Preflight<'_> {
             policy: String,
             free: u64,
         }
+        #[derive(Deserialize)]
+        struct Default {
+            value: String,
+        }
+        let default = self.session.rows::<Default>(
+            "SELECT value FROM system.merge_tree_settings WHERE name = 'storage_policy'",
+        )?;
+        let default = default.first().map_or("default", |it| it.value.as_str());
+        // Where it writes.
         let needs = self.operations.iter().filter_map(|operation| {
-            let CatalogTable { rows, bytes, .. } = self.current.table(operation.object())?;
-            let needs = match operation {
-                Operation::AlterTable { cost, .. } => Needs::of_alter(*cost, *bytes),
+            let CatalogTable { rows, bytes, storage_policy, .. } =
+                self.current.table(operation.object())?;
+            let (needs, policy) = match operation {
+                Operation::AlterTable { cost, .. } => {
+                    (Needs::of_alter(*cost, *bytes), storage_policy.clone())
+                }
                 Operation::Migrate { migration, .. } if migrations.contains(migration) => {
-                    Needs::of_copy(migration.strategy, *rows, *bytes)
+                    let policy = policy(&migration.create_green);
+                    let policy = policy.unwrap_or_else(|| default.to_owned());
+                    (Needs::of_copy(migration.strategy, *rows, *bytes), policy)
                 }
                 _ => return None,
             };
-            (needs.disk_bytes > 0).then(|| (operation.object().clone(), needs.disk_bytes))
+            let bytes = needs.disk_bytes;
+            (bytes > 0).then(|| (operation.object().clone(), bytes, policy))
         });
         let needs = needs.collect::<Vec<_>>();
         if needs.is_empty() {
@@ -205,13 +223,10 @@ impl Preflight<'_> {
              INNER JOIN system.disks AS d ON d.name = p.disk GROUP BY policy_name",
         )?;
         for disk in disks {
-            let on_it = needs.iter().filter(|(table, _)| {
-                let now = self.current.table(table);
-                now.is_some_and(|now| now.storage_policy == disk.policy)
-            });
+            let on_it = needs.iter().filter(|(.., policy)| *policy == disk.policy);
             let on_it = on_it.cloned().collect::<Vec<_>>();
-            let needed = on_it.iter().map(|(_, bytes)| bytes).sum::<u64>();
-            if let Some((largest, _)) = on_it.iter().max_by_key(|(_, bytes)| bytes)
+            let needed = on_it.iter().map(|(_, bytes, _)| bytes).sum::<u64>();
+            if let Some((largest, ..)) = on_it.iter().max_by_key(|(_, bytes, _)| bytes)
                 && needed > disk.free
             {
                 let says = format!(
@@ -353,4 +368,10 @@ impl Preflight<'_> {
         }
         Ok(())
     }
+}
+
+/// The storage policy that the statement of a table names. That of a `disk` has a name of the server's (26.7).
+fn policy(create: &str) -> Option<String> {
+    let disk = || Some(format!("__{}", created::setting(create, "disk")?));
+    created::setting(create, "storage_policy").or_else(disk)
 }

@@ -1,14 +1,19 @@
 use serde::Deserialize;
 use teal_catalog::CatalogColumn;
-use teal_client::ClientError;
-use teal_schema::{QualifiedName, names, quote_ident};
+use teal_client::{ClientError, Session};
+use teal_schema::{QualifiedName, names, quote_ident, quote_string};
 
 use super::Preflight;
+use super::created::of_column;
+use super::in_time::in_time;
 use crate::planner::PlanError;
 use crate::{CopyStrategy, Migration};
 
 /// Rows whose stored values are compared with what would be computed.
 const LOOKED_AT: u32 = 1000;
+
+/// What to do where values are not to be computed anew.
+const COPY_IT: &str = "make it a DEFAULT column first, in the model of the old layout too, which changes no stored value; then it is copied, where the SELECT gives it (`*` does)";
 
 impl Preflight<'_> {
     /// What a table computes as rows are inserted (`MATERIALIZED`), a rewrite computes anew. Where that gives another
@@ -24,18 +29,68 @@ impl Preflight<'_> {
                 && migration.columns.iter().all(|copied| copied.name != column.name)
         });
         for column in columns.collect::<Vec<_>>() {
-            if !self.may_differ(blue, &column)? || !self.differs(blue, &column)? {
+            if !self.may_differ(blue, &column.default_expression)? {
+                self.look_at_replaced(migration, &column)?;
+                continue;
+            }
+            if !self.differs(blue, &column)? {
                 continue;
             }
             let says = format!(
                 "column {}: the rewrite would compute it anew for every row (MATERIALIZED {}), and what it has now would be lost",
                 column.name, column.default_expression
             );
-            let fix = String::from(
-                "make it a DEFAULT column first, in the model of the old layout too, which changes no stored value; then it is copied, where the SELECT gives it (`*` does)",
-            );
-            self.found(blue, true, says, fix);
+            self.found(blue, true, says, COPY_IT.to_owned());
         }
+        Ok(())
+    }
+
+    /// What is stored may be another value than green's expression gives: by an expression of before, or as somebody
+    /// wrote it.
+    fn look_at_replaced(
+        &mut self,
+        migration: &Migration,
+        column: &CatalogColumn,
+    ) -> Result<(), PlanError> {
+        #[derive(Deserialize)]
+        struct Row {
+            #[serde(rename = "_teal_rows")]
+            rows: u64,
+            #[serde(rename = "_teal_replaced")]
+            replaced: u64,
+        }
+        let (blue, name) = (&migration.blue, &column.name);
+        let of_green =
+            |kind: &'static str| Some((kind, of_column(&migration.create_green, name, kind)?));
+        let Some((kind, anew)) =
+            ["MATERIALIZED", "ALIAS", "DEFAULT"].into_iter().find_map(of_green)
+        else {
+            return Ok(());
+        };
+        let (is, data_type) = (quote_ident(name), quote_string(&column.data_type));
+        let query = format!(
+            "SELECT count() AS _teal_rows, \
+                 countIf(toString([{is}]) != toString([CAST({anew}, {data_type})])) AS _teal_replaced FROM {}",
+            blue.sql()
+        );
+        let session: &mut dyn Session = self.session;
+        let counted =
+            in_time(|settings| session.row::<Row>(&format!("{query} SETTINGS {settings}")));
+        let says = match counted {
+            Ok(Some(Row { replaced: 0, .. })) => return Ok(()),
+            Ok(Some(Row { rows, replaced })) => {
+                format!("{replaced} of {rows} rows have another value stored, which it replaces")
+            }
+            Ok(None) => {
+                self.not_in_time(blue, &format!("values of column {name} that a rewrite replaces"));
+                return Ok(());
+            }
+            // It may be made of what is not stored, or of a column that comes with it.
+            Err(ClientError::Server { .. }) => "it replaces what is stored".to_owned(),
+            Err(error) => return Err(error.into()),
+        };
+        let says = format!("column {name}: the rewrite computes it anew ({kind} {anew}); {says}");
+        self.found(blue, false, says, COPY_IT.to_owned());
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use teal_catalog::{CatalogColumn, QueryTree, QueryTreeError, active_parts};
+use teal_catalog::{QueryTree, QueryTreeError, active_parts};
 use teal_client::ClientError;
 use teal_schema::{QualifiedName, names, quote_ident};
 
@@ -30,7 +30,7 @@ impl Preflight<'_> {
         let stored = self.parts_that_store(blue)?;
         for column in defaults {
             let lack = parts.saturating_sub(stored.get(&column.name).copied().unwrap_or_default());
-            if lack == 0 || !self.may_differ(blue, &column)? {
+            if lack == 0 || !self.may_differ(blue, &column.default_expression)? {
                 continue;
             }
             let says = format!(
@@ -47,7 +47,18 @@ impl Preflight<'_> {
         Ok(())
     }
 
-    /// Of each column, in how many parts it is.
+    /// How many parts of the table do not store the column.
+    pub(super) fn parts_that_lack(
+        &mut self,
+        table: &QualifiedName,
+        column: &str,
+    ) -> Result<u64, ClientError> {
+        let parts = active_parts(self.session, table)?.len() as u64;
+        let stored = self.parts_that_store(table)?;
+        Ok(parts.saturating_sub(stored.get(column).copied().unwrap_or_default()))
+    }
+
+    /// Of each column, in how many parts with rows it is.
     fn parts_that_store(
         &mut self,
         table: &QualifiedName,
@@ -59,20 +70,20 @@ impl Preflight<'_> {
         }
         let rows = self.session.rows::<Row>(&format!(
             "SELECT column, uniqExact(name) AS parts FROM system.parts_columns \
-             WHERE active AND {} GROUP BY column",
+             WHERE active AND rows > 0 AND {} GROUP BY column",
             table.condition("table")
         ))?;
         Ok(rows.into_iter().map(|row| (row.column, row.parts)).collect())
     }
 
-    /// Whether the column's default may give another value the next time. What the server does not compute from
+    /// Whether a column's default may give another value the next time. What the server does not compute from
     /// what is stored (it may be made of an `EPHEMERAL` column), it does not compute when it reads either.
     pub(super) fn may_differ(
         &mut self,
         table: &QualifiedName,
-        column: &CatalogColumn,
+        default: &str,
     ) -> Result<bool, PlanError> {
-        let select = format!("SELECT {} FROM {}", column.default_expression, table.sql());
+        let select = format!("SELECT {default} FROM {}", table.sql());
         match QueryTree::explain(self.session, &select) {
             Ok(tree) => Ok(!tree.non_deterministic.is_empty()),
             Err(QueryTreeError::Client(ClientError::Server { .. })) => Ok(false),

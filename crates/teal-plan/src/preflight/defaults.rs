@@ -1,0 +1,173 @@
+use serde::Deserialize;
+use teal_catalog::{CatalogColumn, CatalogTable, active_parts};
+use teal_client::{ClientError, Session};
+use teal_schema::{QualifiedName, TokenError, clause, quote_ident, quote_string};
+
+use super::Preflight;
+use super::in_time::{in_time, is_out_of_time};
+use crate::planner::PlanError;
+use crate::{Change, Field, Operation};
+
+/// What stands behind a column's default in its definition.
+const CLAUSES: [&[&str]; 3] = [&["COMMENT"], &["CODEC"], &["TTL"]];
+
+impl Preflight<'_> {
+    /// Parts that do not store a column are read by its default: an `ALTER` of that gives their rows other values,
+    /// and one that adds a column gives them whatever its default gives at each read.
+    pub(super) fn look_at_defaults(&mut self) -> Result<(), PlanError> {
+        let altered = |operation: &&Operation| match operation {
+            Operation::AlterTable { table, changes, .. } => Some((table.clone(), changes.clone())),
+            _ => None,
+        };
+        for (name, changes) in self.operations.iter().filter_map(altered).collect::<Vec<_>>() {
+            let Some(table) = self.current.table(&name).cloned() else {
+                continue;
+            };
+            if changes.iter().all(|change| default_of(change).is_none())
+                || active_parts(self.session, &name)?.is_empty()
+            {
+                continue;
+            }
+            for change in &changes {
+                match (default_of(change), was(change, &changes, &table)) {
+                    (Some((_, to)), Some(column)) => self.look_at_default(&name, &column, &to)?,
+                    (Some((column, to)), None) => self.look_at_new(&name, column, &to)?,
+                    (None, _) => (),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows that would have another value by the default `to` (`kind expression`; empty where there is none).
+    fn look_at_default(
+        &mut self,
+        table: &QualifiedName,
+        column: &CatalogColumn,
+        to: &str,
+    ) -> Result<(), PlanError> {
+        let CatalogColumn { name, default_kind: kind, default_expression, .. } = column;
+        let (new_kind, new) = to.split_once(' ').unwrap_or_default();
+        let is_same = !kind.is_empty() && default_expression == new;
+        if is_same || kind == "EPHEMERAL" || ["ALIAS", "EPHEMERAL"].contains(&new_kind) {
+            return Ok(());
+        }
+        let lacking = self.parts_that_lack(table, name)?;
+        if lacking == 0 {
+            return Ok(());
+        }
+        let rows = match self.rows_with_other(table, column, new)? {
+            Some(0) => return Ok(()),
+            Some(rows) => format!("{rows} rows"),
+            None => "rows".to_owned(),
+        };
+        let of = |kind: &str, expression: &str| match kind {
+            "" => "none".to_owned(),
+            kind => format!("{kind} {expression}"),
+        };
+        let says = format!(
+            "column {name}: {lacking} parts do not store it, and its default is what they are read by: {rows} would have another value ({} → {})",
+            of(kind, default_expression),
+            of(new_kind, new)
+        );
+        let (to, name) = (table.sql(), quote_ident(name));
+        let store = match kind.as_str() {
+            "DEFAULT" => format!("ALTER TABLE {to} MATERIALIZE COLUMN {name}"),
+            // One without a default cannot be materialized (26.7).
+            "" => format!("ALTER TABLE {to} UPDATE {name} = {name} WHERE 1"),
+            // Of a MATERIALIZED one, that would compute anew what is stored.
+            _ => format!(
+                "make it a DEFAULT column of the same expression first, and ALTER TABLE {to} MATERIALIZE COLUMN {name}"
+            ),
+        };
+        let fix = format!(
+            "store what they give now: {store}; where they are to have the new value, make the change by hand"
+        );
+        self.found(table, true, says, fix);
+        Ok(())
+    }
+
+    /// A column that comes, with a default that gives another value each time.
+    fn look_at_new(
+        &mut self,
+        table: &QualifiedName,
+        name: &str,
+        default: &str,
+    ) -> Result<(), PlanError> {
+        let (kind, expression) = default.split_once(' ').unwrap_or_default();
+        if !["DEFAULT", "MATERIALIZED"].contains(&kind) || !self.may_differ(table, expression)? {
+            return Ok(());
+        }
+        let says = format!(
+            "column {name} is new: the rows that are there give another value of it each time that they are read ({default})"
+        );
+        let fix = format!(
+            "store what it gives, behind the change: ALTER TABLE {} MATERIALIZE COLUMN {}",
+            table.sql(),
+            quote_ident(name)
+        );
+        self.found(table, false, says, fix);
+        Ok(())
+    }
+
+    /// Of the rows whose parts do not store the column, those that `new` gives another value. Nothing where that
+    /// cannot be counted.
+    fn rows_with_other(
+        &mut self,
+        table: &QualifiedName,
+        column: &CatalogColumn,
+        new: &str,
+    ) -> Result<Option<u64>, ClientError> {
+        #[derive(Deserialize)]
+        struct Row {
+            #[serde(rename = "_teal_rows")]
+            rows: u64,
+        }
+        let (name, data_type) = (quote_ident(&column.name), quote_string(&column.data_type));
+        let new = match new {
+            "" => format!("defaultValueOfTypeName({data_type})"),
+            new => format!("CAST({new}, {data_type})"),
+        };
+        // As arrays of one, NULL is NULL.
+        let query = format!(
+            "SELECT countIf([{name}] != [{new}]) AS _teal_rows FROM {} \
+             WHERE _part NOT IN (SELECT name FROM system.parts_columns WHERE active AND column = {} AND {})",
+            table.sql(),
+            quote_string(&column.name),
+            table.condition("table")
+        );
+        let session: &mut dyn Session = self.session;
+        match in_time(|settings| session.row::<Row>(&format!("{query} SETTINGS {settings}"))) {
+            Ok(row) => Ok(row.map(|row| row.rows)),
+            // It may be made of a column that comes with it.
+            Err(error @ ClientError::Server { .. }) if !is_out_of_time(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The column that a change gives a default, and that as `kind expression`; empty where the column loses it.
+fn default_of(change: &Change) -> Option<(&str, String)> {
+    match (&change.field, &change.from, &change.to) {
+        (Field::ColumnDefault(name), _, to) => Some((name, to.clone().unwrap_or_default())),
+        (Field::Column(name), None, Some(definition)) => {
+            let of = |kind: &str| -> Result<Option<String>, TokenError> {
+                let expression = clause(definition, &[kind], &CLAUSES)?;
+                Ok(expression.map(|expression| format!("{kind} {expression}")))
+            };
+            let found = ["DEFAULT", "MATERIALIZED"].into_iter().find_map(|kind| of(kind).ok()?);
+            Some((name, found?))
+        }
+        _ => None,
+    }
+}
+
+/// The column as it is now, by the name that it has now.
+fn was(change: &Change, changes: &[Change], table: &CatalogTable) -> Option<CatalogColumn> {
+    let Field::ColumnDefault(name) = &change.field else {
+        return None;
+    };
+    let renamed = changes.iter().find(|it| it.field == Field::ColumnName(name.clone()));
+    let now = renamed.and_then(|renamed| renamed.from.as_ref()).unwrap_or(name);
+    table.columns.iter().find(|column| column.name == *now).cloned()
+}
