@@ -51,7 +51,11 @@ impl Declaration {
     }
 
     pub fn reference(&self) -> TableRef {
-        TableRef { name: self.name.clone(), version: self.version.clone() }
+        TableRef {
+            name: self.name.clone(),
+            version: self.version.clone(),
+            database: self.database.clone(),
+        }
     }
 }
 
@@ -105,7 +109,7 @@ impl Catalog {
                     if of.as_deref().is_none_or(|of| of == database)
                         && pulled.schema.tables.iter().any(|table| table.name == target) =>
                 {
-                    Some(TableRef { name: target, version: None })
+                    Some(TableRef { name: target, version: None, database: None })
                 }
                 _ => {
                     pulled.left.push(format!(
@@ -120,7 +124,8 @@ impl Catalog {
                 if table.database.as_deref().is_some_and(|of| of != database) {
                     return None;
                 }
-                let reference = TableRef { name: table.name.clone(), version: None };
+                let reference =
+                    TableRef { name: table.name.clone(), version: None, database: None };
                 let is_known = pulled.schema.table(&reference).is_some();
                 if is_known && !select_tables.contains(&reference) {
                     select_tables.push(reference);

@@ -51,6 +51,8 @@ test("sql puts physical names, quoted columns and nested pieces", async () => {
   );
   assert.equal(error, undefined, JSON.stringify(error));
   assert.equal(views[0].select, "SELECT `id`, `n` FROM `db`.`a_1_0` WHERE `n` > 1 AND 1 = 1");
+  assert.deepEqual(views[0].selectTables, [{ name: "a", version: "1.0", database: "db" }]);
+  assert.deepEqual(views[0].target, { name: "b" });
 });
 
 for (const [what, text, said] of [
