@@ -83,6 +83,16 @@ pub(crate) fn load(
             let mut directive = Directive::read(&statement, &create, &location)?;
             match create.kind {
                 CreateKind::Table => {
+                    if create.is_filled {
+                        return Err(failure(
+                            location,
+                            format!(
+                                "table {} is filled as it is made (AS SELECT, CLONE AS)",
+                                create.name
+                            ),
+                            "give its columns and its engine: a model says what a table is; fill it with `teal query`, or by a view",
+                        ));
+                    }
                     let name = QualifiedName::new(DATABASE, format!("{}", made.len()));
                     let head = statement.sql.get(..create.name_range.start).unwrap_or_default();
                     let rest = statement.sql.get(create.name_range.end..).unwrap_or_default();
@@ -128,6 +138,16 @@ pub(crate) fn load(
                     declaration.name
                 ),
                 "keep the secret in a named collection of the server (CREATE NAMED COLLECTION), and name that here; or let the table be, with `-- teal: lifecycle externally_managed`",
+            ));
+        }
+        let undeclarable = made.undeclarable().map_err(|error| unread(error.to_string()))?;
+        if let Some(what) = undeclarable.first()
+            && declaration.life_cycle != LifeCycle::ExternallyManaged
+        {
+            return Err(failure(
+                location,
+                format!("table {} has {what}, which teal does not carry over", declaration.name),
+                "take it out of the model, and add it to the table with `teal query` (ALTER TABLE)",
             ));
         }
         let mut table = made.declared(declaration).map_err(|error| unread(error.to_string()))?;
@@ -339,6 +359,16 @@ impl SqlView {
                 location,
                 format!("the materialized view {} runs by the clock (REFRESH)", create.name),
                 "make it by hand: teal declares views that INSERTs fire",
+            ));
+        }
+        if create.has_security && directive.life_cycle != LifeCycle::ExternallyManaged {
+            return Err(failure(
+                location,
+                format!(
+                    "view {} says whose rights it runs with (DEFINER, SQL SECURITY), which teal does not carry over",
+                    create.name
+                ),
+                "leave that out of the model; or make the view by hand, and declare it with `-- teal: lifecycle externally_managed`",
             ));
         }
         Ok(Self {

@@ -2,7 +2,7 @@
 //! a migration.
 
 use teal_catalog::{CatalogTable, Declaration, QueryTreeError, Shadow, ShadowError, widens};
-use teal_schema::{LifeCycle, QualifiedName, Table, View, matches, quote_ident};
+use teal_schema::{LifeCycle, QualifiedName, Table, View, names_column, quote_ident};
 
 use crate::alter::statements;
 use crate::declared::{Declared, Unsafe};
@@ -237,9 +237,11 @@ impl Planner<'_> {
             if is_declared {
                 continue;
             }
-            let full = format!("{}.{}", name.name, column.name);
+            let table = self.called(name);
+            let full = format!("{table}.{}", column.name);
+            let mut allowed = self.options.allow_drop.iter();
             let may_go = desired.life_cycle == LifeCycle::FullyManaged
-                && self.options.allow_drop.iter().any(|pattern| matches(pattern, &full));
+                && allowed.any(|pattern| names_column(pattern, &table, &column.name));
             if may_go {
                 continue;
             }
@@ -258,6 +260,14 @@ impl Planner<'_> {
                 .and_then(|before| desired.columns.iter().position(|c| c.name == before.name))
                 .map_or(0, |at| at + 1);
             desired.columns.insert(at, column.clone());
+        }
+    }
+
+    /// As a user names it: with its database, where that is not the project's own.
+    pub(crate) fn called(&self, name: &QualifiedName) -> String {
+        match name.database == self.options.database {
+            true => name.name.clone(),
+            false => name.to_string(),
         }
     }
 

@@ -106,7 +106,8 @@ pub struct Index {
 #[serde(deny_unknown_fields)]
 pub struct Projection {
     pub name: String,
-    /// The SELECT inside the projection's parentheses.
+    /// The SELECT inside the projection's parentheses; of one that is an index, what stands there
+    /// without any: `INDEX c TYPE basic`.
     pub body: String,
 }
 

@@ -50,6 +50,7 @@ pub(crate) fn run(common: &Common, args: &Pull) -> Result<(), Failure> {
         for ModelFile { path, text, .. } in &files {
             show::data(&format!("-- {path}\n{text}"))?;
         }
+        left.iter().for_each(|reason| show::warning(reason));
         return Ok(());
     }
     let folder = common.project.join(&project.load.folder);
