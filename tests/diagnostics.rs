@@ -71,6 +71,27 @@ const CASES: &[Case] = &[
         says: &["already exists"],
     },
     Case {
+        what: "a table that a SELECT fills",
+        typescript: "",
+        python: "",
+        sql: "CREATE TABLE t ENGINE = MergeTree ORDER BY id AS SELECT 1 AS id;",
+        says: &["table t is filled as it is made", "what a table is"],
+    },
+    Case {
+        what: "what teal does not carry over, of a table",
+        typescript: "",
+        python: "",
+        sql: "CREATE TABLE t (id String, n UInt64 STATISTICS(tdigest)) ENGINE = MergeTree ORDER BY id;",
+        says: &["STATISTICS (tdigest) of column n", "take it out"],
+    },
+    Case {
+        what: "what teal does not carry over, of a view",
+        typescript: "",
+        python: "",
+        sql: "CREATE VIEW t SQL SECURITY INVOKER AS SELECT 1 AS id;",
+        says: &["view t says whose rights", "externally_managed"],
+    },
+    Case {
         what: "an option that is not there",
         typescript: "export const t = new OlapTable<Row>(\"t\", { orderByField: [\"id\"] } as never);",
         python: "t = OlapTable[Row](\"t\", config=OlapConfig(order_by_field=[\"id\"]))",

@@ -12,6 +12,7 @@ mod change;
 mod chaos;
 mod circles;
 mod columns;
+mod databases;
 mod diagnostics;
 mod ends;
 mod every;

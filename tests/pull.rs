@@ -58,6 +58,48 @@ fn what_models_cannot_declare_is_said() {
     project.remove("app/tables/other.ts");
     let pulled = project.must(&["pull"]);
     assert!(pulled.stderr.contains("its file would be that of"), "{}", pulled.said());
+
+    for statement in [
+        "CREATE TABLE s (id UInt64 STATISTICS(tdigest), c String SETTINGS (max_compress_block_size = 8192), \
+             PROJECTION p INDEX c TYPE basic, \
+             PROJECTION q (SELECT c ORDER BY c) WITH SETTINGS (index_granularity = 128)) \
+         ENGINE = MergeTree ORDER BY id",
+        "CREATE DICTIONARY d (a UInt8) PRIMARY KEY a SOURCE(CLICKHOUSE(TABLE 't')) LAYOUT(FLAT()) LIFETIME(0)",
+        "CREATE MATERIALIZED VIEW r REFRESH EVERY 1 YEAR APPEND TO other AS SELECT a FROM t",
+        "CREATE VIEW v DEFINER = default SQL SECURITY DEFINER AS SELECT a FROM t",
+    ] {
+        project.query(statement);
+    }
+    project.remove("app/t.sql");
+    std::fs::remove_dir_all(project.path().join("app")).unwrap();
+    let shown = project.must(&["pull", "--lang", "sql", "--dry-run"]);
+    let pulled = project.must(&["pull", "--lang", "sql"]);
+    for words in [
+        "s: models cannot declare STATISTICS (tdigest) of column id",
+        "s: models cannot declare SETTINGS (max_compress_block_size = 8192) of column c",
+        "s: models cannot declare SETTINGS (index_granularity = 128) of projection q",
+        "d: it is a dictionary",
+        "r: it runs by the clock (REFRESH)",
+        "v: it says whose rights it runs with",
+    ] {
+        for run in [&shown, &pulled] {
+            assert!(run.stderr.contains(words), "{words}: {}", run.said());
+        }
+    }
+    let plan = project.must(&["plan"]).stdout;
+    assert!(plan.contains("Nothing to do") && plan.contains("in no model"), "{plan}");
+
+    // What a plan would take from it is told, or refused.
+    let file = "app/tables/s.sql";
+    let table = std::fs::read_to_string(project.path().join(file)).unwrap();
+    assert!(table.contains("PROJECTION `p` INDEX c TYPE basic"), "{table}");
+    project.write(file, &table.replace("ORDER BY `id`", "ORDER BY (`c`, `id`)"));
+    project.write("app/v.sql", "CREATE VIEW v AS SELECT a + 1 AS a FROM t");
+    let plan = project.must(&["plan"]).stdout;
+    for words in ["without the STATISTICS (tdigest) of column id", "conflict: default.v", "DEFINER"]
+    {
+        assert!(plan.contains(words), "{plan}");
+    }
 }
 
 #[test]

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use teal_schema::{
-    Column, ColumnDefault, Constraint, ConstraintKind, CreateKind, DefaultKind, Engine, Index,
-    LifeCycle, Location, Projection, Schema, Table, TableRef, TokenError, Version, View, call,
-    clause, head, quote_ident, read_create, rewrite_table_references, sorting_key, split_list,
+    Column, ColumnDefault, Constraint, ConstraintKind, Create, CreateKind, DefaultKind, Engine,
+    Index, LifeCycle, Location, Projection, Schema, Table, TableRef, TokenError, Version, View,
+    call, clause, head, quote_ident, read_create, rewrite_table_references, sorting_key,
+    split_list,
 };
 
 use crate::{Catalog, CatalogColumn, CatalogTable};
@@ -51,7 +52,11 @@ impl Declaration {
     }
 
     pub fn reference(&self) -> TableRef {
-        TableRef { name: self.name.clone(), version: self.version.clone() }
+        TableRef {
+            name: self.name.clone(),
+            version: self.version.clone(),
+            database: self.database.clone(),
+        }
     }
 }
 
@@ -86,7 +91,17 @@ impl Catalog {
                 pulled.left.push(format!(
                     "{name}: it has a Nested column that is not flattened, and teal creates them flattened"
                 ));
+            } else if table.create_table_query.starts_with("CREATE DICTIONARY ") {
+                pulled.left.push(format!(
+                    "{name}: it is a dictionary, and teal declares tables and views"
+                ));
             } else if !table.is_view() {
+                let stays = |what| {
+                    format!(
+                        "{name}: models cannot declare {what}; a table that teal makes of the model is without"
+                    )
+                };
+                pulled.left.extend(table.undeclarable()?.into_iter().map(stays));
                 pulled.schema.tables.push(table.declared(Declaration {
                     name: name.clone(),
                     version: None,
@@ -99,13 +114,17 @@ impl Catalog {
         }
         for view in self.tables().filter(own).filter(|table| table.is_view()) {
             let create = read_create(&view.create_table_query)?;
+            if let Some(reason) = create.as_ref().and_then(Create::undeclarable) {
+                pulled.left.push(format!("{}: {reason}", view.name));
+                continue;
+            }
             let target = match create.map(|create| (create.kind, create.target)) {
                 Some((CreateKind::View, _)) => None,
                 Some((CreateKind::MaterializedView, Some((of, target))))
                     if of.as_deref().is_none_or(|of| of == database)
                         && pulled.schema.tables.iter().any(|table| table.name == target) =>
                 {
-                    Some(TableRef { name: target, version: None })
+                    Some(TableRef { name: target, version: None, database: None })
                 }
                 _ => {
                     pulled.left.push(format!(
@@ -120,7 +139,8 @@ impl Catalog {
                 if table.database.as_deref().is_some_and(|of| of != database) {
                     return None;
                 }
-                let reference = TableRef { name: table.name.clone(), version: None };
+                let reference =
+                    TableRef { name: table.name.clone(), version: None, database: None };
                 let is_known = pulled.schema.table(&reference).is_some();
                 if is_known && !select_tables.contains(&reference) {
                     select_tables.push(reference);
@@ -183,6 +203,38 @@ impl CatalogTable {
             cluster,
             location,
         })
+    }
+
+    /// What its definition says that a model cannot: each with the place where it stands.
+    ///
+    /// # Errors
+    /// When the server's text about the table cannot be read as tokens.
+    pub fn undeclarable(&self) -> Result<Vec<String>, TokenError> {
+        let definitions = self.definitions()?;
+        let mut found = Vec::new();
+        for column in &self.columns {
+            let Some(definition) = column.definition(&definitions) else {
+                continue;
+            };
+            for keyword in ["STATISTICS", "SETTINGS"] {
+                // A default may be a column of that name.
+                if definition.contains(keyword)
+                    && let Some(text) = clause(definition, &[keyword], &COLUMN_CLAUSES)?
+                    && text.starts_with('(')
+                {
+                    found.push(format!("{keyword} {text} of column {}", column.name));
+                }
+            }
+        }
+        for (name, text) in named(&definitions, "PROJECTION") {
+            // Of one that is an index they are in its text.
+            if text.starts_with('(')
+                && let Some(settings) = clause(text, &["WITH", "SETTINGS"], &[])?
+            {
+                found.push(format!("SETTINGS {settings} of projection {name}"));
+            }
+        }
+        Ok(found)
     }
 
     /// The TTL of its rows and parts.
@@ -310,13 +362,17 @@ pub(crate) const GRANULARITY: (&str, &str) = ("index_granularity", "8192");
 const GRANULARITY_BYTES: (&str, &str) = ("index_granularity_bytes", "10485760");
 
 impl CatalogColumn {
+    /// What stands behind its name.
+    fn definition<'d>(&self, definitions: &[&'d str]) -> Option<&'d str> {
+        let quoted = quote_ident(&self.name);
+        definitions.iter().find_map(|definition| {
+            definition.strip_prefix(&quoted).filter(|rest| rest.starts_with(char::is_whitespace))
+        })
+    }
+
     /// `system.columns` does not have it.
     fn ttl<'d>(&self, definitions: &[&'d str]) -> Result<Option<&'d str>, TokenError> {
-        let quoted = quote_ident(&self.name);
-        let definition = definitions.iter().find_map(|definition| {
-            definition.strip_prefix(&quoted).filter(|rest| rest.starts_with(char::is_whitespace))
-        });
-        match definition {
+        match self.definition(definitions) {
             Some(definition) => clause(definition, &["TTL"], &COLUMN_CLAUSES),
             None => Ok(None),
         }
@@ -389,8 +445,11 @@ fn indexes(definitions: &[&str]) -> Result<Vec<Index>, TokenError> {
 
 fn projections(definitions: &[&str]) -> Result<Vec<Projection>, TokenError> {
     let read = |(name, text): (String, &str)| {
-        let body = call(text)?.1.unwrap_or_default().to_owned();
-        Ok(Projection { name, body })
+        let body = match text.starts_with('(') {
+            true => call(text)?.1.unwrap_or_default(),
+            false => text,
+        };
+        Ok(Projection { name, body: body.to_owned() })
     };
     named(definitions, "PROJECTION").map(read).collect()
 }

@@ -18,11 +18,17 @@ pub struct LoadOptions {
     pub folder: PathBuf,
     /// How long the models may run.
     pub time_limit: Duration,
+    /// The target's default database: what a model names without one is there.
+    pub database: String,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { folder: "app".into(), time_limit: Duration::from_secs(60) }
+        Self {
+            folder: "app".into(),
+            time_limit: Duration::from_secs(60),
+            database: "default".to_owned(),
+        }
     }
 }
 
@@ -42,6 +48,7 @@ pub struct Loading {
     /// Files relative to the project.
     sql: Vec<String>,
     time_limit: Duration,
+    database: String,
 }
 
 impl Loading {
@@ -64,7 +71,8 @@ impl Loading {
             .into_iter()
             .map(|language| Extractor::start(language, &project, &options.folder))
             .collect::<Result<_, _>>()?;
-        Ok(Self { project, extractors, sql: found.sql, time_limit: options.time_limit })
+        let LoadOptions { time_limit, database, .. } = options.clone();
+        Ok(Self { project, extractors, sql: found.sql, time_limit, database })
     }
 
     /// Waits for what the models declare. `server` reads those in SQL.
@@ -76,7 +84,7 @@ impl Loading {
         let mut warnings = Vec::new();
         let sql = match self.sql.is_empty() {
             true => SqlModels::default(),
-            false => crate::sql::load(&self.project, &self.sql, server)?,
+            false => crate::sql::load(&self.project, &self.sql, &self.database, server)?,
         };
         for extractor in self.extractors {
             let document = extractor.finish(self.time_limit)?;
@@ -90,12 +98,13 @@ impl Loading {
         for table in &mut schema.tables {
             normalise(table)?;
         }
+        leave_out_own_database(&mut schema, &self.database);
         schema.tables.extend(sql.tables);
         for view in sql.views {
-            schema.views.push(view.resolved(&schema.tables)?);
+            schema.views.push(view.resolved(&schema.tables, &self.database)?);
         }
         for view in &mut schema.views {
-            view.select = with_physical_names(view)?;
+            view.select = with_physical_names(view, &self.database)?;
         }
         schema.sort_views()?;
         schema.check()?;
@@ -124,6 +133,22 @@ fn normalise(table: &mut Table) -> Result<(), ModelError> {
         column.key = false;
     }
     Ok(())
+}
+
+/// A model may name the project's own database or not, and means the same.
+fn leave_out_own_database(schema: &mut Schema, own: &str) {
+    let leave_out = |database: &mut Option<String>| {
+        database.take_if(|database| database == own);
+    };
+    for table in &mut schema.tables {
+        leave_out(&mut table.database);
+    }
+    for view in &mut schema.views {
+        leave_out(&mut view.database);
+        for table in view.select_tables.iter_mut().chain(&mut view.target) {
+            leave_out(&mut table.database);
+        }
+    }
 }
 
 /// The models below a folder.
@@ -182,27 +207,49 @@ impl Found {
 }
 
 /// The view's SELECT, where a bare reference to one of its source tables means that version of it:
-/// `FROM events` reads `events_0_0` when `events` 0.0 is what the view lists.
-fn with_physical_names(view: &View) -> Result<String, ModelError> {
+/// `FROM events` reads `events_0_0` when `events` 0.0 is what the view lists. `own` is the project's
+/// database.
+fn with_physical_names(view: &View, own: &str) -> Result<String, ModelError> {
     let mut ambiguous = None;
     let select = rewrite_table_references(&view.select, |table| {
-        // A physical name is as it should be, also where another table has it as its logical one.
-        if view.select_tables.iter().any(|source| source.physical_name() == table.name) {
-            return None;
-        }
-        let sources = view
+        let is_named =
+            |it: &&TableRef| it.physical_name() == table.name || it.name == table.name;
+        let database = table.database.as_deref().filter(|database| *database != own);
+        let (here, elsewhere): (Vec<_>, Vec<_>) = view
             .select_tables
             .iter()
-            .filter(|source| source.name == table.name)
-            .collect::<Vec<_>>();
-        match sources.as_slice() {
-            [] => None,
+            .filter(is_named)
+            .partition(|source| source.database.as_deref() == database);
+        // A physical name is as it should be, also where another table has it as its logical one.
+        if here.iter().any(|source| source.physical_name() == table.name) {
+            return None;
+        }
+        match here.as_slice() {
+            [] => {
+                if let (Some(other), None, false) =
+                    (elsewhere.first(), &table.database, table.after_in)
+                {
+                    let said = format!(
+                        "the SELECT of view {} reads {}, which is of the database {own}, and its source table is {}",
+                        view.name,
+                        table.name,
+                        other.called()
+                    );
+                    let instead = format!(
+                        "write the table with its database: {}, or {own}.{}",
+                        other.called(),
+                        table.name
+                    );
+                    ambiguous = Some(Diagnostic::at(&view.location, said).instead(instead));
+                }
+                None
+            }
             [source] => Some(match &table.database {
                 Some(database) => QualifiedName::new(database, source.physical_name()).sql(),
                 None => quote_ident(&source.physical_name()),
             }),
             [first, ..] => {
-                let names = sources.iter().map(|source| source.physical_name()).collect::<Vec<_>>();
+                let names = here.iter().map(|source| source.physical_name()).collect::<Vec<_>>();
                 let said = format!(
                     "the SELECT of view {} reads {}, and its source tables are {}",
                     view.name,
@@ -271,22 +318,35 @@ mod tests {
     #[test]
     fn a_bare_name_means_the_version_that_the_view_lists() {
         let view = view("SELECT * FROM events", &[("events", "0.0")]);
-        assert_eq!(with_physical_names(&view).unwrap(), "SELECT * FROM `events_0_0`");
+        assert_eq!(with_physical_names(&view, "default").unwrap(), "SELECT * FROM `events_0_0`");
     }
 
     #[test]
     fn a_physical_name_stays() {
         let view = view("SELECT * FROM events_0_0", &[("events", "0.0")]);
-        assert_eq!(with_physical_names(&view).unwrap(), "SELECT * FROM events_0_0");
+        assert_eq!(with_physical_names(&view, "default").unwrap(), "SELECT * FROM events_0_0");
     }
 
     #[test]
     fn a_bare_name_of_two_listed_versions_is_refused() {
         let view = view("SELECT * FROM events", &[("events", "0.0"), ("events", "0.1")]);
-        let error = with_physical_names(&view).unwrap_err().to_string();
+        let error = with_physical_names(&view, "default").unwrap_err().to_string();
         assert!(
             error.contains("app/v.py:4") && error.contains("events_0_0, events_0_1"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_bare_name_is_none_of_another_database() {
+        let mut view = view("SELECT * FROM x.events, x.events_0_0", &[("events", "0.0")]);
+        view.select_tables[0].database = Some("x".to_owned());
+        let select = with_physical_names(&view, "default").unwrap();
+        assert_eq!(select, "SELECT * FROM `x`.`events_0_0`, x.events_0_0");
+        view.select = "SELECT * FROM default.events".to_owned();
+        assert_eq!(with_physical_names(&view, "default").unwrap(), view.select);
+        view.select = "SELECT * FROM events".to_owned();
+        let error = with_physical_names(&view, "default").unwrap_err().to_string();
+        assert!(error.contains("x.events_0_0") && error.contains("default.events"), "{error}");
     }
 }

@@ -40,15 +40,17 @@ pub(crate) struct SqlView {
     name: String,
     database: Option<String>,
     select: String,
-    target: Option<String>,
+    /// The database, where one is named, and the name.
+    target: Option<(Option<String>, String)>,
     life_cycle: LifeCycle,
     location: Location,
 }
 
-/// Reads the SQL models of a project, `files` relative to it.
+/// Reads the SQL models of a project, `files` relative to it. `own` is its database.
 pub(crate) fn load(
     project: &Path,
     files: &[String],
+    own: &str,
     server: &dyn Server,
 ) -> Result<SqlModels, ModelError> {
     // A nested column stays one, as the statement has it.
@@ -67,7 +69,7 @@ pub(crate) fn load(
         })?;
         for statement in found {
             let location = at(statement.line, Some(statement.column));
-            let create = read_create(statement.sql)
+            let mut create = read_create(statement.sql)
                 .map_err(|error| failure(location.clone(), error.to_string(), "see docs/models-sql.md"))?
                 .ok_or_else(|| {
                     failure(
@@ -77,9 +79,20 @@ pub(crate) fn load(
                     )
                 })?;
             let location = Location { declaration: Some(create.name.clone()), ..location };
+            create.database.take_if(|database| database == own);
             let mut directive = Directive::read(&statement, &create, &location)?;
             match create.kind {
                 CreateKind::Table => {
+                    if create.is_filled {
+                        return Err(failure(
+                            location,
+                            format!(
+                                "table {} is filled as it is made (AS SELECT, CLONE AS)",
+                                create.name
+                            ),
+                            "give its columns and its engine: a model says what a table is; fill it with `teal query`, or by a view",
+                        ));
+                    }
                     let name = QualifiedName::new(DATABASE, format!("{}", made.len()));
                     let head = statement.sql.get(..create.name_range.start).unwrap_or_default();
                     let rest = statement.sql.get(create.name_range.end..).unwrap_or_default();
@@ -125,6 +138,16 @@ pub(crate) fn load(
                     declaration.name
                 ),
                 "keep the secret in a named collection of the server (CREATE NAMED COLLECTION), and name that here; or let the table be, with `-- teal: lifecycle externally_managed`",
+            ));
+        }
+        let undeclarable = made.undeclarable().map_err(|error| unread(error.to_string()))?;
+        if let Some(what) = undeclarable.first()
+            && declaration.life_cycle != LifeCycle::ExternallyManaged
+        {
+            return Err(failure(
+                location,
+                format!("table {} has {what}, which teal does not carry over", declaration.name),
+                "take it out of the model, and add it to the table with `teal query` (ALTER TABLE)",
             ));
         }
         let mut table = made.declared(declaration).map_err(|error| unread(error.to_string()))?;
@@ -338,31 +361,47 @@ impl SqlView {
                 "make it by hand: teal declares views that INSERTs fire",
             ));
         }
+        if create.has_security && directive.life_cycle != LifeCycle::ExternallyManaged {
+            return Err(failure(
+                location,
+                format!(
+                    "view {} says whose rights it runs with (DEFINER, SQL SECURITY), which teal does not carry over",
+                    create.name
+                ),
+                "leave that out of the model; or make the view by hand, and declare it with `-- teal: lifecycle externally_managed`",
+            ));
+        }
         Ok(Self {
             name: create.name,
             database: create.database,
             select: select.to_owned(),
-            target: create.target.map(|(_, name)| name),
+            target: create.target,
             life_cycle: directive.life_cycle,
             location,
         })
     }
 
-    /// The view, with the tables that it means among `tables`.
-    pub(crate) fn resolved(self, tables: &[Table]) -> Result<View, ModelError> {
+    /// The view, with the tables that it means among `tables`. `own` is the project's database.
+    pub(crate) fn resolved(self, tables: &[Table], own: &str) -> Result<View, ModelError> {
+        let in_database = |database: Option<&String>| {
+            let database = database.filter(|database| *database != own);
+            let is_there = |table: &&Table| table.database.as_ref() == database;
+            tables.iter().filter(is_there).collect::<Vec<_>>()
+        };
         let target = match &self.target {
-            Some(name) => Some(self.meant(name, tables)?.ok_or_else(|| {
-                failure(
-                    self.location.clone(),
-                    format!("the target {name} of view {} is declared in no model", self.name),
-                    "declare it with CREATE TABLE",
-                )
-            })?),
+            Some((database, name)) => {
+                let here = in_database(database.as_ref());
+                let mut target = self.meant(name, &here)?;
+                if target.is_none() && database.is_none() {
+                    target = self.meant(name, &tables.iter().collect::<Vec<_>>())?;
+                }
+                Some(target.ok_or_else(|| self.unknown_target(database.as_deref(), name, tables))?)
+            }
             None => None,
         };
         let mut names = Vec::new();
         rewrite_table_references(&self.select, |table| {
-            names.push(table.name.clone());
+            names.push((table.database.clone(), table.name.clone()));
             None
         })
         .map_err(|error| {
@@ -370,8 +409,8 @@ impl SqlView {
             failure(self.location.clone(), message, "close the string or comment")
         })?;
         let mut select_tables = Vec::new();
-        for name in names {
-            if let Some(table) = self.meant(&name, tables)?
+        for (database, name) in names {
+            if let Some(table) = self.meant(&name, &in_database(database.as_ref()))?
                 && !select_tables.contains(&table)
             {
                 select_tables.push(table);
@@ -389,23 +428,42 @@ impl SqlView {
     }
 
     /// The table of this physical name; else that of this logical name, if it has one version.
-    fn meant(&self, name: &str, tables: &[Table]) -> Result<Option<TableRef>, ModelError> {
-        if let Some(table) = tables.iter().find(|table| table.physical_name() == name) {
-            return Ok(Some(table.reference()));
-        }
-        let named = tables.iter().filter(|table| table.name == name).collect::<Vec<_>>();
-        match named.as_slice() {
+    fn meant(&self, name: &str, tables: &[&Table]) -> Result<Option<TableRef>, ModelError> {
+        let of = |is_it: &dyn Fn(&Table) -> bool| {
+            let named = tables.iter().filter(|table| is_it(table));
+            named.map(|table| table.reference()).collect::<Vec<_>>()
+        };
+        let physical = of(&|table| table.physical_name() == name);
+        let logical = of(&|table| table.name == name);
+        match if physical.is_empty() { logical } else { physical }.as_slice() {
             [] => Ok(None),
-            [table] => Ok(Some(table.reference())),
+            [table] => Ok(Some(table.clone())),
             several => {
-                let names = several.iter().map(|table| table.physical_name()).collect::<Vec<_>>();
+                let names = several.iter().map(TableRef::called).collect::<Vec<_>>();
                 Err(failure(
                     self.location.clone(),
-                    format!("view {} names {name}, which has several versions", self.name),
+                    format!("view {} names {name}, of which there are several", self.name),
                     &format!("name one of them: {}", names.join(", ")),
                 ))
             }
         }
+    }
+
+    fn unknown_target(&self, database: Option<&str>, name: &str, tables: &[Table]) -> ModelError {
+        let others = tables.iter().filter(|it| it.name == name || it.physical_name() == name);
+        let others = others.map(|table| table.reference().called()).collect::<Vec<_>>();
+        let target = database.map_or_else(|| name.to_owned(), |of| format!("{of}.{name}"));
+        failure(
+            self.location.clone(),
+            format!("the target {target} of view {} is declared in no model", self.name),
+            &match others.as_slice() {
+                [] => "declare it with CREATE TABLE".to_owned(),
+                others => format!(
+                    "declare it with CREATE TABLE, or write TO a table that is: {}",
+                    others.join(", ")
+                ),
+            },
+        )
     }
 }
 

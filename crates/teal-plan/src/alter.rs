@@ -2,7 +2,7 @@
 
 use teal_schema::{
     Column, QualifiedName, Table, column_definition, constraint_definition, index_definition,
-    quote_ident, quote_string, setting_value, sorting_key_expression,
+    projection_definition, quote_ident, quote_string, setting_value, sorting_key_expression,
 };
 
 use crate::diff::{Change, Field, origin};
@@ -150,10 +150,9 @@ fn additions(desired: &Table, changes: &[Change]) -> Vec<String> {
             }
             Field::Projection(name) => {
                 let projection = desired.projections.iter().find(|it| it.name == *name);
-                commands.extend(
-                    projection
-                        .map(|it| format!("ADD PROJECTION {} ({})", quote_ident(name), it.body)),
-                );
+                commands.extend(projection.map(|it| {
+                    format!("ADD PROJECTION {} {}", quote_ident(name), projection_definition(it))
+                }));
             }
             Field::Constraint(name) => {
                 let constraint = desired.constraints.iter().find(|it| it.name == *name);

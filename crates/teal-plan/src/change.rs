@@ -251,7 +251,7 @@ impl Planner<'_> {
             }
             let how = match desired.life_cycle {
                 LifeCycle::FullyManaged => {
-                    format!("`--allow-drop {}.{}` drops it", name.name, column.name)
+                    format!("`--allow-drop {}.{}` drops it", self.called(name), column.name)
                 }
                 _ => "the table is DELETION_PROTECTED".to_owned(),
             };
@@ -266,6 +266,14 @@ impl Planner<'_> {
                 .and_then(|before| desired.columns.iter().position(|c| c.name == before.name))
                 .map_or(0, |at| at + 1);
             desired.columns.insert(at, column.clone());
+        }
+    }
+
+    /// As a user names it: with its database, where that is not the project's own.
+    pub(crate) fn called(&self, name: &QualifiedName) -> String {
+        match name.database == self.options.database {
+            true => name.name.clone(),
+            false => name.to_string(),
         }
     }
 

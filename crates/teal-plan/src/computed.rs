@@ -1,7 +1,7 @@
 //! Columns that a table is to compute where it has values stored: those go, as with a dropped column.
 
 use teal_catalog::{CatalogColumn, CatalogTable, QueryTree};
-use teal_schema::{Column, LifeCycle, Location, QualifiedName, Table, matches};
+use teal_schema::{Column, LifeCycle, Location, QualifiedName, Table, names_column};
 
 use crate::Conflict;
 use crate::change::Pair;
@@ -45,7 +45,7 @@ impl Planner<'_> {
                 "column {} is to be {kind}, and what it has stored would be lost",
                 old.name
             ));
-            columns.push(format!("--allow-drop {}.{}", name.name, old.name));
+            columns.push(format!("--allow-drop {}.{}", self.called(name), old.name));
         }
         if columns.is_empty() {
             return false;
@@ -67,9 +67,10 @@ impl Planner<'_> {
 
     /// Whether a column of a table may be dropped.
     pub(crate) fn may_go(&self, table: &Table, name: &QualifiedName, column: &str) -> bool {
-        let full = format!("{}.{column}", name.name);
+        let of = self.called(name);
+        let mut allowed = self.options.allow_drop.iter();
         table.life_cycle == LifeCycle::FullyManaged
-            && self.options.allow_drop.iter().any(|pattern| matches(pattern, &full))
+            && allowed.any(|pattern| names_column(pattern, &of, column))
     }
 }
 

@@ -7,7 +7,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use teal_catalog::HIDDEN;
 use teal_schema::{
-    Column, Engine, Projection, Table, column_definition, constraint_definition, index_definition,
+    Column, Engine, Table, column_definition, constraint_definition, index_definition,
+    projection_definition,
 };
 
 /// A field of a table's definition that is not as declared.
@@ -232,8 +233,7 @@ fn indexes(table: &Table) -> BTreeMap<String, String> {
 }
 
 fn projections(table: &Table) -> BTreeMap<String, String> {
-    let text = |projection: &Projection| format!("({})", projection.body);
-    table.projections.iter().map(|it| (it.name.clone(), text(it))).collect()
+    table.projections.iter().map(|it| (it.name.clone(), projection_definition(it))).collect()
 }
 
 fn constraints(table: &Table) -> BTreeMap<String, String> {

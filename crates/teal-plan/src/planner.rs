@@ -267,6 +267,11 @@ impl Planner<'_> {
         let earlier = self.plan.operations.iter().rfind(is_same).and_then(Operation::after);
         let now = self.current.table(&migration.blue);
         let before = earlier.map(str::to_owned).or_else(|| Some(now?.create_table_query.clone()));
+        let lost = now.filter(|_| resumes.is_none()).and_then(|now| now.undeclarable().ok());
+        self.plan.notes.extend(lost.into_iter().flatten().map(|what| {
+            let Migration { blue, green, .. } = &migration;
+            format!("{green} is without the {what} of {blue}, which models cannot declare")
+        }));
         self.plan.operations.push(Operation::Migrate {
             needs: Needs::of_copy(migration.strategy, migration.rows, migration.bytes),
             migration: Box::new(migration),

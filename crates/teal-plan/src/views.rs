@@ -116,7 +116,7 @@ impl Planner<'_> {
             differences,
             instead: format!(
                 "declare it in the old version's model, and in the new one's where it is to stay; or `--allow-drop {}.COLUMN`",
-                blue.name
+                self.called(blue)
             ),
         });
         true
@@ -258,6 +258,16 @@ impl Planner<'_> {
                 }
             }
         }
+        // An ALTER leaves them as they are.
+        if engine == "View" && is_select && self.has_security(view, &current)? {
+            self.plan.conflicts.push(Conflict {
+                object: name,
+                declared_at: view.location.clone(),
+                differences: changes.iter().map(ToString::to_string).collect(),
+                instead: "it says whose rights it runs with (DEFINER, SQL SECURITY), which a view that teal makes in its place would not: change it by hand, `CREATE OR REPLACE VIEW … DEFINER = … SQL SECURITY … AS SELECT …`".to_owned(),
+            });
+            return Ok(());
+        }
         let sql = match (engine, is_select) {
             ("View", true) => format!("CREATE OR REPLACE VIEW {} AS\n{select}", name.sql()),
             // Each INSERT is forwarded by the one SELECT or by the other.
@@ -284,6 +294,12 @@ impl Planner<'_> {
         };
         self.plan.operations.insert(at, change);
         Ok(())
+    }
+
+    fn has_security(&self, view: &View, current: &CatalogTable) -> Result<bool, PlanError> {
+        let create = teal_schema::read_create(&current.create_table_query)
+            .map_err(|error| PlanError::unreadable(view, &error))?;
+        Ok(create.is_some_and(|create| create.has_security))
     }
 
     /// A view from an older version of a table to a newer one.

@@ -1,7 +1,8 @@
 use std::fmt::Write as _;
 
 use crate::{
-    Column, Constraint, ConstraintKind, Index, QualifiedName, Table, quote_ident, quote_string,
+    Column, Constraint, ConstraintKind, Index, Projection, QualifiedName, Table, quote_ident,
+    quote_string,
 };
 
 /// The statement that creates `table` as `name`. `name` is given apart from the table because the
@@ -27,7 +28,8 @@ pub fn create_table_as(table: &Table, name: &str, extra_settings: &[(&str, &str)
         .iter()
         .map(|index| format!("INDEX {} {}", quote_ident(&index.name), index_definition(index)));
     let projections = table.projections.iter().map(|projection| {
-        format!("PROJECTION {} ({})", quote_ident(&projection.name), projection.body)
+        let name = quote_ident(&projection.name);
+        format!("PROJECTION {name} {}", projection_definition(projection))
     });
     let constraints = table.constraints.iter().map(|constraint| {
         let name = quote_ident(&constraint.name);
@@ -111,6 +113,15 @@ pub fn column_definition(column: &Column) -> String {
 pub fn index_definition(index: &Index) -> String {
     let Index { expression, index_type, granularity, .. } = index;
     format!("{expression} TYPE {index_type} GRANULARITY {granularity}")
+}
+
+/// What stands behind the name of a projection.
+pub fn projection_definition(projection: &Projection) -> String {
+    let body = &projection.body;
+    match body.split_whitespace().next() {
+        Some(word) if word.eq_ignore_ascii_case("INDEX") => body.clone(),
+        _ => format!("({body})"),
+    }
 }
 
 /// What stands behind the name of a constraint.

@@ -22,13 +22,13 @@ mod view;
 pub use column::{Column, ColumnDefault, DefaultKind};
 pub use ddl::{
     column_definition, constraint_definition, create_alias, create_table, create_table_as,
-    create_view, index_definition, setting_value, sorting_key_expression,
+    create_view, index_definition, projection_definition, setting_value, sorting_key_expression,
 };
 pub use diagnostic::Diagnostic;
 pub use engine::Engine;
 pub use ident::{QualifiedName, escape_ident, quote_ident, quote_string};
 pub use location::Location;
-pub use pattern::matches;
+pub use pattern::{matches, names_column};
 pub use references::{TableReference, rewrite_table_references};
 pub use schema::{Schema, SchemaError};
 pub use statements::{Comment, Create, CreateKind, Statement, read_create, statements};

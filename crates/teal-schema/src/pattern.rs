@@ -10,6 +10,15 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
+/// Whether a pattern names the column `column` of `table`, as `table.column`. One without a dot names
+/// tables, and no column: `e*` is none of `events`.
+pub fn names_column(pattern: &str, table: &str, column: &str) -> bool {
+    pattern.match_indices('.').any(|(at, _)| {
+        let (of, name) = (&pattern[..at], &pattern[at + 1..]);
+        matches(of, table) && matches(name, column)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -25,6 +34,22 @@ mod tests {
             ("*_0", "events_0_1", false),
         ] {
             assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_of_tables_names_no_column() {
+        for (pattern, expected) in [
+            ("events.n.a", true),
+            ("ev*.n.*", true),
+            ("*.*", true),
+            ("events.*", true),
+            ("e*", false),
+            ("*", false),
+            ("events.n", false),
+            ("event.n.a", false),
+        ] {
+            assert_eq!(names_column(pattern, "events", "n.a"), expected, "{pattern}");
         }
     }
 }

@@ -30,7 +30,14 @@ pub enum SchemaError {
         second: Box<Location>,
     },
     #[error("view {view} at {location}: its {role} {table} is declared in no model")]
-    UnknownTable { view: String, role: &'static str, table: String, location: Box<Location> },
+    UnknownTable {
+        view: String,
+        role: &'static str,
+        table: String,
+        /// The tables that are declared by this name in other databases.
+        elsewhere: Vec<String>,
+        location: Box<Location>,
+    },
 }
 
 impl SchemaError {
@@ -51,21 +58,34 @@ impl SchemaError {
                 .also(first, format!("{first_table} is declared here"))
                 .instead("give one of them another name or version")
             }
-            Self::UnknownTable { view, role, table, location } => Diagnostic::at(
+            Self::UnknownTable { view, role, table, elsewhere, location } => Diagnostic::at(
                 location,
                 format!("view {view}: its {role} {table} is declared in no model"),
             )
-            .instead("declare it"),
+            .instead(match elsewhere.as_slice() {
+                [] => "declare it".to_owned(),
+                others => format!("declare it, or name another: {}", others.join(", ")),
+            }),
         }
     }
 }
 
 impl Schema {
-    /// The table that a view means. A reference without a version means an unversioned table.
+    /// The table that a view means. A reference without a version means an unversioned table; one
+    /// without a database that of the project's own database, else the only one of its name.
     pub fn table(&self, reference: &TableRef) -> Option<&Table> {
-        self.tables
-            .iter()
-            .find(|table| table.name == reference.name && table.version == reference.version)
+        let mut named = self.named(reference);
+        match named.clone().find(|table| table.database == reference.database) {
+            None if reference.database.is_none() => named.next().filter(|_| named.next().is_none()),
+            found => found,
+        }
+    }
+
+    /// The tables of this name and version, in whatever database.
+    fn named(&self, reference: &TableRef) -> impl Iterator<Item = &Table> + Clone {
+        let is_named =
+            |table: &&Table| table.name == reference.name && table.version == reference.version;
+        self.tables.iter().filter(is_named)
     }
 
     /// The target of a materialized view.
@@ -160,7 +180,8 @@ impl Schema {
         let unknown = |role: &'static str, table: &TableRef| SchemaError::UnknownTable {
             view: view.name.clone(),
             role,
-            table: table.physical_name(),
+            table: table.called(),
+            elsewhere: self.named(table).map(|other| other.reference().called()).collect(),
             location: Box::new(view.location.clone()),
         };
         if let Some(table) = view.select_tables.iter().find(|table| self.table(table).is_none()) {
@@ -225,6 +246,26 @@ mod tests {
     }
 
     #[test]
+    fn a_reference_means_the_table_of_its_database() {
+        let located = |database: Option<&str>, line| Table {
+            database: database.map(str::to_owned),
+            ..table("events", None, line)
+        };
+        let means = |schema: &Schema, database: Option<&str>| {
+            let reference = located(database, 0).reference();
+            schema.table(&reference).map(|table| table.location.line)
+        };
+        let both = schema(vec![located(Some("x"), 1), located(None, 2)]);
+        assert_eq!(means(&both, Some("x")), Some(1));
+        assert_eq!(means(&both, None), Some(2));
+        assert_eq!(means(&both, Some("y")), None);
+        let only = schema(vec![located(Some("x"), 1)]);
+        assert_eq!(means(&only, None), Some(1));
+        let neither = schema(vec![located(Some("x"), 1), located(Some("y"), 2)]);
+        assert_eq!(means(&neither, None), None);
+    }
+
+    #[test]
     fn a_view_into_a_table_that_no_model_declares_is_refused() {
         let mut schema = schema(vec![table("events", Some("0.0"), 1)]);
         schema.views.push(View {
@@ -235,6 +276,7 @@ mod tests {
             target: Some(TableRef {
                 name: "events".to_owned(),
                 version: Some(Version::parse("0.1").unwrap()),
+                database: None,
             }),
             life_cycle: Default::default(),
             location: schema.tables[0].location.clone(),

@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use sqlparser::tokenizer::{Token, Whitespace};
 
-use crate::tokens::{Significant, TokenError, all_tokens, is_keyword, name, outermost, tokens};
+use crate::tokens::{
+    Significant, TokenError, all_tokens, is_keyword, name, outermost, stands_at, tokens,
+};
 
 /// One statement of a file, without its semicolon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,8 +93,27 @@ pub struct Create<'s> {
     pub target: Option<(Option<String>, String)>,
     /// A materialized view that runs by the clock (`REFRESH`), and that no INSERT fires.
     pub is_refreshed: bool,
-    /// The SELECT behind `AS`.
+    /// It says whose rights a view runs with: `DEFINER`, `SQL SECURITY`.
+    pub has_security: bool,
+    /// A table that is made with rows: `AS SELECT`, `CLONE AS`.
+    pub is_filled: bool,
+    /// The SELECT behind `AS`, of a view.
     pub select: Option<&'s str>,
+}
+
+impl Create<'_> {
+    /// What of a view no model can say.
+    pub fn undeclarable(&self) -> Option<&'static str> {
+        match self {
+            Self { is_refreshed: true, .. } => {
+                Some("it runs by the clock (REFRESH), and teal declares views that INSERTs fire")
+            }
+            Self { has_security: true, .. } => Some(
+                "it says whose rights it runs with (DEFINER, SQL SECURITY), which teal does not carry over; declare it by hand, with the life cycle EXTERNALLY_MANAGED",
+            ),
+            _ => None,
+        }
+    }
 }
 
 /// Reads the head of a `CREATE TABLE`, `CREATE MATERIALIZED VIEW` or `CREATE VIEW`; `None` for any
@@ -143,6 +164,21 @@ pub fn read_create(sql: &str) -> Result<Option<Create<'_>>, TokenError> {
     let select = keyword_at("AS")
         .filter(|_| kind != CreateKind::Table)
         .map(|at| sql[outer[at].end..].trim());
+    let stands = |words: &[&str]| (0..outer.len()).find(|at| stands_at(&outer, words, *at));
+    let is_next = |at: usize, is: &dyn Fn(&Token) -> bool| {
+        outer.get(at + 1).is_some_and(|next| is(&next.token))
+    };
+    let definer = stands(&["DEFINER"]).filter(|at| is_next(*at, &|next| *next == Token::Eq));
+    let security = stands(&["SQL", "SECURITY"]).or(definer);
+    let has_security = kind != CreateKind::Table
+        && security.is_some_and(|at| keyword_at("AS").is_none_or(|query| at < query));
+    let begins_query = |next: &Token| {
+        let word = crate::tokens::keyword(next);
+        *next == Token::LParen || ["SELECT", "WITH", "FROM"].contains(&word.as_str())
+    };
+    let is_filled = kind == CreateKind::Table
+        && (stands(&["CLONE", "AS"]).is_some()
+            || keyword_at("AS").is_some_and(|at| is_next(at, &begins_query)));
     let definitions = match rest.first() {
         Some(Significant { token: Token::LParen, start, .. }) => {
             let close = outer.get(1).map_or(sql.len(), |token| token.start);
@@ -159,6 +195,8 @@ pub fn read_create(sql: &str) -> Result<Option<Create<'_>>, TokenError> {
         definitions,
         target,
         is_refreshed: kind == CreateKind::MaterializedView && is_keyword(rest, 0, "REFRESH"),
+        has_security,
+        is_filled,
         select,
     }))
 }
@@ -215,6 +253,31 @@ mod tests {
 
         let create = read_create("CREATE VIEW v AS SELECT 1").unwrap().unwrap();
         assert_eq!((create.kind, create.select), (CreateKind::View, Some("SELECT 1")));
+    }
+
+    #[test]
+    fn what_no_model_can_say_is_seen() {
+        let read = |sql: &'static str| read_create(sql).unwrap().unwrap();
+        for sql in [
+            "CREATE VIEW v DEFINER = me SQL SECURITY DEFINER AS SELECT 1",
+            "CREATE VIEW v (a UInt8) SQL SECURITY INVOKER AS SELECT 1",
+            "CREATE MATERIALIZED VIEW v TO t DEFINER = CURRENT_USER AS SELECT 1",
+        ] {
+            assert!(read(sql).has_security && read(sql).undeclarable().is_some(), "{sql}");
+        }
+        assert_eq!(
+            read("CREATE VIEW v AS SELECT definer = 1 AS sql, security").undeclarable(),
+            None
+        );
+        for (sql, is_filled) in [
+            ("CREATE TABLE t ENGINE = Log AS SELECT 1", true),
+            ("CREATE TABLE t ENGINE = Log AS (WITH 1 AS a SELECT a)", true),
+            ("CREATE TABLE t CLONE AS s", true),
+            ("CREATE TABLE t (a UInt8 DEFAULT (WITH 1 AS b SELECT b)) ENGINE = Log", false),
+            ("CREATE TABLE t AS s", false),
+        ] {
+            assert_eq!(read(sql).is_filled, is_filled, "{sql}");
+        }
     }
 
     #[test]

@@ -58,22 +58,35 @@ impl Table {
     }
 
     pub fn reference(&self) -> TableRef {
-        TableRef { name: self.name.clone(), version: self.version.clone() }
+        TableRef {
+            name: self.name.clone(),
+            version: self.version.clone(),
+            database: self.database.clone(),
+        }
     }
 }
 
-/// A table meant by a view: by logical name and version.
+/// A table meant by a view: by logical name, version and database.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TableRef {
     pub name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Version>,
+    /// The database, where the model names one: see [`Schema::table`](crate::Schema::table).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
 }
 
 impl TableRef {
     pub fn physical_name(&self) -> String {
         physical_name(&self.name, self.version.as_ref())
+    }
+
+    /// For messages: the physical name, with the database where one is named.
+    pub fn called(&self) -> String {
+        let name = self.physical_name();
+        self.database.iter().fold(name, |name, database| format!("{database}.{name}"))
     }
 }
 
@@ -93,7 +106,8 @@ pub struct Index {
 #[serde(deny_unknown_fields)]
 pub struct Projection {
     pub name: String,
-    /// The SELECT inside the projection's parentheses.
+    /// The SELECT inside the projection's parentheses; of one that is an index, what stands there
+    /// without any: `INDEX c TYPE basic`.
     pub body: String,
 }
 

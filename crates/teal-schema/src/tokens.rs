@@ -216,7 +216,7 @@ pub fn head<'t>(text: &'t str, keywords: &[&[&str]]) -> Result<&'t str, TokenErr
     Ok(text[..end].trim())
 }
 
-fn stands_at(tokens: &[&Significant], words: &[&str], at: usize) -> bool {
+pub(crate) fn stands_at(tokens: &[&Significant], words: &[&str], at: usize) -> bool {
     words
         .iter()
         .enumerate()

@@ -102,8 +102,8 @@ impl Project {
         };
         Ok(Self {
             directory: project.clone(),
+            load: load_options(database.clone(), &config, common),
             plan: plan_options(database, &config),
-            load: load_options(&config, common),
             interrupt: Interrupt::default(),
             target,
             _scratch: None,
@@ -114,6 +114,7 @@ impl Project {
     /// Reads the configuration, and stands for an empty target: an embedded engine that goes again.
     pub(crate) fn without_target(common: &Common) -> Result<Self, Failure> {
         let config = Config::read(&common.project)?;
+        let database = default_database();
         let scratch = PassingDirectory::in_memory("teal-plan-", DEFINITIONS)?;
         let engine = EngineOptions {
             library: teal_fetch::engine_library()?,
@@ -122,8 +123,8 @@ impl Project {
         };
         Ok(Self {
             directory: common.project.clone(),
-            plan: plan_options("default".to_owned(), &config),
-            load: load_options(&config, common),
+            load: load_options(database.clone(), &config, common),
+            plan: plan_options(database, &config),
             interrupt: Interrupt::default(),
             target: Opening::Embedded(engine),
             _scratch: Some(scratch),
@@ -272,8 +273,9 @@ fn plan_options(database: String, config: &Config) -> PlanOptions {
     PlanOptions { database, cutover, allow_drop: Vec::new() }
 }
 
-fn load_options(config: &Config, common: &Common) -> LoadOptions {
+fn load_options(database: String, config: &Config, common: &Common) -> LoadOptions {
     LoadOptions {
+        database,
         folder: config.models.folder.clone(),
         time_limit: Duration::from_secs(common.model_timeout),
     }

@@ -48,6 +48,21 @@ assert f"{{table.cols.id}}" == "`id`" and table.physical_name == "t_1_2"
     assert table["database"] == "db"
 
 
+def test_a_view_says_of_which_database_its_tables_are(extract: Extract) -> None:
+    document = extract(
+        f"""{ROW}
+a = OlapTable[Row]("a", OlapConfig(order_by_fields=["id"], database="db", version="0.1"))
+b = OlapTable[Row]("b", OlapConfig(order_by_fields=["id"]))
+MaterializedView[Row](MaterializedViewOptions(
+    select_statement="SELECT * FROM b", select_tables=[b], materialized_view_name="mv",
+), target_table=a)
+"""
+    )
+    (view,) = document["views"]
+    assert view["target"] == {"name": "a", "version": "0.1", "database": "db"}
+    assert view["selectTables"] == [{"name": "b"}]
+
+
 def error_of(extract: Extract, text: str) -> dict[str, object]:
     document = extract(ROW + text)
     assert "error" in document, document

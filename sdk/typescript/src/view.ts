@@ -90,8 +90,8 @@ function selectText(view: string, select: Sql | string, { location }: Declaratio
   return select.toSql();
 }
 
-function reference(table: OlapTable): { name: string; version?: string } {
-  return defined({ name: table.name, version: table.config.version || undefined });
+function reference(table: OlapTable): { name: string; version?: string; database?: string } {
+  return defined({ name: table.name, version: table.config.version || undefined, database: table.config.database });
 }
 
 /** A plain view: a SELECT with a name. */

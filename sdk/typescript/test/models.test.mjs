@@ -51,6 +51,23 @@ test("sql puts physical names, quoted columns and nested pieces", async () => {
   );
   assert.equal(error, undefined, JSON.stringify(error));
   assert.equal(views[0].select, "SELECT `id`, `n` FROM `db`.`a_1_0` WHERE `n` > 1 AND 1 = 1");
+  assert.deepEqual(views[0].selectTables, [{ name: "a", version: "1.0", database: "db" }]);
+  assert.deepEqual(views[0].target, { name: "b" });
+});
+
+test("an enum's numbers are those of its declaration, whoever names a member before", async () => {
+  const { tables, error } = await extract(
+    `import { ClickHouseCodec, OlapTable } from "teal-sdk";
+    enum E { B = "b", A = "a", C = "c" }
+    interface Part { k: E.A & ClickHouseCodec<"ZSTD(1)">; some: E.C | E.A }
+    interface Whole { ce: E & ClickHouseCodec<"ZSTD(1)">; e: E; maybe?: E }
+    export const part = new OlapTable<Part>("part", { orderByExpression: "tuple()" });
+    export const whole = new OlapTable<Whole>("whole", { orderByExpression: "tuple()" });`,
+  );
+  assert.equal(error, undefined, JSON.stringify(error));
+  const types = tables.map((table) => table.columns.map((column) => column.type));
+  const all = "Enum8('b' = 1, 'a' = 2, 'c' = 3)";
+  assert.deepEqual(types, [["Enum8('a' = 1)", "Enum8('a' = 1, 'c' = 2)"], [all, all, `Nullable(${all})`]]);
 });
 
 for (const [what, text, said] of [

@@ -20,7 +20,7 @@ pub(super) fn view(view: &View) -> ModelFile {
     let statement = match &view.target {
         Some(target) => format!(
             "CREATE MATERIALIZED VIEW {name} TO {} AS\n{}",
-            quote_ident(&target.physical_name()),
+            qualified(target.database.as_deref(), &target.physical_name()),
             view.select
         ),
         None => format!("CREATE VIEW {name} AS\n{}", view.select),

@@ -50,6 +50,7 @@ pub(crate) fn run(common: &Common, args: &Pull) -> Result<(), Failure> {
         for ModelFile { path, text, .. } in &files {
             show::data(&format!("-- {path}\n{text}"))?;
         }
+        left.iter().for_each(|reason| show::warning(reason));
         return Ok(());
     }
     let folder = common.project.join(&project.load.folder);
@@ -89,11 +90,12 @@ fn models(
     };
     let history = history(&Migrating::all(&Journal::peek(server)?)?);
     let is_new = |name: &str| {
-        if history.has_parked(&QualifiedName::new(database, name)) {
+        let name = QualifiedName::new(database, name);
+        if history.has_parked(&name) {
             return false;
         }
-        let tables = declared.tables.iter().map(|table| table.physical_name());
-        let views = declared.views.iter().map(|view| view.name.clone());
+        let tables = declared.tables.iter().map(|table| table.qualified(database));
+        let views = declared.views.iter().map(|view| view.qualified(database));
         !tables.chain(views).any(|known| known == name)
     };
     schema.views.retain(|view| is_wanted(&view.name) && is_new(&view.name));

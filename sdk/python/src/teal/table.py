@@ -177,8 +177,9 @@ class OlapTable(Generic[Row]):
         return self._model
 
     def reference(self) -> dict[str, Any]:
-        version = {"version": self.config.version} if self.config.version else {}
-        return {"name": self.name} | version
+        config = self.config
+        said = {"name": self.name, "version": config.version or None, "database": config.database}
+        return {key: value for key, value in said.items() if value is not None}
 
     def _register(self, known: list[dict[str, Any]], location: dict[str, Any]) -> None:
         config = self.config

@@ -255,7 +255,7 @@ export class Columns {
     if (!members.every((member) => member.flags & ts.TypeFlags.EnumLiteral) || members.some((member) => member.flags & ts.TypeFlags.Boolean)) {
       return undefined;
     }
-    const items = members.map((member, i) => {
+    const items = asDeclared(members).map((member, i) => {
       const literal = member as ts.LiteralType;
       if (typeof literal.value === "number") return { name: member.symbol.name, value: literal.value };
       return { name: String(literal.value), value: i + 1 };
@@ -335,6 +335,18 @@ function isUnresolved(type: ts.Type): boolean {
 
 function isBoolean(type: ts.Type): boolean {
   return type.isUnion() && type.types.every((part) => (part.flags & ts.TypeFlags.BooleanLiteral) !== 0);
+}
+
+/** The members of an enum in the order of their declaration. The checker has a union's in the order in which it met them, other models included. */
+function asDeclared(members: readonly ts.Type[]): ts.Type[] {
+  const place = (member: ts.Type): [string, number] => {
+    const node = member.symbol.valueDeclaration;
+    return [node?.getSourceFile().fileName ?? "", node?.pos ?? 0];
+  };
+  return [...members].sort((one, other) => {
+    const [[file, at], [otherFile, otherAt]] = [place(one), place(other)];
+    return file === otherFile ? at - otherAt : file < otherFile ? -1 : 1;
+  });
 }
 
 /** A union of the parts left of a union's members; only asked what its members are. */

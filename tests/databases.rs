@@ -1,0 +1,66 @@
+//! Tables of one name in two databases.
+
+use crate::support::Project;
+
+const TABLES: &str = "
+CREATE TABLE ev (id UInt64, c String) ENGINE = MergeTree ORDER BY id;
+CREATE TABLE x.ev (id UInt64, c String) ENGINE = MergeTree ORDER BY id;
+CREATE TABLE default.src (id UInt64, c String) ENGINE = MergeTree ORDER BY id;
+";
+
+#[test]
+fn a_name_in_two_databases_is_two_tables() {
+    let project = Project::new(&[("app/tables.sql", TABLES)]);
+    let view = "CREATE MATERIALIZED VIEW mv TO x.ev AS SELECT id, c FROM src";
+    project.write("app/views.sql", view);
+    project.query("CREATE DATABASE x");
+    project.must(&["apply"]);
+    project.query("INSERT INTO src VALUES (1, 'a')");
+    let rows = "SELECT (SELECT count() FROM ev), (SELECT count() FROM x.ev)";
+    assert_eq!(project.query(rows), "0\t1");
+
+    let wider = TABLES.replace("x.ev (id UInt64,", "x.ev (id UInt64, d UInt8,");
+    project.write("app/tables.sql", &wider);
+    let plan = project.must(&["plan"]).stdout;
+    assert!(plan.contains("x.ev") && plan.contains("column d"), "{plan}");
+    project.write("app/tables.sql", TABLES);
+
+    // A migration of the one, beside the other.
+    let migrating = format!(
+        "{TABLES}\n\
+         -- teal: table ev version 0.0\nCREATE TABLE ev_0_0 (id UInt64) ENGINE = MergeTree ORDER BY id;\n\
+         -- teal: table ev version 0.0\nCREATE TABLE x.ev_0_0 (id UInt64) ENGINE = MergeTree ORDER BY id;\n\
+         -- teal: table ev version 0.1\nCREATE TABLE x.ev_0_1 (id UInt64) ENGINE = MergeTree ORDER BY -id;\n\
+         CREATE MATERIALIZED VIEW x.up TO x.ev_0_1 AS SELECT id FROM x.ev_0_0;"
+    );
+    project.write("app/tables.sql", &migrating);
+    let plan = project.must(&["plan"]).stdout;
+    assert!(plan.contains("green    x.ev_0_1, created"), "{plan}");
+}
+
+#[test]
+fn a_view_writes_where_its_model_says_or_is_refused() {
+    let project = Project::new(&[]);
+    for database in ["x", "y"] {
+        project.query(&format!("CREATE DATABASE {database}"));
+    }
+    project.query("CREATE TABLE y.ev (id UInt64) ENGINE = MergeTree ORDER BY id");
+    let declare = |tables: &str, view: &str| {
+        project.write("app/tables.sql", tables);
+        project.write("app/views.sql", &format!("CREATE MATERIALIZED VIEW mv {view}"));
+    };
+    let one = TABLES.replace("CREATE TABLE ev ", "CREATE TABLE y.other ");
+    declare(&one, "TO y.ev AS SELECT id FROM src");
+    project.teal(&["plan"]).failed(1, &["the target y.ev of view mv", "x.ev"]);
+    for (view, target) in [
+        ("TO default.src AS SELECT id FROM x.ev", "TO `default`.`src`"),
+        // The only one that is declared.
+        ("TO ev AS SELECT id FROM src", "TO `x`.`ev`"),
+    ] {
+        declare(&one, view);
+        let plan = project.must(&["plan"]).stdout;
+        assert!(plan.contains(target), "{plan}");
+    }
+    declare(&one.replace("y.other", "y.ev"), "TO ev AS SELECT id FROM src");
+    project.teal(&["plan"]).failed(1, &["view mv names ev", "y.ev, x.ev"]);
+}
