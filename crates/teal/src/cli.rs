@@ -1,7 +1,11 @@
 use std::path::PathBuf;
 
 use crate::time_span::TimeSpan;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{
+    ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
+};
 use teal_migrate::{Bytes, Hours, Latency, Limit, Limits};
 
 /// Change the layout of ClickHouse tables without stopping reads or writes.
@@ -23,6 +27,33 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+impl Cli {
+    /// The command line of this process.
+    pub(crate) fn read() -> Self {
+        Self::of(Self::command().get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Each of `--url` and `--data` is the target. Of two, the flag comes before the variable, as
+    /// everywhere; where both are one or the other, nobody can tell which is meant.
+    fn of(matches: ArgMatches) -> Result<Self, clap::Error> {
+        let is_flag = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+        let (url, data) = (is_flag("url"), is_flag("data"));
+        let mut cli = Self::from_arg_matches(&matches)?;
+        let common = &mut cli.common;
+        match (&common.url, &common.data) {
+            (Some(_), Some(_)) if url == data => {
+                let said =
+                    "--url (TEAL_URL) and --data (TEAL_DATA) are two targets: give one of them";
+                return Err(Self::command().error(ErrorKind::ArgumentConflict, said));
+            }
+            (Some(_), Some(_)) if url => common.data = None,
+            (Some(_), Some(_)) => common.url = None,
+            _ => (),
+        }
+        Ok(cli)
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Common {
     /// The project: the directory with teal.toml
@@ -42,7 +73,7 @@ pub(crate) struct Common {
     /// teal.toml as "${NAME}"
     #[arg(long, global = true, value_name = "URL", env = "TEAL_URL", hide_env_values = true)]
     pub(crate) url: Option<String>,
-    /// The embedded engine's data directory, in place of the target's `path`
+    /// An embedded engine's data directory, in place of the target in teal.toml, a server too
     #[arg(long, global = true, value_name = "DIR", env = "TEAL_DATA")]
     pub(crate) data: Option<PathBuf>,
     /// A ClickHouse configuration file for the embedded engine, in place of the target's `config`
