@@ -176,7 +176,8 @@ pub(crate) struct Plan {
     /// Plan for an empty target: checks the models by themselves, on an embedded engine of their own
     #[arg(long)]
     pub(crate) no_target: bool,
-    /// Say why an operation is as it is, and what it will do: its number, or its table or view
+    /// Say why an operation is as it is, and what it will do: its number, or its table or
+    /// view, as the models or the target name it
     #[arg(long, value_name = "OP", conflicts_with_all = ["json", "yaml"])]
     pub(crate) explain: Option<String>,
     /// Exit with 4 when there is anything to do
