@@ -11,7 +11,7 @@ use teal_plan::{Cutover, PlanOptions};
 use crate::cli::{Common, Migrate};
 use crate::config::{Config, Server, Target, default_database};
 use crate::failure::{Failure, INTERRUPTED};
-use crate::passing::PassingDirectory;
+use crate::passing::{self, PassingDirectory};
 use crate::show;
 use crate::time_span::TimeSpan;
 
@@ -311,6 +311,7 @@ fn take_over_signals(server: Option<HttpServer>, interrupt: Interrupt) -> Result
         if again {
             show::note("ended in the middle; the same command sets that right, and goes on");
         }
+        passing::remove_held();
         teal_client::exit(INTERRUPTED);
     };
     ctrlc::set_handler(move || {

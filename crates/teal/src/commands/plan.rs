@@ -68,7 +68,7 @@ fn explained(plan: &Plan, schema: &Schema, which: &str) -> Result<String, Failur
         .iter()
         .filter(|(i, operation, names)| {
             let is_whole = operation.tables().any(|table| table.to_string() == which);
-            number == Some(*i) || is_whole || names.iter().any(|name| *name == which)
+            number == Some(*i) || is_whole || names.contains(&which)
         })
         .map(|(_, operation, _)| explanation(operation))
         .collect::<Vec<_>>();
