@@ -68,8 +68,8 @@ pub(crate) struct Common {
         default_value = "default"
     )]
     pub(crate) target: String,
-    /// A server, in place of the target in teal.toml: http(s)://user@host:port or
-    /// clickhouse://user@host/database. Rather than in the address, give the password in
+    /// A server, in place of the target in teal.toml: http(s)://user@host:port/?database=name
+    /// or clickhouse://user@host/database. Rather than in the address, give the password in
     /// teal.toml as "${NAME}"
     #[arg(long, global = true, value_name = "URL", env = "TEAL_URL", hide_env_values = true)]
     pub(crate) url: Option<String>,
@@ -137,7 +137,9 @@ pub(crate) struct Init {
     /// The language of the models
     #[arg(long, value_enum, default_value_t = Language::Ts)]
     pub(crate) lang: Language,
-    /// Begin with models of what this server has: its URL, or the embedded engine's data directory
+    /// Begin with models of what this server has: its URL with the database, as
+    /// clickhouse://user@host/database or https://user@host:8443/?database=name; or the embedded
+    /// engine's data directory
     #[arg(long, value_name = "URL|DIR")]
     pub(crate) from: Option<String>,
 }
