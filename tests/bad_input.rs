@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    ITEMS_V00, ITEMS_V01_REWRITTEN, MIGRATE_ITEMS, Project, difference, filled_items,
+    ITEMS_V00, ITEMS_V01_REWRITTEN, MIGRATE_ITEMS, Project, Run, difference, filled_items,
 };
 
 fn with_table(declaration: &str) -> Project {
@@ -54,6 +54,29 @@ fn a_data_directory_that_is_named_needs_no_project() {
     let run = project.must(&["--data", data.to_str().unwrap(), "query", "SELECT id FROM t"]);
     assert_eq!(run.stdout, "7\n");
     project.teal(&["query", "SELECT 1"]).failed(2, &["teal.toml", "teal init"]);
+}
+
+#[test]
+fn a_data_directory_that_is_named_is_the_target_where_teal_toml_has_a_server() {
+    let project = Project::new(&[]);
+    // Nobody listens there, and nobody has set the variable.
+    let server =
+        "kind = \"server\"\nurl = \"http://127.0.0.1:1\"\npassword = \"${TEAL_TEST_NO_SUCH}\"\n";
+    project.write("teal.toml", &format!("[targets.default]\n{server}"));
+    let data = project.path().join("tried");
+    let data = data.to_str().unwrap();
+    let sql = "SELECT currentDatabase()";
+    assert_eq!(project.must(&["--data", data, "query", sql]).stdout, "default\n");
+    let of = |flags: &[&str], variables: &[(&str, &str)]| {
+        let mut command = project.command(&[flags, &["query", sql]].concat());
+        Run::of(command.envs(variables.iter().copied()).output().unwrap())
+    };
+    let url = "http://127.0.0.1:1";
+    assert_eq!(of(&[], &[("TEAL_DATA", data)]).stdout, "default\n");
+    assert_eq!(of(&["--data", data], &[("TEAL_URL", url)]).stdout, "default\n");
+    of(&["--url", url], &[("TEAL_DATA", data)]).failed(1, &["127.0.0.1:1"]);
+    of(&["--url", url, "--data", data], &[]).failed(2, &["--url", "--data", "give one"]);
+    of(&[], &[("TEAL_URL", url), ("TEAL_DATA", data)]).failed(2, &["TEAL_DATA", "give one"]);
 }
 
 #[test]

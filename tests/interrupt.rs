@@ -1,6 +1,6 @@
 //! Ctrl-C and SIGTERM while `apply` runs: it ends soon, says how it goes on, and the next command goes on.
 
-use std::process::Child;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -95,4 +95,29 @@ fn what_does_not_go_on_ends_at_once() {
     let run: Run = query.finish();
     assert_eq!((run.code, run.stderr.as_str()), (Some(130), ""), "{}", run.said());
     until("its end", || (stage.query(running) == "0").then_some(()));
+}
+
+#[test]
+fn an_interrupted_demo_leaves_nothing_and_says_where_it_played() {
+    let parent = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_teal"));
+    command
+        .args(["demo", "--rows", "1000", "--seconds-before", "600"])
+        .env("TMPDIR", parent.path());
+    let mut demo = Background::start(command);
+    let played = |name: &str| {
+        std::fs::read_dir(parent.path()).unwrap().flatten().find_map(|entry| {
+            let path = entry.path();
+            entry.file_name().to_string_lossy().starts_with(name).then_some(path)
+        })
+    };
+    let at = until("the demo", || played("teal-demo-"));
+    // The engine is open, and so Ctrl-C is teal's.
+    let table = at.join(".teal/data/metadata/default/flights_0_0.sql");
+    until("its table", || table.exists().then_some(()));
+    signal(demo.child(), Signal::INT);
+    until("the end", || demo.child().try_wait().unwrap());
+    let said = demo.finish();
+    said.failed(130, &["where TMPDIR says, and not in memory"]);
+    assert_eq!(played("teal-demo-"), None, "{}", said.said());
 }

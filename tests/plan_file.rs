@@ -207,10 +207,17 @@ fn every_operation_is_explained() {
     }
     let other = project.must(&["plan", "--explain", "other"]).stdout;
     assert!(other.contains("no table of this name"), "{other}");
-    project.teal(&["plan", "--explain", "7"]).failed(2, &["no operation 7", "it has 2"]);
+    project
+        .teal(&["plan", "--explain", "7"])
+        .failed(2, &["no operation 7", "it has 2", "1  events", "2  other"]);
     let project = filled_items(ITEMS_V01_REWRITTEN);
     let migration = project.must(&["plan", "--explain", "items_0_0"]).stdout;
     for words in ["another sorting key", "never both", "goes on", "carries to it"] {
         assert!(migration.contains(words), "{words}: {migration}");
     }
+    for name in ["items", "items_0_1", "default.items_0_1", "mv_items_to_0_1"] {
+        assert_eq!(project.must(&["plan", "--explain", name]).stdout, migration, "{name}");
+    }
+    let names = "1  items, items_0_0, items_0_1, mv_items_to_0_1";
+    project.teal(&["plan", "--explain", "item"]).failed(2, &["no operation item", names]);
 }

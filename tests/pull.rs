@@ -1,5 +1,7 @@
 //! What a server has, as models in every language: a plan of them is empty.
 
+use std::process::Command;
+
 use crate::every;
 use crate::support::Project;
 
@@ -144,6 +146,30 @@ fn init_makes_a_project_in_each_language_that_plans_at_once() {
     }
 }
 
+/// Whoever registers these names must not get to run anything.
+#[test]
+fn a_new_project_takes_the_sdk_from_teal_and_from_no_registry() {
+    let project = Project::new(&[]);
+    project.remove("teal.toml");
+    let place = project.path().to_str().unwrap().to_owned();
+    project.must(&["init", "--lang", "ts", &place]);
+    let text = |file| std::fs::read_to_string(project.path().join(file)).unwrap();
+    assert!(!text("package.json").contains("teal"));
+    // The compiler finds the package's types, as an editor does.
+    let sdk = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk/typescript");
+    let tsc = format!("{sdk}/node_modules/typescript/bin/tsc");
+    let checked = Command::new("node").args([&tsc, "-p", &place]).output().unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+    let foreign = "node_modules/teal-sdk";
+    project.write(&format!("{foreign}/package.json"), "{ \"main\": \"extract.cjs\" }");
+    project.write(&format!("{foreign}/extract.cjs"), "throw new Error('a stranger');");
+    project.write(&format!("{foreign}/dist/cjs/extract/main.js"), "");
+    assert!(project.must(&["plan", "--no-target"]).stdout.contains("create table"));
+    project.remove("teal.toml");
+    project.must(&["init", "--lang", "py", &place]);
+    assert!(text("pyproject.toml").contains("dependencies = [\"pydantic>=2\"]"));
+}
+
 #[test]
 fn init_from_a_server_declares_what_it_has() {
     let there = Project::new(&[]);
@@ -156,5 +182,13 @@ fn init_from_a_server_declares_what_it_has() {
         new.must(&["init", "--lang", language, "--from", data.to_str().unwrap(), &place]);
         assert!(new.path().join(format!("app/tables/users.{language}")).exists());
         assert!(new.must(&["plan"]).stdout.contains("Nothing to do"));
+    }
+    there.query("DROP TABLE users");
+    let new = Project::new(&[]);
+    new.remove("teal.toml");
+    let from = ["--from", data.to_str().unwrap(), new.path().to_str().unwrap()];
+    let none = new.must(&[&["init"], &from[..]].concat()).stderr;
+    for words in ["warning: the database default has no tables", "clickhouse://host/NAME"] {
+        assert!(none.contains(words), "{none}");
     }
 }

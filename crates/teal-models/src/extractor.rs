@@ -28,20 +28,18 @@ impl Language {
         match self {
             Self::TypeScript => {
                 let mut command = Command::new(sdk::node());
-                command.arg("--no-warnings").arg(sdk::typescript_extractor(project)?);
+                command.arg("--no-warnings").arg(sdk::typescript_extractor()?);
                 Ok((command, "TEAL_NODE"))
             }
             Self::Python => {
                 let mut command = Command::new(sdk::python(project));
                 command.args(["-m", "teal.extract"]);
-                if let Some(sources) = sdk::python_path() {
-                    let mut path = sources.into_os_string();
-                    if let Some(others) = std::env::var_os("PYTHONPATH").filter(|p| !p.is_empty()) {
-                        path.push(":");
-                        path.push(others);
-                    }
-                    command.env("PYTHONPATH", path);
+                let mut path = sdk::python_path()?.into_os_string();
+                if let Some(others) = std::env::var_os("PYTHONPATH").filter(|p| !p.is_empty()) {
+                    path.push(":");
+                    path.push(others);
                 }
+                command.env("PYTHONPATH", path);
                 // Loading models leaves nothing in the project.
                 command.env("PYTHONDONTWRITEBYTECODE", "1");
                 Ok((command, "TEAL_PYTHON"))

@@ -14,4 +14,5 @@ mod write;
 
 pub use error::ModelError;
 pub use load::{LoadOptions, Loaded, Loading};
+pub use sdk::{python_sdk, typescript_sdk};
 pub use write::{ModelFile, ModelLanguage, write_models};

@@ -15,25 +15,27 @@ pub(crate) fn node() -> OsString {
     std::env::var_os("TEAL_NODE").unwrap_or_else(|| "node".into())
 }
 
-/// The extractor of the TypeScript SDK: `TEAL_SDK_TYPESCRIPT`, the project's own `node_modules`, or
-/// the sources.
-pub(crate) fn typescript_extractor(project: &Path) -> Result<PathBuf, ModelError> {
-    let installed = || {
-        project
-            .ancestors()
-            .map(|directory| directory.join("node_modules/teal-sdk"))
-            .find(|sdk| sdk.join("extract.cjs").is_file())
-    };
-    let sdk = std::env::var_os("TEAL_SDK_TYPESCRIPT")
-        .map(PathBuf::from)
-        .or_else(installed)
-        .unwrap_or_else(|| Path::new(CHECKOUT).join("sdk/typescript"));
+/// The TypeScript SDK: `TEAL_SDK_TYPESCRIPT`, or the sources. Never what lies in a `node_modules`: the
+/// registry's package of this name is not ours.
+pub fn typescript_sdk() -> PathBuf {
+    std::env::var_os("TEAL_SDK_TYPESCRIPT")
+        .map_or_else(|| Path::new(CHECKOUT).join("sdk/typescript"), PathBuf::from)
+}
+
+/// The Python SDK, as it stands on Python's path: `TEAL_SDK_PYTHON`, or the sources.
+pub fn python_sdk() -> PathBuf {
+    std::env::var_os("TEAL_SDK_PYTHON")
+        .map_or_else(|| Path::new(CHECKOUT).join("sdk/python/src"), PathBuf::from)
+}
+
+pub(crate) fn typescript_extractor() -> Result<PathBuf, ModelError> {
+    let sdk = typescript_sdk();
     let extractor = sdk.join("extract.cjs");
     if !extractor.is_file() {
         return Err(ModelError::NoSdk {
             language: "TypeScript",
             path: sdk,
-            instead: "`npm install teal-sdk` in the project, or set TEAL_SDK_TYPESCRIPT",
+            instead: "set TEAL_SDK_TYPESCRIPT to the folder sdk/typescript of teal's sources",
         });
     }
     if !sdk.join("dist/cjs/extract/main.js").is_file() {
@@ -65,11 +67,15 @@ pub(crate) fn python(project: &Path) -> OsString {
         .unwrap_or_else(|| "python3".into())
 }
 
-/// What comes first on Python's path, so that `teal` is found where it is not installed:
-/// `TEAL_SDK_PYTHON`, or the sources.
-pub(crate) fn python_path() -> Option<PathBuf> {
-    let sources = Path::new(CHECKOUT).join("sdk/python/src");
-    std::env::var_os("TEAL_SDK_PYTHON")
-        .map(PathBuf::from)
-        .or_else(|| Some(sources).filter(|path| path.is_dir()))
+/// What comes first on Python's path, so that `teal` is the SDK and no other package of that name.
+pub(crate) fn python_path() -> Result<PathBuf, ModelError> {
+    let sdk = python_sdk();
+    match sdk.join("teal/extract.py").is_file() {
+        true => Ok(sdk),
+        false => Err(ModelError::NoSdk {
+            language: "Python",
+            path: sdk,
+            instead: "set TEAL_SDK_PYTHON to the folder sdk/python/src of teal's sources",
+        }),
+    }
 }

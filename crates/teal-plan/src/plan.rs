@@ -129,6 +129,15 @@ impl Operation {
         }
     }
 
+    /// All tables and views that it is about: of a migration, green and its view too.
+    pub fn tables(&self) -> impl Iterator<Item = &QualifiedName> {
+        let more = match self {
+            Self::Migrate { migration, .. } => vec![&migration.green, &migration.view],
+            _ => Vec::new(),
+        };
+        std::iter::once(self.object()).chain(more)
+    }
+
     /// Its statements, where it is nothing else than these.
     pub fn statements(&self) -> Option<Vec<&str>> {
         Some(match self {

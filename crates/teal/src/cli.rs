@@ -1,7 +1,11 @@
 use std::path::PathBuf;
 
 use crate::time_span::TimeSpan;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{
+    ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
+};
 use teal_migrate::{Bytes, Hours, Latency, Limit, Limits};
 
 /// Change the layout of ClickHouse tables without stopping reads or writes.
@@ -23,6 +27,33 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+impl Cli {
+    /// The command line of this process.
+    pub(crate) fn read() -> Self {
+        Self::of(Self::command().get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Each of `--url` and `--data` is the target. Of two, the flag comes before the variable, as
+    /// everywhere; where both are one or the other, nobody can tell which is meant.
+    fn of(matches: ArgMatches) -> Result<Self, clap::Error> {
+        let is_flag = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+        let (url, data) = (is_flag("url"), is_flag("data"));
+        let mut cli = Self::from_arg_matches(&matches)?;
+        let common = &mut cli.common;
+        match (&common.url, &common.data) {
+            (Some(_), Some(_)) if url == data => {
+                let said =
+                    "--url (TEAL_URL) and --data (TEAL_DATA) are two targets: give one of them";
+                return Err(Self::command().error(ErrorKind::ArgumentConflict, said));
+            }
+            (Some(_), Some(_)) if url => common.data = None,
+            (Some(_), Some(_)) => common.url = None,
+            _ => (),
+        }
+        Ok(cli)
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Common {
     /// The project: the directory with teal.toml
@@ -37,12 +68,12 @@ pub(crate) struct Common {
         default_value = "default"
     )]
     pub(crate) target: String,
-    /// A server, in place of the target in teal.toml: http(s)://user@host:port or
-    /// clickhouse://user@host/database. Rather than in the address, give the password in
+    /// A server, in place of the target in teal.toml: http(s)://user@host:port/?database=name
+    /// or clickhouse://user@host/database. Rather than in the address, give the password in
     /// teal.toml as "${NAME}"
     #[arg(long, global = true, value_name = "URL", env = "TEAL_URL", hide_env_values = true)]
     pub(crate) url: Option<String>,
-    /// The embedded engine's data directory, in place of the target's `path`
+    /// An embedded engine's data directory, in place of the target in teal.toml, a server too
     #[arg(long, global = true, value_name = "DIR", env = "TEAL_DATA")]
     pub(crate) data: Option<PathBuf>,
     /// A ClickHouse configuration file for the embedded engine, in place of the target's `config`
@@ -106,7 +137,9 @@ pub(crate) struct Init {
     /// The language of the models
     #[arg(long, value_enum, default_value_t = Language::Ts)]
     pub(crate) lang: Language,
-    /// Begin with models of what this server has: its URL, or the embedded engine's data directory
+    /// Begin with models of what this server has: its URL with the database, as
+    /// clickhouse://user@host/database or https://user@host:8443/?database=name; or the embedded
+    /// engine's data directory
     #[arg(long, value_name = "URL|DIR")]
     pub(crate) from: Option<String>,
 }
@@ -145,7 +178,8 @@ pub(crate) struct Plan {
     /// Plan for an empty target: checks the models by themselves, on an embedded engine of their own
     #[arg(long)]
     pub(crate) no_target: bool,
-    /// Say why an operation is as it is, and what it will do: its number, or its table or view
+    /// Say why an operation is as it is, and what it will do: its number, or its table or
+    /// view, as the models or the target name it
     #[arg(long, value_name = "OP", conflicts_with_all = ["json", "yaml"])]
     pub(crate) explain: Option<String>,
     /// Exit with 4 when there is anything to do

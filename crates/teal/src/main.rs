@@ -17,12 +17,10 @@ mod time_span;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     let _failpoints = fail::FailScenario::setup();
-    let cli = cli::Cli::parse();
+    let cli = cli::Cli::read();
     match commands::run(&cli) {
         Ok(code) => code,
         Err(failure) => {

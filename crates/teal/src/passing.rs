@@ -2,72 +2,113 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{FlockOperation, StatVfs, flock, statvfs};
+use rustix::process::geteuid;
 use tempfile::TempDir;
 
 const MEMORY: &str = "/dev/shm";
 
-/// One that was made a moment ago may not be locked yet.
-const YOUNG: Duration = Duration::from_secs(60);
+/// Those of this process.
+static HELD: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// Goes when it is dropped.
+/// Goes when it is dropped, by [`remove_held`], or else when another teal looks for what was left.
 pub(crate) struct PassingDirectory {
     directory: TempDir,
     /// As long as it is open, no other teal takes the directory for one that a killed process has left.
-    _lock: Option<File>,
+    _lock: File,
 }
 
 impl PassingDirectory {
-    pub(crate) fn on_disk(prefix: &str) -> io::Result<Self> {
-        let directory = tempfile::Builder::new().prefix(prefix).tempdir()?;
-        Ok(Self { directory, _lock: None })
-    }
-
     /// In memory, where there is room for so many bytes and nobody has named another place: the engine
     /// makes some ten files for each table and each part, and a disk takes as long for them as the engine
     /// for the rest, or longer.
     pub(crate) fn in_memory(prefix: &str, bytes: u64) -> io::Result<Self> {
         let free = |stat: StatVfs| stat.f_bavail * stat.f_frsize;
-        if std::env::var_os("TMPDIR").is_some() {
-            return Self::on_disk(prefix);
+        let (memory, disk) = (Path::new(MEMORY), std::env::temp_dir());
+        remove_left(&disk, prefix);
+        if is_elsewhere() {
+            return Self::locked_in(&disk, prefix);
         }
-        remove_left(Path::new(MEMORY), prefix);
-        match statvfs(MEMORY).is_ok_and(|stat| free(stat) >= bytes) {
-            true => Self::locked_in(Path::new(MEMORY), prefix).or_else(|_| Self::on_disk(prefix)),
-            false => Self::on_disk(prefix),
+        remove_left(memory, prefix);
+        match statvfs(memory).is_ok_and(|stat| free(stat) >= bytes) {
+            true => Self::locked_in(memory, prefix).or_else(|_| Self::locked_in(&disk, prefix)),
+            false => Self::locked_in(&disk, prefix),
         }
     }
 
     fn locked_in(parent: &Path, prefix: &str) -> io::Result<Self> {
-        let directory = tempfile::Builder::new().prefix(prefix).tempdir_in(parent)?;
-        let lock = File::open(directory.path())?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Self { directory, _lock: Some(lock) })
+        loop {
+            let directory = tempfile::Builder::new().prefix(prefix).tempdir_in(parent)?;
+            match File::open(directory.path()) {
+                Ok(lock) if is_locked(&lock) && directory.path().exists() => {
+                    held().push(directory.path().to_owned());
+                    return Ok(Self { directory, _lock: lock });
+                }
+                // Before it was locked, another teal has taken it for one that was left.
+                Ok(_) => (),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
+}
 
-    /// It stays.
-    pub(crate) fn keep(self) -> PathBuf {
-        self.directory.keep()
+impl Drop for PassingDirectory {
+    fn drop(&mut self) {
+        held().retain(|path| path != self.directory.path());
     }
 }
 
-/// Gives memory back that processes hold which were killed. What cannot be removed is somebody else's.
+/// Where such a directory is, as a person is told.
+pub(crate) fn place(path: &Path) -> &'static str {
+    match path.starts_with(MEMORY) {
+        true => "in memory",
+        false if is_elsewhere() => "where TMPDIR says, and not in memory",
+        false => "not in memory, where there is no room",
+    }
+}
+
+/// For a process that ends without destroying anything. The engine may still write there, so what is
+/// made meanwhile is for the next one to remove.
+pub(crate) fn remove_held() {
+    const TIMES: usize = 3;
+    for path in held().drain(..) {
+        let _ = (0..TIMES).find(|_| std::fs::remove_dir_all(&path).is_ok());
+    }
+}
+
+fn held() -> std::sync::MutexGuard<'static, Vec<PathBuf>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Somebody has named another place than memory.
+fn is_elsewhere() -> bool {
+    std::env::var_os("TMPDIR").is_some()
+}
+
+fn is_locked(directory: &File) -> bool {
+    flock(directory, FlockOperation::NonBlockingLockExclusive).is_ok()
+}
+
+/// Gives room back that processes hold which were killed. What another user has is not ours.
 fn remove_left(parent: &Path, prefix: &str) {
     for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
-        let is_ours = entry.file_name().to_string_lossy().starts_with(prefix);
-        let modified = entry.metadata().and_then(|metadata| metadata.modified());
-        let is_old = modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > YOUNG));
-        if is_ours
-            && is_old
+        let is_named = entry.file_name().to_string_lossy().starts_with(prefix);
+        let is_ours = entry
+            .metadata()
+            .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == geteuid().as_raw());
+        if is_named
+            && is_ours
             && let Ok(directory) = File::open(entry.path())
-            && flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok()
+            && is_locked(&directory)
         {
             let _ = std::fs::remove_dir_all(entry.path());
         }
@@ -76,27 +117,28 @@ fn remove_left(parent: &Path, prefix: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use super::*;
 
     #[test]
-    fn what_a_killed_process_left_is_removed_and_what_is_used_stays() {
+    fn what_a_killed_process_left_is_removed_and_what_is_used_stays_until_its_process_ends() {
         let parent = tempfile::tempdir().unwrap();
-        let make = |name: &str, age: Duration| {
+        let make = |name: &str| {
             let path = parent.path().join(name);
             std::fs::create_dir(&path).unwrap();
             std::fs::write(path.join("data"), "x").unwrap();
-            File::open(&path).unwrap().set_modified(SystemTime::now() - age).unwrap();
             path
         };
-        let left = make("teal-demo-left", 2 * YOUNG);
-        let young = make("teal-demo-young", Duration::ZERO);
-        let others = make("others", 2 * YOUNG);
+        let (left, others) = (make("teal-demo-left"), make("others"));
         let used = PassingDirectory::locked_in(parent.path(), "teal-demo-").unwrap();
-        File::open(used.path()).unwrap().set_modified(SystemTime::now() - 2 * YOUNG).unwrap();
+        let dropped = PassingDirectory::locked_in(parent.path(), "teal-demo-").unwrap();
+        let gone = dropped.path().to_owned();
+        drop(dropped);
+        assert!(!gone.exists() && !held().contains(&gone));
         remove_left(parent.path(), "teal-demo-");
         assert!(!left.exists());
-        assert!(young.exists() && others.exists() && used.path().exists());
+        assert!(others.exists() && used.path().exists());
+        std::fs::write(used.path().join("data"), "x").unwrap();
+        remove_held();
+        assert!(!used.path().exists());
     }
 }

@@ -11,7 +11,7 @@ use teal_plan::{Cutover, PlanOptions};
 use crate::cli::{Common, Migrate};
 use crate::config::{Config, Server, Target, default_database};
 use crate::failure::{Failure, INTERRUPTED};
-use crate::passing::PassingDirectory;
+use crate::passing::{self, PassingDirectory};
 use crate::show;
 use crate::time_span::TimeSpan;
 
@@ -89,7 +89,11 @@ impl Project {
         };
         let (database, target) = match (&common.url, &common.data, config.target(&common.target)) {
             (Some(url), ..) => of_server(&Server::at(url), project)?,
-            (None, _, Ok(Target::Server(server))) => of_server(server, project)?,
+            // As with `--url`, the place that was named stands for the whole target.
+            (None, Some(data), Ok(Target::Server(_))) => {
+                (default_database(), of_engine(common, data.clone(), None)?)
+            }
+            (None, None, Ok(Target::Server(server))) => of_server(server, project)?,
             (None, data, Ok(Target::Embedded { path, database, config })) => {
                 let data = data.clone().unwrap_or_else(|| project.join(path));
                 let file = config.as_ref().map(|file| project.join(file));
@@ -309,6 +313,7 @@ fn take_over_signals(server: Option<HttpServer>, interrupt: Interrupt) -> Result
         if again {
             show::note("ended in the middle; the same command sets that right, and goes on");
         }
+        passing::remove_held();
         teal_client::exit(INTERRUPTED);
     };
     ctrlc::set_handler(move || {

@@ -25,6 +25,8 @@ class Mixed(Enum):
 T = TypeVar("T")
 class Box(BaseModel, Generic[T]):
     inside: T
+class Paid(BaseModel):
+    cents: Annotated[Decimal, clickhouse_decimal(18, 2)]
 class Point2(BaseModel):
     x: float
     y: float
@@ -61,6 +63,21 @@ TYPES = [
     ("clickhouse_decimal(10, 2)", "Decimal(10, 2)"),
     ("Annotated[Decimal, Field(max_digits=12, decimal_places=3)]", "Decimal(12, 3)"),
     ("clickhouse_datetime64(3)", "DateTime64(3)"),
+    ("Annotated[Decimal, clickhouse_decimal(18, 2)]", "Decimal(18, 2)"),
+    ("Annotated[Optional[Decimal], clickhouse_decimal(18, 2)]", "Nullable(Decimal(18, 2))"),
+    ("Annotated[datetime, clickhouse_datetime64(3)]", "DateTime64(3)"),
+    ("list[Annotated[datetime, clickhouse_datetime64(3)]]", "Array(DateTime64(3))"),
+    ("Paid", "Nested(cents Decimal(18, 2))"),
+    ("Annotated[int, UInt64]", "UInt64"),
+    ("Annotated[UInt8, UInt64]", "UInt64"),
+    (
+        'simple_aggregated("sum", clickhouse_decimal(18, 2))',
+        "SimpleAggregateFunction(sum, Decimal(18, 2))",
+    ),
+    (
+        'Annotated[datetime, aggregated(datetime, "max", [clickhouse_datetime64(3)])]',
+        "AggregateFunction(max, DateTime64(3))",
+    ),
     ("Color", "Enum8('red' = 1, 'blue' = 2)"),
     ("Level", "Enum16('LOW' = 1, 'HIGH' = 1000)"),
     ("Point2", "Nested(x Float64, y Float64)"),
@@ -130,6 +147,10 @@ table = OlapTable[Row]("t")
             'Annotated[int, clickhouse_default("1"), ClickHouseAlias("2")]',
             "exclude each other",
         ),
+        ("Annotated[float, clickhouse_decimal(18, 2)]", "stands in the Annotated of float"),
+        ("Annotated[list[int], UInt64]", "stands in the Annotated of list[int]"),
+        ("Annotated[str, ClickHouseCodec]", "ClickHouseCodec in Annotated says nothing"),
+        ("Annotated[datetime, clickhouse_datetime64]", "clickhouse_datetime64 in Annotated"),
     ],
 )
 def test_a_type_without_a_clickhouse_type_is_named_with_its_column(
@@ -167,6 +188,21 @@ table = OlapTable[Row]("t")
         {"name": "madeAt", "type": "DateTime", "comment": "When it was made."},
         {"name": "id", "type": "String", "key": True},
     ]
+
+
+def test_a_modifier_within_another_type_is_warned_of(extract: Extract) -> None:
+    document = extract(
+        f"""{HEAD}
+class Part(BaseModel):
+    made: Annotated[datetime, clickhouse_default("now()")]
+class Row(BaseModel):
+    id: Key[str]
+    parts: list[Part]
+table = OlapTable[Row]("t")
+"""
+    )
+    [warning] = document["warnings"]
+    assert "Row.parts.made: ClickHouseDefault has no effect" in warning["message"]
 
 
 def test_a_model_within_itself_is_an_error(extract: Extract) -> None:

@@ -128,3 +128,13 @@ test("a row type with an index signature is refused", async () => {
   const { error } = await extract(`${head}export const t = new OlapTable<{ [name: string]: string }>("t");`);
   assert.match(error.message, /index signature/);
 });
+
+test("a modifier within another type is warned of", async () => {
+  const { warnings } = await extract(
+    `${head}interface Part { made: Date & ClickHouseDefault<"now()"> }
+    interface Row { id: Key<string>; parts: Part[] }
+    export const t = new OlapTable<Row>("t");`,
+  );
+  assert.equal(warnings.length, 1);
+  assert.match(warnings[0].message, /column parts\.made: default has no effect/);
+});

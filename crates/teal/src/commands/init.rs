@@ -34,23 +34,10 @@ export const events = new OlapTable<Event>("events", {
 });
 "#;
 
-const TSCONFIG: &str = r#"{
-  "compilerOptions": {
-    "target": "ES2022",
-    "module": "ESNext",
-    "moduleResolution": "Bundler",
-    "strict": true,
-    "noEmit": true
-  },
-  "include": ["app"]
-}
-"#;
-
 const PACKAGE: &str = r#"{
   "name": "models",
   "private": true,
   "devDependencies": {
-    "teal-sdk": "*",
     "typescript": ">=5"
   }
 }
@@ -71,13 +58,6 @@ class Event(BaseModel):
 # To change the sorting key, declare the table again with version "0.1" and a MaterializedView from
 # this one to that one; `teal plan` shows what happens then.
 events = OlapTable[Event]("events", config=OlapConfig(version="0.0", order_by_fields=["id"]))
-"#;
-
-const PYPROJECT: &str = r#"[project]
-name = "models"
-version = "0.1.0"
-requires-python = ">=3.10"
-dependencies = ["pydantic>=2", "teal-sdk"]
 "#;
 
 const SQL: &str = r#"-- To change the sorting key, create the table again as events_0_1, with its directive, and a
@@ -102,12 +82,12 @@ pub(crate) fn run(common: &Common, args: &Init) -> Result<(), Failure> {
             at.join(Config::FILE).display()
         )));
     }
-    let (model, editor): (_, &[(&str, &str)]) = match args.lang {
+    let (model, editor): (_, &[(&str, String)]) = match args.lang {
         Language::Ts => (
             ("app/tables/events.ts", TYPESCRIPT),
-            &[("tsconfig.json", TSCONFIG), ("package.json", PACKAGE)],
+            &[("tsconfig.json", tsconfig()), ("package.json", PACKAGE.to_owned())],
         ),
-        Language::Py => (("app/tables/events.py", PYTHON), &[("pyproject.toml", PYPROJECT)]),
+        Language::Py => (("app/tables/events.py", PYTHON), &[("pyproject.toml", pyproject())]),
         Language::Sql => (("app/tables/events.sql", SQL), &[]),
     };
     let config = match &args.from {
@@ -142,6 +122,45 @@ pub(crate) fn run(common: &Common, args: &Init) -> Result<(), Failure> {
             at.display()
         )),
     }
+}
+
+/// For editors and `tsc`: they find the package where teal has it, for it is in no registry.
+fn tsconfig() -> String {
+    let sdk = serde_json::Value::from(teal_models::typescript_sdk().to_string_lossy());
+    format!(
+        r#"{{
+  "compilerOptions": {{
+    "target": "ES2022",
+    "module": "ESNext",
+    "moduleResolution": "Bundler",
+    "strict": true,
+    "noEmit": true,
+    // Where this machine has teal's package, for editors and tsc. It is in no registry, and teal
+    // itself finds it without this.
+    "paths": {{ "teal-sdk": [{sdk}] }}
+  }},
+  "include": ["app"]
+}}
+"#
+    )
+}
+
+/// For editors, as [`tsconfig`].
+fn pyproject() -> String {
+    let sdk = text(&teal_models::python_sdk().to_string_lossy());
+    format!(
+        r#"[project]
+name = "models"
+version = "0.1.0"
+requires-python = ">=3.10"
+dependencies = ["pydantic>=2"]
+
+# Where this machine has teal's package, for editors. It is in no registry, and teal itself finds it
+# without this.
+[tool.pyright]
+extraPaths = [{sdk}]
+"#
+    )
 }
 
 /// A configuration whose target is `from`, without its password.

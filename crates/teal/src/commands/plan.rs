@@ -5,6 +5,7 @@ use teal_client::Server;
 use teal_migrate::{Journal, Migrating, history};
 use teal_models::Loaded;
 use teal_plan::{Operation, Plan, PlanFileError, make_plan};
+use teal_schema::Schema;
 
 use crate::cli::{Common, Plan as Args};
 use crate::diagnose;
@@ -31,7 +32,7 @@ pub(crate) fn run(common: &Common, args: &Args) -> Result<ExitCode, Failure> {
             .map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;
     }
     match (&args.explain, common.json, args.yaml) {
-        (Some(which), ..) => show::data(&explained(&plan, which)?)?,
+        (Some(which), ..) => show::data(&explained(&plan, &opened.loaded.schema, which)?)?,
         (None, true, _) => show::json(&plan.file().map_err(unwritable)?)?,
         (None, _, true) => show::data(yaml()?.trim_end())?,
         _ => show::data(&as_text(&plan))?,
@@ -58,22 +59,51 @@ pub(crate) fn plan_for(
     Ok(make_plan(server, trials, schema, accepted, &history, &project.plan)?)
 }
 
-fn explained(plan: &Plan, which: &str) -> Result<String, Failure> {
+fn explained(plan: &Plan, schema: &Schema, which: &str) -> Result<String, Failure> {
     let number = which.parse::<usize>().ok();
-    let is_meant = |(i, operation): &(usize, &Operation)| {
-        let object = operation.object();
-        number == Some(i + 1) || object.name == which || object.to_string() == which
-    };
-    let found = plan.operations.iter().enumerate().filter(is_meant).collect::<Vec<_>>();
-    match found.as_slice() {
-        [] => Err(Failure::usage(format!(
-            "the plan has no operation {which}; it has {} of them, named by number, table or view",
-            plan.operations.len()
-        ))),
-        found => Ok(found
-            .iter()
-            .map(|(_, operation)| explanation(operation))
-            .collect::<Vec<_>>()
-            .join("\n\n")),
+    let named = plan.operations.iter().map(|operation| (operation, names(operation, schema)));
+    let named = named.enumerate().map(|(i, (operation, names))| (i + 1, operation, names));
+    let named = named.collect::<Vec<_>>();
+    let found = named
+        .iter()
+        .filter(|(i, operation, names)| {
+            let is_whole = operation.tables().any(|table| table.to_string() == which);
+            number == Some(*i) || is_whole || names.contains(&which)
+        })
+        .map(|(_, operation, _)| explanation(operation))
+        .collect::<Vec<_>>();
+    if !found.is_empty() {
+        return Ok(found.join("\n\n"));
     }
+    let mut said = format!("the plan has no operation {which}; it has {}", named.len());
+    if !named.is_empty() {
+        said.push_str(", by number or name:");
+    }
+    for (i, _, names) in named.iter().take(SHOWN) {
+        said.push_str(&format!("\n  {i}  {}", names.join(", ")));
+    }
+    if named.len() > SHOWN {
+        said.push_str("\n  …; `teal plan` shows them all");
+    }
+    Err(Failure::usage(said))
+}
+
+/// Operations that an error lists.
+const SHOWN: usize = 20;
+
+/// What a person may call an operation: the tables and views that it is about, and the name that the
+/// models have for them.
+fn names<'p>(operation: &'p Operation, schema: &'p Schema) -> Vec<&'p str> {
+    let declared = |name: &str| {
+        schema.tables.iter().find(|table| table.physical_name() == name).map(|t| t.name.as_str())
+    };
+    let mut names = Vec::new();
+    for table in operation.tables() {
+        for name in declared(&table.name).into_iter().chain([table.name.as_str()]) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    names
 }

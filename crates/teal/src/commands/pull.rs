@@ -81,6 +81,11 @@ fn models(
     let database = &project.plan.database;
     let mut session = server.session(&[])?;
     let catalog = Catalog::read(session.as_mut(), &[database])?;
+    if !catalog.tables().any(|table| table.database == *database) {
+        show::warning(&format!(
+            "the database {database} has no tables; another one is named in the address, as clickhouse://host/NAME or http://host/?database=NAME (the path of http:// and https:// is for proxies), or by `database` in teal.toml"
+        ));
+    }
     let unreadable = |error: teal_schema::TokenError| {
         Failure::failed(format!("cannot read what the server says of its tables: {error}"))
     };

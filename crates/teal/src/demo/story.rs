@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 use owo_colors::OwoColorize as _;
 use teal_client::{ClientError, Format, Server, Session};
-use teal_migrate::{Migrating, Operator, Step};
+use teal_migrate::{Interrupt, Migrating, Operator, OperatorOptions, Step};
 use teal_models::Loading;
 use teal_plan::{Cutover, Migration, Operation, Plan};
 use teal_schema::QualifiedName;
@@ -17,7 +17,7 @@ use super::traffic::{Traffic, question};
 use crate::cli::{Common, Demo, Recipe};
 use crate::commands::{fetch, plan_for};
 use crate::failure::Failure;
-use crate::passing::PassingDirectory;
+use crate::passing::{self, PassingDirectory};
 use crate::progress::Progress;
 use crate::show;
 use crate::target::Project;
@@ -45,13 +45,9 @@ pub(crate) fn run(common: &Common, args: &Demo) -> Result<(), Failure> {
         false => show::data(&format!("\n{}", report.as_text()))?,
     }
     match temporary {
-        Some(temporary) if args.keep => {
-            let kept = temporary.keep();
-            anstream::eprintln!("\nkept: teal -C {} status", kept.display());
-        }
+        Some(temporary) => drop(temporary),
         None if !args.keep => std::fs::remove_dir_all(&directory)?,
         None => anstream::eprintln!("\nkept: teal -C {} status", directory.display()),
-        Some(_) => (),
     }
     let exact = report.is_exact();
     match (args.recipe, exact) {
@@ -79,14 +75,13 @@ fn stage(args: &Demo) -> Result<(PathBuf, Option<PassingDirectory>), Failure> {
             }
             (path.clone(), None)
         }
+        // Not by the name of those that go.
+        None if args.keep => {
+            (tempfile::Builder::new().prefix("teal-kept-").tempdir()?.keep(), None)
+        }
         None => {
-            let temporary = match args.keep {
-                true => PassingDirectory::on_disk("teal-demo-")?,
-                false => {
-                    let bytes = args.rows.saturating_mul(BYTES_OF_A_ROW);
-                    PassingDirectory::in_memory("teal-demo-", bytes)?
-                }
-            };
+            let bytes = args.rows.saturating_mul(BYTES_OF_A_ROW);
+            let temporary = PassingDirectory::in_memory("teal-demo-", bytes)?;
             (temporary.path().to_owned(), Some(temporary))
         }
     };
@@ -99,10 +94,13 @@ fn stage(args: &Demo) -> Result<(PathBuf, Option<PassingDirectory>), Failure> {
 fn play(common: &Common, args: &Demo, file: &Path) -> Result<Report, Failure> {
     let mut project = Project::read(common)?;
     project.plan.cutover = Cutover::Exchange;
-    let place = common.project.display();
-    say(&match common.project.starts_with("/dev/shm") {
-        true => format!("teal demo in {place}, in memory; --path DIR plays it on a disk"),
-        false => format!("teal demo in {place}"),
+    let at = common.project.display();
+    say(&match args.path.is_none() && !args.keep {
+        true => {
+            let place = passing::place(&common.project);
+            format!("teal demo in {at}, {place}; --path DIR plays it elsewhere")
+        }
+        false => format!("teal demo in {at}"),
     });
     let opened = project.load_and_open()?;
     let engine = opened.server.as_ref();
@@ -189,7 +187,10 @@ fn follow_teal(
     // Loaded once more: the models are a part of what `teal apply` takes.
     let loaded = Loading::start(&common.project, &project.load)?.finish(engine)?;
     let models = began.elapsed();
-    let operator = Operator::open(engine, project.operator_options(None), progress)?;
+    // Nobody goes on with it: Ctrl-C ends it at once.
+    let options =
+        OperatorOptions { interrupt: Interrupt::default(), ..project.operator_options(None) };
+    let operator = Operator::open(engine, options, progress)?;
     let plan = plan_for(&loaded, engine, engine, project)?;
     let planned = began.elapsed() - models;
     say(&format!("\nteal apply, after {} rows written", show::count(traffic.ledger.rows())));

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -16,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from . import types as t
 from .quote import quote_ident, quote_string
-from .registry import ModelError
+from .registry import ModelError, warn
 
 _PLAIN: dict[Any, str] = {
     str: "String",
@@ -48,6 +49,16 @@ _NUMBERS = {
 _GEO = {"Point", "Ring", "LineString", "MultiLineString", "Polygon", "MultiPolygon"}
 #: Types that Nullable cannot go around.
 _CONTAINERS = ("Array(", "Nested(", "Map(", "Tuple(", "AggregateFunction(", "SimpleAgg", *_GEO)
+#: What only a column can have.
+_MODIFIERS = (
+    t.ClickHouseDefault,
+    t.ClickHouseMaterialized,
+    t.ClickHouseAlias,
+    t.ClickHouseEphemeral,
+    t.ClickHouseTTL,
+    t.ClickHouseCodec,
+    t.RenamedFrom,
+)
 
 
 def columns(model: type[BaseModel]) -> list[dict[str, Any]]:
@@ -64,9 +75,7 @@ class _Reader:
 
     def column(self, name: str, info: FieldInfo) -> dict[str, Any]:
         self.path.append(name)
-        marks = list(info.metadata)
-        annotation, more, nullable = _bare(info.annotation)
-        marks += more
+        annotation, marks, nullable = self._read(info.annotation, info.metadata)
         modifiers = [
             (kind, mark.expression)
             for kind, of in (
@@ -102,12 +111,47 @@ class _Reader:
         return column
 
     def _inner(self, annotation: Any) -> str:
-        bare, marks, nullable = _bare(annotation)
+        bare, marks, nullable = self._read(annotation)
+        self._warn_of_modifiers(marks)
         data_type = self._type(bare, marks)
         return _nullable(data_type) if nullable else data_type
 
-    def _type(self, annotation: Any, marks: list[Any]) -> str:
+    def _read(self, annotation: Any, metadata: Sequence[Any] = ()) -> tuple[Any, list[Any], bool]:
+        """A type without what only decorates it; the marks in the order in which they are put on.
+
+        ``Annotated[Decimal, clickhouse_decimal(18, 2)]`` has a type where a mark is expected. Its
+        own marks are meant.
+        """
+        annotation, inner, nullable = _bare(annotation)
+        marks: list[Any] = []
+        for mark in [*inner, *metadata]:
+            of, more, _ = _bare(mark)
+            if isinstance(mark, (type, types.FunctionType)) and mark.__module__ == t.__name__:
+                self._fail(
+                    f"{mark.__name__} in Annotated says nothing without its arguments",
+                    f"write {mark.__name__}(…)",
+                )
+            if more and not isinstance(of, TypeVar) and of != annotation:
+                self._fail(
+                    f"the type {_said(mark)} stands in the Annotated of {_said(annotation)}",
+                    "write the type itself, or Annotated with the same type in front",
+                )
+            marks += more or [mark]
+        return annotation, marks, nullable
+
+    def _warn_of_modifiers(self, marks: list[Any]) -> None:
+        """Within another type there is only a type: ClickHouse has modifiers for columns alone."""
         for mark in marks:
+            if isinstance(mark, _MODIFIERS):
+                warn(
+                    f"column {'.'.join(self.path)}: {type(mark).__name__} has no effect within"
+                    " another type",
+                    "write it at the column, or leave it out",
+                )
+
+    def _type(self, annotation: Any, marks: list[Any]) -> str:
+        # What is put on last is around the rest: an aggregate function of a Decimal.
+        for mark in reversed(marks):
             if isinstance(mark, t.ClickHouseType):
                 return mark.text
             if isinstance(mark, t.AggregateFunction):
@@ -133,7 +177,7 @@ class _Reader:
         return f"LowCardinality({inner})" if low else inner
 
     def _unmarked(self, annotation: Any, marks: list[Any]) -> str:
-        for mark in marks:
+        for mark in reversed(marks):
             if isinstance(mark, t.FixedString):
                 return f"FixedString({mark.size})"
             if isinstance(mark, str) and mark.lower() in _NUMBERS:
@@ -187,8 +231,9 @@ class _Reader:
         found = {}
         for name, info in model.model_fields.items():
             self.path.append(name)
-            bare, marks, nullable = _bare(info.annotation)
-            data_type = self._type(bare, list(info.metadata) + marks)
+            bare, marks, nullable = self._read(info.annotation, info.metadata)
+            self._warn_of_modifiers(marks)
+            data_type = self._type(bare, marks)
             found[info.alias or name] = _nullable(data_type) if nullable else data_type
             self.path.pop()
         self.open.pop()
@@ -234,7 +279,7 @@ def _bare(annotation: Any) -> tuple[Any, list[Any], bool]:
         annotation = _aliased(annotation)
         origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
         if origin is Annotated:
-            annotation, marks = arguments[0], marks + list(arguments[1:])
+            annotation, marks = arguments[0], list(arguments[1:]) + marks
         elif origin in (Union, types.UnionType) and type(None) in arguments:
             nullable = True
             rest = [of for of in arguments if of is not type(None)]

@@ -1,6 +1,6 @@
 import ts from "typescript";
 import { quoteIdent, quoteString } from "../quote.js";
-import { type ColumnDocument, type Location, ModelError } from "../registry.js";
+import { type ColumnDocument, type Location, ModelError, registry } from "../registry.js";
 import type { Program } from "./program.js";
 
 /** The tags of a type: the values of its `~teal.…` properties. */
@@ -31,6 +31,9 @@ const numbers: Record<string, string> = Object.fromEntries(
 );
 numbers.float = "Float32";
 numbers.double = "Float64";
+
+/** The tags that only a column can have. */
+const modifiers = ["default", "materialized", "alias", "ephemeral", "ttl", "codec", "comment", "renamedFrom"];
 
 /** Turns the properties of a row type into columns. */
 export class Columns {
@@ -211,10 +214,22 @@ export class Columns {
   }
 
   /** A type within another: an item of an array, a value of a map, a field of an object. */
-  private nested(type: ts.Type): string {
-    const bare = this.bare(type);
+  private nested(type: ts.Type, property?: ts.Symbol): string {
+    const bare = this.bare(type, property);
+    this.warnOfModifiers(bare.tags);
     const inner = this.scalar(bare);
     return bare.nullable ? nullable(inner) : inner;
+  }
+
+  /** Within another type there is only a type: ClickHouse has modifiers for columns alone. */
+  private warnOfModifiers(tags: Tags): void {
+    for (const name of modifiers.filter((modifier) => tags.has(modifier))) {
+      registry().warnings.push({
+        message: `column ${this.path.join(".")}: ${name} has no effect within another type`,
+        hint: "write it at the column, or leave it out",
+        location: this.declared,
+      });
+    }
   }
 
   private object(type: ts.Type, tags: Tags): string {
@@ -241,10 +256,9 @@ export class Columns {
     this.open.push(type);
     const fields = properties.map((property) => {
       this.path.push(property.name);
-      const bare = this.bare(this.typeOf(property), property);
-      const inner = this.scalar(bare);
+      const inner = this.nested(this.typeOf(property), property);
       this.path.pop();
-      return `${field(property.name)} ${bare.nullable ? nullable(inner) : inner}`;
+      return `${field(property.name)} ${inner}`;
     });
     this.open.pop();
     return `${tags.has("namedTuple") ? "Tuple" : "Nested"}(${fields.join(", ")})`;
