@@ -317,6 +317,22 @@ fn what_a_view_that_stays_needs_is_not_dropped() {
 }
 
 #[test]
+fn a_column_name_with_a_line_break_is_refused_with_that_reason() {
+    let model = |key: &str| {
+        format!(
+            "CREATE TABLE events (id UInt64, `a\nline` String) ENGINE = MergeTree ORDER BY {key};"
+        )
+    };
+    let project = Project::new(&[("app/events.sql", &model("id"))]);
+    project.must(&["apply"]);
+    project.write("app/events.sql", &model("(`a\nline`, id)"));
+    let said = project.must(&["plan"]).stdout;
+    for words in [r#"column "a\nline" has a line break"#, "rename the column first"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+#[test]
 fn an_ephemeral_column_is_not_copied() {
     let old = "CREATE TABLE t (id UInt64, e String EPHEMERAL, s String DEFAULT lower(e)) ENGINE = MergeTree ORDER BY id;\n";
     let new = old.replace("e String EPHEMERAL", "e String").replace("BY id", "BY (id, s)");

@@ -370,6 +370,14 @@ fn a_server_says_who_used_the_table_and_what_it_lacks() {
     {
         assert!(doctor.stdout.contains(words), "{words}: {}", doctor.said());
     }
+    // Its user, which is of a file, may not; the plan and the doctor say the same.
+    let may_not_see = "teal may not see row policies";
+    assert!(said.contains(may_not_see), "{said}");
+    let asks = "GRANT SHOW ROW POLICIES ON *.* TO `default`;";
+    for words in [may_not_see, asks] {
+        assert!(doctor.stdout.contains(words), "{words}: {}", doctor.said());
+    }
+    assert_eq!(doctor.code, Some(0), "{}", doctor.said());
 }
 
 #[test]

@@ -305,6 +305,14 @@ fn refusal(
             instead: "read the old version of the table, and nothing else",
         });
     }
+    if let Some(column) = on_two_lines(tree, blue_name, blue, green) {
+        return Some(Unsafe {
+            reason: format!(
+                "the name of its column {column:?} has a line break, and teal cannot follow such a column through a SELECT"
+            ),
+            instead: "rename the column first, in the table and its model (ALTER TABLE … RENAME COLUMN)",
+        });
+    }
     if let Some(reason) = &tree.not_row_wise
         && tree.grouped.is_none()
     {
@@ -336,6 +344,21 @@ fn refusal(
         });
     }
     None
+}
+
+/// A column that the SELECT reads or gives and that its tree, which is told by lines, has on two.
+fn on_two_lines<'c>(
+    tree: &QueryTree,
+    blue_name: &QualifiedName,
+    blue: &'c CatalogTable,
+    green: &'c CatalogTable,
+) -> Option<&'c str> {
+    let names = blue.columns.iter().chain(&green.columns).map(|column| column.name.as_str());
+    names.filter(|name| name.contains('\n')).find(|name| {
+        let begins = name.lines().next().unwrap_or_default().trim().to_owned();
+        tree.reads.contains(&(blue_name.to_string(), begins))
+            || tree.columns.iter().any(|(given, _)| given == name)
+    })
 }
 
 /// Both versions have a column, and the SELECT leaves it out: what blue's rows have in it would be lost, and so would

@@ -35,6 +35,9 @@ enum Verdict {
     Bad,
 }
 
+/// teal works without it, and cannot tell then whether it sees all rows.
+const SHOW_ROW_POLICIES: &str = "SHOW ROW POLICIES";
+
 /// Beyond it the lock's lease and the times in the journal would mislead.
 const CLOCKS_APART: Duration = Duration::from_secs(5);
 
@@ -198,6 +201,9 @@ impl Doctor<'_> {
             user: String,
         }
         let Row { user } = self.session.row("SELECT currentUser() AS user")?;
+        let fix = |grants: &[Grant]| {
+            grants.iter().map(|grant| format!("{};", grant.sql(&quote_ident(&user)))).collect()
+        };
         match missing.is_empty() {
             true => self.say(
                 "grants",
@@ -205,11 +211,16 @@ impl Doctor<'_> {
                 format!("all that teal needs on {} and on databases of its own", self.database),
             ),
             false => {
-                let fix =
-                    missing.iter().map(|grant| format!("{};", grant.sql(&quote_ident(&user))));
-                let fix = fix.collect();
-                self.say_with("grants", Verdict::Bad, "some are missing".to_owned(), fix);
+                self.say_with("grants", Verdict::Bad, "some are missing".to_owned(), fix(&missing));
             }
+        }
+        // As a plan, which says so of each migration.
+        if !self.server.is_exclusive()
+            && has_rights(self.session.as_mut(), &[SHOW_ROW_POLICIES], "*.*")? == Some(false)
+        {
+            let grant = Grant { rights: vec![SHOW_ROW_POLICIES], on: "*.*".to_owned() };
+            let says = "teal may not see row policies, which would hide rows from it".to_owned();
+            self.say_with("grants", Verdict::Mind, says, fix(&[grant]));
         }
         Ok(())
     }
