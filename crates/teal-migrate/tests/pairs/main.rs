@@ -200,7 +200,7 @@ impl<'a> Pair<'a> {
         let options = PlanOptions {
             database: self.database.clone(),
             cutover: Cutover::App,
-            allow_drop: vec!["*".to_owned()],
+            allow_drop: vec!["*".to_owned(), "*.*".to_owned()],
         };
         let migrations = Migrating::all(&Journal::peek(self.engine).unwrap()).unwrap();
         make_plan(
