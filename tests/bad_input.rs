@@ -199,8 +199,12 @@ fn a_full_disk_stops_the_backfill_and_a_larger_one_lets_it_go_on() {
     project.write("engine.xml", &config("1000000000000000"));
     let file = project.path().join("engine.xml");
     let apply = ["--engine-config", file.to_str().unwrap(), "apply"];
-    let run = project.teal(&apply);
-    run.failed(1, &["NOT_ENOUGH_SPACE"]);
+    project.teal(&apply).failed(3, &["the storage policy small has 0 bytes free"]);
+    // One that is full by then.
+    project.write("engine.xml", &config("0"));
+    project.killed_at("attached", &apply);
+    project.write("engine.xml", &config("1000000000000000"));
+    project.teal(&apply).failed(1, &["NOT_ENOUGH_SPACE"]);
     project.write("engine.xml", &config("0"));
     project.must(&apply);
     // Every command needs the disk now.

@@ -683,6 +683,12 @@ fn a_type_that_is_stored_alike_and_means_something_else_is_no_reason_for_an_alte
         |column| format!("column {column}: 1 of 1 rows have a value that would not be the same");
     let lost = ["flag", "flags", "kind"].map(lost);
     project.teal(&["apply"]).failed(3, &lost.each_ref().map(String::as_str));
+    project.write("app/events.sql", &table("Bool", kind, "Date", "DateTime"));
+    project.query(
+        "ALTER TABLE events UPDATE flag = 1, flags = [0, 1] WHERE 1 SETTINGS mutations_sync = 1",
+    );
+    let said = project.must(&["plan"]).stdout;
+    assert!(!said.contains("blocked"), "{said}");
     for other in [
         table("UInt8", "Int8", "Date", "DateTime"),
         table("UInt8", kind, "UInt16", "DateTime"),

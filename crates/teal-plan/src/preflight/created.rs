@@ -13,14 +13,23 @@ const OF_COLUMN: [&[&str]; 7] = [
     &["TTL"],
 ];
 
-/// What stands behind `keyword` in the definition of a column.
-pub(super) fn of_column(create: &str, column: &str, keyword: &str) -> Option<String> {
-    let definitions = split_list(read_create(create).ok()??.definitions?).ok()?;
-    let name = quote_ident(column);
-    let definition = definitions.iter().find_map(|it| {
-        it.strip_prefix(&name).filter(|rest| rest.starts_with(char::is_whitespace))
-    })?;
-    clause(definition, &[keyword], &OF_COLUMN).ok()?.map(str::to_owned)
+/// The columns of a table as its statement has them, read once: there may be thousands.
+pub(super) struct Columns<'c>(Vec<&'c str>);
+
+impl<'c> Columns<'c> {
+    pub(super) fn of(create: &'c str) -> Self {
+        let definitions = read_create(create).ok().flatten().and_then(|it| it.definitions);
+        Self(split_list(definitions.unwrap_or_default()).unwrap_or_default())
+    }
+
+    /// What stands behind `keyword` in the definition of a column.
+    pub(super) fn part(&self, column: &str, keyword: &str) -> Option<String> {
+        let name = quote_ident(column);
+        let definition = self.0.iter().find_map(|it| {
+            it.strip_prefix(&name).filter(|rest| rest.starts_with(char::is_whitespace))
+        })?;
+        clause(definition, &[keyword], &OF_COLUMN).ok()?.map(str::to_owned)
+    }
 }
 
 /// A setting of the table, without quotes.
@@ -41,10 +50,11 @@ mod tests {
         let create = "CREATE TABLE `a`.`b`\n(\n    `c` String MATERIALIZED f(d, 'TTL') COMMENT 'DEFAULT',\n    \
              `c d` Date CODEC(ZSTD(1)) TTL e + 1\n)\nENGINE = MergeTree\nORDER BY `c`\n\
              SETTINGS storage_policy = 'p2', x = 1\nCOMMENT 'y'";
-        assert_eq!(of_column(create, "c", "MATERIALIZED").unwrap(), "f(d, 'TTL')");
-        assert_eq!(of_column(create, "c", "TTL"), None);
-        assert_eq!(of_column(create, "c d", "TTL").unwrap(), "e + 1");
-        assert_eq!(of_column(create, "d", "TTL"), None);
+        let columns = Columns::of(create);
+        assert_eq!(columns.part("c", "MATERIALIZED").unwrap(), "f(d, 'TTL')");
+        assert_eq!(columns.part("c", "TTL"), None);
+        assert_eq!(columns.part("c d", "TTL").unwrap(), "e + 1");
+        assert_eq!(columns.part("d", "TTL"), None);
         assert_eq!(setting(create, "storage_policy").unwrap(), "p2");
         assert_eq!(setting(create, "x").unwrap(), "1");
         assert_eq!(setting(create, "disk"), None);

@@ -2,7 +2,7 @@ use serde::Deserialize;
 use teal_schema::{clause, head, names, quote_ident, quote_string, split_list};
 
 use super::Preflight;
-use super::created::of_column;
+use super::created::Columns;
 use crate::planner::PlanError;
 use crate::{Change, Field, Migration, Operation};
 
@@ -50,8 +50,9 @@ impl Preflight<'_> {
                         .green_ttl
                         .clone()
                         .filter(|_| blue.is_some() && old != migration.green_ttl);
+                    let green = Columns::of(&migration.create_green);
                     let of_columns = migration.columns.iter().filter_map(|column| {
-                        let ttl = of_column(&migration.create_green, &column.name, "TTL")?;
+                        let ttl = green.part(&column.name, "TTL")?;
                         let has_one = blue?.column_ttl(&column.name).ok()?.is_some();
                         let is_changed =
                             |change: &Change| change.field == Field::ColumnTtl(column.name.clone());

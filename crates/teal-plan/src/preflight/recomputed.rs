@@ -4,7 +4,7 @@ use teal_client::{ClientError, Session};
 use teal_schema::{QualifiedName, names, quote_ident, quote_string};
 
 use super::Preflight;
-use super::created::of_column;
+use super::created::Columns;
 use super::in_time::in_time;
 use crate::planner::PlanError;
 use crate::{CopyStrategy, Migration};
@@ -60,8 +60,8 @@ impl Preflight<'_> {
             replaced: u64,
         }
         let (blue, name) = (&migration.blue, &column.name);
-        let of_green =
-            |kind: &'static str| Some((kind, of_column(&migration.create_green, name, kind)?));
+        let green = Columns::of(&migration.create_green);
+        let of_green = |kind: &'static str| Some((kind, green.part(name, kind)?));
         let Some((kind, anew)) =
             ["MATERIALIZED", "ALIAS", "DEFAULT"].into_iter().find_map(of_green)
         else {

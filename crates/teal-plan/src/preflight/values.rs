@@ -135,8 +135,10 @@ fn value_query(select: &str, column: &str, from: &str, to: &str, cast: &str) -> 
         or += &format!(" OR ifNull(toString(_teal_there) != toString({value}), 0)");
     }
     if from.contains("Int") && to.contains("Bool") {
-        let there = "replaceAll(replaceAll(toString(_teal_there), 'true', '1'), 'false', '0')";
-        or += &format!(" OR ifNull({there} != toString({value}), 0)");
+        let number =
+            |of: &str| format!("replaceAll(replaceAll(toString({of}), 'true', '1'), 'false', '0')");
+        let (there, is) = (number("_teal_there"), number(&value));
+        or += &format!(" OR ifNull({there} != {is}, 0)");
     }
     let (from, to) = (quote_string(from), quote_string(to));
     format!(
