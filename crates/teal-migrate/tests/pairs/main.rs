@@ -18,7 +18,7 @@ use teal_schema::{Column, QualifiedName, Table, create_table, quote_ident, quote
 
 use crate::generator::{Declared, Generator, value};
 
-const PAIRS: u64 = 180;
+const PAIRS: u64 = 140;
 const ROWS: u64 = 60;
 /// So many of them are there twice: of one id, two versions, or a row and what cancels it.
 const TWICE: u64 = 10;

@@ -14,6 +14,8 @@ const FOLDS_OTHERWISE: &str = "folds rows at any time";
 /// Of a column that `mv` reads.
 const TAKES_AWAY: &str = "which the plan takes away";
 const LOSES_VALUES: &str = "would not be the same";
+/// Of parts that do not store a column.
+const READ_OTHERWISE: &str = "its default is what they are read by";
 
 /// What the plan says stands in its way, each by the reason that `before` and `after` give for it.
 pub(crate) fn assert_expected(
@@ -35,6 +37,9 @@ pub(crate) fn assert_expected(
     }
     if kept.iter().any(|(old, new)| old.data_type != new.data_type) {
         reasons.push(LOSES_VALUES);
+    }
+    if changes_default(before, after) {
+        reasons.push(READ_OTHERWISE);
     }
     if to.forwards_what_comes_for_what_goes(from) {
         reasons.push(TAKES_AWAY);
@@ -69,6 +74,15 @@ fn depends_on_order(table: &Table) -> bool {
         ("SummingMergeTree", _) => is_any(is_added_up),
         _ => false,
     }
+}
+
+/// Whether a column that was there gets another default.
+fn changes_default(before: &Table, after: &Table) -> bool {
+    after.columns.iter().any(|new| {
+        let was = new.renamed_from.as_ref().unwrap_or(&new.name);
+        let old = before.columns.iter().find(|old| [&new.name, was].contains(&&old.name));
+        old.is_some_and(|old| old.default != new.default)
+    })
 }
 
 /// Whether the engine merges a column that the copy does not fill.

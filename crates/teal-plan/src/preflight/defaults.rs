@@ -80,10 +80,14 @@ impl Preflight<'_> {
                 "make it a DEFAULT column of the same expression first, and ALTER TABLE {to} MATERIALIZE COLUMN {name}"
             ),
         };
-        let fix = format!(
-            "store what they give now: {store}; where they are to have the new value, make the change by hand"
-        );
-        self.found(table, true, says, fix);
+        let fix = match kind.as_str() {
+            // What it gives was never more than its expression says.
+            "ALIAS" => format!("where they are to keep what it gives now, {store}"),
+            _ => format!(
+                "store what they give now: {store}; where they are to have the new value, make the change by hand"
+            ),
+        };
+        self.found(table, kind != "ALIAS", says, fix);
         Ok(())
     }
 
