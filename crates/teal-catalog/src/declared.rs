@@ -4,10 +4,9 @@
 use std::collections::BTreeMap;
 
 use teal_schema::{
-    Column, ColumnDefault, Constraint, ConstraintKind, Create, CreateKind, DefaultKind, Engine,
-    Index, LifeCycle, Location, Projection, Schema, Table, TableRef, TokenError, Version, View,
-    call, clause, head, quote_ident, read_create, rewrite_table_references, sorting_key,
-    split_list,
+    Column, ColumnDefault, Constraint, ConstraintKind, CreateKind, DefaultKind, Engine, Index,
+    LifeCycle, Location, Projection, Schema, Table, TableRef, TokenError, Version, View, call,
+    clause, head, quote_ident, read_create, rewrite_table_references, sorting_key, split_list,
 };
 
 use crate::{Catalog, CatalogColumn, CatalogTable};
@@ -114,9 +113,16 @@ impl Catalog {
         }
         for view in self.tables().filter(own).filter(|table| table.is_view()) {
             let create = read_create(&view.create_table_query)?;
-            if let Some(reason) = create.as_ref().and_then(Create::undeclarable) {
-                pulled.left.push(format!("{}: {reason}", view.name));
+            if create.as_ref().is_some_and(|create| create.is_refreshed) {
+                pulled.left.push(format!("{}: {REFRESHED}", view.name));
                 continue;
+            }
+            // A server writes it to every materialized view, to new ones too.
+            if view.engine == "View" && create.as_ref().is_some_and(|create| create.has_security) {
+                pulled.left.push(format!(
+                    "{}: models cannot declare whose rights it runs with (DEFINER, SQL SECURITY); a view that teal makes of the model is without",
+                    view.name
+                ));
             }
             let target = match create.map(|create| (create.kind, create.target)) {
                 Some((CreateKind::View, _)) => None,
@@ -354,6 +360,8 @@ impl CatalogTable {
             .collect())
     }
 }
+
+const REFRESHED: &str = "it runs by the clock (REFRESH), and teal declares views that INSERTs fire";
 
 /// What the server writes to every table of the MergeTree family.
 pub(crate) const GRANULARITY: (&str, &str) = ("index_granularity", "8192");
