@@ -382,7 +382,7 @@ fn in_the_middle_of_a_copy_an_abort_knows_which_rows_are_still_to_come() {
 
     begin();
     stage.query("INSERT INTO events_1 VALUES (900002, 'direct', '2024-01-01 00:00:00')");
-    stage.teal(&["abort"]).failed(3, &["has 1 rows that", "--force"]);
+    stage.teal(&["abort"]).failed(3, &["has 1 rows that", "the copy has ended", "--force"]);
     stage.must(&["abort", "--force"]);
     assert_eq!(stage.query("SHOW TABLES"), "events");
 }

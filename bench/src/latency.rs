@@ -21,20 +21,22 @@ pub(crate) struct Options {
     /// Seconds of traffic alone, and at least as many under migrations
     #[arg(long, default_value_t = SECONDS)]
     seconds: u64,
+    /// Rows of an INSERT
+    #[arg(long, default_value_t = BATCH)]
+    batch: u64,
 }
 
 const ROWS: u64 = 20_000_000;
 const SECONDS: u64 = 20;
 const WRITERS: u64 = 2;
 const READERS: u64 = 1;
-/// Rows of an INSERT.
 const BATCH: u64 = 1_000;
 /// Between two statements of a connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl Default for Options {
     fn default() -> Self {
-        Self { rows: ROWS, seconds: SECONDS }
+        Self { rows: ROWS, seconds: SECONDS, batch: BATCH }
     }
 }
 
@@ -53,12 +55,15 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
     let time = Duration::from_secs(options.seconds);
 
     // The first seconds of traffic are not those of every day.
-    under_traffic(&scene, |_| pass(time / 4))?;
-    let before = under_traffic(&scene, |counts| {
+    let under_traffic = |work: &mut dyn FnMut(&AtomicBool) -> Outcome<()>| {
+        under_traffic(&scene, options.batch, work)
+    };
+    under_traffic(&mut |_| pass(time / 4))?;
+    let before = under_traffic(&mut |counts| {
         counts.store(true, Ordering::Relaxed);
         pass(time)
     })?;
-    let forwarded = under_traffic(&scene, |counts| {
+    let forwarded = under_traffic(&mut |counts| {
         scene.forwarding(Layout::ByRoute, || {
             counts.store(true, Ordering::Relaxed);
             pass(time)?;
@@ -67,7 +72,7 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
         })
     })?;
     let mut migrations = 0;
-    let during = under_traffic(&scene, |counts| {
+    let during = under_traffic(&mut |counts| {
         let mut took = Duration::ZERO;
         while took < time {
             let began = Instant::now();
@@ -94,8 +99,9 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
         "ratio of the p99",
         "must be",
     ]);
+    let insert = format!("INSERT of {} rows", options.batch);
     for (what, before, forwarded, during) in [
-        ("INSERT of 1,000 rows", &before.inserts, &forwarded.inserts, &during.inserts),
+        (insert.as_str(), &before.inserts, &forwarded.inserts, &during.inserts),
         ("SELECT by the sorting key", &before.selects, &forwarded.selects, &during.selects),
     ] {
         let of = |times: &[f64], share: f64| format!("{:.1} ms", percentile(times, share));
@@ -130,10 +136,14 @@ fn pass(time: Duration) -> Outcome<()> {
 }
 
 /// The times of the users' statements while `work` is done, as far as it lets them count.
-fn under_traffic(scene: &Scene, work: impl FnOnce(&AtomicBool) -> Outcome<()>) -> Outcome<Times> {
+fn under_traffic(
+    scene: &Scene,
+    rows: u64,
+    work: &mut dyn FnMut(&AtomicBool) -> Outcome<()>,
+) -> Outcome<Times> {
     let (stop, counts) = (&AtomicBool::new(false), &AtomicBool::new(false));
     let statement = |number: u64| match number < WRITERS {
-        true => format!("INSERT INTO flights_0_0 FORMAT JSONEachRow {}", batch()),
+        true => format!("INSERT INTO flights_0_0 FORMAT JSONEachRow {}", batch(rows)),
         false => "SELECT count(), avg(delay) FROM flights_0_0 \
              WHERE date BETWEEN '2001-03-01 00:00:00' AND '2001-03-01 06:00:00'"
             .to_owned(),
@@ -162,18 +172,18 @@ fn under_traffic(scene: &Scene, work: impl FnOnce(&AtomicBool) -> Outcome<()>) -
 }
 
 /// Rows as an application sends them.
-fn batch() -> String {
+fn batch(rows: u64) -> String {
     let row = |number: u64| {
         format!(
             "{{\"date\":\"2001-01-01 {:02}:{:02}:{:02}\",\"delay\":{},\"distance\":{},\"origin\":\"SFO\",\"destination\":\"LAX\"}}\n",
-            number / 3600,
+            number / 3600 % 24,
             number / 60 % 60,
             number % 60,
             number % 90,
             number % 2000
         )
     };
-    (0..BATCH).map(row).collect()
+    (0..rows).map(row).collect()
 }
 
 fn repeat(

@@ -148,7 +148,10 @@ impl Operator<'_> {
                 let (blue, green) = migrating.tables_now();
                 let (blue, green) = (blue.clone(), green.clone());
                 Err(match migrating.migration.rows_tell() {
-                    true => MigrateError::WouldLoseRows { blue, green, rows },
+                    true => {
+                        let is_copied = !matches!(migrating.phase, Phase::Attached(_));
+                        MigrateError::WouldLoseRows { blue, green, rows, is_copied }
+                    }
                     false => MigrateError::FoldsDiffer { blue, green, rows },
                 })
             }

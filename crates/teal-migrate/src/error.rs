@@ -220,9 +220,10 @@ pub enum MigrateError {
     )]
     ViewWouldFail { view: QualifiedName, read: QualifiedName, source: Box<ClientError> },
     #[error(
-        "{green} has {rows} rows that {blue} lacks: someone writes to it. `teal rollback` brings them to {blue}; --force drops them"
+        "{green} has {rows} rows that {blue} lacks: someone writes to it. {}`teal rollback` brings them to {blue}; --force drops them",
+        if *is_copied { "" } else { "When the copy has ended (`teal apply`), " }
     )]
-    WouldLoseRows { blue: QualifiedName, green: QualifiedName, rows: u64 },
+    WouldLoseRows { blue: QualifiedName, green: QualifiedName, rows: u64, is_copied: bool },
     #[error(
         "{green} has {rows} folded rows that are others in {blue}: it may have missed some, or someone may write to it, which folded rows do not tell. --force drops {green}; {blue} stays as it is"
     )]
