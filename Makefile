@@ -21,8 +21,9 @@ VENV := $(CACHE)/venv
 
 # The tests kill teal at places that only this feature has.
 FEATURES := --features teal/failpoints
-# Each test that runs teal, or the engine in a process of its own, needs some 300 MB.
-TEST_THREADS ?= $(shell n=$$(nproc); echo $$((n > 8 ? 8 : n)))
+# Each test that runs teal, or the engine in a process of its own, needs some 300 MB; many of them wait, so there is
+# one more than cores.
+TEST_THREADS ?= $(shell n=$$(nproc); echo $$((n > 7 ? 8 : n + 1)))
 # nextest where it is installed; installing it takes longer than it saves.
 NEXTEST := $(shell PATH="$(PATH)" command -v cargo-nextest)
 
