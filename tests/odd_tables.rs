@@ -336,3 +336,17 @@ fn an_open_fence_of_merged_rows_with_a_ttl_is_undone() {
     project.must(&["apply"]);
     assert_eq!(project.query("SELECT count() FROM t_1 FINAL"), "13");
 }
+
+#[test]
+fn a_view_with_parameters_is_declared_as_any_other() {
+    let table = "CREATE TABLE t (a UInt64, b String) ENGINE = MergeTree ORDER BY a;\n";
+    let view = "CREATE VIEW v AS SELECT a FROM t WHERE b = {name:String};\n";
+    let project = Project::new(&[("app/t.sql", table), ("app/v.sql", view)]);
+    project.must(&["apply"]);
+    assert_eq!(project.teal(&["plan", "--check"]).code, Some(0));
+    project.query("INSERT INTO t VALUES (1, 'x'), (2, 'y')");
+    assert_eq!(project.query("SELECT a FROM v(name = 'y')"), "2");
+    project.write("app/v.sql", &view.replace("SELECT a", "SELECT a + 10 AS a"));
+    project.must(&["apply"]);
+    assert_eq!(project.query("SELECT a FROM v(name = 'y')"), "12");
+}

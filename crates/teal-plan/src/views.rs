@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use teal_catalog::CatalogTable;
+use teal_catalog::{CatalogTable, QueryTreeError, ShadowError};
 use teal_schema::{
     Diagnostic, LifeCycle, Location, QualifiedName, Table, View, create_view,
     rewrite_table_references,
@@ -339,7 +339,16 @@ impl Planner<'_> {
             None
         })
         .map_err(|error| PlanError::unreadable(view, &error))?;
-        let tree = self.shadow.explain(view)?;
+        let tree = match self.shadow.explain(view) {
+            // One with parameters (`{name:String}`) cannot be explained without them.
+            Err(ShadowError::QueryTree(QueryTreeError::Client(error)))
+                if view.target.is_none()
+                    && error.server_name() == Some("UNKNOWN_QUERY_PARAMETER") =>
+            {
+                return Ok(());
+            }
+            other => other?,
+        };
         if let Some(other) = tree.tables.iter().find(|table| !named.contains(*table)) {
             let message = format!(
                 "the SELECT of view {} reads {other}, which teal does not find in its text",
