@@ -44,4 +44,5 @@ mod story;
 mod support;
 mod throttle;
 mod turn;
+mod values;
 mod way_back;

@@ -13,6 +13,7 @@ mod abort;
 mod alias;
 mod altered;
 mod apply;
+mod at_once;
 mod backfill;
 mod carry;
 mod cleanup;

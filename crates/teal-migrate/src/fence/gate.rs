@@ -7,6 +7,7 @@
 use teal_catalog::amount;
 use teal_plan::CopyStrategy;
 
+use crate::at_once::at_once;
 use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, failpoint, names};
 
@@ -32,16 +33,23 @@ impl Operator<'_> {
         let mut quick = self.server.session(&[("fsync_metadata", "0")])?;
         let cut = self.with_gate_closed(|| {
             self.check_lock()?;
-            quick.command(&migration.create_view)?;
-            failpoint::written();
-            failpoint::reached("view-created");
-            self.clone_now(&migration.blue, clone, is_ahead)?;
+            // No INSERT runs, so that it is of no matter which of the two is there first.
+            let (cloned, viewed) = at_once(
+                || self.clone_now(&migration.blue, clone, is_ahead),
+                || {
+                    quick.command(&migration.create_view)?;
+                    failpoint::written();
+                    failpoint::reached("view-created");
+                    // Of a clone it must be of this moment; a snapshot gets no more parts.
+                    Ok::<_, MigrateError>(match migration.strategy {
+                        CopyStrategy::Clone => Some(amount(quick.as_mut(), &migration.blue)?),
+                        CopyStrategy::Rewrite => None,
+                    })
+                },
+            );
+            cloned?;
             failpoint::reached("blue-cloned");
-            // Of a clone it must be of this moment; a snapshot gets no more parts.
-            Ok(match migration.strategy {
-                CopyStrategy::Clone => Some(self.with_control(|session| amount(session, clone))?),
-                CopyStrategy::Rewrite => None,
-            })
+            viewed
         })?;
         failpoint::reached("gate-opened");
         self.server.sync_definition(&migration.view)?;

@@ -22,7 +22,9 @@ use teal_catalog::Amount;
 use teal_plan::CopyStrategy;
 use teal_schema::QualifiedName;
 
+use crate::at_once::at_once;
 use crate::phase::{Prepared, Snapshot};
+use crate::seen::see_at_rest;
 use crate::stale::shortened;
 use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, Step, Update, failpoint, names};
@@ -39,10 +41,16 @@ impl Operator<'_> {
         }
         self.step(migrating, Step::Fence, |migrating| {
             let mut before = Vec::from_iter(self.definitions_to_record(migrating)?);
-            self.refuse_what_is_not_ours(migrating)?;
+            let mut aside = self.server.session(&[])?;
+            let blue = &migrating.migration.blue;
+            let (is_ours, seen) = at_once(
+                || self.refuse_what_is_not_ours(migrating),
+                || see_at_rest(aside.as_mut(), blue),
+            );
+            is_ours?;
             // A snapshot would have the parts as they were before a mutation, and the view does not forward what
             // a mutation changes.
-            before.push(Event::Seen { blue: self.see_at_rest(&migrating.migration.blue)? });
+            before.push(Event::Seen { blue: seen? });
             let (attached, outcome) = match self.server.write_gate() {
                 Some(_) => self.try_cut(migrating, before, |it| self.cut_at_gate(it))?,
                 None => self.cut_by_log(migrating, before)?,

@@ -51,9 +51,14 @@ pub(super) fn rows_of(fold: &Fold, columns: &[CopyColumn], source: &str) -> Stri
                 false => format!("tupleElement(argMax(tuple(_teal_{number}), _teal_order), 1)"),
             });
             let visible = visible(fold);
+            // An order that is a number ends in the row's hash, and `max` takes two thirds of the time (26.7).
+            let hash = match numeric_version(fold, columns) {
+                Some(_) => "toUInt128(max(_teal_order))",
+                None => "argMax(_teal_row, _teal_order)",
+            };
             format!(
                 "SELECT {listed}, _teal_hash, _teal_key FROM (\
-                     SELECT {values}, argMax(_teal_row, _teal_order) AS _teal_hash, _teal_key \
+                     SELECT {values}, {hash} AS _teal_hash, _teal_key \
                      FROM ({}) GROUP BY _teal_key){visible}",
                 versions(fold, columns, source)
             )
@@ -170,8 +175,7 @@ pub(super) fn versions(fold: &Fold, columns: &[CopyColumn], source: &str) -> Str
             if let Some(name) = is_deleted {
                 deleted = quote_ident(name);
             }
-            let column = columns.iter().find(|column| column.name == *version);
-            let order = match column.and_then(ordered) {
+            let order = match numeric_version(fold, columns) {
                 Some(version) => {
                     format!("bitOr(bitShiftLeft(toUInt256({version}), 128), toUInt256(_teal_row))")
                 }
@@ -194,8 +198,11 @@ pub(super) fn versions(fold: &Fold, columns: &[CopyColumn], source: &str) -> Str
     )
 }
 
-/// A version as an unsigned number of 64 bits that is in the same order, if it fits into one.
-fn ordered(version: &CopyColumn) -> Option<String> {
+/// The version by which rows are folded, as an unsigned number of 64 bits that is in the same order, if it fits into
+/// one.
+fn numeric_version(fold: &Fold, columns: &[CopyColumn]) -> Option<String> {
+    let Fold::Version { version, .. } = fold else { return None };
+    let version = columns.iter().find(|column| column.name == *version)?;
     let name = quote_ident(&version.name);
     let signed = |bits: String| Some(format!("bitXor({bits}, 9223372036854775808)"));
     let data_type = version.data_type.split('(').next().unwrap_or_default();
