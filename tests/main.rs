@@ -30,6 +30,7 @@ mod pipe;
 mod plan_file;
 mod preflight;
 mod pull;
+mod secrets;
 mod server;
 mod server_exchange;
 mod server_hazards;

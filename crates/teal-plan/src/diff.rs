@@ -121,11 +121,10 @@ pub fn compare(current: &Table, desired: &Table) -> Vec<Change> {
     field(Field::Comment, current.comment.clone(), desired.comment.clone());
     let names = current.settings.keys().chain(desired.settings.keys());
     for name in names.collect::<BTreeSet<_>>() {
-        field(
-            Field::Setting(name.clone()),
-            current.settings.get(name).cloned(),
-            desired.settings.get(name).cloned(),
-        );
+        let (is, shall) = (current.settings.get(name), desired.settings.get(name));
+        if is.zip(shall).is_none_or(|(is, shall)| !is_alike(is, shall)) {
+            field(Field::Setting(name.clone()), is.cloned(), shall.cloned());
+        }
     }
     let named = [
         (Field::Index as fn(String) -> Field, indexes(current), indexes(desired)),
@@ -197,11 +196,14 @@ pub(crate) fn origin<'c>(
 }
 
 /// The server does not tell a secret, so that another one goes unnoticed.
+fn is_alike(is: &str, shall: &str) -> bool {
+    is == shall || is.contains(HIDDEN) || shall.contains(HIDDEN)
+}
+
 fn is_engine_alike(current: &Engine, desired: &Engine) -> bool {
     let of = |engine: &Engine| (engine.name.clone(), engine.arguments.len());
     let mut arguments = current.arguments.iter().zip(&desired.arguments);
-    of(current) == of(desired)
-        && arguments.all(|(is, shall)| is == shall || is.contains(HIDDEN) || shall.contains(HIDDEN))
+    of(current) == of(desired) && arguments.all(|(is, shall)| is_alike(is, shall))
 }
 
 /// A key is the same with parentheses around it, and `tuple()` is none.

@@ -2,6 +2,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{call, split_list};
+
 /// A table engine: its name and its arguments as SQL texts, such as `ReplacingMergeTree(updated_at)`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +28,24 @@ impl Engine {
     pub fn folds_rows(&self) -> bool {
         self.is_merge_tree() && !matches!(self.name.as_str(), "MergeTree" | "ReplicatedMergeTree")
     }
+
+    /// The arguments that are nobody else's to read, as they stand in SQL: of an engine over object storage with
+    /// a key (path, key id, key, format, …) the key, and what its headers say.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let is_text = |argument: &&String| argument.starts_with('\'');
+        let texts = self.arguments.iter().filter(is_text).collect::<Vec<_>>();
+        let is_of_storage = ["S3", "Iceberg", "DeltaLake", "Hudi", "COSN", "OSS", "GCS"]
+            .iter()
+            .any(|name| self.name.starts_with(name));
+        let key = texts.get(2).filter(|_| is_of_storage && texts.len() > 3);
+        let headers = self.arguments.iter().filter_map(|argument| match call(argument) {
+            Ok(("headers", Some(inside))) => split_list(inside).ok(),
+            _ => None,
+        });
+        let values = headers.flatten().filter_map(|pair| pair.split_once("' = "));
+        let values = values.map(|(_, value)| value.to_owned());
+        key.map(|key| (*key).clone()).into_iter().chain(values).collect()
+    }
 }
 
 impl fmt::Display for Engine {
@@ -35,5 +55,31 @@ impl fmt::Display for Engine {
             true => Ok(()),
             false => write!(f, "({})", self.arguments.join(", ")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_headers_are_secret_and_paths_and_formats_are_not() {
+        let secrets = |name: &str, arguments: &[&str]| {
+            let arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
+            Engine { name: name.to_owned(), arguments }.secrets()
+        };
+        assert_eq!(
+            secrets("S3Queue", &["'s3://b'", "'id'", "'key'", "'CSV'", "'gzip'"]),
+            ["'key'"]
+        );
+        assert_eq!(secrets("IcebergS3", &["'s3://b'", "'id'", "'key'", "'Parquet'"]), ["'key'"]);
+        assert!(secrets("S3", &["'s3://b'", "NOSIGN", "'CSV'", "'gzip'"]).is_empty());
+        assert!(
+            secrets("S3", &["'s3://b'", "'CSV'", "'gzip'", "partition_strategy = 'hive'"])
+                .is_empty()
+        );
+        assert!(secrets("Kafka", &["'a:1'", "'topic'", "'group'", "'CSV'"]).is_empty());
+        let headers = "headers('Authorization' = 'Bearer, a', 'B' = 'c')";
+        assert_eq!(secrets("S3Queue", &["'s3://b'", "'CSV'", headers]), ["'Bearer, a'", "'c'"]);
     }
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Column, Engine, Location, QualifiedName, Version, physical_name};
+use crate::{Column, Engine, Location, QualifiedName, Version, physical_name, setting_value};
 
 /// A table as declared in a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +63,15 @@ impl Table {
             version: self.version.clone(),
             database: self.database.clone(),
         }
+    }
+
+    /// What of its declaration is nobody else's to read, each as it stands in the statement that creates it.
+    pub fn secrets(&self) -> Vec<String> {
+        const WORDS: [&str; 5] = ["password", "secret", "token", "access_key", "credential"];
+        let of_setting = |name: &str| WORDS.iter().any(|word| name.contains(word));
+        let settings = self.settings.iter().filter(|(name, _)| of_setting(name));
+        let settings = settings.map(|(_, value)| setting_value(value));
+        self.engine.secrets().into_iter().chain(settings).collect()
     }
 }
 

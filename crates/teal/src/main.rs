@@ -10,6 +10,7 @@ mod failure;
 mod passing;
 mod plan_text;
 mod progress;
+mod secrets;
 mod show;
 mod status_text;
 mod target;
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => {
             target::stay_if_ending();
-            anstream::eprintln!("{}", failure.render(&cli.common.project));
+            anstream::eprintln!("{}", secrets::hidden(&failure.render(&cli.common.project)));
             failure.exit_code()
         }
     }

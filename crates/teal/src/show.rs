@@ -8,6 +8,7 @@ use owo_colors::OwoColorize as _;
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::secrets;
 
 /// From which version a table is migrated to which.
 pub(crate) fn versions(from: &str, to: &str) -> String {
@@ -52,7 +53,8 @@ pub(crate) fn roughly(seconds: u64) -> String {
 }
 
 pub(crate) fn warning(text: &dyn std::fmt::Display) {
-    anstream::eprintln!("{} {text}", "warning:".yellow().bold());
+    let text = text.to_string();
+    anstream::eprintln!("{} {}", "warning:".yellow().bold(), secrets::hidden(&text));
 }
 
 /// What goes on, for a person.
@@ -71,7 +73,7 @@ pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
 
 /// Writes data to the standard output. A reader that goes away early is no error.
 pub(crate) fn data(text: &str) -> Result<(), Failure> {
-    let mut out = anstream::stdout().lock();
+    let (text, mut out) = (secrets::hidden(text), anstream::stdout().lock());
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),

@@ -12,8 +12,8 @@ use crate::cli::{Common, Migrate};
 use crate::config::{Config, Server, Target, default_database};
 use crate::failure::{Failure, INTERRUPTED};
 use crate::passing::{self, PassingDirectory};
-use crate::show;
 use crate::time_span::TimeSpan;
+use crate::{secrets, show};
 
 /// A project and the target that a command is about.
 pub(crate) struct Project {
@@ -190,6 +190,7 @@ impl Project {
         };
         let trials = own.as_ref().map_or(server.as_ref(), |own| &own.engine);
         let loaded = loading.finish(trials)?;
+        secrets::learn(&loaded.schema);
         Ok(Opened { loaded, server, own })
     }
 

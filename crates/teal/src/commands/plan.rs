@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::process::ExitCode;
 
 use annotate_snippets::Level;
@@ -11,8 +12,8 @@ use crate::cli::{Common, Plan as Args};
 use crate::diagnose;
 use crate::failure::{Failure, PLAN_NOT_EMPTY};
 use crate::plan_text::{as_text, explanation};
-use crate::show;
 use crate::target::Project;
+use crate::{secrets, show};
 
 pub(crate) fn run(common: &Common, args: &Args) -> Result<ExitCode, Failure> {
     let mut project = match args.no_target {
@@ -26,7 +27,10 @@ pub(crate) fn run(common: &Common, args: &Args) -> Result<ExitCode, Failure> {
         plan.target = "an empty target".to_owned();
     }
     let unwritable = |error: PlanFileError| Failure::failed(error.to_string());
-    let yaml = || plan.to_yaml().map_err(unwritable);
+    let yaml = || {
+        refuse_in_clear(&plan)?;
+        plan.to_yaml().map_err(unwritable)
+    };
     if let Some(file) = &args.save {
         std::fs::write(file, yaml()?)
             .map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;
@@ -41,6 +45,16 @@ pub(crate) fn run(common: &Common, args: &Args) -> Result<ExitCode, Failure> {
         true => ExitCode::from(PLAN_NOT_EMPTY),
         false => ExitCode::SUCCESS,
     })
+}
+
+/// A plan that is kept has its statements as they are to be run.
+fn refuse_in_clear(plan: &Plan) -> Result<(), Failure> {
+    match secrets::hidden(&serde_json::to_string(plan)?) {
+        Cow::Borrowed(_) => Ok(()),
+        Cow::Owned(_) => Err(Failure::refused(
+            "the plan file would hold a secret of the models in clear text\n  instead: keep the secret in a named collection of the server (CREATE NAMED COLLECTION), and name that in the model; or run `teal apply` without a plan file",
+        )),
+    }
 }
 
 /// Makes the plan from the models and the target's journal, and shows the models' warnings.
