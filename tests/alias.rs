@@ -162,6 +162,22 @@ fn a_name_that_cannot_be_an_alias_is_said_beforehand() {
 
 /// An alias lets nobody do what he may not do with the table behind it.
 #[test]
+fn two_versions_at_once_take_one_cutover_after_the_other() {
+    let project = project(EVENTS_0);
+    project.must(&["apply"]);
+    let third = both().replace("events_1", "events_2").replace("events_0", "events_1");
+    let third = third.replace("version 1", "version 2").replace("mv_events", "mv_later");
+    let (_, third) = third.split_once("-- teal: table events version 2").unwrap();
+    let third = format!("-- teal: table events version 2{third}");
+    project.write("app/events.sql", &format!("{}{third}", both()));
+    let says = ["another migration of this plan", "leave the models of default.events_2 out"];
+    project.teal(&["apply"]).failed(3, &says);
+    project.write("app/events.sql", &both());
+    project.must(&["apply"]);
+    project.must(&["cutover"]);
+}
+
+#[test]
 fn a_user_who_has_no_rights_on_the_new_version_is_named() {
     let project = project(EVENTS_0);
     project.must(&["apply"]);

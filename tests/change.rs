@@ -435,3 +435,24 @@ fn a_view_gets_another_select_and_keeps_what_it_wrote() {
     assert_eq!(project.query("SELECT countIf(town LIKE 'TOWN%'), count() FROM seen"), "10\t20");
     assert_eq!(project.teal(&["plan", "--check"]).code, Some(0));
 }
+
+#[test]
+fn a_select_that_is_changed_behind_the_proof_is_not_taken_for_done() {
+    let version = "-- teal: table events version 1\n\
+         CREATE TABLE events_1 (id UInt64, town String, at DateTime) ENGINE = MergeTree ORDER BY (town, id);\n";
+    let models = |select: &str| {
+        format!("{EVENTS}{version}CREATE MATERIALIZED VIEW mv TO events_1 AS SELECT {select};\n")
+    };
+    let project = filled(EVENTS);
+    project.write("app/events.sql", &models("* FROM events"));
+    project.must(&["apply"]);
+    let upper = models("id, upper(town) AS town, at FROM events");
+    for step in ["cutover", "status"] {
+        project.write("app/events.sql", &upper);
+        project.teal(&["apply"]).failed(3, &["its SELECT has changed since", "upper(town)"]);
+        assert_eq!(project.teal(&["plan", "--check"]).code, Some(4));
+        project.write("app/events.sql", &models("*\n  FROM default.events"));
+        assert_eq!(project.teal(&["plan", "--check"]).code, Some(0));
+        project.must(&[step]);
+    }
+}

@@ -205,6 +205,26 @@ fn an_exchange_for_the_ordered_table_that_fails_leaves_no_merges_stopped() {
     assert_eq!(seen, "1000\t4\t4");
 }
 
+/// They are told by the hashes of parts, which a merge of green would change.
+#[test]
+fn merges_are_held_back_on_a_server_until_late_parts_are_carried() {
+    let before = format!("{EVENTS}{BLUE}");
+    let project = Project::new(&[("app/events.sql", before.as_str())]);
+    let stage = Stage::of(Modern::start(), project, &format!("{before}{LAST}{VIEW}"));
+    (1..=3).for_each(|n| drop(stage.query(&round(n))));
+    stage.killed_at("ordered=return", APPLY);
+    let stopped = "SELECT count() FROM system.tables WHERE database = 'default' AND name = 't_1' \
+         AND match(engine_full, 'max_bytes_to_merge')";
+    assert_eq!(stage.query(stopped), "1");
+    // It heals what it can, and leaves the copy to `apply`.
+    stage.teal(&["verify"]).failed(3, &["apply"]);
+    assert_eq!(stage.query(stopped), "1");
+    stage.must(APPLY);
+    assert_eq!(stage.query(stopped), "0");
+    let seen = stage.query("SELECT count(), min(n), max(n) FROM t_1 FINAL");
+    assert_eq!(seen, "1000\t3\t3");
+}
+
 /// Each writer has keys of its own, and writes some of them with each INSERT: most of those that are written
 /// during the copy are not written after it.
 #[test]

@@ -494,7 +494,7 @@ fn a_cleanup_that_cannot_go_on_says_what_will_become_of_it() {
             run
         })
     };
-    while_it_runs(&|| None, &|| ()).failed(3, &["nothing has changed"]);
+    while_it_runs(&|| None, &|| ()).failed(3, &["no clean cut"]);
     stage.must(&["verify"]);
     let cleanup = || {
         let cleanup = slowly(&stage, "cleanup-opened", 3000, &["cleanup", "--force"]);

@@ -267,3 +267,59 @@ fn a_type_that_is_stored_alike_and_means_something_else_is_no_reason_for_an_alte
         assert_eq!(plan(&project)["operations"][0]["kind"], "migrate", "{other}");
     }
 }
+
+/// The server keeps its number, reads it back as it was, and cannot show it any more.
+#[test]
+fn a_value_of_an_enum_that_is_to_go_is_a_value_lost() {
+    let table = |kind: &str| {
+        format!("CREATE TABLE t (id UInt64, kind {kind}) ENGINE = MergeTree ORDER BY id;")
+    };
+    for (from, to) in [
+        ("Enum8('a' = 1, 'b' = 2)", "Enum8('a' = 1)"),
+        ("Enum8('a' = 1, 'b' = 2)", "Enum16('a' = 1, 'c' = 3)"),
+        ("Nullable(Enum8('a' = 1, 'b' = 2))", "Nullable(Enum8('a' = 1))"),
+        ("Array(Enum8('a' = 1, 'b' = 2))", "Array(Enum8('a' = 1))"),
+        ("Dynamic", "String"),
+    ] {
+        let project = Project::new(&[]);
+        project.write("app/t.sql", &table(from));
+        project.must(&["apply"]);
+        let value = |name: &str| {
+            if from.starts_with("Array") { format!("['{name}']") } else { format!("'{name}'") }
+        };
+        project.query(&format!("INSERT INTO t VALUES (1, {}), (2, {})", value("a"), value("b")));
+        project.query("INSERT INTO t SELECT 3, NULL");
+        project.write("app/t.sql", &table(to));
+        project.teal(&["apply"]).failed(3, &["column kind", "would not be the same"]);
+    }
+}
+
+/// By an `ALTER`, which ClickHouse takes.
+#[test]
+fn a_type_by_which_an_engine_folds_rows_otherwise_is_refused() {
+    let table = |engine: &str, n: &str| {
+        format!("CREATE TABLE t (id UInt64, n {n}) ENGINE = {engine} ORDER BY id;")
+    };
+    for (engine, from, to) in [
+        ("AggregatingMergeTree", "SimpleAggregateFunction(sum, UInt64)", "UInt64"),
+        (
+            "AggregatingMergeTree",
+            "SimpleAggregateFunction(sum, UInt64)",
+            "SimpleAggregateFunction(max, UInt64)",
+        ),
+        ("SummingMergeTree", "UInt64", "String"),
+    ] {
+        let project = Project::new(&[]);
+        project.write("app/t.sql", &table(engine, from));
+        project.must(&["apply"]);
+        (0..2).for_each(|_| drop(project.query("INSERT INTO t VALUES (1, 3)")));
+        project.write("app/t.sql", &table(engine, to));
+        project.teal(&["apply"]).failed(3, &["conflict", "something else of the rows"]);
+        assert_eq!(project.query("SELECT n FROM t FINAL"), "6");
+    }
+    let project = Project::new(&[]);
+    project.write("app/t.sql", &table("SummingMergeTree", "UInt32"));
+    project.must(&["apply"]);
+    project.write("app/t.sql", &table("SummingMergeTree", "UInt64"));
+    assert_eq!(plan(&project)["operations"][0]["kind"], "alterTable");
+}

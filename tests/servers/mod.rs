@@ -28,6 +28,14 @@ impl Modern {
         Self::start_with(None)
     }
 
+    /// One that refuses what came after 23.8.
+    pub(crate) fn start_as_old() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(AS_OLD), "").unwrap();
+        let (process, port) = start_modern(directory.path());
+        Self { address: local(port), process: Some((process, directory)) }
+    }
+
     /// One with this configuration, in place of `query_log` and `part_log`.
     pub(crate) fn start_with(config: Option<&str>) -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -120,6 +128,8 @@ impl Drop for Old {
 
 /// A configuration that the test gave, in the server's directory.
 const GIVEN: &str = "given.xml";
+/// In the directory of a server that is to be old.
+const AS_OLD: &str = "as_old";
 
 fn start_modern(directory: &Path) -> (Child, u16) {
     let program = Path::new(env!("TEAL_CHECKOUT")).join("tests/servers/modern.py");
@@ -128,6 +138,9 @@ fn start_modern(directory: &Path) -> (Child, u16) {
     let given = directory.join(GIVEN);
     if given.exists() {
         command.arg("--config").arg(given);
+    }
+    if directory.join(AS_OLD).exists() {
+        command.arg("--as-old");
     }
     start(&mut command, directory)
 }

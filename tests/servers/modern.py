@@ -74,8 +74,23 @@ class Refusal(Exception):
     """An error in ClickHouse's words."""
 
 
+# What a server of 23.8 answers to what came later, as its source has it.
+LATER = [
+    (
+        "ATTACH PARTITION ALL FROM",
+        "Code: 344. DB::Exception: Only support DROP/DETACH PARTITION ALL currently. "
+        "(SUPPORT_IS_DISABLED)",
+    ),
+    (
+        "xxh3_128",
+        "Code: 46. DB::Exception: Function with name `xxh3_128` does not exist. (UNKNOWN_FUNCTION)",
+    ),
+]
+
+
 class Server(ThreadingHTTPServer):
     daemon_threads = True
+    later: list[tuple[str, str]] = []
 
     def __init__(self, path: Path, config: Path, users: dict[str, str]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -122,6 +137,9 @@ class Handler(BaseHTTPRequestHandler):
         statement = parameters.get("query", "")
         if not statement:
             statement = body.read().decode()
+        for word, message in self.server.later:
+            if word in statement:
+                raise Refusal(message)
         query_id = parameters.get("query_id") or f"unasked-{next(COUNTER)}"
         connection = chdb.connect(self.server.connection_string)
         try:
@@ -316,6 +334,7 @@ def main() -> None:
     arguments.add_argument("--path", type=Path, required=True)
     arguments.add_argument("--config", type=Path)
     arguments.add_argument("--user", action="append", default=["default:"])
+    arguments.add_argument("--as-old", action="store_true")
     options = arguments.parse_args()
     options.path.mkdir(parents=True, exist_ok=True)
     config = options.config
@@ -324,6 +343,7 @@ def main() -> None:
         config.write_text(LOGS)
     users = dict(user.partition(":")[::2] for user in options.user)
     server = Server(options.path / "data", config, users)
+    server.later = LATER if options.as_old else []
     threading.Thread(target=server.serve_forever, daemon=True).start()
     ready = {"port": server.server_address[1], "pid": os.getpid(), "version": server.version}
     print(json.dumps(ready), flush=True)

@@ -101,6 +101,9 @@ fn loses(from: &str, to: &str) -> bool {
             (Some(from), Some(to)) => from > to,
             _ => true,
         },
+        // A value of several types has its own with it, and NULL becomes a text.
+        ("Dynamic" | "JSON", other) if other != name => true,
+        ("Variant", other) if !matches!(other, "Variant" | "Dynamic") => true,
         ("Array" | "Map" | "Tuple" | "Nested" | "Variant", _) => {
             ["Date", "Time", "FixedString", "Decimal"].iter().any(|name| from.contains(name))
                 || to.contains("Decimal")

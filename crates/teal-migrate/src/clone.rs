@@ -75,16 +75,35 @@ impl Operator<'_> {
     }
 
     /// One statement, one moment, no bytes copied; `ALL` covers every partition. No view forwards what is attached.
+    ///
+    /// Releases before 24.4 take one partition at a time, so on such a server each is of a moment of its own.
     pub(crate) fn attach_all(
         &self,
         from: &QualifiedName,
         into: &QualifiedName,
     ) -> Result<(), MigrateError> {
-        self.command(&format!(
-            "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
-            into.sql(),
-            from.sql()
-        ))
+        #[derive(Deserialize)]
+        struct Row {
+            id: String,
+        }
+        let attach = |what: &str| {
+            format!("ALTER TABLE {} ATTACH PARTITION {what} FROM {}", into.sql(), from.sql())
+        };
+        match self.command(&attach("ALL")) {
+            Err(MigrateError::Client(error))
+                if error.server_name() == Some("SUPPORT_IS_DISABLED") => {}
+            other => return other,
+        }
+        let partitions = self.with_control(|session| {
+            session.rows::<Row>(&format!(
+                "SELECT DISTINCT partition_id AS id FROM system.parts WHERE active AND rows > 0 AND {}",
+                from.condition("table")
+            ))
+        })?;
+        for Row { id } in partitions {
+            self.command(&attach(&format!("ID {}", quote_string(&id))))?;
+        }
+        Ok(())
     }
 
     fn partitions_of_both(

@@ -28,7 +28,7 @@ pub enum MigrateError {
     )]
     MutationsRunning { blue: QualifiedName, mutations: usize, first: String },
     #[error(
-        "the cut could not be made in {} s: each time, {running} INSERT(s) ran longer than {} s; nothing has changed. Try again when those long INSERTs are over, or allow more time (--fence-timeout)",
+        "the cut could not be made in {} s: each time, {running} INSERT(s) ran longer than {} s; what was begun of it is undone. Try again when those long INSERTs are over, or allow more time (`fence_timeout` in teal.toml)",
         .waited.as_secs(),
         .patience.as_secs_f64()
     )]
@@ -37,7 +37,7 @@ pub enum MigrateError {
     #[error("the cut waits for {reason}")]
     NotClean { reason: String },
     #[error(
-        "no clean cut was possible in {} s: it waited for {reason}; nothing has changed. Try again later, or allow more time (--fence-timeout)",
+        "no clean cut was possible in {} s: it waited for {reason}. No row was lost; try again later, or allow more time (`fence_timeout` in teal.toml)",
         .waited.as_secs()
     )]
     NoCleanCut { waited: Duration, reason: String },
@@ -294,6 +294,12 @@ impl MigrateError {
             }
             _ => false,
         }
+    }
+
+    /// Whether something was sent, and what became of it is not known.
+    pub(crate) fn is_silence(&self) -> bool {
+        let is_sent = matches!(self, Self::Client(_) | Self::Journal(JournalError::Client(_)));
+        is_sent && !self.is_answer()
     }
 
     /// Whether others are free of it: a refusal, or what the server has against the objects of one migration.

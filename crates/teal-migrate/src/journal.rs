@@ -378,18 +378,20 @@ fn read(session: &mut dyn Session) -> Result<BTreeMap<String, Vec<Entry>>, Journ
         event: String,
     }
     // What each proof and each look found of parts grows with the table, `teal verify --watch` writes one a minute,
-    // and only the last one counts. In JSON no text has a quote that is not escaped.
+    // and only the last one counts. In JSON no text has a quote that is not escaped. (A window function would hold all
+    // of them in memory to put them in order.)
     let rows = session.rows::<Row>(&format!(
         "SELECT migration, sequence, toString(toUnixTimestamp64Micro(time)) AS microseconds, \
-             sequence < max(sequence) OVER (PARTITION BY migration, kind) AS is_past, \
+             (migration, kind, sequence) NOT IN (\
+                 SELECT migration, kind, max(sequence) FROM {journal} GROUP BY migration, kind) AS is_past, \
              multiIf(\
                  is_past AND kind = 'verified' AND position(body, ',\"proven\":[') > 0, \
                  concat(substring(body, 1, position(body, ',\"proven\":[') - 1), '}}'), \
                  is_past AND kind = 'seen', \
                  concat(substring(body, 1, position(body, '\"parts\":{{') - 1), '\"parts\":{{}}}}}}'), \
                  body) AS event \
-         FROM {} ORDER BY migration, sequence",
-        table()
+         FROM {journal} ORDER BY migration, sequence",
+        journal = table()
     ))?;
     let mut migrations: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
     for row in rows {

@@ -281,7 +281,7 @@ impl<'a> Operator<'a> {
                     other => other?,
                 }
                 self.finish_publication(migrating)?;
-                self.restore_merges(migrating)
+                self.restore_merges_unless_late(migrating)
             }
             // The snapshot goes after the entry that says that it is not needed any more.
             Phase::Backfilled(_) => Ok(self.drop_table(&names::snapshot(&migrating.id))?),
@@ -350,6 +350,15 @@ impl<'a> Operator<'a> {
         let mut control = self.control.lock();
         self.lock.check()?;
         Ok(end_statements_of_the_dead(self.server, control.as_mut())?)
+    }
+
+    /// When something failed such that the next command has to set it right, and merges may be held back until then.
+    pub(crate) fn warn_of_merges(&self, migrating: &Migrating) {
+        let Migration { blue, green, .. } = &migrating.migration;
+        let what = format!(
+            "merges of {blue} and {green} may be held back until the next command on this migration sets it right: run one soon (`teal apply`, or `teal abort`)"
+        );
+        self.observer.update(Update::Warning { what });
     }
 
     pub(crate) fn check_lock(&self) -> Result<(), MigrateError> {

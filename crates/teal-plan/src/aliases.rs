@@ -120,6 +120,15 @@ impl Preflight<'_> {
                     ),
                     format!("{by_exchange}, or \"app\"; or give that table another name"),
                 ),
+                Some(_) if self.begins_with(blue) => (
+                    format!(
+                        "{alias} will be moved to {blue} by another migration of this plan, from which this one begins"
+                    ),
+                    format!(
+                        "leave the models of {} out until `teal cutover {}`",
+                        migration.green, blue.name
+                    ),
+                ),
                 Some(_) if self.is_to_be_moved_to(blue) => (
                     format!("{alias} is not moved to {blue} yet, from which this migration begins"),
                     format!("`teal cutover {}` first", blue.name),
@@ -136,6 +145,13 @@ impl Preflight<'_> {
             self.found(&alias, true, says, fix);
         }
         Ok(())
+    }
+
+    /// Whether the plan has a migration into this table.
+    fn begins_with(&self, table: &QualifiedName) -> bool {
+        self.operations.iter().any(|operation| {
+            matches!(operation, Operation::Migrate { migration, .. } if migration.green == *table)
+        })
     }
 
     /// Whether a migration into this table has still to move the readers to it.

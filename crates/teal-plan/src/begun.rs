@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use teal_schema::{Location, QualifiedName, Table, View};
+use teal_schema::{Location, QualifiedName, Table, View, rewrite_table_references};
 
 use crate::history::PastMigration;
 use crate::planner::{PlanError, Planner, source};
@@ -181,6 +181,43 @@ impl Planner<'_> {
                 _ => format!(
                     "bring the model back until the migration is over: `teal cleanup {green}`"
                 ),
+            },
+        });
+        Ok(())
+    }
+
+    /// The same of the view of a migration. What its tables are called is another matter: an exchange changes it.
+    pub(crate) fn refuse_other_select(
+        &mut self,
+        view: &View,
+        past: &PastMigration,
+        select: &str,
+    ) -> Result<(), PlanError> {
+        let without_names = |select: &str| {
+            rewrite_table_references(select, |_| Some("t".to_owned()))
+                .map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "))
+                .map_err(|error| PlanError::unreadable(view, &error))
+        };
+        let is_open = matches!(past.standing, Standing::Verified | Standing::CutOver(_));
+        if !is_open || without_names(select)? == without_names(&past.begun.select)? {
+            return Ok(());
+        }
+        let green = &past.green.name;
+        let back =
+            format!("bring the model back until the migration is over (`teal cleanup {green}`)");
+        self.plan.conflicts.push(Conflict {
+            object: past.view.clone(),
+            declared_at: view.location.clone(),
+            differences: vec![
+                format!("its SELECT has changed since its migration began: {}", past.id),
+                format!("then: {}", past.begun.select),
+                format!("now:  {select}"),
+            ],
+            instead: match past.standing {
+                Standing::Verified => {
+                    format!("{back}; or `teal abort {green}`, and begin again with this model")
+                }
+                _ => format!("{back}; rows that are to be other ones take a further version"),
             },
         });
         Ok(())

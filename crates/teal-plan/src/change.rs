@@ -10,6 +10,7 @@ use crate::alter::statements;
 use crate::computed::{RECOMPUTED, UNSTORED, is_computed};
 use crate::declared::{Declared, Unsafe};
 use crate::diff::{compare, origin};
+use crate::fold::folds_alike;
 use crate::plan::AlterCost;
 use crate::planner::{PlanError, Planner};
 use crate::{Change, Conflict, Cutover, Field, Migration, Needs, Operation, Statement};
@@ -304,6 +305,11 @@ impl Planner<'_> {
             else {
                 continue;
             };
+            if !folds_alike(&current.engine, from, to) {
+                return Ok(Err(format!(
+                    "{change}: the engine would make something else of the rows that are there"
+                )));
+            }
             if widens(self.session.as_mut(), from, to)? {
                 continue;
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use teal_catalog::CatalogTable;
-use teal_schema::{Table, call, names, quote_ident, sorting_key, split_list};
+use teal_schema::{Engine, Table, call, names, quote_ident, sorting_key, split_list};
 
 /// What the merges of a table make of its rows: whatever their order, or, where [`Fold::goes_by_order`], of
 /// rows that are in the order in which they came.
@@ -208,6 +208,22 @@ impl Fold {
             _ => false,
         }
     }
+}
+
+/// Whether an engine folds the values of a column of the second type as it does those of the first: an `ALTER` of the
+/// type changes what it makes of the rows that are there.
+pub(crate) fn folds_alike(engine: &Engine, from: &str, to: &str) -> bool {
+    let how = |data_type: &str| {
+        let function = match call(data_type) {
+            Ok(("AggregateFunction" | "SimpleAggregateFunction", Some(inside))) => {
+                split_list(inside).ok().and_then(|items| items.first().map(|it| (*it).to_owned()))
+            }
+            _ => None,
+        };
+        (function, engine.name.ends_with("SummingMergeTree") && is_summed(data_type))
+    };
+    let adds = ["SummingMergeTree", "AggregatingMergeTree"];
+    !adds.iter().any(|name| engine.name.ends_with(name)) || how(from) == how(to)
 }
 
 /// A column that the table computes, as what it computes; any other item of a key as it is.

@@ -1,5 +1,5 @@
 use serde::Deserialize;
-use teal_schema::quote_ident;
+use teal_schema::{hash_128, quote_ident};
 
 use crate::planner::PlanError;
 use crate::preflight::Preflight;
@@ -31,13 +31,13 @@ impl Preflight<'_> {
             &format!(
                 "SELECT countIf(rows > 1) AS keys FROM (\
                      SELECT uniqExact(_teal_row) AS rows FROM (\
-                         SELECT xxh3_128(tuple({})) AS _teal_key, {} AS _teal_version, \
-                             xxh3_128(tuple({columns})) AS _teal_row FROM ({})\
+                         SELECT {} AS _teal_key, {} AS _teal_version, {} AS _teal_row FROM ({})\
                      ) GROUP BY _teal_key, _teal_version ORDER BY _teal_version DESC LIMIT 1 BY _teal_key \
                      SETTINGS max_rows_to_group_by = {MOST_KEYS}, group_by_overflow_mode = 'any'\
                  )",
-                key.join(", "),
+                hash_128(&key.join(", ")),
                 quote_ident(version),
+                hash_128(&columns),
                 migration.select
             ),
             "rows of a key that have the same version",

@@ -31,7 +31,10 @@ impl Planner<'_> {
                     let migration = self.migration(view, select)?;
                     self.migrate(migration, Some(id), &view.location);
                 }
-                (true, Some(_)) => (),
+                (true, Some(past)) => {
+                    let past = past.clone();
+                    self.refuse_other_select(view, &past, &select)?;
+                }
                 (false, _) => self.plan_plain_view(view, name, &select)?,
             }
         }

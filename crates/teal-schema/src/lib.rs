@@ -8,6 +8,7 @@ mod column;
 mod ddl;
 mod diagnostic;
 mod engine;
+mod hash;
 mod ident;
 mod location;
 mod pattern;
@@ -26,6 +27,7 @@ pub use ddl::{
 };
 pub use diagnostic::Diagnostic;
 pub use engine::Engine;
+pub use hash::hash_128;
 pub use ident::{QualifiedName, escape_ident, quote_ident, quote_string};
 pub use location::Location;
 pub use pattern::{matches, names_column};

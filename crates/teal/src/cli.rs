@@ -404,11 +404,11 @@ pub(crate) struct Demo {
     #[arg(long, default_value_t = 2)]
     pub(crate) readers: usize,
     /// Seconds of traffic before the migration
-    #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
-    pub(crate) seconds_before: f64,
+    #[arg(long, default_value_t = 2, value_name = "SECONDS")]
+    pub(crate) seconds_before: u64,
     /// Seconds of traffic after the cutover
-    #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
-    pub(crate) seconds_after: f64,
+    #[arg(long, default_value_t = 2, value_name = "SECONDS")]
+    pub(crate) seconds_after: u64,
     /// Where to play, for the figures of a disk; a project is made there [default: a temporary directory, in
     /// memory where there is room]
     #[arg(long, value_name = "DIR")]

@@ -178,8 +178,17 @@ impl Config {
                 path.display()
             ))
         })?;
-        toml::from_str(&text)
-            .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+        toml::from_str(&text).map_err(|error| {
+            // The line is shown with it, and may be one with a password.
+            let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count());
+            let is_secret = text.lines().nth(line).is_some_and(|line| {
+                ["password", "token", "url"].iter().any(|it| line.contains(it))
+            });
+            Failure::usage(match is_secret {
+                true => format!("{}: line {}: {}", path.display(), line + 1, error.message()),
+                false => format!("{}: {error}", path.display()),
+            })
+        })
     }
 
     pub(crate) fn target(&self, name: &str) -> Result<&Target, Failure> {

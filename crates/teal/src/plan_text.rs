@@ -321,7 +321,7 @@ fn explain_migration(migration: &Migration, say: &mut dyn FnMut(&str, &str)) {
         match migration.cutover {
             Cutover::App => "readers and writers move when your code names the new version",
             Cutover::Exchange => {
-                "the two tables exchange their names, with new INSERTs held for some milliseconds"
+                "the two tables exchange their names: on the embedded engine with new INSERTs held for some milliseconds, on a server while INSERTs go on"
             }
             Cutover::Alias => {
                 "the alias that readers and writers use is swapped to green; the view stays, so green misses nothing"

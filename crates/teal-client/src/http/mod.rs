@@ -140,7 +140,7 @@ impl HttpServer {
             ("allow_experimental_analyzer", "settings", "EXPLAIN QUERY TREE"),
             ("assign_part_uuids", "merge_tree_settings", "publications that survive a crash"),
             ("queryID", "functions", "queryID()"),
-            ("sipHash128", "functions", "128-bit row hashes"),
+            ("xxh3", "functions", "128-bit row hashes"),
             ("formatRow", "functions", "formatRow()"),
         ];
         let probes = needs.map(|(name, table, what)| {

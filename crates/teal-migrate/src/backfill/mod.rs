@@ -101,6 +101,8 @@ impl Operator<'_> {
             self.copy(migrating, todo, done_rows, snapshot.rows).inspect_err(|error| {
                 if error.is_answer() {
                     self.settle_failed_publication(migrating);
+                } else if error.is_silence() {
+                    self.warn_of_merges(migrating);
                 }
             })?;
 
@@ -163,8 +165,9 @@ impl Operator<'_> {
     /// The view goes on to make parts, and while merges are off nobody merges them.
     fn settle_failed_publication(&self, migrating: &mut Migrating) {
         failpoint::reached("publication-failed");
-        let settled =
-            self.finish_publication(migrating).and_then(|()| self.restore_merges(migrating));
+        let settled = self
+            .finish_publication(migrating)
+            .and_then(|()| self.restore_merges_unless_late(migrating));
         // The error that it failed with tells why.
         if settled.is_err() {
             let what = format!(

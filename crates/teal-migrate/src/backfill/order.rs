@@ -60,11 +60,9 @@ impl Operator<'_> {
         };
         if !happened {
             self.exchange_for_ordered(migrating).inspect_err(|error| {
-                let may_still_happen =
-                    matches!(error, MigrateError::Client(_)) && !error.is_answer();
-                if !may_still_happen {
-                    // Should this fail too, the next command does it; the first error tells why.
-                    let _ = self.restore_merges(migrating);
+                // The first error tells why.
+                if error.is_silence() || self.restore_merges(migrating).is_err() {
+                    self.warn_of_merges(migrating);
                 }
             })?;
         }
@@ -74,6 +72,19 @@ impl Operator<'_> {
         }
         self.drop_table(&names::ordered(&migrating.id))?;
         self.drop_table(&names::history(&migrating.id))
+    }
+
+    /// Lets green be merged again, unless what INSERTs wrote to the table that was green before may still have to be
+    /// carried, on a server: it is told by the hashes of parts, so that nobody may merge green until then.
+    pub(crate) fn restore_merges_unless_late(
+        &self,
+        migrating: &Migrating,
+    ) -> Result<(), MigrateError> {
+        let is_late = match ordering(migrating).filter(|_| self.server.write_gate().is_none()) {
+            Some(ordering) => self.data_of(&migrating.migration.green)? != ordering.green_data,
+            None => false,
+        };
+        if is_late { Ok(()) } else { self.restore_merges(migrating) }
     }
 
     fn exchange_for_ordered(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {

@@ -62,13 +62,7 @@ impl Worker<'_> {
                 Event::Publishing { chunk, worker, parts: uuids, blocks },
             )?;
             failpoint::reached("publishing");
-            self.operator.check_lock()?;
-            self.session.command(&format!(
-                "ALTER TABLE {} ATTACH PARTITION ALL FROM {}",
-                green.sql(),
-                self.staging.sql()
-            ))?;
-            failpoint::written();
+            self.operator.attach_all(&self.staging, &green)?;
             failpoint::reached("chunk-attached");
         }
         self.operator.record(&mut migrating, Event::Published { chunk: chunk.number, rows })?;

@@ -79,7 +79,9 @@ impl Operator<'_> {
         failpoint::reached("fence-opened");
         cut(migrating).inspect_err(|_| {
             // Should this fail too, the next command undoes it; the first error tells why.
-            let _ = self.undo_fence(migrating, false);
+            if self.undo_fence(migrating, false).is_err() {
+                self.warn_of_merges(migrating);
+            }
         })
     }
 

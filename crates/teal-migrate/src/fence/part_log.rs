@@ -77,8 +77,7 @@ impl Operator<'_> {
         // The log's table is made when it is flushed for the first time.
         self.command("SYSTEM FLUSH LOGS")?;
         let features = self.with_control(|session| Features::read(session))?;
-        let began = Instant::now();
-        let mut attempt = 0;
+        let (mut attempt, mut waits) = (0, None);
         loop {
             attempt += 1;
             let cut = self.try_cut(migrating, std::mem::take(&mut before), |migrating| {
@@ -98,8 +97,9 @@ impl Operator<'_> {
                         self.undo_fence(migrating, false)?;
                     }
                     self.refuse_interrupted()?;
-                    if began.elapsed() > self.options.fence_timeout {
-                        return Err(MigrateError::NoCleanCut { waited: began.elapsed(), reason });
+                    let waited = waits.get_or_insert_with(Instant::now).elapsed();
+                    if waited > self.options.fence_timeout {
+                        return Err(MigrateError::NoCleanCut { waited, reason });
                     }
                     self.observer.update(Update::Waiting { reason });
                     std::thread::sleep(PAUSE);
@@ -130,6 +130,9 @@ impl Operator<'_> {
         let cloned = self.hashed_parts(&clone)?;
         self.command(&migration.create_view)?;
         failpoint::reached("view-created");
+        // A clone of very many parts takes its time, which no waiting makes shorter.
+        let off_for = hold.since;
+        let hold = Hold { since: Instant::now(), ..hold };
         self.wait_for_inserts(|running| self.check(&hold, blue, || long_inserts(running)))?;
 
         let window = window(&cloned, self.hashed_parts(blue)?)?;
@@ -168,7 +171,7 @@ impl Operator<'_> {
             "{} parts came meanwhile, {} of them not through the view; merges off for {:.2} s",
             window.len(),
             uncaptured.len(),
-            hold.since.elapsed().as_secs_f64()
+            off_for.elapsed().as_secs_f64()
         ))
     }
 

@@ -33,7 +33,10 @@ impl Operator<'_> {
             Err(error) => {
                 // A statement whose answer did not come may be on its way still, the exchange above all:
                 // whether it happened can be asked when it has ended.
-                self.end_own_statements()?;
+                if self.end_own_statements().is_err() {
+                    self.warn_of_merges(migrating);
+                    return Err(error);
+                }
                 let settled = match way {
                     Way::Forward => self.settle_exchange(migrating),
                     Way::Back => self.settle_rollback(migrating),
@@ -68,15 +71,15 @@ impl Operator<'_> {
         migrating: &mut Migrating,
         mut work: impl FnMut(&mut Migrating) -> Result<T, MigrateError>,
     ) -> Result<T, MigrateError> {
-        let began = Instant::now();
+        // The work may be a proof, which takes what it takes.
+        let mut waits = None;
         loop {
             match work(migrating) {
-                Err(MigrateError::NotClean { reason })
-                    if began.elapsed() > self.options.fence_timeout =>
-                {
-                    return Err(MigrateError::NoCleanCut { waited: began.elapsed(), reason });
-                }
                 Err(MigrateError::NotClean { reason }) => {
+                    let waited = waits.get_or_insert_with(Instant::now).elapsed();
+                    if waited > self.options.fence_timeout {
+                        return Err(MigrateError::NoCleanCut { waited, reason });
+                    }
                     self.observer.update(Update::Waiting { reason });
                     std::thread::sleep(PAUSE);
                 }

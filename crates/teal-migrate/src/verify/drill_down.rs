@@ -32,14 +32,15 @@ const FIRST_GREEN: u8 = 4;
 
 impl Operator<'_> {
     /// Finds how many rows differ, and some of them, within `condition`. Where blue was cloned once more, a
-    /// row that came between the clones is no difference.
+    /// row that came between the clones is no difference. Gives a condition that few rows of a large table meet, and
+    /// all of those that differ, where there is one.
     pub(super) fn drill_down(
         &self,
         sides: &Sides,
         shown: &str,
         condition: &str,
         parity: &mut Parity,
-    ) -> Result<(), MigrateError> {
+    ) -> Result<Option<String>, MigrateError> {
         #[derive(Deserialize)]
         struct Totals {
             missing: u64,
@@ -63,8 +64,11 @@ impl Operator<'_> {
                 condition = format!("{condition} AND _teal_key NOT IN ({keys})");
             }
         }
+        let mut narrowed = None;
         if parity.blue_rows + parity.green_rows > FEW_ROWS {
-            condition = self.narrow(sides, condition)?;
+            let (within, are_few) = self.narrow(sides, condition)?;
+            narrowed = are_few.then(|| within.clone());
+            condition = within;
         }
         let union = union_of(sides);
         let difference = difference(sides);
@@ -92,7 +96,7 @@ impl Operator<'_> {
         if parity.missing + parity.extra + parity.unsure == 0 {
             // Of the same hashes each is there as often: what differed came meanwhile.
             parity.mismatches.clear();
-            return Ok(());
+            return Ok(None);
         }
         let hashes = self.with_control(|session| {
             session.rows::<HashRow>(&format!(
@@ -121,11 +125,12 @@ impl Operator<'_> {
                 row: serde_json::from_str(&row.row).unwrap_or(row.row.into()),
             })
             .collect();
-        Ok(())
+        Ok(narrowed)
     }
 
-    /// A condition that leaves out rows of which none differs, until few are left, or most differ.
-    fn narrow(&self, sides: &Sides, condition: String) -> Result<String, MigrateError> {
+    /// A condition that leaves out rows of which none differs, until few are left, or most differ; and whether they
+    /// are few.
+    fn narrow(&self, sides: &Sides, condition: String) -> Result<(String, bool), MigrateError> {
         #[derive(Deserialize)]
         struct Row {
             bits: u16,
@@ -153,7 +158,7 @@ impl Operator<'_> {
                 ))
             })?;
             if differing.len() > MOST_VALUES {
-                return Ok(condition);
+                return Ok((condition, false));
             }
             // Of no value if there is none: what differed came meanwhile.
             let values = differing.iter().map(|row| row.bits.to_string()).collect::<Vec<_>>();
@@ -162,10 +167,10 @@ impl Operator<'_> {
                 false => format!("{condition} AND {bits} IN ({})", values.join(", ")),
             };
             if differing.iter().map(|row| row.rows).sum::<u64>() <= FEW_ROWS {
-                return Ok(condition);
+                return Ok((condition, true));
             }
         }
-        Ok(condition)
+        Ok((condition, false))
     }
 
     pub(crate) fn count_rows(&self, select: &str) -> Result<u64, MigrateError> {

@@ -14,7 +14,7 @@
 //!   cancelled by its copy; one that is cancelled by another row shows as a difference.
 
 use teal_plan::{Compared, CopyColumn, Fold, MergedColumn};
-use teal_schema::quote_ident;
+use teal_schema::{hash_128, quote_ident};
 
 /// Which of two rows came later, if they lie in the same partition. A column of blue's rows where that tells
 /// which of them stays.
@@ -74,11 +74,11 @@ pub(super) fn rows_of(fold: &Fold, columns: &[CopyColumn], source: &str) -> Stri
             format!(
                 "SELECT {listed}, {} AS _teal_hash, _teal_key FROM (\
                      SELECT {values}, _teal_key FROM (\
-                         SELECT {}, xxh3_128(tuple({})) AS _teal_key FROM ({source})\
+                         SELECT {}, {} AS _teal_key FROM ({source})\
                      ) GROUP BY _teal_key){}",
                 merged_hash(columns, merged),
                 numbered(columns),
-                key.join(", "),
+                hash_128(&key.join(", ")),
                 not_zero(merged, *drops_zeros)
             )
         }
@@ -91,12 +91,14 @@ pub(super) fn rows_of(fold: &Fold, columns: &[CopyColumn], source: &str) -> Stri
             let rest = rest.map(|column| quote_ident(&column.name)).collect::<Vec<_>>().join(", ");
             let sign = quote_ident(sign);
             format!(
-                "SELECT {listed}, xxh3_128((_teal_key, {sign})) AS _teal_hash, _teal_key FROM (\
+                "SELECT {listed}, {} AS _teal_hash, _teal_key FROM (\
                      SELECT {values}, sum(toInt64(_teal_sign)) AS _teal_count, _teal_key FROM (\
-                         SELECT {}, {sign} AS _teal_sign, xxh3_128(tuple({rest})) AS _teal_key FROM ({source})\
+                         SELECT {}, {sign} AS _teal_sign, {} AS _teal_key FROM ({source})\
                      ) GROUP BY _teal_key HAVING _teal_count != 0\
                  ) ARRAY JOIN range(toUInt64(abs(_teal_count))) AS _teal_copy",
-                numbered(columns)
+                hash_128(&format!("_teal_key, {sign}")),
+                numbered(columns),
+                hash_128(&rest)
             )
         }
     }
@@ -112,17 +114,17 @@ pub(super) fn rows_in(fold: &Fold, columns: &[CopyColumn], table: &str) -> Strin
     );
     match fold {
         Fold::Version { key, .. } | Fold::Last { key, .. } => format!(
-            "SELECT {listed}, xxh3_128(tuple({listed})) AS _teal_hash, xxh3_128(tuple({})) AS _teal_key \
-             FROM ({rows}){}",
-            key.join(", "),
+            "SELECT {listed}, {} AS _teal_hash, {} AS _teal_key FROM ({rows}){}",
+            hash_128(&listed),
+            hash_128(&key.join(", ")),
             visible(fold)
         ),
         Fold::Merge { key, merged, drops_zeros } => {
             let key = key.iter().map(|name| quote_ident(name)).collect::<Vec<_>>();
             format!(
-                "SELECT {listed}, {} AS _teal_hash, xxh3_128(tuple({})) AS _teal_key FROM ({rows}){}",
+                "SELECT {listed}, {} AS _teal_hash, {} AS _teal_key FROM ({rows}){}",
                 merged_hash(columns, merged),
-                key.join(", "),
+                hash_128(&key.join(", ")),
                 not_zero(merged, *drops_zeros)
             )
         }
@@ -191,10 +193,11 @@ pub(super) fn versions(fold: &Fold, columns: &[CopyColumn], source: &str) -> Str
         _ => (String::new(), "0".to_owned(), "0".to_owned()),
     };
     format!(
-        "SELECT {}, xxh3_128(tuple({key})) AS _teal_key, {version} AS _teal_version, \
-             xxh3_128(tuple({})) AS _teal_row, {order} AS _teal_order, {deleted} AS _teal_deleted FROM ({source})",
+        "SELECT {}, {} AS _teal_key, {version} AS _teal_version, {} AS _teal_row, {order} AS _teal_order, \
+             {deleted} AS _teal_deleted FROM ({source})",
         numbered(columns),
-        listed(columns)
+        hash_128(&key),
+        hash_128(&listed(columns))
     )
 }
 
@@ -276,5 +279,5 @@ fn merged_hash(columns: &[CopyColumn], merged: &[MergedColumn]) -> String {
             Some(Compared::SortedResult) => format!("arraySort(finalizeAggregation({name}))"),
         }
     });
-    format!("xxh3_128(tuple({}))", values.collect::<Vec<_>>().join(", "))
+    hash_128(&values.collect::<Vec<_>>().join(", "))
 }

@@ -208,7 +208,8 @@ impl Operator<'_> {
     /// Whether the two tables' parts have numbers of rows so far apart that merges must have folded many in one of
     /// them: what an INSERT under way, or a lightweight DELETE, makes of the numbers is less, as a rule.
     fn have_folded(&self, migrating: &Migrating) -> Result<bool, MigrateError> {
-        if !migrating.migration.is_identity {
+        // In the midst of a copy, the numbers say how far it has come.
+        if !migrating.migration.is_identity || migrating.uncopied.is_some() {
             return Ok(false);
         }
         let (blue, green) = migrating.tables_now();
@@ -387,7 +388,7 @@ impl Operator<'_> {
         }
         if !parity.holds() {
             let differing = within_buckets(&parity.buckets());
-            self.drill_down(&both, &shown(migrating), &differing, &mut parity)?;
+            both.narrowed = self.drill_down(&both, &shown(migrating), &differing, &mut parity)?;
         }
         Ok(Compared { sides: both, parity, held })
     }

@@ -29,6 +29,8 @@ pub(crate) struct Sides {
     newest_later: Option<Newest>,
     /// The order-free sum of the rows' hashes.
     pub(super) hash_sum: &'static str,
+    /// Of a large table: a condition that few rows meet, and all of those that differ.
+    pub(super) narrowed: Option<String>,
 }
 
 impl Sides {
@@ -47,7 +49,7 @@ impl Sides {
     pub(crate) fn of_blue_alone(&self) -> Surplus {
         match &self.newest {
             Some(newest) => Surplus::by_version(&self.columns, newest.of_blue_alone()),
-            None => Surplus::by_hash(&self.columns, &self.blue, &self.green),
+            None => Surplus::by_hash(&self.columns, &self.blue, &self.green, self.narrowed.clone()),
         }
     }
 
@@ -58,7 +60,10 @@ impl Sides {
                 Surplus::by_version(&self.columns, later.of_green_alone(newest.as_ref()))
             }
             (None, Some(newest)) => Surplus::by_version(&self.columns, newest.of_green_alone(None)),
-            (None, None) => Surplus::by_hash(&self.columns, &self.green, self.last_of_blue()),
+            (None, None) => {
+                let narrowed = self.narrowed.clone();
+                Surplus::by_hash(&self.columns, &self.green, self.last_of_blue(), narrowed)
+            }
         }
     }
 }
@@ -144,6 +149,7 @@ pub(crate) fn sides(
             newest,
             newest_later: None,
             hash_sum: "toString(sum(_teal_hash))",
+            narrowed: None,
         });
     }
     let last = if in_order { " FINAL" } else { "" };
@@ -171,6 +177,7 @@ pub(crate) fn sides(
         newest: None,
         newest_later: None,
         hash_sum: "toString((sum(_teal_key), sum(_teal_other_half)))",
+        narrowed: None,
     })
 }
 

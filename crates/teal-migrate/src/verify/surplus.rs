@@ -19,6 +19,8 @@ pub(crate) struct Surplus {
     /// The copied columns, listed.
     columns: String,
     told: Told,
+    /// A condition that all of them meet, and few others.
+    narrowed: Option<String>,
 }
 
 /// What tells which rows those are.
@@ -32,13 +34,18 @@ enum Told {
 }
 
 impl Surplus {
-    pub(super) fn by_hash(columns: &str, from: &str, against: &str) -> Self {
+    pub(super) fn by_hash(
+        columns: &str,
+        from: &str,
+        against: &str,
+        narrowed: Option<String>,
+    ) -> Self {
         let told = Told::ByHash { from: from.to_owned(), against: against.to_owned() };
-        Self { columns: columns.to_owned(), told }
+        Self { columns: columns.to_owned(), told, narrowed }
     }
 
     pub(super) fn by_version(columns: &str, newer: Newer) -> Self {
-        Self { columns: columns.to_owned(), told: Told::ByVersion(newer) }
+        Self { columns: columns.to_owned(), told: Told::ByVersion(newer), narrowed: None }
     }
 
     /// The same, where the rows of `more`, a side too, are not lacking. Of rows that are told by hash.
@@ -120,6 +127,9 @@ impl Operator<'_> {
         surplus: &Surplus,
         buckets: &BTreeSet<u8>,
     ) -> Result<Vec<String>, MigrateError> {
+        if let Some(condition) = &surplus.narrowed {
+            return Ok(vec![format!("{} AND {condition}", in_buckets(buckets))]);
+        }
         let rows = self.count_rows(&format!("SELECT 1 FROM ({})", surplus.all()))?;
         Ok(pieces(rows, buckets))
     }

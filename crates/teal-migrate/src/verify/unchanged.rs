@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use teal_schema::{QualifiedName, quote_string};
+use teal_schema::{QualifiedName, hash_128, quote_string};
 
 use crate::phase::Phase;
 use crate::state::Migrating;
@@ -68,10 +68,11 @@ impl Operator<'_> {
         let mut rows = self.with_control(|session| {
             session.rows::<Row>(&format!(
                 "SELECT {} AS is_green, partition_id AS id, sum(rows) AS rows, \
-                     toString(sum(xxh3_128((name, hash_of_all_files)))) AS hash \
+                     toString(sum({})) AS hash \
                  FROM system.parts WHERE active AND {} \
                  GROUP BY is_green, id",
                 green.condition("table"),
+                hash_128("name, hash_of_all_files"),
                 QualifiedName::condition_of_any(&[blue, green], "table")
             ))
         })?;

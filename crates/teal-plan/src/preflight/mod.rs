@@ -278,7 +278,7 @@ impl Preflight<'_> {
                     Cutover::Exchange => "the view can only be attached, and the tables exchanged,",
                 };
                 let says = format!(
-                    "there is no part_log, which tells INSERTs that run across a cut apart: {what} by a quiet cut, in a moment without INSERTs into {}; without such a moment teal gives up after --fence-timeout",
+                    "there is no part_log, which tells INSERTs that run across a cut apart: {what} by a quiet cut, in a moment without INSERTs into {}; without such a moment teal gives up after the fence's time (`fence_timeout` in teal.toml)",
                     migration.blue
                 );
                 self.found(&migration.blue, false, says, ENABLE_PART_LOG.to_owned());

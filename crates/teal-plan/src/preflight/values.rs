@@ -123,7 +123,7 @@ pub fn may_lose(session: &mut dyn Session, column: &CopyColumn) -> Result<bool, 
 /// to 25.8 is an error outside of JOIN.
 ///
 /// What comes back as it was too: what is of a fixed length, without the zero bytes at its end; an Enum's number, by
-/// another name; a number in a `Bool` that stands in another value (26.7).
+/// another name or by none; a number in a `Bool` that stands in another value (26.7).
 fn value_query(select: &str, column: &str, from: &str, to: &str, cast: &str) -> String {
     let value = format!("_teal_value.{}", quote_ident(column));
     let both = |part: &str| from.contains(part) && to.contains(part);
@@ -132,7 +132,8 @@ fn value_query(select: &str, column: &str, from: &str, to: &str, cast: &str) -> 
         or += &format!(" OR ifNull(length(_teal_there) != length({value}), 0)");
     }
     if both("Enum") {
-        or += &format!(" OR ifNull(toString(_teal_there) != toString({value}), 0)");
+        // Of a number without a name it is NULL, or an error.
+        or += &format!(" OR [toString(_teal_there)] != [toString({value})]");
     }
     if from.contains("Int") && to.contains("Bool") {
         let number =

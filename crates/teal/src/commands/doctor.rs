@@ -158,7 +158,10 @@ impl Doctor<'_> {
                 "clock",
                 Verdict::Mind,
                 format!("the server's and this machine's are {} apart", show::duration(apart)),
-                vec!["set both by NTP; the times in `teal status` are the server's".to_owned()],
+                vec![
+                    "set both by NTP: retention and what a cleanup looks back for go by both"
+                        .to_owned(),
+                ],
             ),
         }
         Ok(())
@@ -340,7 +343,7 @@ impl Doctor<'_> {
                 row.failing
             ));
         }
-        if row.most_parts > row.delay_at / 2 {
+        if row.delay_at > 0 && row.most_parts > row.delay_at / 2 {
             fix.push("merges do not keep up: insert larger batches, or less often".to_owned());
         }
         let verdict = if fix.is_empty() { Verdict::Good } else { Verdict::Mind };
