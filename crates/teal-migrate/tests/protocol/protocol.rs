@@ -35,6 +35,8 @@ pub(crate) enum Action {
     LoseConnection {
         sent: Step,
     },
+    /// The server refuses teal's next statement.
+    Refuse(Step),
     /// The server comes to a statement whose teal has gone.
     Adrift(Step),
     /// Somebody runs the next command.
@@ -93,6 +95,9 @@ impl Model for Protocol {
                 }
                 if may_crash {
                     actions.push(Action::Crash { sent: None });
+                    if step.is_statement() && self.setting.statements_fail {
+                        actions.push(Action::Refuse(step));
+                    }
                     if step.is_statement() && world.adrift.is_none() && !self.setting.is_embedded {
                         actions.push(Action::Crash { sent: Some(step) });
                         if self.setting.loses_connection {
@@ -136,6 +141,11 @@ impl Model for Protocol {
                 world.left.crashes -= 1;
                 self.set_adrift(&mut world, sent);
                 self.fail(&mut world, sent);
+            }
+            Action::Refuse(step) => {
+                world.left.crashes -= 1;
+                world.is_gate_closed = false;
+                self.fail(&mut world, step);
             }
             Action::Adrift(_) => self.execute_adrift(&mut world),
             Action::Run => self.begin(&mut world, Routine::Open, false),

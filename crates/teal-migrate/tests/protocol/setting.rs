@@ -27,6 +27,8 @@ pub(crate) struct Setting {
     pub(crate) is_embedded: bool,
     /// teal may lose its connection and go on.
     pub(crate) loses_connection: bool,
+    /// The server may refuse a statement of teal: in place of a crash.
+    pub(crate) statements_fail: bool,
     /// A part may be committed to the view's table before it is committed to the INSERT's.
     pub(crate) either_order: bool,
     /// Parts are listed in the order of their commits, and the first parts of the first two INSERTs
@@ -59,6 +61,7 @@ impl Default for Setting {
             server_crashes: false,
             is_embedded: false,
             loses_connection: false,
+            statements_fail: false,
             either_order: false,
             equal_rows: false,
             has_part_log: true,
