@@ -34,6 +34,9 @@
 //!   state can go on is then the same as that no history ends in the middle.
 //! - At the gate, a table of many partitions is cloned before, and what has changed since behind it (`clone.rs`): one
 //!   clone here.
+//! - A part has no block: that of a merged part is a later one than another table's last if it has rows which were not
+//!   there then. The server forgets a part that a merge has replaced at once.
+//! - A rollback's exchange, which has the steps of the cutover's.
 //! - Mutations and what else changes blue's parts during a migration; more workers of the backfill than one;
 //!   what engines that fold rows make of them.
 //!

@@ -23,6 +23,8 @@ pub(crate) struct Setting {
     pub(crate) cut_offs: u8,
     /// The server may crash as well; the INSERTs and merges that run then are cut off.
     pub(crate) server_crashes: bool,
+    /// Merges may be those of users, past the settings that stop the server's own.
+    pub(crate) users_merge: bool,
     /// The server is teal's own process: a crash is one of both.
     pub(crate) is_embedded: bool,
     /// teal may lose its connection and go on.
@@ -59,6 +61,7 @@ impl Default for Setting {
             cuts: 2,
             cut_offs: 0,
             server_crashes: false,
+            users_merge: false,
             is_embedded: false,
             loses_connection: false,
             statements_fail: false,
