@@ -3,8 +3,9 @@
 
 use crate::journal::{Entry, Phase};
 use crate::protocol::Protocol;
-use crate::server::{Data, Name, Part, World, Writer};
+use crate::server::{Data, Name, Part, Rows, World, Writer};
 use crate::step::{Flow, Step};
+use crate::verify;
 
 /// `EXCHANGE TABLES` and nothing else.
 pub(crate) fn bare() -> Vec<Step> {
@@ -68,11 +69,12 @@ pub(crate) mod on_server {
             Step::CopyAcross,
             Step::ListNew,
             Step::Record(Entry::Swapping),
+            Step::HoldMerges,
             Step::Exchange,
         ]);
         steps.extend(carry_the_rest());
         // Whoever knows the old table by the readers' name must not find the view.
-        steps.extend([Step::ListInserts, Step::WaitForInserts]);
+        steps.extend(LATE);
         steps.extend(carry_the_rest());
         if forwards_back {
             steps.extend([
@@ -104,13 +106,16 @@ pub(crate) mod on_server {
     }
 
     fn carry_the_rest() -> Vec<Step> {
-        [&[Step::ListLate], &NOTED[..]].concat()
+        [&[Step::ListLate, Step::StopMergesOfNew], &NOTED[..]].concat()
     }
 
-    const NOTED: [Step; 3] = [Step::RecordCarrying, Step::AttachLate, Step::RecordCarried];
+    const LATE: [Step; 2] = [Step::ListInserts, Step::WaitForTheLate];
+    pub(crate) const NOTED: [Step; 4] =
+        [Step::ListBlocks, Step::RecordCarrying, Step::AttachLate, Step::RecordCarried];
 
     fn end(entry: Entry) -> Vec<Step> {
         vec![
+            Step::ReleaseMerges,
             Step::StartMerges(Name::Blue),
             Step::StartMerges(Name::Green),
             Step::Record(entry),
@@ -120,9 +125,17 @@ pub(crate) mod on_server {
 
     /// After a crash, where the exchange happened and the view is not there.
     pub(crate) fn settle_exchanged(forwards_back: bool) -> Vec<Step> {
-        let mut steps =
-            vec![Step::FinishLate, Step::RecordCarried, Step::ListInserts, Step::WaitForInserts];
-        steps.extend(carry_the_rest());
+        [vec![Step::FinishLate, Step::RecordCarried], finish(forwards_back)].concat()
+    }
+
+    /// Where parts do not tell what the new table has.
+    pub(crate) fn carry_by_rows(forwards_back: bool) -> Vec<Step> {
+        [verify::by_rows(), finish(forwards_back)].concat()
+    }
+
+    /// `finish_swap`.
+    fn finish(forwards_back: bool) -> Vec<Step> {
+        let mut steps = [&LATE[..], &carry_the_rest()].concat();
         steps.push(match forwards_back {
             true => Step::CreateView,
             false => Step::Record(Entry::Complete),
@@ -137,9 +150,15 @@ pub(crate) mod on_server {
         let drop = vec![Step::Record(Entry::Swapping), Step::DropView];
         let window = [&wait[..], &[Step::ListUnseen], &wait, &[Step::ReadPartLog], &NOTED].concat();
         let newer = [&[Step::ListUnforwarded], &NOTED[..]].concat();
-        let swap =
-            [Step::KnowSeen, Step::ListNew, Step::Record(Entry::Swapping), Step::Exchange].to_vec();
-        let rest = [&carry_the_rest()[..], &wait, &carry_the_rest()].concat();
+        let swap = [
+            Step::KnowSeen,
+            Step::ListNew,
+            Step::Record(Entry::Swapping),
+            Step::HoldMerges,
+            Step::Exchange,
+        ]
+        .to_vec();
+        let rest = [&carry_the_rest()[..], &LATE, &carry_the_rest()].concat();
         let back = [
             &[Step::Record(Entry::Complete), Step::CreateView][..],
             &wait,
@@ -188,6 +207,8 @@ impl Protocol {
         let old = world.parts(Data::Old).to_vec();
         let new = world.parts(Data::New).to_vec();
         match step {
+            Step::HoldMerges => world.stopped_by_settings = [true; 2],
+            Step::ReleaseMerges => world.stopped_by_settings = [false; 2],
             Step::Exchange => world.is_exchanged = !world.is_exchanged,
             Step::ListOld => world.memory.old[0] = old,
             Step::ListNew => world.memory.old[1] = new,
@@ -233,31 +254,56 @@ impl Protocol {
             Step::ListLate => {
                 let late = unknown(&old, &world.memory.old[0]);
                 if late.iter().any(|part| part.is_merged()) {
-                    return Flow::Refused("a late part that was merged");
+                    return Flow::Untold("a late part that was merged");
                 }
                 world.memory.to_copy[0] = late;
             }
+            Step::StopMergesOfNew | Step::ListBlocks if world.memory.to_copy[0].is_empty() => (),
+            Step::StopMergesOfNew => {
+                (world.merges_stopped[1], world.stopped_by_settings[1]) = (true, true);
+            }
+            Step::ListBlocks => world.memory.blocks = rows_of(&new),
             Step::RecordCarrying if world.memory.to_copy[0].is_empty() => (),
             Step::RecordCarrying => self.record(world, Entry::Carrying),
             // Only what the journal says is attached.
-            Step::AttachLate | Step::FinishLate | Step::RecordCarried
+            Step::AttachLate | Step::FinishLate | Step::FinishByUuids | Step::RecordCarried
                 if world.phase != Phase::Carrying =>
             {
                 world.memory.to_copy[0].clear();
+                world.memory.blocks = 0;
             }
-            Step::AttachLate | Step::FinishLate => {
-                let is_new = step == Step::AttachLate;
+            Step::AttachLate => {
                 for part in world.memory.to_copy[0].clone() {
-                    if is_new || !world.parts(Data::New).contains(&attached(part)) {
-                        self.attach(world, part, Data::New);
-                    }
+                    self.attach(world, part, Data::New);
                 }
+            }
+            Step::FinishLate | Step::FinishByUuids => {
+                let mut missing = world.memory.to_copy[0].clone();
+                missing.retain(|part| !new.contains(&attached(*part)));
+                // A merged part of a later block may have been made of them.
+                let blocks = world.memory.blocks;
+                let mut merged = new.iter().filter(|part| part.is_merged());
+                if step == Step::FinishLate
+                    && !missing.is_empty()
+                    && merged.any(|part| part.rows & !blocks != 0)
+                {
+                    return Flow::Untold("parts that were carried are merged");
+                }
+                missing.into_iter().for_each(|part| self.attach(world, part, Data::New));
             }
             Step::RecordCarried => {
                 self.record(world, Entry::Carried);
                 let carried = std::mem::take(&mut world.memory.to_copy[0]);
                 world.memory.old[0].extend(carried);
                 world.memory.old[0].sort_unstable();
+                world.memory.blocks = 0;
+            }
+            Step::ListKnown => world.memory.window[1] = old,
+            Step::RecordKnown => {
+                self.record(world, Entry::Swapping);
+                world.memory.old[0] = std::mem::take(&mut world.memory.window[1]);
+                world.memory.to_copy[0].clear();
+                world.memory.blocks = 0;
             }
             Step::ListReturning => {
                 let mut window = unknown(&new, &world.memory.old[1]);
@@ -295,6 +341,10 @@ impl Protocol {
 
 fn attached(part: Part) -> Part {
     Part { writer: Writer::Teal, has_uuid: true, ..part }
+}
+
+fn rows_of(parts: &[Part]) -> Rows {
+    parts.iter().fold(0, |rows, part| rows | part.rows)
 }
 
 fn unknown(parts: &[Part], known: &[Part]) -> Vec<Part> {

@@ -3,30 +3,32 @@
 use crate::journal::Entry;
 use crate::step::Step;
 
+/// What is sent at the same time. The server comes to either of them first; which one is settled by the protocol,
+/// so that both are checked.
+pub(crate) const AT_ONCE: [[Step; 2]; 2] =
+    [[Step::CreateView, Step::CloneBlue], [Step::CloneBlue, Step::CreateView]];
+
 /// `attach` with `cut_at_gate`.
-pub(crate) fn cut() -> Vec<Step> {
-    vec![
+pub(crate) fn cut(at_once: [Step; 2]) -> Vec<Step> {
+    let shut = [
         Step::RefuseWhatIsNotOurs,
         Step::Record(Entry::FenceOpened),
         Step::MakeSnapshot,
         Step::ShutGate,
         Step::WaitAtGate,
-        Step::CreateView,
-        Step::CloneBlue,
-        Step::OpenGate,
-        Step::Record(Entry::Attached),
-        Step::Advance,
-    ]
+    ];
+    let open = [Step::OpenGate, Step::Record(Entry::Attached), Step::Advance];
+    [&shut[..], &at_once, &open].concat()
 }
 
-/// `undo_at_gate`, and what `undo_fence` does after it.
+/// `drop_view_at_gate`, and what `undo_fence` does after it.
 pub(crate) fn undo() -> Vec<Step> {
     vec![
         Step::ShutGate,
         Step::WaitAtGate,
         Step::DropView,
-        Step::TruncateGreen,
         Step::OpenGate,
+        Step::TruncateGreen,
         Step::DropSnapshot,
         Step::Record(Entry::FenceUndone),
         Step::Advance,

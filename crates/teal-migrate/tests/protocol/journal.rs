@@ -60,7 +60,9 @@ impl Phase {
             (P::Attached { .. }, E::Backfilled) => P::Backfilled,
             (P::Backfilled, E::Verified) => P::Verified,
             (P::Verified, E::CutoverOpened) => P::CutoverOpened { is_swapping: false },
-            (P::CutoverOpened { .. }, E::Swapping) => P::CutoverOpened { is_swapping: true },
+            (P::CutoverOpened { .. } | P::Carrying, E::Swapping) => {
+                P::CutoverOpened { is_swapping: true }
+            }
             (P::CutoverOpened { .. }, E::Carrying) => P::Carrying,
             (P::Carrying, E::Carried) => P::CutoverOpened { is_swapping: true },
             (P::CutoverOpened { .. }, E::CutoverUndone) => P::Backfilled,

@@ -19,7 +19,8 @@
 //!   cuts INSERTs off.
 //!
 //! The turn of the view ([`turn`]) is a smaller model of its own. So is what comes behind the copy of a
-//! migration by alias ([`alias`]): the swap, the rollback, abort and cleanup. So is the lock ([`the_lock`]).
+//! migration by alias ([`alias`]): the swap, the rollback, abort and cleanup. So is the lock ([`the_lock`]). So are
+//! engines that go by the order of rows ([`order`]), for there it matters where in a table a row lies.
 //!
 //! # What is left out
 //!
@@ -33,8 +34,11 @@
 //!   state can go on is then the same as that no history ends in the middle.
 //! - At the gate, a table of many partitions is cloned before, and what has changed since behind it (`clone.rs`): one
 //!   clone here.
+//! - A part has no block: that of a merged part is a later one than another table's last if it has rows which were not
+//!   there then. The server forgets a part that a merge has replaced at once.
+//! - A rollback's exchange, which has the steps of the cutover's.
 //! - Mutations and what else changes blue's parts during a migration; more workers of the backfill than one;
-//!   engines that fold rows.
+//!   what engines that fold rows make of them.
 //!
 //! # Why it can be believed
 //!
@@ -53,6 +57,7 @@ mod insert;
 mod journal;
 mod merger;
 mod mutant;
+mod order;
 mod process;
 mod properties;
 mod protocol;

@@ -27,15 +27,15 @@ impl Protocol {
         match &world.merge {
             Some(merge) if merge.has_started => {
                 moves.push(MergeMove::End);
-                if !world.may_merge(merge.data) {
+                if !self.may_merge(world, merge.data) {
                     moves.push(MergeMove::Cancel);
                 }
             }
-            Some(merge) if world.may_merge(merge.data) => moves.push(MergeMove::Start),
+            Some(merge) if self.may_merge(world, merge.data) => moves.push(MergeMove::Start),
             Some(_) => moves.push(MergeMove::Cancel),
             None if world.left.merges > 0 => {
                 for data in [Data::Old, Data::New] {
-                    if world.may_merge(data) {
+                    if self.may_merge(world, data) {
                         let parts = world.parts(data).len();
                         for second in 1..parts {
                             moves.extend((0..second).map(|first| MergeMove::Choose {
@@ -49,6 +49,12 @@ impl Protocol {
             }
             None => (),
         }
+    }
+
+    /// A user's `OPTIMIZE … FINAL` asks no settings.
+    fn may_merge(&self, world: &World, data: Data) -> bool {
+        let is_users = matches!(data, Data::Old | Data::New) && self.setting.users_merge;
+        world.may_merge(data) || is_users && !world.merges_stopped[data as usize]
     }
 
     pub(crate) fn move_merge(&self, world: &mut World, step: MergeMove) {

@@ -26,7 +26,8 @@ impl Protocol {
     /// Leaves out one of the routine's waits for INSERTs.
     pub(crate) fn without_wait(mut self, routine: Routine, number: usize) -> Self {
         let steps = self.routines.get_mut(&routine).unwrap();
-        let mut waits = (0..steps.len()).filter(|at| steps[*at] == Step::WaitForInserts);
+        let mut waits = (0..steps.len())
+            .filter(|at| matches!(steps[*at], Step::WaitForInserts | Step::WaitForTheLate));
         let at = waits.nth(number).unwrap();
         assert_eq!(steps[at - 1], Step::ListInserts);
         steps.drain(at - 1..=at);

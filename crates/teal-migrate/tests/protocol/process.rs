@@ -35,6 +35,7 @@ impl Protocol {
                 self.settle_routine(world);
             }
             Flow::NotClean => self.not_clean(world),
+            Flow::Untold(why) => self.untold(world, routine, why),
             Flow::Refused(why) => {
                 world.memory = Memory::default();
                 world.process = Process::Ended(Outcome::Refused(why));
@@ -127,6 +128,23 @@ impl Protocol {
         }
     }
 
+    /// Parts were merged that had to be told apart: the rows must tell.
+    fn untold(&self, world: &mut World, routine: Routine, why: &'static str) {
+        match routine {
+            _ if !self.routines.contains_key(&Routine::CarryByRows) => {
+                world.memory = Memory::default();
+                world.process = Process::Ended(Outcome::Refused(why));
+            }
+            Routine::Exchange => self.not_clean(world),
+            Routine::SettleExchanged => {
+                world.memory.window = Default::default();
+                self.begin(world, Routine::CarryByRows, false);
+            }
+            // The command fails, and the next one does it.
+            _ => self.forget(world),
+        }
+    }
+
     /// The cut is undone and tried again.
     pub(crate) fn not_clean(&self, world: &mut World) {
         match is_in(world, Routine::Exchange) {
@@ -178,6 +196,7 @@ impl Protocol {
             let is_sent = world.adrift.as_ref().is_some_and(|it| it.step == Step::RecordCarrying);
             if world.phase == Phase::Carrying || is_sent {
                 world.memory.to_copy[0] = memory.to_copy.into_iter().next().unwrap_or_default();
+                world.memory.blocks = memory.blocks;
             }
         }
     }

@@ -16,6 +16,7 @@ use crate::teal::{Process, Routine};
 pub(crate) struct Protocol {
     pub(crate) setting: Setting,
     pub(crate) routines: BTreeMap<Routine, Vec<Step>>,
+    /// `Prepared`, `Verified`, or just behind an exchange.
     pub(crate) begins_in: Phase,
 }
 
@@ -35,6 +36,8 @@ pub(crate) enum Action {
     LoseConnection {
         sent: Step,
     },
+    /// The server refuses teal's next statement.
+    Refuse(Step),
     /// The server comes to a statement whose teal has gone.
     Adrift(Step),
     /// Somebody runs the next command.
@@ -54,8 +57,16 @@ impl Model for Protocol {
             cut_offs: self.setting.cut_offs,
         };
         let mut world = World::new(inserts, self.begins_in, Process::Absent, left);
-        let is_migrated = self.begins_in == Phase::Verified;
-        world.has_view = is_migrated;
+        // Or just behind an exchange whose teal was killed, with an INSERT that runs across it.
+        let is_swapping = self.begins_in == (Phase::CutoverOpened { is_swapping: true });
+        let is_migrated = self.begins_in == Phase::Verified || is_swapping;
+        world.has_view = is_migrated && !is_swapping;
+        if is_swapping {
+            world.is_exchanged = true;
+            world.merges_stopped = [true; 2];
+            world.stopped_by_settings = [true; 2];
+            world.inserts[0] = Insert::FoundTable(Data::Old);
+        }
         for row in 0..self.setting.history {
             let rows = 1 << (8 + row);
             let part = Part { rows, writer: Writer::History, through_view: false, has_uuid: false };
@@ -63,6 +74,9 @@ impl Model for Protocol {
             if is_migrated {
                 world.add(Data::New, part, self.setting.equal_rows);
             }
+        }
+        if is_swapping {
+            world.memory.old[0] = world.parts(Data::Old).to_vec();
         }
         vec![world]
     }
@@ -86,6 +100,9 @@ impl Model for Protocol {
                 let step = self.routines[&routine][at];
                 match self.is_ready(world, step) {
                     true => actions.push(Action::Teal(step)),
+                    false if step == Step::WaitForTheLate && !world.may_merge(Data::New) => {
+                        actions.push(Action::TimeOut(step));
+                    }
                     false if self.gives_up_waiting(world, routine) => {
                         actions.push(Action::TimeOut(step));
                     }
@@ -93,6 +110,9 @@ impl Model for Protocol {
                 }
                 if may_crash {
                     actions.push(Action::Crash { sent: None });
+                    if step.is_statement() && self.setting.statements_fail {
+                        actions.push(Action::Refuse(step));
+                    }
                     if step.is_statement() && world.adrift.is_none() && !self.setting.is_embedded {
                         actions.push(Action::Crash { sent: Some(step) });
                         if self.setting.loses_connection {
@@ -114,6 +134,10 @@ impl Model for Protocol {
             Action::Insert(number, step) => self.move_insert(&mut world, number, step),
             Action::Merge(step) => self.move_merge(&mut world, step),
             Action::Teal(step) => self.step(&mut world, step),
+            Action::TimeOut(Step::WaitForTheLate) => {
+                world.merges_stopped[1] = false;
+                world.stopped_by_settings[1] = false;
+            }
             Action::TimeOut(_) => self.not_clean(&mut world),
             Action::Crash { sent } => {
                 world.left.crashes -= 1;
@@ -136,6 +160,11 @@ impl Model for Protocol {
                 world.left.crashes -= 1;
                 self.set_adrift(&mut world, sent);
                 self.fail(&mut world, sent);
+            }
+            Action::Refuse(step) => {
+                world.left.crashes -= 1;
+                world.is_gate_closed = false;
+                self.fail(&mut world, step);
             }
             Action::Adrift(_) => self.execute_adrift(&mut world),
             Action::Run => self.begin(&mut world, Routine::Open, false),

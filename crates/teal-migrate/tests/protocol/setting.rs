@@ -23,10 +23,14 @@ pub(crate) struct Setting {
     pub(crate) cut_offs: u8,
     /// The server may crash as well; the INSERTs and merges that run then are cut off.
     pub(crate) server_crashes: bool,
+    /// Merges may be those of users, past the settings that stop the server's own.
+    pub(crate) users_merge: bool,
     /// The server is teal's own process: a crash is one of both.
     pub(crate) is_embedded: bool,
     /// teal may lose its connection and go on.
     pub(crate) loses_connection: bool,
+    /// The server may refuse a statement of teal: in place of a crash.
+    pub(crate) statements_fail: bool,
     /// A part may be committed to the view's table before it is committed to the INSERT's.
     pub(crate) either_order: bool,
     /// Parts are listed in the order of their commits, and the first parts of the first two INSERTs
@@ -57,8 +61,10 @@ impl Default for Setting {
             cuts: 2,
             cut_offs: 0,
             server_crashes: false,
+            users_merge: false,
             is_embedded: false,
             loses_connection: false,
+            statements_fail: false,
             either_order: false,
             equal_rows: false,
             has_part_log: true,

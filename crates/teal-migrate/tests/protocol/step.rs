@@ -68,6 +68,12 @@ pub(crate) enum Step {
     CopyMissing,
     /// Nothing may be missing, for it could not be told what to copy.
     RefuseMissing,
+    /// `carry_by_rows`: what the clone of the old table alone has, its copy, and then that all of the old table's
+    /// parts are known to be in the new one.
+    JudgeLost,
+    CopyLost,
+    ListKnown,
+    RecordKnown,
     /// As `Compare`; now nothing may be missing.
     Prove,
 
@@ -83,13 +89,24 @@ pub(crate) enum Step {
     /// As `ListUnseen`, where the exchange is taken back. Of merged parts it is not told.
     ListMissed,
     ListNew,
+    /// Merges of both tables, by settings, and the way back.
+    HoldMerges,
+    ReleaseMerges,
     Exchange,
+    /// `wait_for_the_late`: given up, merges of the new table go on, and it is waited for further.
+    WaitForTheLate,
     /// Parts of the old table that are not known to be in the new one.
     ListLate,
+    /// If there are any: merges of the new table are stopped (again).
+    StopMergesOfNew,
+    /// The last blocks of the new table.
+    ListBlocks,
     RecordCarrying,
     AttachLate,
-    /// What may be attached already, and is known by its uuids.
+    /// What may be attached already, and is known by its uuids, which a merge drops.
     FinishLate,
+    /// The same without a look at merged parts.
+    FinishByUuids,
     RecordCarried,
     /// Parts of the new table that came since the exchange, and are not teal's.
     ListReturning,
@@ -101,6 +118,8 @@ pub(crate) enum Step {
 pub(crate) enum Flow {
     Next,
     NotClean,
+    /// Parts do not tell it any more.
+    Untold(&'static str),
     Refused(&'static str),
 }
 
@@ -132,6 +151,13 @@ impl Step {
                 | Self::KnowSeen
                 | Self::ListMissed
                 | Self::RefuseMissing
+                | Self::JudgeLost
+                | Self::ListKnown
+                // Ended before anything else is done: as when teal is killed before them or behind them.
+                | Self::CopyLost
+                | Self::RecordKnown
+                | Self::WaitForTheLate
+                | Self::ListBlocks
                 | Self::ListNew
                 | Self::ListLate
                 | Self::ListReturning
@@ -154,6 +180,7 @@ impl Step {
                 | Self::RecordPublished
                 | Self::RecordCarrying
                 | Self::RecordCarried
+                | Self::RecordKnown
         )
     }
 }
@@ -166,7 +193,9 @@ impl Protocol {
                 .merge
                 .as_ref()
                 .is_some_and(|merge| merge.has_started && merge.data == world.data(name)),
-            Step::WaitForInserts => world.memory.listed & world.running() == 0,
+            Step::WaitForInserts | Step::WaitForTheLate => {
+                world.memory.listed & world.running() == 0
+            }
             Step::WaitAtGate => world.running() == 0,
             _ => true,
         }
@@ -200,7 +229,7 @@ impl Protocol {
             Step::CreateView => world.has_view = true,
             Step::DropView => world.has_view = false,
             Step::ListInserts => world.memory.listed = world.running(),
-            Step::WaitForInserts => world.memory.listed = 0,
+            Step::WaitForInserts | Step::WaitForTheLate => world.memory.listed = 0,
             Step::ListWindow | Step::ListWindowBackwards => {
                 let mut parts = world.parts(blue).to_vec();
                 if step == Step::ListWindowBackwards {
@@ -263,7 +292,9 @@ impl Protocol {
             | Step::Compare
             | Step::Prove
             | Step::RefuseMissing
-            | Step::CopyMissing => self.execute_verify(world, step),
+            | Step::CopyMissing
+            | Step::JudgeLost
+            | Step::CopyLost => self.execute_verify(world, step),
             _ => self.execute_exchange(world, step),
         }
     }

@@ -21,6 +21,8 @@ pub(crate) enum Routine {
     SettleComplete,
     SettleExchanged,
     SettleNotExchanged,
+    /// `carry_by_rows`, and what is left then.
+    CarryByRows,
     /// Each table gets what only the other one has.
     CarryBoth,
 }
@@ -60,6 +62,9 @@ pub(crate) struct Memory {
     pub(crate) window: [Vec<Part>; 2],
     /// Those of them that are to be copied to the other side.
     pub(crate) to_copy: [Vec<Part>; 2],
+    /// The rows that the new table had before late parts are attached: of a merged part that has others, the last
+    /// block is a later one.
+    pub(crate) blocks: crate::server::Rows,
     /// The connection was lost while an entry of the journal was written: it may be there or not.
     pub(crate) is_unsure: bool,
     /// It is there, and the next one would have the same number.

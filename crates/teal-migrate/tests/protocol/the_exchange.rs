@@ -25,6 +25,7 @@ fn on_server(setting: Setting) -> Protocol {
         (Routine::Exchange, on_server::exchange(forwards_back)),
         (Routine::Failed, vec![Step::EndStatementsOfTheDead, Step::Heal]),
         (Routine::SettleExchanged, on_server::settle_exchanged(forwards_back)),
+        (Routine::CarryByRows, on_server::carry_by_rows(forwards_back)),
         (Routine::SettleComplete, on_server::settle_complete()),
         (Routine::SettleNotExchanged, on_server::settle_not_exchanged()),
         (Routine::Verify, verify::on_server()),
@@ -33,6 +34,13 @@ fn on_server(setting: Setting) -> Protocol {
         routines.push((Routine::CarryBoth, verify::carry_both()));
     }
     protocol(setting, routines)
+}
+
+/// As if rows told nothing: to see what must not come to that.
+fn by_parts(setting: Setting) -> Protocol {
+    let mut protocol = on_server(setting);
+    protocol.routines.remove(&Routine::CarryByRows);
+    protocol
 }
 
 /// Of a table whose engine adds rows up.
@@ -111,7 +119,7 @@ fn what_an_exchange_of_sums_has_copied_is_in_the_journal() {
     let steps = mutant.routines.get_mut(&Routine::Exchange).unwrap();
     for _ in 0..2 {
         let at = steps.iter().position(|step| *step == Step::RecordCarrying).unwrap();
-        steps.splice(at..at + 3, [Step::CopyAcross]);
+        steps.splice(at - 1..at + 3, [Step::CopyAcross]);
     }
     is_broken("copied, and not noted", REFUSED, mutant);
 }
@@ -182,38 +190,62 @@ fn late_parts_are_carried_twice_over() {
     let mut mutant = on_server(quiet());
     let steps = mutant.routines.get_mut(&Routine::Exchange).unwrap();
     let last = steps.iter().rposition(|step| *step == Step::ListLate).unwrap();
-    steps.drain(last..last + 4);
+    steps.drain(last..last + 2 + on_server::NOTED.len());
     mutant.routines.remove(&Routine::CarryBoth);
     is_broken("carried once", EXACT, mutant);
 }
 
 #[test]
 fn what_is_known_and_what_is_carried_is_in_the_journal() {
-    is_broken("forgotten", REFUSED, on_server(Setting { lists_survive: false, ..busy() }));
+    is_broken("forgotten", REFUSED, by_parts(Setting { lists_survive: false, ..busy() }));
 }
 
 #[test]
 fn merges_are_stopped_until_nobody_has_to_tell_the_parts_apart() {
     let setting = || Setting { forwards_back: false, ..busy() };
-    is_broken("no entry", REFUSED, on_server(setting()).without(Step::Record(Entry::Complete)));
-    let mut mutant = on_server(busy());
+    holds("by parts", by_parts(setting()));
+    is_broken("no entry", REFUSED, by_parts(setting()).without(Step::Record(Entry::Complete)));
+    let mut mutant = by_parts(busy());
     let failed = mutant.routines.get_mut(&Routine::Failed).unwrap();
-    failed.splice(0..0, [Step::StartMerges(Name::Blue), Step::StartMerges(Name::Green)]);
+    let start =
+        [Step::ReleaseMerges, Step::StartMerges(Name::Blue), Step::StartMerges(Name::Green)];
+    failed.splice(0..0, start);
     is_broken("started when it fails", REFUSED, mutant);
-    let setting = Setting { server_crashes: true, ..busy() };
-    is_broken("started by a new server", REFUSED, on_server(setting));
+    let setting = || Setting { server_crashes: true, ..busy() };
+    holds("by a new server", by_parts(setting()));
+    let mutant = by_parts(setting()).without(Step::HoldMerges);
+    is_broken("started by a new server", REFUSED, mutant);
 }
 
+/// Users merge what must be told apart. The rows tell then, if no two are equal.
 #[test]
-fn what_was_sent_is_ended_before_anything_is_settled() {
-    let mut mutant = on_server(busy());
-    mutant.routines.insert(Routine::Failed, vec![Step::Heal]);
-    is_broken("still exchanging", REFUSED, mutant);
+fn what_was_attached_is_told_from_what_was_not_whoever_merges() {
+    let setting = || Setting { server_crashes: true, users_merge: true, ..busy() };
+    holds("by rows", on_server(setting()));
+    is_broken(
+        "by uuids",
+        EXACT,
+        on_server(setting()).replace(Step::FinishLate, Step::FinishByUuids),
+    );
 }
 
+/// Of equal rows, one in the old table alone and one in the new table alone, rows do not tell that each lacks one. So
+/// parts must: what the server has merged before has none of what is attached, which the blocks tell.
 #[test]
-fn parity_is_proven_when_whoever_did_not_know_the_view_has_ended() {
-    let setting = Setting { crashes: 1, ..quiet() };
-    let mutant = on_server(setting).without_wait(Routine::SettleNotExchanged, 0);
-    is_broken("not waited for", EXACT, mutant);
+fn a_part_that_was_merged_before_has_none_of_what_is_attached() {
+    let exchanged = |parts: &[u8]| {
+        let setting = Setting { equal_rows: true, inserts: inserts(parts), ..busy() };
+        let begins_in = Phase::CutoverOpened { is_swapping: true };
+        Protocol { begins_in, ..on_server(setting) }
+    };
+    holds("blocks", exchanged(&[1, 1]));
+    if is_large() {
+        holds("blocks", exchanged(&[2, 1]));
+    }
+    is_broken("without blocks", EXACT, exchanged(&[1, 1]).without(Step::ListBlocks));
+    let mut mutant = exchanged(&[1, 1]);
+    let steps = mutant.routines.get_mut(&Routine::SettleExchanged).unwrap();
+    let noted = steps.iter().position(|step| *step == Step::ListBlocks).unwrap();
+    steps.splice(noted..noted + on_server::NOTED.len(), [Step::CopyAcross]);
+    is_broken("not noted", EXACT, mutant);
 }

@@ -32,9 +32,9 @@ fn by_part_log(setting: Setting) -> Protocol {
     protocol(setting, routines)
 }
 
-fn at_gate(setting: Setting) -> Protocol {
+fn at_gate(setting: Setting, at_once: [Step; 2]) -> Protocol {
     let routines = vec![
-        (Routine::Fence, gate::cut()),
+        (Routine::Fence, gate::cut(at_once)),
         (Routine::Undo, gate::undo()),
         (Routine::Verify, verify::at_gate()),
     ];
@@ -73,11 +73,18 @@ fn the_quiet_cut_is_exact() {
 
 #[test]
 fn the_fence_at_the_gate_is_exact() {
-    holds("rewrite", at_gate(Setting { merges: 0, ..small(&[1, 1]) }));
-    holds("clone", at_gate(Setting { is_clone: true, cuts: 1, ..small(&[1, 1]) }));
-    if is_large() {
-        holds("rewrite", at_gate(large(&[2, 1])));
-        holds("clone", at_gate(Setting { is_clone: true, ..large(&[2, 1]) }));
+    for at_once in gate::AT_ONCE {
+        let holds = |name, setting| holds(name, at_gate(setting, at_once));
+        holds("rewrite", Setting { merges: 0, ..small(&[1, 1]) });
+        holds("clone", Setting { is_clone: true, cuts: 1, ..small(&[1, 1]) });
+        for is_clone in [false, true] {
+            let setting = Setting { is_clone, statements_fail: true, ..small(&[1, 1]) };
+            holds("refused", Setting { merges: 0, ..setting.clone() });
+            if is_large() {
+                holds("refused", Setting { crashes: 2, cuts: 1, ..setting });
+                holds("killed", Setting { is_clone, ..large(&[2, 1]) });
+            }
+        }
     }
 }
 
@@ -200,8 +207,27 @@ fn a_publication_is_told_by_uuids_that_no_merge_drops() {
 
 #[test]
 fn the_gate_is_needed() {
-    let mutant = at_gate(quiet()).without(Step::WaitAtGate);
-    is_broken("not waited", EXACT, mutant);
+    for at_once in gate::AT_ONCE {
+        let mutant = at_gate(quiet(), at_once).without(Step::WaitAtGate);
+        is_broken("not waited", EXACT, mutant);
+        // The fence alone, without the proof, which would find what it leaves behind.
+        let gate = [Step::ShutGate, Step::WaitAtGate, Step::OpenGate];
+        let mut mutant = at_gate(quiet(), at_once);
+        mutant.routines.remove(&Routine::Verify);
+        mutant.routines.get_mut(&Routine::Fence).unwrap().retain(|step| !gate.contains(step));
+        is_broken("open", EXACT, mutant);
+    }
+}
+
+#[test]
+fn what_one_of_two_statements_at_the_gate_has_done_is_undone() {
+    for (at_once, undoing) in gate::AT_ONCE.into_iter().zip([Step::DropView, Step::TruncateGreen]) {
+        let setting = || Setting { is_clone: true, crashes: 1, cuts: 2, ..quiet() };
+        let mutant = at_gate(setting(), at_once).without(undoing);
+        is_broken("killed", REFUSED, mutant);
+        let refused = Setting { statements_fail: true, ..setting() };
+        is_broken("refused", REFUSED, at_gate(refused, at_once).without(undoing));
+    }
 }
 
 /// Two INSERTs of equal rows make parts of equal hashes.

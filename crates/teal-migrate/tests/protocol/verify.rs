@@ -2,7 +2,7 @@
 
 use crate::journal::Entry;
 use crate::protocol::Protocol;
-use crate::server::{Data, Name, Part, World};
+use crate::server::{Data, Name, Part, Rows, World};
 use crate::step::{Flow, Step};
 
 pub(crate) fn at_gate() -> Vec<Step> {
@@ -41,6 +41,13 @@ pub(crate) fn carry_both() -> Vec<Step> {
     [clones(), judge].concat()
 }
 
+/// `carry_by_rows`. Every INSERT that may write to the old table has ended when that is cloned for the comparison:
+/// it is cloned once before.
+pub(crate) fn by_rows() -> Vec<Step> {
+    let known = vec![Step::JudgeLost, Step::CopyLost, Step::ListKnown, Step::RecordKnown];
+    [vec![Step::ListInserts, Step::WaitForInserts], clones(), known].concat()
+}
+
 fn clones() -> Vec<Step> {
     let wait = [Step::ListInserts, Step::WaitForInserts];
     [&[Step::CloneOld][..], &wait, &[Step::CloneNew], &wait].concat()
@@ -52,17 +59,27 @@ impl Protocol {
             [Name::Blue, Name::Green].map(|name| world.parts(world.data(name)).to_vec());
         let (old, new) = (world.parts(Data::Old).to_vec(), world.parts(Data::New).to_vec());
         match step {
-            Step::CloneOld => world.memory.old[0] = old,
-            Step::CloneNew => world.memory.old[1] = new,
+            Step::CloneOld => world.memory.window[0] = old,
+            Step::CloneNew => world.memory.window[1] = new,
             // A row of the first clone of the old table that is not in the new one's is missing; a row of
             // the new one's that is not in the old table now is too many.
             Step::JudgeMissing | Step::JudgeBoth => {
-                let [first, second] = std::mem::take(&mut world.memory.old);
+                let [first, second] = std::mem::take(&mut world.memory.window);
                 let (missing, extra) = (self.surplus(&first, &second), self.surplus(&second, &old));
                 if step == Step::JudgeMissing && !extra.is_empty() {
                     return Flow::Refused("there is no parity");
                 }
                 world.memory.to_copy = [missing, extra];
+            }
+            // What both lack is not looked for.
+            Step::JudgeLost => {
+                let [first, second] = std::mem::take(&mut world.memory.window);
+                world.memory.window[0] = self.surplus(&first, &second);
+            }
+            Step::CopyLost => {
+                for part in std::mem::take(&mut world.memory.window[0]) {
+                    self.copy(world, part, Data::New);
+                }
             }
             Step::Compare => {
                 if !self.surplus(&green, &blue).is_empty() {
@@ -91,19 +108,22 @@ impl Protocol {
 
     /// The rows, as parts of one each, that the one has more often than the other.
     pub(crate) fn surplus(&self, one: &[Part], other: &[Part]) -> Vec<Part> {
-        let mut others = rows(other).map(|part| self.content(part.rows)).collect::<Vec<_>>();
-        rows(one)
-            .filter(|part| part.rows & !self.filtered_rows() != 0)
-            .filter(|part| {
-                match others.iter().position(|other| *other == self.content(part.rows)) {
-                    Some(at) => {
-                        others.swap_remove(at);
-                        false
-                    }
-                    None => true,
+        let mut alone = rows(one).collect::<Vec<_>>();
+        alone.retain(|part| part.rows & !self.filtered_rows() != 0);
+        let mut others = rows(other).map(|part| part.rows).collect::<Vec<_>>();
+        // Of equal rows the very same ones first: a merged part cannot have one row twice.
+        let is_same: [&dyn Fn(Rows, Rows) -> bool; 2] =
+            [&|one, other| one == other, &|one, other| self.content(one) == self.content(other)];
+        for is_same in is_same {
+            alone.retain(|part| match others.iter().position(|other| is_same(part.rows, *other)) {
+                Some(at) => {
+                    others.swap_remove(at);
+                    false
                 }
-            })
-            .collect()
+                None => true,
+            });
+        }
+        alone
     }
 }
 
