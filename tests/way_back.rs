@@ -189,7 +189,7 @@ fn a_rollback_of_an_exchange_keeps_what_was_written_since_also_when_it_is_killed
     );
     filled.query("INSERT INTO items_0_0 SELECT 7, 'twin', toDateTime('2024-02-01 00:00:00'), NULL FROM numbers(3)");
     for step in [
-        "bucket-carried-back",
+        "piece-carried-back",
         "rows-attached-back",
         "carried-back",
         "rollback-opened",
@@ -229,7 +229,7 @@ fn a_rollback_of_an_app_cutover_carries_back_what_green_alone_has() {
     for _ in 0..2 {
         filled.query(&insert_items(1_000_000, 1_000).replace("items_0_0", "items_0_1"));
     }
-    for step in ["bucket-carried-back", "rows-attached-back", "rolled-back", ""] {
+    for step in ["piece-carried-back", "rows-attached-back", "rolled-back", ""] {
         let project = filled.copy();
         if !step.is_empty() {
             project.killed_at(step, &["rollback"]);

@@ -356,7 +356,7 @@ impl<'a> Operator<'a> {
     pub(crate) fn warn_of_merges(&self, migrating: &Migrating) {
         let Migration { blue, green, .. } = &migrating.migration;
         let what = format!(
-            "merges of {blue} and {green} may be held back until the next command on this migration sets it right: run one soon (`teal apply`, or `teal abort`)"
+            "a step is left open, and merges of {blue} and {green} may be held back, until the next command on this migration sets it right: run one soon (`teal apply`, or `teal abort`)"
         );
         self.observer.update(Update::Warning { what });
     }

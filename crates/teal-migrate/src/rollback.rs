@@ -316,9 +316,9 @@ impl Operator<'_> {
     ) -> Result<(), MigrateError> {
         let back = names::back(&migrating.id);
         self.make_own(&back, into)?;
-        for bucket in parity.buckets() {
-            self.copy_surplus(&surplus, &back, bucket)?;
-            failpoint::reached("bucket-carried-back");
+        for within in self.pieces(&surplus, &parity.buckets())? {
+            self.copy_within(&surplus, &back, &within)?;
+            failpoint::reached("piece-carried-back");
         }
         self.refuse_changed_by_types(migrating, surplus, into, parity)?;
         self.attach_all(&back, into)?;

@@ -134,20 +134,6 @@ impl Operator<'_> {
         Ok(pieces(rows, buckets))
     }
 
-    /// Copies these rows of one bucket to `into`. Piece by piece, so that the hashes of a part of the rows are held
-    /// at a time.
-    pub(crate) fn copy_surplus(
-        &self,
-        surplus: &Surplus,
-        into: &QualifiedName,
-        bucket: u8,
-    ) -> Result<(), MigrateError> {
-        for within in self.pieces(surplus, &BTreeSet::from([bucket]))? {
-            self.copy_within(surplus, into, &within)?;
-        }
-        Ok(())
-    }
-
     pub(crate) fn copy_within(
         &self,
         surplus: &Surplus,
