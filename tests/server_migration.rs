@@ -44,7 +44,8 @@ impl Stage {
         let stage = Self {
             modern,
             project,
-            pace: (3000, Duration::ZERO),
+            // Without a pause, they take the machine for themselves, and the tables grow while teal waits for it.
+            pace: (3000, Duration::from_millis(10)),
             rounds: AtomicU64::new(0),
             inserted: Mutex::default(),
         };
