@@ -288,7 +288,9 @@ fn a_value_of_an_enum_that_is_to_go_is_a_value_lost() {
             if from.starts_with("Array") { format!("['{name}']") } else { format!("'{name}'") }
         };
         project.query(&format!("INSERT INTO t VALUES (1, {}), (2, {})", value("a"), value("b")));
-        project.query("INSERT INTO t SELECT 3, NULL");
+        if !from.starts_with("Array") {
+            project.query("INSERT INTO t SELECT 3, NULL");
+        }
         project.write("app/t.sql", &table(to));
         project.teal(&["apply"]).failed(3, &["column kind", "would not be the same"]);
     }
