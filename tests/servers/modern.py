@@ -75,7 +75,7 @@ class Refusal(Exception):
 
 
 # What a server of 23.8 answers to what came later, as its source has it.
-LATER = [
+LATER = (
     (
         "ATTACH PARTITION ALL FROM",
         "Code: 344. DB::Exception: Only support DROP/DETACH PARTITION ALL currently. "
@@ -85,12 +85,12 @@ LATER = [
         "xxh3_128",
         "Code: 46. DB::Exception: Function with name `xxh3_128` does not exist. (UNKNOWN_FUNCTION)",
     ),
-]
+)
 
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
-    later: list[tuple[str, str]] = []
+    later: tuple[tuple[str, str], ...] = ()
 
     def __init__(self, path: Path, config: Path, users: dict[str, str]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -343,7 +343,7 @@ def main() -> None:
         config.write_text(LOGS)
     users = dict(user.partition(":")[::2] for user in options.user)
     server = Server(options.path / "data", config, users)
-    server.later = LATER if options.as_old else []
+    server.later = LATER if options.as_old else ()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     ready = {"port": server.server_address[1], "pid": os.getpid(), "version": server.version}
     print(json.dumps(ready), flush=True)
