@@ -404,11 +404,11 @@ pub(crate) struct Demo {
     #[arg(long, default_value_t = 2)]
     pub(crate) readers: usize,
     /// Seconds of traffic before the migration
-    #[arg(long, default_value_t = 2, value_name = "SECONDS")]
-    pub(crate) seconds_before: u64,
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) seconds_before: f64,
     /// Seconds of traffic after the cutover
-    #[arg(long, default_value_t = 2, value_name = "SECONDS")]
-    pub(crate) seconds_after: u64,
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) seconds_after: f64,
     /// Where to play, for the figures of a disk; a project is made there [default: a temporary directory, in
     /// memory where there is room]
     #[arg(long, value_name = "DIR")]
@@ -444,4 +444,12 @@ pub(crate) enum EngineAction {
     Install,
     /// Where the engine is, and its version
     Info,
+}
+
+/// A time of a day at most.
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("seconds between 0 and 86400".to_owned()),
+    }
 }

@@ -117,7 +117,7 @@ fn play(common: &Common, args: &Demo, file: &Path) -> Result<Report, Failure> {
         let (writers, readers) = (args.writers, args.readers);
         say(&format!("\n{writers} writers and {readers} readers are at work on {blue}"));
         let threads = traffic.start(scope, engine, &blue, (writers, readers), args.seed);
-        thread::sleep(Duration::from_secs(args.seconds_before));
+        thread::sleep(Duration::from_secs_f64(args.seconds_before.max(0.0)));
         let outcome = match args.recipe {
             Recipe::Teal => follow_teal(common, &project, args, engine, &progress, &traffic),
             Recipe::Documented => follow_documentation(args, engine, &migration),
@@ -215,13 +215,13 @@ fn follow_teal(
     say("\nteal cutover");
     let mut migrating = last(&operator)?;
     operator.cutover(&mut migrating, Cutover::Exchange)?;
-    thread::sleep(Duration::from_secs(args.seconds_after));
+    thread::sleep(Duration::from_secs_f64(args.seconds_after.max(0.0)));
 
     say("\nteal cleanup");
     let parity = operator.compare(&migrating)?;
     operator.cleanup(&mut migrating, false)?;
     // The alias and the name that everyone knows are the same table now, traffic and all.
-    thread::sleep(Duration::from_millis(500).min(Duration::from_secs(args.seconds_after)));
+    thread::sleep(Duration::from_secs_f64(args.seconds_after.clamp(0.0, 0.5)));
     let seconds = |step| progress.took(step).as_secs_f64();
     Ok(Outcome {
         table: migrating.tables_now().1.clone(),
@@ -259,7 +259,7 @@ fn follow_documentation(
         "\nthe documented recipe: view created, then one INSERT … SELECT, in {}",
         show::duration(apply)
     ));
-    thread::sleep(Duration::from_secs(args.seconds_after));
+    thread::sleep(Duration::from_secs_f64(args.seconds_after.max(0.0)));
     Ok(Outcome {
         table: migration.green.clone(),
         rows_copied,
