@@ -33,9 +33,13 @@ impl Operator<'_> {
             Err(error) => {
                 // A statement whose answer did not come may be on its way still, the exchange above all:
                 // whether it happened can be asked when it has ended.
-                if self.end_own_statements().is_err() {
+                if let Err(ending) = self.end_own_statements() {
                     self.warn_of_merges(migrating);
-                    return Err(error);
+                    return Err(match error {
+                        // Nor is it to be tried again from its beginning.
+                        MigrateError::NotClean { .. } => ending,
+                        first => first,
+                    });
                 }
                 let settled = match way {
                     Way::Forward => self.settle_exchange(migrating),
