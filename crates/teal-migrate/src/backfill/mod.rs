@@ -57,7 +57,7 @@ impl BackfillOptions {
 
 impl Default for BackfillOptions {
     fn default() -> Self {
-        Self { workers: 2, chunk_rows: 5_000_000, chunk_bytes: 256 << 20 }
+        Self { workers: 2, chunk_rows: 2_500_000, chunk_bytes: 256 << 20 }
     }
 }
 
