@@ -1,11 +1,12 @@
 //! Bad input: each a clear error that names the file or the object, the exit code as designed,
 //! nothing lost, no panic.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    ITEMS_V00, ITEMS_V01_REWRITTEN, MIGRATE_ITEMS, Project, Run, difference, filled_items,
+    ITEMS_REWRITTEN, ITEMS_V00, ITEMS_V01_REWRITTEN, MIGRATE_ITEMS, Project, Run, difference,
+    filled_items,
 };
 
 fn with_table(declaration: &str) -> Project {
@@ -183,8 +184,7 @@ fn a_select_that_could_not_be_copied_exactly_is_refused_with_the_reason() {
 
 #[test]
 fn a_full_disk_stops_the_backfill_and_a_larger_one_lets_it_go_on() {
-    let on_small_disk = ITEMS_V01_REWRITTEN
-        .replace("partitionBy:", "settings: { storage_policy: \"small\" }, partitionBy:");
+    let on_small_disk = ITEMS_REWRITTEN.replace(';', " SETTINGS storage_policy = 'small';");
     let project = filled_items(&on_small_disk);
     // A disk that keeps more free than any disk has is a full one.
     let config = |kept_free: &str| {
@@ -216,7 +216,7 @@ fn a_full_disk_stops_the_backfill_and_a_larger_one_lets_it_go_on() {
 
 #[test]
 fn a_corrupt_journal_is_refused_with_its_entry_and_nothing_is_touched() {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     project.killed_at("published", &["apply", "--chunk-rows", "20000"]);
     for (damage, said) in [
         (
@@ -245,7 +245,7 @@ fn a_corrupt_journal_is_refused_with_its_entry_and_nothing_is_touched() {
 
 #[test]
 fn a_green_table_with_rows_of_its_own_is_not_touched() {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     project.query("CREATE TABLE items_0_1 AS items_0_0");
     project.query("INSERT INTO items_0_1 SELECT * FROM items_0_0 LIMIT 3");
     project.teal(&["apply"]).failed(3, &["default.items_0_1", "3 rows"]);
@@ -254,7 +254,7 @@ fn a_green_table_with_rows_of_its_own_is_not_touched() {
 
 #[test]
 fn rows_written_into_green_before_the_fence_are_not_dropped() {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     project.killed_at("prepared", &["apply"]);
     project.query("INSERT INTO items_0_1 SELECT * FROM items_0_0 LIMIT 3");
     project.teal(&["apply"]).failed(3, &["default.items_0_1 has 3 rows"]);
@@ -266,7 +266,7 @@ fn rows_written_into_green_before_the_fence_are_not_dropped() {
 
 #[test]
 fn a_view_that_someone_else_made_meanwhile_is_not_dropped() {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     project.killed_at("prepared", &["apply"]);
     project
         .query("CREATE MATERIALIZED VIEW mv_items_to_0_1 TO items_0_1 AS SELECT * FROM items_0_0");
@@ -279,14 +279,14 @@ fn a_view_that_someone_else_made_meanwhile_is_not_dropped() {
 
 #[test]
 fn models_that_change_in_the_middle_of_a_migration_are_refused() {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     project.killed_at("attached", &["apply"]);
-    let changed = ITEMS_V01_REWRITTEN.replace("[\"name\", \"id\"]", "[\"id\", \"name\"]");
-    project.write("app/tables/items_v01.ts", &changed);
+    let changed = ITEMS_REWRITTEN.replace("(name, id)", "(id, name)");
+    project.write("app/items_v01.sql", &changed);
     project
         .teal(&["apply"])
         .failed(3, &["default.items_0_1", "its models have changed since", "instead:"]);
-    project.write("app/tables/items_v01.ts", ITEMS_V01_REWRITTEN);
+    project.write("app/items_v01.sql", ITEMS_REWRITTEN);
     project.must(&["apply"]);
     assert_eq!(difference(&project, "items_0_0", "items_0_1"), "0");
 }
@@ -306,6 +306,49 @@ fn wrong_usage_is_told_from_failure() {
     project.teal(&["plan"]).failed(2, &["teal.toml", "teal init"]);
 }
 
+/// Its path may be mistyped; and none is made by asking.
+#[test]
+fn a_data_directory_that_is_not_there_is_no_empty_target() {
+    let project = Project::new(&[("app/tables/items.ts", ITEMS_V00)]);
+    let says = ["there is no data directory", "teal apply"];
+    for command in ["status", "verify", "cutover", "cleanup", "pull"] {
+        project.teal(&[command]).failed(2, &says);
+    }
+    assert!(!project.data().exists());
+    project.must(&["plan"]);
+    assert_eq!(project.must(&["status"]).stdout, "No migration has been started on this target.\n");
+}
+
+#[test]
+fn a_plan_without_a_target_is_one_of_the_targets_database() {
+    let table = "CREATE TABLE web.t (id UInt64) ENGINE = MergeTree ORDER BY id;";
+    let project = Project::new(&[("app/t.sql", table)]);
+    project.write("teal.toml", &project.config().replace("\"default\"", "\"web\""));
+    let plan = project.must(&["plan", "--no-target"]).said();
+    assert!(plan.contains("web.t") && !plan.contains("blocked"), "{plan}");
+}
+
+#[test]
+fn a_project_is_made_where_the_command_is_to_run() {
+    let parent = tempfile::tempdir().unwrap();
+    let project = Project::new(&[]);
+    let mut command = Command::new(project.command(&[]).get_program());
+    let place = parent.path().to_str().unwrap();
+    let run = Run::of(command.args(["-C", place, "init", "--lang", "sql"]).output().unwrap());
+    assert_eq!(run.code, Some(0), "{}", run.said());
+    assert!(parent.path().join("teal.toml").exists(), "{}", run.said());
+}
+
+/// As to a log on a disk that is full.
+#[test]
+fn messages_that_cannot_be_written_do_not_end_a_migration() {
+    let project = filled_items(ITEMS_REWRITTEN);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let status = project.command(&["apply"]).stderr(full).stdout(Stdio::null()).status();
+    assert_eq!(status.unwrap().code(), Some(0));
+    project.must(&["verify"]);
+}
+
 #[test]
 fn a_project_without_models_is_told_where_they_should_be() {
     Project::new(&[]).teal(&["plan"]).failed(1, &["there is no model", "/app"]);
@@ -313,12 +356,11 @@ fn a_project_without_models_is_told_where_they_should_be() {
 
 #[test]
 fn models_that_do_not_parse_leave_an_interrupted_migration_alone() {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     project.killed_at("attached", &["apply"]);
-    let good = std::fs::read_to_string(project.path().join("app/views/migrate.ts")).unwrap();
-    project.write("app/views/migrate.ts", "export const x = ;");
-    project.teal(&["apply"]).failed(1, &["app/views/migrate.ts:1"]);
-    project.write("app/views/migrate.ts", &good);
+    project.write("app/broken.ts", "export const x = ;");
+    project.teal(&["apply"]).failed(1, &["app/broken.ts:1"]);
+    project.remove("app/broken.ts");
     project.must(&["apply"]);
     assert_eq!(difference(&project, "items_0_0", "items_0_1"), "0");
 }

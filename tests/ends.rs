@@ -291,6 +291,10 @@ fn a_parked_tables_end_is_not_that_of_another_migration() {
     project.must(&["cutover", "u_0_1"]);
     let said = project.must(&["cleanup"]).said();
     assert!(said.contains("was parked, and is dropped"), "{said}");
+    assert!(
+        said.contains("the migration of u is as it was; to end it: `teal cleanup u_0_1`"),
+        "{said}"
+    );
     assert_eq!(project.query("EXISTS u_0_0"), "1");
     project.must(&["cleanup"]);
     assert_eq!(project.query("EXISTS u_0_0"), "0");
@@ -323,4 +327,76 @@ fn an_alias_goes_from_version_to_version_in_order() {
     project.teal(&["apply"]).failed(3, &["`teal cutover t_0_1` first"]);
     project.must(&["cutover", "t_0_1"]);
     project.must(&["apply"]);
+}
+
+/// Whatever was true when the step began that is ended now.
+#[test]
+fn what_ends_a_step_of_long_ago_does_not_drop_the_last_copy() {
+    let filled = filled(&first());
+    filled.must(&["apply"]);
+    let rows =
+        |project: &Project, table: &str| project.query(&format!("SELECT count() FROM {table}"));
+
+    let project = filled.copy();
+    project.killed_at("abort-opened", &["abort"]);
+    project.query("DROP TABLE t_0_0 SYNC");
+    project.teal(&["abort"]).failed(3, &["default.t_0_0 is gone"]);
+    project
+        .write("app/other.sql", "CREATE TABLE other (id UInt64) ENGINE = MergeTree ORDER BY id;");
+    assert_eq!(rows(&project, "t_0_1"), "1000");
+
+    filled.must(&["cutover"]);
+    let project = filled.copy();
+    project.killed_at("cleanup-opened", &["cleanup"]);
+    project.query("DROP TABLE t_0_1 SYNC");
+    for arguments in [&["cleanup"][..], &["cleanup", "--force"]] {
+        project.teal(arguments).failed(3, &["default.t_0_1 is gone", "1000 rows"]);
+    }
+    assert_eq!(rows(&project, "t_0_0"), "1000");
+    // The way out that the refusal tells.
+    project.query("RENAME TABLE t_0_0 TO t_0_1");
+    project.must(&["cleanup", "--force"]);
+    assert_eq!(rows(&project, "t_0_1"), "1000");
+
+    let project = filled.copy();
+    project.must(&["cleanup", "--park", "0s"]);
+    project.query("DROP TABLE t_0_1 SYNC");
+    let said = project.must(&["cleanup"]).said();
+    assert!(said.contains("default.t_0_1, which took its place, is gone"), "{said}");
+    let parked = "SELECT name FROM system.tables WHERE name LIKE 't_0_0_drop_%'";
+    assert_eq!(rows(&project, &project.query(parked)), "1000");
+}
+
+/// Where no view can keep the old table current: a writer who has not moved yet is told, and counted once.
+#[test]
+fn who_writes_to_the_old_table_before_the_deploy_does_not_keep_it_for_ever() {
+    let project = filled(&first().replace("SELECT * FROM", "SELECT id, upper(s) AS s FROM"));
+    project.must(&["apply"]);
+    project.must(&["cutover"]);
+    project.query("INSERT INTO t_0_0 VALUES (7000, 'x')");
+    project.teal(&["cleanup"]).failed(3, &["got 1 rows", "`teal cutover` again"]);
+    project.teal(&["cutover"]).failed(3, &["got 1 rows", "counts from here"]);
+    project.must(&["cutover"]);
+    project.must(&["cleanup"]);
+    assert_eq!(project.query("SELECT count() FROM t_0_1"), "1001");
+}
+
+/// What another database's migration has parked is another team's.
+#[test]
+fn a_cleanup_drops_what_its_own_database_has_parked() {
+    let project = filled(&first());
+    project.must(&["apply"]);
+    project.must(&["cutover"]);
+    project.must(&["cleanup", "--park", "0s"]);
+    project.query("CREATE DATABASE other");
+    let config = project.config();
+    project.write("teal.toml", &config.replace("\"default\"", "\"other\""));
+    project.teal(&["cleanup"]).failed(2, &["no migration"]);
+    project.teal(&["cleanup", "nosuch"]).failed(2, &["no migration nosuch"]);
+    project.write("teal.toml", &config);
+    project.teal(&["cleanup", "nosuch"]).failed(2, &["no migration nosuch"]);
+    let parked = "SELECT count() FROM system.tables WHERE name LIKE 't_0_0_drop_%'";
+    assert_eq!(project.query(parked), "1");
+    project.must(&["cleanup", "t_0_1"]);
+    assert_eq!(project.query(parked), "0");
 }

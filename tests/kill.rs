@@ -2,7 +2,7 @@
 //! under the demo's traffic. The test `every_write` kills a plain migration behind each of its writes.
 
 use crate::support::{
-    ITEMS_V01_CLONED, ITEMS_V01_REWRITTEN, Project, difference, filled_items, insert_items,
+    ITEMS_CLONED, ITEMS_MIGRATION, ITEMS_REWRITTEN, Project, difference, filled_items, insert_items,
 };
 
 /// The steps up to the verification.
@@ -60,7 +60,7 @@ fn kill_and_go_on(filled: &Project, failpoint: &str, second: &str) {
 
 #[test]
 fn a_recovery_killed_in_its_turn_goes_on_as_well() {
-    let filled = filled_items(ITEMS_V01_REWRITTEN);
+    let filled = filled_items(ITEMS_REWRITTEN);
     for (failpoint, second) in [
         ("blue-cloned", "undo-view-dropped"),
         ("gate-opened", "undo-snapshot-dropped"),
@@ -73,7 +73,7 @@ fn a_recovery_killed_in_its_turn_goes_on_as_well() {
 
 #[test]
 fn a_clone_killed_at_any_step_goes_on_and_ends_exact() {
-    let filled = filled_items(ITEMS_V01_CLONED);
+    let filled = filled_items(ITEMS_CLONED);
     for failpoint in EVERY.iter().chain(CLONE) {
         let project = filled.copy();
         project.killed_at(failpoint, APPLY);
@@ -93,11 +93,10 @@ fn a_clone_killed_at_any_step_goes_on_and_ends_exact() {
 
 #[test]
 fn an_exchange_that_was_cut_off_is_not_made_on_an_old_proof() {
-    let filled = filled_items(ITEMS_V01_REWRITTEN);
+    let filled = filled_items(ITEMS_REWRITTEN);
     // No way back through this SELECT: its view is dropped in the cut, before the exchange.
-    let view = std::fs::read_to_string(filled.path().join("app/views/migrate.ts")).unwrap();
-    let view = view.replace("SELECT *", "SELECT id, upper(name) AS name, at, note");
-    filled.write("app/views/migrate.ts", &view);
+    let view = ITEMS_MIGRATION.replace("SELECT *", "SELECT id, upper(name) AS name, at, note");
+    filled.write("app/migrate.sql", &view);
     filled.must(APPLY);
     for failpoint in ["cutover-opened", "view-dropped"] {
         let project = filled.copy();
@@ -145,7 +144,7 @@ fn a_demo_killed_in_the_backfill_under_traffic_is_ended_by_apply() {
 /// Merges that teal has stopped a user can force, and a merged part does not say of which parts it is.
 #[test]
 fn a_publication_whose_parts_were_merged_is_not_made_twice() {
-    let filled = filled_items(ITEMS_V01_REWRITTEN);
+    let filled = filled_items(ITEMS_REWRITTEN);
     for failpoint in ["publishing=return", "chunk-attached=return", "chunk-attached=1*off->return"]
     {
         for optimize in ["", " PARTITION 202401"] {

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 
 use crate::servers::Modern;
-use crate::support::{Background, Project, until};
+use crate::support::{Background, ITEMS_REWRITTEN, Project, filled_items, until};
 
 /// It has no end of its own.
 const ENDLESS: &str = "SELECT number FROM system.numbers";
@@ -35,4 +35,26 @@ fn a_query_on_a_server_ends_there_too() {
         let left = project.must(&["--url", &server.url(), "query", running]).stdout;
         (left == "0\n").then_some(())
     });
+}
+
+/// It has no end of its own either.
+#[test]
+fn a_watch_ends_with_its_reader() {
+    let project = filled_items(ITEMS_REWRITTEN);
+    project.must(&["apply"]);
+    for arguments in [&["verify", "--watch", "--every", "100ms"][..], &["status", "--watch"]] {
+        let mut watch = Background::start(project.command(arguments));
+        let mut line = String::new();
+        let mut out = BufReader::new(watch.child().stdout.take().unwrap());
+        out.read_line(&mut line).unwrap();
+        assert!(line.contains("items"), "{line}");
+        drop(out);
+        if arguments[0] == "status" {
+            // It says no more until something changes.
+            project.must(&["cutover"]);
+        }
+        until("the end of teal", || watch.child().try_wait().unwrap());
+        let run = watch.finish();
+        assert_eq!(run.code, Some(0), "{}", run.said());
+    }
 }

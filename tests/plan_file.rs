@@ -1,6 +1,6 @@
 //! A plan that was saved is what is applied: all of it, nothing else, and only where it still fits.
 
-use crate::support::{ITEMS_V01_REWRITTEN, Project, difference, filled_items};
+use crate::support::{ITEMS_REWRITTEN, Project, difference, filled_items};
 
 const EVENTS: &str =
     "CREATE TABLE events (id UInt64, town String, at DateTime) ENGINE = MergeTree ORDER BY id;\n";
@@ -103,7 +103,7 @@ fn a_plan_for_another_database_of_the_same_target_is_refused() {
 
 #[test]
 fn drift_of_the_old_table_of_a_migration_is_refused_before_it_begins() {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     project.must(&["plan", "--save", &file(&project)]);
     project.query("ALTER TABLE items_0_0 ADD COLUMN late UInt8");
     refused(
@@ -120,7 +120,7 @@ fn drift_of_the_old_table_of_a_migration_is_refused_before_it_begins() {
 #[test]
 fn what_came_up_since_the_plan_was_saved_is_found_as_a_fresh_apply_finds_it() {
     const UPDATE: &str = "ALTER TABLE items_0_0 UPDATE note = toString(throwIf(id = 7, 'broken')) WHERE 1 SETTINGS mutations_sync = 0";
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     project.must(&["plan", "--save", &file(&project)]);
     project.query(UPDATE);
     let found = ["something stands in the way", "blocked: default.items_0_0: the mutation"];
@@ -189,7 +189,7 @@ fn a_plan_goes_on_where_it_was_killed() {
 
 #[test]
 fn a_saved_migration_is_carried_out_and_goes_on_after_a_kill() {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     project.must(&["plan", "--save", &file(&project)]);
     project.killed_at("attached", &["apply", "--plan", &file(&project)]);
     project.must(&["apply", "--plan", &file(&project)]);
@@ -210,7 +210,7 @@ fn every_operation_is_explained() {
     project
         .teal(&["plan", "--explain", "7"])
         .failed(2, &["no operation 7", "it has 2", "1  events", "2  other"]);
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     let migration = project.must(&["plan", "--explain", "items_0_0"]).stdout;
     for words in ["another sorting key", "never both", "goes on", "carries to it"] {
         assert!(migration.contains(words), "{words}: {migration}");

@@ -124,7 +124,8 @@ fn a_mutation_that_begins_just_before_a_proof_is_known_to_the_next_one() {
 fn what_somebody_wrote_to_green_stays_also_where_blue_was_changed() {
     let stage = Stage::new(Modern::start(), REWRITTEN);
     stage.must(&["apply"]);
-    stage.query("INSERT INTO events_1 SELECT 1, 'direct', toDateTime('2024-02-03 00:00:00') FROM numbers(5)");
+    // By `teal query`; and it reads blue, as what goes through the view does.
+    stage.query("INSERT INTO events_1 SELECT id, 'direct', at FROM events WHERE toYYYYMM(at) = 202402 LIMIT 5");
     stage.query("ALTER TABLE events DROP PARTITION 202402");
     let words = ["INSERTs have written to green itself", "--drop-extra"];
     stage.teal(&["repair"]).failed(3, &words);

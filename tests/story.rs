@@ -3,13 +3,13 @@
 use serde_json::Value;
 
 use crate::support::{
-    ITEMS_V00, ITEMS_V01_CLONED, ITEMS_V01_REWRITTEN, MIGRATE_ITEMS, Project, difference,
-    filled_items, insert_items, until,
+    ITEMS_CLONED, ITEMS_REWRITTEN, ITEMS_V00, ITEMS_V01_REWRITTEN, MIGRATE_ITEMS, Project,
+    difference, filled_items, insert_items, until,
 };
 
 #[test]
 fn a_plan_changes_nothing_and_check_says_whether_there_is_something_to_do() {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     let tables = "SELECT name FROM system.tables WHERE database NOT IN ('system', 'INFORMATION_SCHEMA', 'information_schema') AND NOT name LIKE 'lock_%' ORDER BY name";
     let before = project.query(tables);
     let run = project.teal(&["plan", "--check"]);
@@ -23,7 +23,7 @@ fn a_plan_changes_nothing_and_check_says_whether_there_is_something_to_do() {
 
 #[test]
 fn the_plan_is_the_same_as_yaml_and_as_json() {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     let json: Value = project.json(&["plan"]);
     let file = project.path().join("plan.yaml");
     project.must(&["plan", "--save", file.to_str().unwrap()]);
@@ -36,7 +36,7 @@ fn the_plan_is_the_same_as_yaml_and_as_json() {
 
 #[test]
 fn a_partition_that_has_the_parts_of_the_last_proof_is_not_read_again() {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     project.must(&["apply"]);
     let all = project.must(&["verify"]).stdout;
     assert!(all.contains("0 sums equal") && all.contains("90500 rows"), "{all}");
@@ -68,7 +68,7 @@ fn a_partition_that_has_the_parts_of_the_last_proof_is_not_read_again() {
 
 #[test]
 fn an_exchange_moves_the_name_and_keeps_the_old_table_current_until_the_cleanup() {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     project.must(&["apply"]);
     project.query(&insert_items(1_000_000, 1_000));
     project.must(&["verify"]);
@@ -120,7 +120,7 @@ fn a_cleanup_does_not_ask_for_rows_whose_time_is_over() {
 
 #[test]
 fn a_parked_table_has_its_day_in_its_name_and_goes_when_that_has_come() {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     project.must(&["apply"]);
     project.must(&["cutover"]);
     let taken = project.query(
@@ -143,7 +143,7 @@ fn a_parked_table_has_its_day_in_its_name_and_goes_when_that_has_come() {
     project.must(&["cleanup"]);
     assert_eq!(project.query("SHOW TABLES"), format!("{taken}\nitems_0_1"));
 
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     project.must(&["apply"]);
     project.must(&["cutover"]);
     project.must(&["cleanup", "--park", "0s"]);
@@ -159,7 +159,7 @@ fn a_parked_table_has_its_day_in_its_name_and_goes_when_that_has_come() {
 
 #[test]
 fn an_app_cutover_leaves_the_names_alone_and_the_cleanup_waits_for_the_last_writer() {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     project.must(&["apply"]);
     project.must(&["cutover", "--by", "app"]);
     project.query(&insert_items(1_000_000, 10));
@@ -173,7 +173,7 @@ fn an_app_cutover_leaves_the_names_alone_and_the_cleanup_waits_for_the_last_writ
 
 #[test]
 fn an_engine_change_takes_the_clone_path() {
-    let project = filled_items(ITEMS_V01_CLONED);
+    let project = filled_items(ITEMS_CLONED);
     let plan: Value = project.json(&["plan"]);
     assert_eq!(plan["operations"][0]["strategy"], "clone");
     project.must(&["apply"]);
@@ -223,7 +223,7 @@ fn a_select_with_expressions_and_a_condition_is_copied_and_verified() {
 
 #[test]
 fn a_row_that_green_lacks_and_one_that_it_has_too_often_are_found_and_shown() {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     project.must(&["apply"]);
     project.query("ALTER TABLE items_0_1 DELETE WHERE id = 4711 SETTINGS mutations_sync = 2");
     project.query("INSERT INTO items_0_1 SELECT * FROM items_0_1 WHERE id = 42");
@@ -239,7 +239,7 @@ fn a_row_that_green_lacks_and_one_that_it_has_too_often_are_found_and_shown() {
 
 #[test]
 fn a_repair_copies_exactly_what_is_missing_and_drops_nothing() {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     project.must(&["apply"]);
     // Of the 500 twins 20 go, with some other rows.
     project.query("ALTER TABLE items_0_1 DELETE WHERE id BETWEEN 100 AND 109 OR name = 'twin' SETTINGS mutations_sync = 2");
@@ -257,7 +257,7 @@ fn a_repair_copies_exactly_what_is_missing_and_drops_nothing() {
 
 #[test]
 fn a_cutover_before_the_copy_is_refused() {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     project.teal(&["cutover"]).failed(2, &["there is no migration"]);
     project.killed_at("attached", &["apply"]);
     project.teal(&["cutover"]).failed(3, &["teal apply"]);
@@ -358,7 +358,7 @@ fn a_new_project_plans_and_applies_at_once() {
 /// Chunks are known by their numbers, which count the rows of the parts that the snapshot had.
 #[test]
 fn a_copy_does_not_go_on_from_a_snapshot_that_somebody_has_merged() {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     project.query(&insert_items(500_000, 1_000));
     project.killed_at("published", &["apply", "--chunk-rows", "10000"]);
     let snapshot =
@@ -375,7 +375,7 @@ fn a_copy_does_not_go_on_from_a_snapshot_that_somebody_has_merged() {
 
 #[test]
 fn an_abort_leaves_what_somebody_else_has_made() {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     project.killed_at("started", &["apply"]);
     project.query("CREATE TABLE items_0_1 (id UInt64) ENGINE = Log");
     project.query("INSERT INTO items_0_1 VALUES (1)");
@@ -388,7 +388,7 @@ fn an_abort_leaves_what_somebody_else_has_made() {
 /// They hold every part of both tables, and nobody knows of them.
 #[test]
 fn the_clones_of_a_comparison_that_was_cut_off_go_with_the_next_command() {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     project.must(&["apply"]);
     project.query("ALTER TABLE items_0_1 DELETE WHERE id = 2 SETTINGS mutations_sync = 1");
     project.killed_at("verify-tables-cloned", &["verify"]);

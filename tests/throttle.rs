@@ -10,7 +10,8 @@ use teal_migrate::{Ask, Request};
 
 use crate::servers::Modern;
 use crate::support::{
-    Background, ITEMS_V01_REWRITTEN, Project, Run, difference, filled_items, insert_items, until,
+    Background, ITEMS, ITEMS_MIGRATION, ITEMS_REWRITTEN, Project, Run, difference, filled_items,
+    insert_items, until,
 };
 
 const ROWS: u64 = 90_500;
@@ -27,20 +28,20 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn embedded() -> Self {
-        Self { project: filled_items(ITEMS_V01_REWRITTEN), server: None }
+        Self { project: filled_items(ITEMS_REWRITTEN), server: None }
     }
 
     /// The same rows on a server.
     pub(crate) fn on_server() -> Self {
         let stage = Self {
-            project: Project::new(&[("app/tables/items.ts", crate::support::ITEMS_V00)]),
+            project: Project::new(&[("app/items.sql", ITEMS)]),
             server: Some(Modern::start()),
         };
         stage.must(&["apply"]);
         stage.query(&insert_items(0, 60_000));
         stage.query(&insert_items(60_000, 30_500));
-        stage.project.write("app/tables/items_v01.ts", ITEMS_V01_REWRITTEN);
-        stage.project.write("app/views/migrate.ts", crate::support::MIGRATE_ITEMS);
+        stage.project.write("app/items_v01.sql", ITEMS_REWRITTEN);
+        stage.project.write("app/migrate.sql", ITEMS_MIGRATION);
         stage
     }
 
@@ -163,7 +164,7 @@ fn pause_and_resume(stage: &Stage) {
         (last.1 >= 3).then(|| last.0.clone())
     });
     assert!(rows_copied(&stands) < ROWS, "{stands}");
-    assert!(stage.must(&["pause"]).stdout.contains("paused already"));
+    assert!(stage.must(&["pause"]).stdout.contains("is paused"));
     let said = stage.must(&["resume"]).stdout;
     assert!(said.contains("goes on"), "{said}");
     let run = apply.finish();
@@ -382,6 +383,24 @@ fn an_abort_from_another_process_ends_a_running_apply() {
 #[test]
 fn an_abort_on_a_server_ends_a_running_apply() {
     abort_from_another_process(&Stage::on_server());
+}
+
+/// What the process at work tells of itself is from before the step that it is at.
+#[test]
+fn what_is_asked_during_a_long_step_goes_by_what_was_asked_before() {
+    let stage = Stage::embedded();
+    let mut command = stage.command(APPLY);
+    command.env("FAILPOINTS", "verify-begins=sleep(4000)");
+    let apply = Background::start(command);
+    until("the proof", || (stage.status()["step"] == "verify").then_some(()));
+    let asked = Instant::now();
+    stage.must(&["pause"]);
+    let said = stage.must(&["resume"]).stdout;
+    assert!(said.contains("goes on"), "{said}");
+    assert!(asked.elapsed() < Duration::from_secs(3), "too late to tell");
+    assert_eq!(apply.finish().code, Some(0));
+    assert_eq!(stage.status()["paused"], Value::Null);
+    stage.assert_exact();
 }
 
 /// A paused apply can be aborted too; and an abort that is refused is taken back.

@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use crate::server_migration::{REWRITTEN, ROWS, Stage};
 use crate::servers::Modern;
-use crate::support::{ITEMS_V01_REWRITTEN, Project, difference, filled_items, insert_items};
+use crate::support::{
+    ITEMS_MIGRATION, ITEMS_REWRITTEN, Project, difference, filled_items, insert_items,
+};
 
 const APPLY: &[&str] = &["apply", "--chunk-rows", "20000"];
 
@@ -16,7 +18,7 @@ fn insert_new(from: u64, rows: u64) -> String {
 }
 
 fn cut_over() -> Project {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     project.must(APPLY);
     project.must(&["cutover"]);
     project
@@ -82,8 +84,8 @@ fn the_view_is_turned_when_nobody_writes_to_the_old_table_and_rows_come_back_by_
 /// What its TTL has set to other values, the old table has as it was: no row that the new one lacks.
 #[test]
 fn nothing_is_carried_where_a_ttl_gives_rows_other_values() {
-    let ttl = "ttl: \"at + INTERVAL 50 YEAR GROUP BY name, id SET at = max(at)\", partitionBy:";
-    let project = filled_items(&ITEMS_V01_REWRITTEN.replace("partitionBy:", ttl));
+    let ttl = " TTL at + INTERVAL 50 YEAR GROUP BY name, id SET at = max(at);";
+    let project = filled_items(&ITEMS_REWRITTEN.replace(';', ttl));
     project.must(APPLY);
     project.must(&["cutover"]);
     project.must(&["cutover"]);
@@ -126,10 +128,9 @@ fn what_was_deleted_in_the_new_table_does_not_come_back_by_a_turn() {
 
 #[test]
 fn where_rows_cannot_come_back_as_they_are_nothing_is_turned() {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
-    let view = std::fs::read_to_string(project.path().join("app/views/migrate.ts")).unwrap();
-    let view = view.replace("SELECT *", "SELECT id, upper(name) AS name, at, note");
-    project.write("app/views/migrate.ts", &view);
+    let project = filled_items(ITEMS_REWRITTEN);
+    let view = ITEMS_MIGRATION.replace("SELECT *", "SELECT id, upper(name) AS name, at, note");
+    project.write("app/migrate.sql", &view);
     let plan = project.must(&["plan"]).stdout;
     assert!(plan.contains("has no inverse"), "{plan}");
     project.must(APPLY);

@@ -2,7 +2,7 @@
 //! lost, also when they are killed half-way.
 
 use crate::support::{
-    ITEMS_V01_CLONED, ITEMS_V01_REWRITTEN, Project, difference, filled_items, insert_items,
+    ITEMS_CLONED, ITEMS_MIGRATION, ITEMS_REWRITTEN, Project, difference, filled_items, insert_items,
 };
 
 const APPLY: &[&str] = &["apply", "--chunk-rows", "20000"];
@@ -21,7 +21,7 @@ fn assert_only_blue(project: &Project, said: &str, rows: u64) {
 fn an_abort_at_any_step_leaves_nothing_behind() {
     for (version, steps) in [
         (
-            ITEMS_V01_REWRITTEN,
+            ITEMS_REWRITTEN,
             &[
                 "started",
                 "green-created",
@@ -40,7 +40,7 @@ fn an_abort_at_any_step_leaves_nothing_behind() {
                 "verified",
             ][..],
         ),
-        (ITEMS_V01_CLONED, &["blue-cloned", "attached", "verify-tables-cloned", "verified"][..]),
+        (ITEMS_CLONED, &["blue-cloned", "attached", "verify-tables-cloned", "verified"][..]),
     ] {
         let filled = filled_items(version);
         for step in steps {
@@ -58,7 +58,7 @@ fn an_abort_at_any_step_leaves_nothing_behind() {
 
 #[test]
 fn an_abort_that_is_killed_is_finished_and_the_migration_can_begin_again() {
-    let filled = filled_items(ITEMS_V01_REWRITTEN);
+    let filled = filled_items(ITEMS_REWRITTEN);
     filled.must(APPLY);
     for step in [
         "abort-opened",
@@ -84,7 +84,7 @@ fn an_abort_that_is_killed_is_finished_and_the_migration_can_begin_again() {
 /// A new table that somebody has dropped is no reason for every command to fail.
 #[test]
 fn a_migration_whose_new_table_is_gone_can_be_given_up() {
-    let filled = filled_items(ITEMS_V01_REWRITTEN);
+    let filled = filled_items(ITEMS_REWRITTEN);
     for step in ["prepared", "fence-opened", "view-created", "attached", "publishing", "verified"] {
         let project = filled.copy();
         project.killed_at(step, APPLY);
@@ -97,7 +97,7 @@ fn a_migration_whose_new_table_is_gone_can_be_given_up() {
 /// Between the crash and the next command, another deploy makes what was dropped once more.
 #[test]
 fn what_others_make_under_the_dropped_names_is_not_taken_for_the_old() {
-    let filled = filled_items(ITEMS_V01_REWRITTEN);
+    let filled = filled_items(ITEMS_REWRITTEN);
     filled.must(APPLY);
     let again = |project: &Project, dropped: &str, kept: &str| {
         // Of the embedded engine, a table that was dropped a moment ago may be there still.
@@ -126,7 +126,7 @@ fn what_others_make_under_the_dropped_names_is_not_taken_for_the_old() {
     }
 
     // Nothing had been written to it, so that it would go for having no rows.
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     project.killed_at("prepared", APPLY);
     project.killed_at("abort-dropped", &["abort"]);
     project.query("CREATE TABLE items_0_1 (id UInt64) ENGINE = MergeTree ORDER BY id");
@@ -146,7 +146,7 @@ fn what_others_make_under_the_dropped_names_is_not_taken_for_the_old() {
 
 #[test]
 fn rows_of_others_are_not_aborted_away() {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     // Somebody writes to green before the migration has come to it.
     project.killed_at("prepared", APPLY);
     project.query("INSERT INTO items_0_1 SELECT * FROM items_0_0 WHERE id < 10");
@@ -179,7 +179,7 @@ fn rows_of_others_are_not_aborted_away() {
 
 #[test]
 fn a_rollback_of_an_exchange_keeps_what_was_written_since_also_when_it_is_killed() {
-    let filled = filled_items(ITEMS_V01_REWRITTEN);
+    let filled = filled_items(ITEMS_REWRITTEN);
     filled.must(APPLY);
     filled.must(&["cutover", "--by", "exchange"]);
     filled.query(&insert_items(1_000_000, 1_000));
@@ -221,7 +221,7 @@ fn a_rollback_of_an_exchange_keeps_what_was_written_since_also_when_it_is_killed
 
 #[test]
 fn a_rollback_of_an_app_cutover_carries_back_what_green_alone_has() {
-    let filled = filled_items(ITEMS_V01_REWRITTEN);
+    let filled = filled_items(ITEMS_REWRITTEN);
     filled.must(APPLY);
     filled.must(&["cutover"]);
     // Some writers are on green, one is still on blue; all write the same rows.
@@ -247,10 +247,9 @@ fn a_rollback_of_an_app_cutover_carries_back_what_green_alone_has() {
 
 #[test]
 fn what_cannot_be_carried_back_is_said() {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
-    let view = std::fs::read_to_string(project.path().join("app/views/migrate.ts")).unwrap();
-    let view = view.replace("SELECT *", "SELECT id, upper(name) AS name, at, note");
-    project.write("app/views/migrate.ts", &view);
+    let project = filled_items(ITEMS_REWRITTEN);
+    let view = ITEMS_MIGRATION.replace("SELECT *", "SELECT id, upper(name) AS name, at, note");
+    project.write("app/migrate.sql", &view);
     project.must(APPLY);
     project.teal(&["rollback", "nothing"]).failed(2, &["no migration nothing"]);
     project.must(&["cutover", "--by", "exchange"]);
@@ -274,7 +273,7 @@ fn what_cannot_be_carried_back_is_said() {
 
 #[test]
 fn what_a_mutation_has_changed_since_the_cutover_is_not_taken_back_silently() {
-    let project = filled_items(ITEMS_V01_REWRITTEN);
+    let project = filled_items(ITEMS_REWRITTEN);
     project.must(APPLY);
     project.must(&["cutover", "--by", "exchange"]);
     project.query(
@@ -290,10 +289,36 @@ fn what_a_mutation_has_changed_since_the_cutover_is_not_taken_back_silently() {
     assert_eq!(project.query("SELECT count() FROM items_0_0 WHERE note = 'changed'"), "0");
 }
 
+/// Whatever process notes that it happened.
+#[test]
+fn what_a_rollback_by_force_gave_up_does_not_come_back_later() {
+    let filled = filled_items(ITEMS_REWRITTEN);
+    filled.must(APPLY);
+    filled.must(&["cutover", "--by", "exchange"]);
+    filled.query(
+        "ALTER TABLE items_0_0 UPDATE note = 'changed' WHERE id < 3 SETTINGS mutations_sync = 2",
+    );
+    for step in ["exchanged-back", "rolled-back", ""] {
+        let project = filled.copy();
+        match step {
+            "" => drop(project.must(&["rollback", "--force"])),
+            step => project.killed_at(step, &["rollback", "--force"]),
+        }
+        project.teal(&["verify"]).failed(3, &["green lacks 3 and has 3 too many"]);
+        let status = project.must(&["status"]).stdout;
+        assert!(!status.contains("carries back"), "{step}: {status}");
+        let changed = ["was changed in place since the cutover", "note = 'changed'"];
+        project.teal(&["rollback"]).failed(3, &changed);
+        assert_eq!(project.query("SELECT count() FROM items_0_0"), "90500", "{step}");
+        project.must(&["abort", "--force"]);
+        assert_only_blue(&project, step, 90_500);
+    }
+}
+
 /// The old table has still what was dropped from the new one, and gets by the view what is written in its place.
 #[test]
 fn a_partition_that_was_written_anew_does_not_come_back_twice() {
-    let filled = filled_items(ITEMS_V01_REWRITTEN);
+    let filled = filled_items(ITEMS_REWRITTEN);
     filled.must(APPLY);
     filled.must(&["cutover", "--by", "exchange"]);
     let february = "toYYYYMM(at) = 202402";

@@ -89,6 +89,10 @@ impl Operator<'_> {
         let Phase::Aborting(Aborting { was_attached, green_data }) = migrating.phase.clone() else {
             return Ok(());
         };
+        // It may be long ago that the abort began, and blue may have gone since.
+        if was_attached && self.has_data(&migrating.migration.green, green_data.as_deref())? {
+            self.refuse_last_copy(migrating)?;
+        }
         let told = self.drop_everything(migrating, was_attached, green_data.as_deref())?;
         let what = format!("the abort of {} was finished: {told}", migrating.migration.green);
         self.observer.update(Update::Healed { what });
@@ -142,7 +146,7 @@ impl Operator<'_> {
         if compared.extra + compared.unsure == 0 {
             return Ok(());
         }
-        match self.unexplained(migrating)? {
+        match self.unexplained(&copied)? {
             0 => Ok(()),
             rows => {
                 let (blue, green) = migrating.tables_now();

@@ -87,7 +87,7 @@ impl Operator<'_> {
         let alias = migrating.migration.logical_name();
         let readers = self.readers(migrating, &alias)?;
         let (blue_data, seen) = (self.data_of(&blue)?, Some(self.see(&blue)?));
-        self.record(migrating, Event::RollbackOpened { blue_data, blue: seen })?;
+        self.record(migrating, Event::RollbackOpened { blue_data, blue: seen, force })?;
         failpoint::reached("rollback-opened");
         let last_look = || match force {
             true => Ok(()),

@@ -99,6 +99,12 @@ impl Operator<'_> {
 
     /// Ends a cleanup that a process before did not journal as done.
     pub(crate) fn finish_cleanup(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+        // It may be long ago that the cleanup began, and the new table may have gone since.
+        if let Phase::CutOver(state) = &migrating.phase
+            && self.has_data(migrating.tables_now().0, state.old_data.as_deref())?
+        {
+            self.refuse_without_new(migrating, state, true)?;
+        }
         let told = self.clean(migrating)?;
         let what = format!("the cleanup of {} was finished: {told}", migrating.migration.green);
         self.observer.update(Update::Healed { what });

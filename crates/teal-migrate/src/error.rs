@@ -141,11 +141,15 @@ pub enum MigrateError {
     )]
     AlteredBeyondCompare { altered: Vec<Drift> },
     #[error(
-        "{blue} got {rows} rows since the cutover: someone still writes to it. Move that writer to {green}, or --force"
+        "{blue} got {rows} rows since the cutover: someone still writes to it{}",
+        match *.is_forwarded {
+            true => format!(". Move that writer to {green}, and run `teal cutover` again, which counts from here; or --force"),
+            false => format!(", and nothing forwards them: {green} may lack them. Move that writer to {green}, copy what is wanted (INSERT INTO … SELECT), and then --force"),
+        }
     )]
-    StillUsed { blue: QualifiedName, green: QualifiedName, rows: u64 },
+    StillUsed { blue: QualifiedName, green: QualifiedName, rows: u64, is_forwarded: bool },
     #[error(
-        "{}, and the view goes on to forward from it to {green}. Move that writer to {green}, and run `teal cutover` again: if {blue} gets no rows from now on, the view is turned, and keeps it current\n{}",
+        "{}, and the view goes on to forward from it to {green}. Move that writer to {green}, and run `teal cutover` again, which counts from here: if {blue} gets no rows from now on, the view is turned, where it can be, and keeps it current\n{}",
         written(.blue, *.rows),
         listed(.used)
     )]
@@ -168,10 +172,12 @@ pub enum MigrateError {
         "the old table is to be parked as {table}, and there is something of that name: rename it, or park for another time (--park)"
     )]
     PlaceTaken { table: QualifiedName },
-    #[error("{old} is kept until {until} (the retention); wait, or --force")]
+    #[error(
+        "{old} is kept until {until} (the retention); wait, or `--retention 0s`, which leaves all other looks as they are"
+    )]
     Kept { old: QualifiedName, until: Timestamp },
     #[error(
-        "{old} has been used since the cutover; move who uses it to {new}, or --force\n{}",
+        "{old} has been used since the cutover, within the last 24 hours; move who uses it to {new}, or --force\n{}",
         listed(.used)
     )]
     StillRead { old: QualifiedName, new: QualifiedName, used: Vec<Use> },

@@ -147,6 +147,9 @@ pub enum Event {
         /// Blue then, when it had every row of green.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         blue: Option<BlueSeen>,
+        /// What green alone has is given up, whatever process ends it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        force: bool,
     },
     /// An exchange back was begun and did not happen.
     RollbackUndone,

@@ -122,6 +122,8 @@ impl<'a> Operator<'a> {
         // The lock first: nothing is read that another could be changing.
         let lock = Arc::new(Lock::take(server, options.lease)?);
         let mut control = server.session(&[])?;
+        // Held up until somebody took it over, this would end the statements of that one.
+        lock.check()?;
         end_statements_of_the_dead(server, control.as_mut())?;
         let journal = Journal::open(server)?;
         let has_async_inserts = has_async_inserts(control.as_mut())?;
@@ -277,7 +279,12 @@ impl<'a> Operator<'a> {
             Phase::Attached(state) if state.snapshot.is_some() => {
                 match self.refuse_altered(migrating) {
                     // The backfill refuses it, and finishes this when it goes on. An abort need not.
-                    Err(MigrateError::Altered { .. }) => return Ok(()),
+                    Err(MigrateError::Altered { .. }) => {
+                        if state.publishing.is_some() {
+                            self.warn_of_merges(migrating);
+                        }
+                        return Ok(());
+                    }
                     other => other?,
                 }
                 self.finish_publication(migrating)?;

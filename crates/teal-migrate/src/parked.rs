@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use teal_schema::QualifiedName;
 
 use crate::phase::Cleaned;
+use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, Phase, Step, failpoint};
 
 /// A table that nothing writes to any more, and that can be had back by a `RENAME`.
@@ -26,13 +27,16 @@ impl Parked {
 }
 
 impl Operator<'_> {
-    /// Drops the parked tables whose time is over, and names them.
+    /// Drops the parked tables of these migrations whose time is over, and names them.
     ///
     /// # Errors
     /// When the target refuses.
-    pub fn drop_parked(&self) -> Result<Vec<QualifiedName>, MigrateError> {
+    pub fn drop_parked(
+        &self,
+        of: impl Fn(&Migrating) -> bool,
+    ) -> Result<Vec<QualifiedName>, MigrateError> {
         let mut dropped = Vec::new();
-        for mut migrating in self.migrations()? {
+        for mut migrating in self.migrations()?.into_iter().filter(of) {
             let Phase::Cleaned(Cleaned { parked: Some(parked), old_data, .. }) = &migrating.phase
             else {
                 continue;
@@ -43,6 +47,10 @@ impl Operator<'_> {
             let (table, data) = (parked.table.clone(), old_data.clone());
             self.step(&mut migrating, Step::Cleanup, |migrating| {
                 let is_there = self.has_data(&table, data.as_deref())?;
+                if is_there && self.is_last_copy(migrating)? {
+                    let new = migrating.tables_now().1;
+                    return Ok(((), format!("{table} stays, though its time is over: {new}, which took its place, is gone")));
+                }
                 if is_there {
                     self.drop_table(&table)?;
                     dropped.push(table.clone());
@@ -57,5 +65,19 @@ impl Operator<'_> {
             })?;
         }
         Ok(dropped)
+    }
+
+    /// The table that took its place is not there, and no later version took that one's.
+    fn is_last_copy(&self, migrating: &Migrating) -> Result<bool, MigrateError> {
+        let new = migrating.tables_now().1;
+        if !self.data_of(new)?.is_empty() {
+            return Ok(false);
+        }
+        let has_followed = |other: &Migrating| {
+            matches!(other.phase, Phase::CutOver(_) | Phase::Cleaned(_))
+                && other.id != migrating.id
+                && other.migration.blue == *new
+        };
+        Ok(!self.migrations()?.iter().any(has_followed))
     }
 }

@@ -198,6 +198,8 @@ pub struct CutOver {
     pub rollback_open: Option<String>,
     /// Blue when it was begun.
     pub(crate) old_seen: Option<BlueSeen>,
+    /// It gives up what the new table alone has.
+    pub(crate) rollback_forced: bool,
     /// How far that exchange got, on a server.
     pub swapping: Option<Swapping>,
 }

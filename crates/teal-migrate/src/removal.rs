@@ -28,10 +28,12 @@ use teal_schema::{QualifiedName, escape_ident, quote_string};
 use crate::backfill::only;
 use crate::state::Migrating;
 use crate::verify::{Sides, hashes_of_surplus, partition_expression, row_hash};
-use crate::{Event, MigrateError, Operator, Parity, failpoint, names};
+use crate::{Event, MigrateError, Operator, Parity, Update, failpoint, names};
 
 /// Between two looks at a mutation.
 const LOOK: Duration = Duration::from_millis(20);
+/// A wait that takes longer is told.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// A mutation of more partitions than that reads all of green once, rather than each of them.
 const PARTITIONS: usize = 32;
 
@@ -199,6 +201,7 @@ impl Operator<'_> {
         struct Row {
             parts: u64,
         }
+        let (began, mut is_told) = (Instant::now(), false);
         loop {
             let Row { parts } = self.with_control(|session| {
                 session.row(&format!(
@@ -208,7 +211,15 @@ impl Operator<'_> {
                 ))
             })?;
             if parts == 0 {
+                if is_told {
+                    self.observer.update(Update::WentOn);
+                }
                 return Ok(());
+            }
+            if !is_told && began.elapsed() > PATIENCE {
+                let reason = format!("the end of a mutation of {table} that was cancelled");
+                self.observer.update(Update::Waiting { reason });
+                is_told = true;
             }
             self.check_lock()?;
             std::thread::sleep(LOOK);

@@ -112,7 +112,7 @@ impl Operator<'_> {
         repaired: &mut Repaired,
     ) -> Result<Parity, MigrateError> {
         let (mut extra, mut copied) = (None, 0);
-        let parity = self.with_clones(migrating, |sides, parity| {
+        let parity = self.with_clones_and_samples(migrating, |sides, parity| {
             if parity.missing > 0 && (parity.extra == 0 || migrating.migration.goes_by_version()) {
                 copied = parity.missing;
                 // What green has too many as well is told by the next comparison.

@@ -19,6 +19,7 @@ use crate::carry::CANNOT_TELL;
 use crate::fence::not_clean;
 use crate::missed::changes_rows;
 use crate::phase::{Backfilled, CutOver};
+use crate::seen::BlueSeen;
 use crate::stale::{Mutation, shortened};
 use crate::state::Migrating;
 use crate::swap::Way;
@@ -174,10 +175,11 @@ impl Operator<'_> {
                 }
                 // What was changed in the moment in which readers and writers returned.
                 _ => {
-                    let since = migrating.seen.as_ref().map(|seen| seen.time);
-                    if let Some(since) = since {
-                        let new = migrating.tables_now().1;
-                        refuse_mutated(migrating, self.mutations(new, since)?)?;
+                    let new = migrating.tables_now().1;
+                    if let Some(seen) = &migrating.new_seen {
+                        self.refuse_changed_since(migrating, seen)?;
+                    } else if let Some(seen) = &migrating.seen {
+                        refuse_mutated(migrating, self.mutations(new, seen.time)?)?;
                     }
                 }
             }
@@ -260,15 +262,25 @@ impl Operator<'_> {
         migrating: &Migrating,
         state: &CutOver,
     ) -> Result<(), MigrateError> {
+        match &state.new_seen {
+            Some(seen) => self.refuse_changed_since(migrating, seen),
+            None => {
+                let since = u32::try_from(state.at.as_second()).unwrap_or_default();
+                refuse_mutated(migrating, self.mutations(migrating.tables_now().1, since)?)
+            }
+        }
+    }
+
+    /// The same, since the new layout was seen.
+    fn refuse_changed_since(
+        &self,
+        migrating: &Migrating,
+        seen: &BlueSeen,
+    ) -> Result<(), MigrateError> {
         let new = migrating.tables_now().1;
-        let mutations = match &state.new_seen {
-            Some(seen) => self.mutations_after(new, seen)?,
-            None => self.mutations(new, u32::try_from(state.at.as_second()).unwrap_or_default())?,
-        };
-        refuse_mutated(migrating, mutations)?;
+        refuse_mutated(migrating, self.mutations_after(new, seen)?)?;
         // Before anything is cloned, which the server refuses of a table with such a part.
-        let since = state.new_seen.as_ref().map(|seen| seen.time);
-        match since.map(|since| self.patches(new, since)).transpose()?.flatten() {
+        match self.patches(new, seen.time)? {
             Some(cause) => Err(changed_since(new, &cause.what)),
             None => Ok(()),
         }
@@ -366,7 +378,7 @@ impl Operator<'_> {
         let migration = migrating.migration.clone();
         let (old, new) = (migration.green.clone(), migration.blue.clone());
         let (blue_data, blue) = (self.data_of(&old)?, Some(self.see(&old)?));
-        self.record(migrating, Event::RollbackOpened { blue_data, blue })?;
+        self.record(migrating, Event::RollbackOpened { blue_data, blue, force })?;
         failpoint::reached("rollback-opened");
         if self.server.write_gate().is_none() {
             let told = self.swap_or_settle(migrating, Way::Back, seen_up_to, &last_look)?;
@@ -421,7 +433,8 @@ impl Operator<'_> {
         Ok(())
     }
 
-    /// `rest`: there may be something to carry still. Not where only parts tell it, and they have told it.
+    /// `rest`: there may be something to carry still. Not where it is given up, nor where only parts tell it, and
+    /// they have told it.
     pub(crate) fn record_rollback(
         &self,
         migrating: &mut Migrating,
@@ -431,7 +444,9 @@ impl Operator<'_> {
             &migrating.phase,
             Phase::CutOver(CutOver { cutover: Cutover::Exchange, forwards_back: true, .. })
         ) && self.server.write_gate().is_none();
-        let rest = rest && (migrating.migration.rows_tell() || !by_parts);
+        let is_forced =
+            matches!(&migrating.phase, Phase::CutOver(CutOver { rollback_forced: true, .. }));
+        let rest = rest && !is_forced && (migrating.migration.rows_tell() || !by_parts);
         let rows = self.rows_of(&migrating.migration.blue)?;
         self.record(migrating, Event::RolledBack { rows, rest })?;
         failpoint::reached("rolled-back");

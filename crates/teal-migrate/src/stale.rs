@@ -131,7 +131,7 @@ impl Operator<'_> {
     }
 
     fn evidence(&self, migrating: &Migrating, seen: &BlueSeen) -> Result<Evidence, MigrateError> {
-        let (blue, green) = migrating.tables_now();
+        let blue = migrating.tables_now().0;
         let mut evidence = Evidence::default();
         let mut mutations = self.mutations_after(blue, seen)?;
         mutations.retain(|mutation| changes_rows(&mutation.command));
@@ -146,7 +146,7 @@ impl Operator<'_> {
             self.command("SYSTEM FLUSH LOGS")?;
             evidence.causes.extend(self.ttl_merges(blue, seen.time)?);
             let fenced = migrating.fenced.unwrap_or(seen.time);
-            let writes = self.writes_past_the_view(&features, blue, green, fenced, seen.time)?;
+            let writes = self.writes_past_the_view(&features, migrating, fenced, seen.time)?;
             for write in writes {
                 match write.is_of_blue {
                     1 => evidence.causes.push(Cause {
@@ -267,15 +267,16 @@ impl Operator<'_> {
         }))
     }
 
-    /// INSERTs that made a part of green and none of blue, and are not teal's.
+    /// INSERTs that made a part of green and none of blue, and are not teal's. One that was meant for blue went
+    /// through the view, also where it failed; `INSERT INTO green SELECT … FROM blue` did not (`views`, 26.9).
     fn writes_past_the_view(
         &self,
         features: &Features,
-        blue: &QualifiedName,
-        green: &QualifiedName,
+        migrating: &Migrating,
         fenced: u32,
         since: u32,
     ) -> Result<Vec<Write>, MigrateError> {
+        let (blue, green) = migrating.tables_now();
         let comment = quote_string(TEAL_LOG_COMMENT);
         let (own, of_blue) = match features.query_log.is_there {
             true => (
@@ -285,8 +286,9 @@ impl Operator<'_> {
                 ),
                 format!(
                     "query_id IN (SELECT query_id FROM system.query_log \
-                         WHERE event_date >= toDate(toDateTime({since})) - 1 AND {})",
-                    mentions("tables", blue)
+                         WHERE event_date >= toDate(toDateTime({since})) - 1 AND {} AND {})",
+                    mentions("tables", blue),
+                    mentions("views", &migrating.migration.view)
                 ),
             ),
             false => (String::new(), "0".to_owned()),

@@ -27,6 +27,9 @@ pub struct Migrating {
     pub(crate) definitions: Option<Definitions>,
     /// The parts of blue that green is known to have the rows of.
     pub(crate) seen: Option<BlueSeen>,
+    /// The new table, when the two were last known to be in step, where a rollback has given up since what it
+    /// alone has: what was changed there must not be taken for rows that were written.
+    pub(crate) new_seen: Option<BlueSeen>,
     /// When it was attached, at the earliest, by the server's clock.
     pub(crate) fenced: Option<u32>,
     /// A removal of rows from green was begun and not journalled as done.
@@ -147,6 +150,7 @@ impl Migrating {
             since: first.time,
             definitions: None,
             seen: None,
+            new_seen: None,
             fenced: None,
             removing: false,
             uncopied: None,
@@ -258,6 +262,7 @@ impl Migrating {
                     compared: false,
                     rollback_open: None,
                     old_seen: None,
+                    rollback_forced: false,
                     swapping: None,
                 })
             }
@@ -276,20 +281,30 @@ impl Migrating {
             (P::CutOver(state), E::Turned { forwards_back }) => {
                 P::CutOver(CutOver { forwards_back, turn_open: None, ..state })
             }
-            (P::CutOver(state), E::RollbackOpened { blue_data, blue }) => P::CutOver(CutOver {
-                rollback_open: Some(blue_data),
-                old_seen: blue,
+            (P::CutOver(state), E::RollbackOpened { blue_data, blue, force }) => {
+                P::CutOver(CutOver {
+                    rollback_open: Some(blue_data),
+                    old_seen: blue,
+                    rollback_forced: force,
+                    swapping: None,
+                    ..state
+                })
+            }
+            (P::CutOver(state), E::RollbackUndone) => P::CutOver(CutOver {
+                rollback_open: None,
+                old_seen: None,
+                rollback_forced: false,
                 swapping: None,
                 ..state
             }),
-            (P::CutOver(state), E::RollbackUndone) => {
-                P::CutOver(CutOver { rollback_open: None, old_seen: None, swapping: None, ..state })
-            }
-            (P::CutOver(CutOver { old_seen: Some(seen), .. }), E::RolledBack { rows, rest }) => {
-                self.seen = Some(seen);
+            (P::CutOver(state), E::RolledBack { rows, rest }) => {
+                if state.rollback_forced {
+                    self.new_seen = state.new_seen;
+                }
+                self.seen = state.old_seen.or_else(|| self.seen.take());
                 P::Backfilled(Backfilled { rows, rolled_back: true, rest })
             }
-            (P::CutOver(_) | P::Backfilled(_) | P::Verified(_), E::RolledBack { rows, rest }) => {
+            (P::Backfilled(_) | P::Verified(_), E::RolledBack { rows, rest }) => {
                 P::Backfilled(Backfilled { rows, rolled_back: true, rest })
             }
             (P::CutOver(state), E::CleanupOpened { old_data, parked }) => {
@@ -336,6 +351,7 @@ impl Migrating {
                     self.fenced = Some(blue.time);
                 }
                 self.seen = Some(blue.clone());
+                self.new_seen = None;
             }
             Event::Stale { .. } => self.removing = true,
             Event::Repaired { .. } => self.removing = false,

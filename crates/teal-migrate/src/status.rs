@@ -264,7 +264,7 @@ fn status(
             Phase::Cleaned(state) => state.parked.clone(),
             _ => None,
         },
-        next: next(migrating, orders),
+        next: next(migrating, orders, live.is_some()),
     }
 }
 
@@ -321,13 +321,22 @@ fn verification(entries: &[Entry]) -> Option<Verification> {
     })
 }
 
-fn next(migrating: &Migrating, orders: &Orders) -> String {
+fn next(migrating: &Migrating, orders: &Orders, is_at_work: bool) -> String {
     if let Phase::Cleaned(Cleaned { parked: Some(parked), .. }) = &migrating.phase {
         let day = parked.until.strftime("%Y-%m-%d");
         return format!("teal cleanup, from {day} on, drops {}", parked.table.name);
     }
     let next = match &migrating.phase {
+        Phase::Verified(state) if state.cutover_open.is_some() && !is_at_work => {
+            "teal cutover, soon: the one before was cut off, and merges may be held back until then"
+        }
         Phase::Verified(_) => "teal cutover",
+        Phase::CutOver(state) if state.rollback_open.is_some() && !is_at_work => {
+            "teal rollback, soon: the one before was cut off, and merges may be held back until then"
+        }
+        Phase::Prepared(state) if state.fence_open && !is_at_work => {
+            "teal apply, soon: the fence was cut off, and merges may be held back until then"
+        }
         Phase::CutOver(state) if state.cleanup_open => "teal cleanup, which has begun",
         Phase::CutOver(state) if !state.forwards_back && migrating.may_be_kept_current() => {
             "teal cutover, when nobody writes to the old table any more; teal cleanup"

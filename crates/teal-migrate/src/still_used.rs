@@ -34,7 +34,7 @@ impl Operator<'_> {
         match state.cutover {
             // Nothing forwards to the old table then.
             Cutover::Exchange if !state.forwards_back => {
-                self.refuse_if_written(migrating, state.blue_rows)?;
+                self.refuse_if_written(migrating, state.blue_rows, false)?;
             }
             Cutover::Exchange => {
                 let can_tell = state.new_seen.is_some()
@@ -47,7 +47,7 @@ impl Operator<'_> {
             }
             // What the view brings makes blue's rows more.
             _ if state.forwards_back => self.refuse_lacking(migrating)?,
-            _ => self.refuse_if_written(migrating, state.blue_rows)?,
+            _ => self.refuse_if_written(migrating, state.blue_rows, true)?,
         }
         if self.server.is_exclusive() {
             return Ok(());
@@ -101,6 +101,7 @@ impl Operator<'_> {
         &self,
         migrating: &Migrating,
         rows_at_cutover: u64,
+        is_forwarded: bool,
     ) -> Result<(), MigrateError> {
         let (old, new) = migrating.tables_now();
         let rows = self.rows_of(old)?;
@@ -109,6 +110,7 @@ impl Operator<'_> {
                 blue: old.clone(),
                 green: new.clone(),
                 rows: rows - rows_at_cutover,
+                is_forwarded,
             }),
             false => Ok(()),
         }

@@ -46,8 +46,9 @@ use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, Phase, Step, Update, failpoint, names};
 
 impl Operator<'_> {
-    /// Turns the view, if that is not done yet, and brings to each table what only the other one has. Does
-    /// nothing where rows cannot come back. `is_proven`: green has had all of blue's rows a moment ago.
+    /// Turns the view, if that is not done yet, and brings to each table what only the other one has. Where
+    /// rows cannot come back, it only looks whether somebody still writes to blue. `is_proven`: green has had all
+    /// of blue's rows a moment ago.
     ///
     /// # Errors
     /// [`MigrateError::StillWritten`] while somebody writes to blue; what stopped it.
@@ -57,7 +58,13 @@ impl Operator<'_> {
         is_proven: bool,
     ) -> Result<(), MigrateError> {
         if !self.can_turn(migrating)? {
-            return Ok(());
+            // Who writes to blue is told all the same, and `cleanup` counts from here.
+            return match &migrating.phase {
+                Phase::CutOver(state) if state.cutover != Cutover::Exchange => {
+                    self.refuse_while_written(migrating, is_proven)
+                }
+                _ => Ok(()),
+            };
         }
         self.refuse_fed_otherwise(migrating)?;
         if !is_turned(migrating) {
@@ -199,7 +206,12 @@ impl Operator<'_> {
                 String::new()
             }
         };
-        self.record(migrating, Event::Turned { forwards_back })?;
+        let mut turned = vec![Event::Turned { forwards_back }];
+        if !forwards_back {
+            // What blue got by the view is nobody's use of it.
+            turned.push(Event::StillWritten { blue_rows: self.rows_of(&migration.blue)? });
+        }
+        self.record_all(migrating, turned)?;
         failpoint::reached("turned");
         Ok(held)
     }

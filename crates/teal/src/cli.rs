@@ -369,7 +369,8 @@ pub(crate) struct Abort {
 pub(crate) struct Cleanup {
     #[command(flatten)]
     pub(crate) which: Which,
-    /// Even though someone still uses the old table, or its time is not over
+    /// Without looking at the retention, at who uses the old table and which views read it, at rows
+    /// that the new table lacks, and whether that was made anew: rows that only the old one has are lost
     #[arg(long)]
     pub(crate) force: bool,
     /// Keep the old table for so long after the cutover, as in 7d or 12h [default: as teal.toml says,

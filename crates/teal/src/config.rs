@@ -103,6 +103,15 @@ pub(crate) fn default_database() -> String {
     "default".to_owned()
 }
 
+impl Target {
+    pub(crate) fn database(&self) -> String {
+        match self {
+            Self::Embedded { database, .. } => database.clone(),
+            Self::Server(server) => server.database(),
+        }
+    }
+}
+
 impl Server {
     pub(crate) fn at(url: &str) -> Self {
         Self {
@@ -118,6 +127,18 @@ impl Server {
             read_timeout: None,
             compress: None,
         }
+    }
+
+    /// The database that it names. Where the environment lacks what that takes, the server's default.
+    fn database(&self) -> String {
+        match &self.database {
+            Some(name) => from_environment(name).ok(),
+            None => from_environment(&self.url)
+                .ok()
+                .and_then(|url| Address::parse(&url).ok())
+                .map(|address| address.database),
+        }
+        .unwrap_or_else(default_database)
     }
 
     /// How to reach it. Secrets are filled in here, and are in no message.

@@ -66,8 +66,12 @@ impl Failure {
         })
     }
 
-    pub(crate) fn is_refusal(&self) -> bool {
-        self.kind == Kind::Refused
+    /// Nothing where it is a refusal: to be asked again.
+    pub(crate) fn unless_refused<T>(self) -> Result<Option<T>, Self> {
+        match self.kind {
+            Kind::Refused => Ok(None),
+            _ => Err(self),
+        }
     }
 
     /// As it is shown. Places in the code are relative to `project`.

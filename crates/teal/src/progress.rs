@@ -31,8 +31,8 @@ impl Progress {
     /// Prints a line above the bar.
     fn line(&self, line: &str) {
         match &*self.bar.lock() {
-            Some(bar) if !bar.is_finished() => bar.suspend(|| anstream::eprintln!("{line}")),
-            _ => anstream::eprintln!("{line}"),
+            Some(bar) if !bar.is_finished() => bar.suspend(|| show::note(line)),
+            _ => show::note(line),
         }
     }
 

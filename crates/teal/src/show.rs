@@ -54,12 +54,12 @@ pub(crate) fn roughly(seconds: u64) -> String {
 
 pub(crate) fn warning(text: &dyn std::fmt::Display) {
     let text = text.to_string();
-    anstream::eprintln!("{} {}", "warning:".yellow().bold(), secrets::hidden(&text));
+    note(&format!("{} {}", "warning:".yellow().bold(), secrets::hidden(&text)));
 }
 
-/// What goes on, for a person.
+/// What goes on, for a person. Where that cannot be written, as to a log on a full disk, the work goes on.
 pub(crate) fn note(text: &str) {
-    anstream::eprintln!("{text}");
+    let _ = writeln!(anstream::stderr().lock(), "{text}");
 }
 
 /// A table without lines, for people and for `grep`.
@@ -73,10 +73,16 @@ pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
 
 /// Writes data to the standard output. A reader that goes away early is no error.
 pub(crate) fn data(text: &str) -> Result<(), Failure> {
+    data_while_read(text).map(drop)
+}
+
+/// As [`data`]; `false` when nobody reads it any more.
+pub(crate) fn data_while_read(text: &str) -> Result<bool, Failure> {
     let (text, mut out) = (secrets::hidden(text), anstream::stdout().lock());
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -7,6 +7,7 @@ use teal_client::{ClientError, EmbeddedEngine, EngineOptions, HttpOptions, HttpS
 use teal_migrate::{Interrupt, Limits, OperatorOptions, Running};
 use teal_models::{LoadOptions, Loading};
 use teal_plan::{Cutover, PlanOptions};
+use teal_schema::quote_ident;
 
 use crate::cli::{Common, Migrate};
 use crate::config::{Config, Server, Target, default_database};
@@ -21,7 +22,7 @@ pub(crate) struct Project {
     pub(crate) config: Config,
     target: Opening,
     /// Where there is no target: the directory of an engine of its own.
-    _scratch: Option<PassingDirectory>,
+    scratch: Option<PassingDirectory>,
     pub(crate) plan: PlanOptions,
     pub(crate) load: LoadOptions,
     interrupt: Interrupt,
@@ -110,7 +111,7 @@ impl Project {
             plan: plan_options(database, &config),
             interrupt: Interrupt::default(),
             target,
-            _scratch: None,
+            scratch: None,
             config,
         })
     }
@@ -118,7 +119,11 @@ impl Project {
     /// Reads the configuration, and stands for an empty target: an embedded engine that goes again.
     pub(crate) fn without_target(common: &Common) -> Result<Self, Failure> {
         let config = Config::read(&common.project)?;
-        let database = default_database();
+        let database = match config.target(&common.target) {
+            Ok(target) => target.database(),
+            Err(error) if !config.targets.is_empty() => return Err(error),
+            Err(_) => default_database(),
+        };
         let scratch = PassingDirectory::in_memory("teal-plan-", DEFINITIONS)?;
         let engine = EngineOptions {
             library: teal_fetch::engine_library()?,
@@ -131,12 +136,19 @@ impl Project {
             plan: plan_options(database, &config),
             interrupt: Interrupt::default(),
             target: Opening::Embedded(engine),
-            _scratch: Some(scratch),
+            scratch: Some(scratch),
             config,
         })
     }
 
+    /// Opens the target.
     pub(crate) fn open(&self) -> Result<Box<dyn teal_client::Server>, Failure> {
+        self.refuse_without_data()?;
+        self.open_or_make()
+    }
+
+    /// Opens the target; a data directory that is not there is made.
+    pub(crate) fn open_or_make(&self) -> Result<Box<dyn teal_client::Server>, Failure> {
         match &self.target {
             Opening::Embedded(options) => match open_embedded(options)? {
                 Embedded::Open(engine) => {
@@ -161,8 +173,20 @@ impl Project {
         }
     }
 
+    /// Its path may be mistyped: then nothing is true that would be said of an empty one.
+    fn refuse_without_data(&self) -> Result<(), Failure> {
+        match &self.target {
+            Opening::Embedded(options) if !options.data.exists() => Err(Failure::usage(format!(
+                "there is no data directory {}; `teal apply` makes it",
+                options.data.display()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Opens the target, or gives what the process says that has its data directory open.
     pub(crate) fn open_or_running(&self) -> Result<OpenOrRunning, Failure> {
+        self.refuse_without_data()?;
         let Opening::Embedded(options) = &self.target else {
             return Ok(OpenOrRunning::Open(self.open()?));
         };
@@ -183,7 +207,11 @@ impl Project {
     /// Loads the models and opens the target, at the same time.
     pub(crate) fn load_and_open(&self) -> Result<Opened, Failure> {
         let loading = Loading::start(&self.directory, &self.load)?;
-        let server = self.open()?;
+        let server = self.open_or_make()?;
+        if self.scratch.is_some() {
+            let database = quote_ident(&self.plan.database);
+            server.session(&[])?.command(&format!("CREATE DATABASE IF NOT EXISTS {database}"))?;
+        }
         let own = match may_make_databases(server.as_ref())? {
             true => None,
             false => Some(OwnEngine::open()?),

@@ -62,6 +62,10 @@ impl EmbeddedEngine {
             options.data = absolute;
         }
         let failed = |reason: String| ClientError::Open { path: options.data.clone(), reason };
+        // The engine would make another directory, whose name is almost that.
+        if options.data.to_str().is_none() {
+            return Err(failed("its path is not UTF-8".to_owned()));
+        }
         // The engine would start without it, and say nothing.
         if let Some(file) = options.config_file.as_ref().filter(|file| !file.is_file()) {
             return Err(failed(format!("there is no configuration file {}", file.display())));

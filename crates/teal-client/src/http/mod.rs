@@ -18,7 +18,7 @@ use teal_schema::quote_string;
 pub use self::address::{Address, AddressError};
 pub use self::options::HttpOptions;
 use self::session::HttpSession;
-use self::transport::Transport;
+use self::transport::{QUERY_ID_PREFIX, Transport, USERS_QUERY_ID_PREFIX};
 use crate::neutral::settings_to_set_back;
 use crate::session::{DROPS_OF_ANY_SIZE, LARGE_STATEMENTS};
 use crate::{ClientError, Format, Server, Session, Settings, TEAL_LOG_COMMENT, WriteGate};
@@ -84,7 +84,11 @@ impl HttpServer {
 
     /// With the user's own settings.
     fn plain_session(&self) -> HttpSession {
-        HttpSession { transport: Arc::clone(&self.inner.transport), settings: Vec::new() }
+        HttpSession {
+            transport: Arc::clone(&self.inner.transport),
+            settings: Vec::new(),
+            id_prefix: QUERY_ID_PREFIX,
+        }
     }
 
     fn set_back(&self) -> Result<&[(String, String)], ClientError> {
@@ -192,7 +196,8 @@ impl Server for HttpServer {
 
     fn user_session(&self, settings: Settings<'_>) -> Result<Box<dyn Session>, ClientError> {
         let settings = settings.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
-        Ok(Box::new(self.open_session(settings.collect())?.0))
+        let (session, _) = self.open_session(settings.collect())?;
+        Ok(Box::new(HttpSession { id_prefix: USERS_QUERY_ID_PREFIX, ..session }))
     }
 
     fn write_gate(&self) -> Option<&WriteGate> {

@@ -2,7 +2,7 @@ use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use backon::BlockingRetryable as _;
+use backon::BackoffBuilder as _;
 use ureq::SendBody;
 
 use super::insert::HttpInsert;
@@ -16,6 +16,8 @@ use crate::{Answer, ClientError, Format, InsertStream, Session, Settings};
 pub(super) struct HttpSession {
     pub(super) transport: Arc<Transport>,
     pub(super) settings: Vec<(String, String)>,
+    /// Of its statements' query ids.
+    pub(super) id_prefix: &'static str,
 }
 
 impl HttpSession {
@@ -53,7 +55,7 @@ impl HttpSession {
             let request = self.transport.request(&parameters, query_id);
             request.send(statement)
         };
-        self.transport.run(statement, send, started, pass_on)
+        self.transport.run(statement, self.id_prefix, send, started, pass_on)
     }
 
     /// Sends an INSERT with its data.
@@ -73,7 +75,8 @@ impl HttpSession {
             }
             request.send(body.take().unwrap_or_else(SendBody::none))
         };
-        self.transport.run(statement, send, &mut || (), &mut |_| ControlFlow::Continue(()))
+        let nothing = &mut |_: &[u8]| ControlFlow::Continue(());
+        self.transport.run(statement, self.id_prefix, send, &mut || (), nothing)
     }
 
     fn parameters<'s>(&'s self, extra: Settings<'s>) -> Vec<(&'s str, &'s str)> {
@@ -84,13 +87,24 @@ impl HttpSession {
     fn with_retries<T>(
         &self,
         statement: &str,
-        work: impl FnMut() -> Result<T, ClientError>,
+        mut work: impl FnMut() -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
         let (repeatable, reads) = (repeat::is_repeatable(statement), repeat::only_reads(statement));
         let began = since_boot();
         let is_late = || !reads && since_boot().saturating_sub(began) > repeat::LATEST;
-        let again = |error: &ClientError| repeat::is_passing(error, repeatable) && !is_late();
-        work.retry(repeat::backoff()).when(again).call()
+        let mut delays = repeat::backoff().build();
+        loop {
+            let error = match work() {
+                Err(error) if repeat::is_passing(&error, repeatable) => error,
+                other => return other,
+            };
+            let Some(delay) = delays.next() else { return Err(error) };
+            std::thread::sleep(delay);
+            // Asked behind the wait, in which this process may have been held up for long.
+            if is_late() {
+                return Err(error);
+            }
+        }
     }
 }
 

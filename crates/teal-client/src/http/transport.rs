@@ -15,7 +15,10 @@ use crate::error::UNKNOWN;
 use crate::{Answer, ClientError};
 
 /// Every query id of teal's statements begins so.
-const QUERY_ID_PREFIX: &str = "teal-";
+pub(super) const QUERY_ID_PREFIX: &str = "teal-";
+
+/// And of the users', as of `teal query`: what they write is not teal's.
+pub(super) const USERS_QUERY_ID_PREFIX: &str = "teal_query-";
 
 /// The way to a server and back: requests, answers, and the end of what has lost its reader.
 pub(super) struct Transport {
@@ -80,11 +83,12 @@ impl Transport {
     pub(super) fn run(
         &self,
         statement: &str,
+        prefix: &str,
         mut send: impl FnMut(&str) -> Result<Response<Body>, ureq::Error>,
         started: &mut dyn FnMut(),
         pass_on: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<Answer, ClientError> {
-        let query_id = format!("{QUERY_ID_PREFIX}{}", uuid::Uuid::new_v4());
+        let query_id = format!("{prefix}{}", uuid::Uuid::new_v4());
         self.running.lock().insert(query_id.clone());
         let mut unwanted = false;
         let mut pass_on = |piece: &[u8]| {

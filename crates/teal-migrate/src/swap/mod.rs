@@ -466,6 +466,7 @@ fn seen_after(migrating: &Migrating, way: Way) -> Migrating {
             compared: false,
             rollback_open: None,
             old_seen: None,
+            rollback_forced: false,
             swapping: None,
         }),
         Way::Back => Phase::Backfilled(Backfilled { rows: 0, rolled_back: true, rest: true }),

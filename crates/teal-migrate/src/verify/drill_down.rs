@@ -31,13 +31,13 @@ const FIRST_BLUE: u8 = 3;
 const FIRST_GREEN: u8 = 4;
 
 impl Operator<'_> {
-    /// Finds how many rows differ, and some of them, within `condition`. Where blue was cloned once more, a
-    /// row that came between the clones is no difference. Gives a condition that few rows of a large table meet, and
-    /// all of those that differ, where there is one.
+    /// Finds how many rows differ within `condition`; and some of them, if it is said how they are `shown`. Where
+    /// blue was cloned once more, a row that came between the clones is no difference. Gives a condition that few
+    /// rows of a large table meet, and all of those that differ, where there is one.
     pub(super) fn drill_down(
         &self,
         sides: &Sides,
-        shown: &str,
+        shown: Option<&str>,
         condition: &str,
         parity: &mut Parity,
     ) -> Result<Option<String>, MigrateError> {
@@ -98,6 +98,9 @@ impl Operator<'_> {
             parity.mismatches.clear();
             return Ok(None);
         }
+        let Some(shown) = shown else {
+            return Ok(narrowed);
+        };
         let hashes = self.with_control(|session| {
             session.rows::<HashRow>(&format!(
                 "SELECT toString(_teal_hash) AS hash FROM ({}) \

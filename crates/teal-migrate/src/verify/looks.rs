@@ -77,7 +77,7 @@ impl Operator<'_> {
             let sides = sides_in_turn(migrating)?;
             return self.compare_keys(migrating, &sides, found.parity);
         }
-        let parity = self.with_clones(migrating, |_, _| Ok(()))?;
+        let parity = self.with_clones_and_samples(migrating, |_, _| Ok(()))?;
         Ok(Found { parity, how: "row by row".to_owned(), proven: Vec::new() })
     }
 
@@ -176,7 +176,7 @@ impl Operator<'_> {
             std::thread::sleep(BETWEEN_LOOKS);
         }
         if !parity.holds() {
-            self.drill_down(sides, &shown(migrating), &condition, &mut parity)?;
+            self.drill_down(sides, Some(&shown(migrating)), &condition, &mut parity)?;
         }
         if parity.holds() {
             parity.blue_rows = parity.green_rows;
@@ -220,7 +220,7 @@ impl Operator<'_> {
     fn compare_clones_until_equal(&self, migrating: &Migrating) -> Result<Found, MigrateError> {
         let mut look = 1;
         loop {
-            let parity = self.with_clones(migrating, |_, _| Ok(()))?;
+            let parity = self.with_clones_and_samples(migrating, |_, _| Ok(()))?;
             if parity.holds() || look == LOOKS {
                 let how = format!("clones of them, within {look} looks");
                 return Ok(Found { parity, how, proven: Vec::new() });

@@ -70,6 +70,15 @@ pub(crate) enum Sought {
     OfBlue,
 }
 
+/// What a comparison of clones tells of rows that differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// How many there are.
+    Numbers,
+    /// Some of them too, which takes as long again as to count them.
+    Samples,
+}
+
 /// What says which rows a mismatch is of.
 fn rows_of(mismatch: &Mismatch) -> (u8, String) {
     (mismatch.bucket, mismatch.partition.clone())
@@ -201,7 +210,8 @@ impl Operator<'_> {
             }
         }
         let mut how = String::new();
-        let parity = self.with_clones_and_tell(migrating, &mut how, |_, _| Ok(()))?;
+        let parity =
+            self.with_clones_and_tell(migrating, Told::Samples, &mut how, |_, _| Ok(()))?;
         Ok(Found { parity, how, proven: Vec::new() })
     }
 
@@ -226,13 +236,31 @@ impl Operator<'_> {
         migrating: &Migrating,
         use_them: impl FnOnce(&Sides, &Parity) -> Result<(), MigrateError>,
     ) -> Result<Parity, MigrateError> {
-        let mut told = None;
+        self.with_clones_telling(migrating, Told::Numbers, use_them)
+    }
+
+    /// The same, of a difference that is shown to the user.
+    pub(crate) fn with_clones_and_samples(
+        &self,
+        migrating: &Migrating,
+        use_them: impl FnOnce(&Sides, &Parity) -> Result<(), MigrateError>,
+    ) -> Result<Parity, MigrateError> {
+        self.with_clones_telling(migrating, Told::Samples, use_them)
+    }
+
+    fn with_clones_telling(
+        &self,
+        migrating: &Migrating,
+        told: Told,
+        use_them: impl FnOnce(&Sides, &Parity) -> Result<(), MigrateError>,
+    ) -> Result<Parity, MigrateError> {
+        let mut alone = None;
         let parity =
-            self.with_clones_and_tell(migrating, &mut String::new(), |sides, parity| {
-                let parity = told.insert(self.tell_alone(sides, parity)?);
+            self.with_clones_and_tell(migrating, told, &mut String::new(), |sides, parity| {
+                let parity = alone.insert(self.tell_alone(sides, parity)?);
                 use_them(sides, parity)
             })?;
-        Ok(told.unwrap_or(parity))
+        Ok(alone.unwrap_or(parity))
     }
 
     /// What each of the two tables alone has. Where the newest row of a key counts, an older one is no row that the
@@ -260,12 +288,13 @@ impl Operator<'_> {
     fn with_clones_and_tell(
         &self,
         migrating: &Migrating,
+        told: Told,
         held: &mut String,
         use_them: impl FnOnce(&Sides, &Parity) -> Result<(), MigrateError>,
     ) -> Result<Parity, MigrateError> {
         let id = &migrating.id;
         let (blue, green) = (names::verify(id, "blue"), names::verify(id, "green"));
-        let compared = self.compare_clones(migrating, &blue, &green);
+        let compared = self.compare_clones(migrating, &blue, &green, told);
         let compared = self.or_say_why_not(migrating, compared);
         let result = compared.and_then(|compared| {
             *held = compared.held;
@@ -330,6 +359,7 @@ impl Operator<'_> {
         migrating: &Migrating,
         blue: &QualifiedName,
         green: &QualifiedName,
+        told: Told,
     ) -> Result<Compared, MigrateError> {
         let (blue_now, green_now) = migrating.tables_now();
         let like_blue = if folds_in_order(migrating) { green_now } else { blue_now };
@@ -388,7 +418,8 @@ impl Operator<'_> {
         }
         if !parity.holds() {
             let differing = within_buckets(&parity.buckets());
-            both.narrowed = self.drill_down(&both, &shown(migrating), &differing, &mut parity)?;
+            let shown = (told == Told::Samples).then(|| shown(migrating));
+            both.narrowed = self.drill_down(&both, shown.as_deref(), &differing, &mut parity)?;
         }
         Ok(Compared { sides: both, parity, held })
     }

@@ -19,7 +19,7 @@ pub(crate) fn run(common: &Common, args: &Apply) -> Result<(), Failure> {
     let (plan, applied) = match &args.plan {
         Some(file) => {
             let mut plan = read_plan(file)?;
-            let server = project.open()?;
+            let server = project.open_or_make()?;
             refuse_other_target(&plan, server.as_ref(), &project)?;
             let operator = Operator::open(server.as_ref(), options, &progress)?;
             look_again(&mut plan, server.as_ref(), &operator)?;

@@ -23,12 +23,17 @@ pub(crate) fn run(common: &Common, which: &Which, ask: Ask) -> Result<(), Failur
     let target = Target::read(common)?;
     let status = target.choose(which)?;
     let said = match ask {
-        Ask::Pause if status.paused.is_some() => "is paused already".to_owned(),
+        // What another process says may be a moment old, or from before a long step: it is asked once more.
+        Ask::Pause if status.paused.is_some() && !target.is_at_work() => {
+            "is paused already".to_owned()
+        }
         Ask::Pause => {
             target.write(&status, ask)?;
             "is paused; `teal resume` lets it go on".to_owned()
         }
-        _ if status.paused.is_none() && status.abort_asked.is_none() => "is not paused".to_owned(),
+        _ if status.paused.is_none() && status.abort_asked.is_none() && !target.is_at_work() => {
+            "is not paused".to_owned()
+        }
         _ => {
             target.write(&status, ask)?;
             match status.operator {
@@ -107,6 +112,11 @@ impl Target {
                 status.table, status.phase
             ))),
         }
+    }
+
+    /// Another process has the data directory open.
+    fn is_at_work(&self) -> bool {
+        matches!(self.found, OpenOrRunning::Running { .. })
     }
 
     fn write(&self, status: &Status, ask: Ask) -> Result<(), Failure> {

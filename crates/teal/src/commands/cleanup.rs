@@ -1,5 +1,6 @@
 use serde::Serialize;
 use teal_migrate::{Operator, Parked, Phase};
+use teal_plan::Migration;
 use teal_schema::QualifiedName;
 
 use super::choose;
@@ -36,14 +37,34 @@ pub(crate) fn run(common: &Common, args: &Cleanup) -> Result<(), Failure> {
         options.park = Some(time);
     }
     let operator = Operator::open(server.as_ref(), options, &progress)?;
-    let dropped = operator.drop_parked()?;
+    let (which, database) = (args.which.table.as_deref(), &project.plan.database);
+    let named = match which {
+        Some(_) => Some(choose(operator.migrations()?, which, database)?.migration),
+        None => None,
+    };
+    let dropped = operator.drop_parked(|it| match &named {
+        Some(named) => {
+            let names = |of: &Migration| (of.blue.database.clone(), of.table.clone());
+            names(named) == names(&it.migration)
+        }
+        None => it.migration.blue.database == *database,
+    })?;
     for table in dropped.iter().filter(|_| !common.json) {
         show::data(&format!("{table} was parked, and is dropped"))?;
     }
     let names =
         |dropped: &[QualifiedName]| dropped.iter().map(ToString::to_string).collect::<Vec<_>>();
     // Who comes for these need not mean a migration that is not over.
-    if !dropped.is_empty() && args.which.table.is_none() {
+    if !dropped.is_empty() && which.is_none() {
+        for waiting in operator.migrations()? {
+            let green = &waiting.migration.green;
+            if matches!(waiting.phase, Phase::CutOver(_)) && green.database == *database {
+                show::note(&format!(
+                    "the migration of {} is as it was; to end it: `teal cleanup {}`",
+                    waiting.migration.table, green.name
+                ));
+            }
+        }
         return match common.json {
             true => show::json(&Report {
                 migration: None,
@@ -54,8 +75,7 @@ pub(crate) fn run(common: &Common, args: &Cleanup) -> Result<(), Failure> {
             false => Ok(()),
         };
     }
-    let mut migrating =
-        choose(operator.migrations()?, args.which.table.as_deref(), &project.plan.database)?;
+    let mut migrating = choose(operator.migrations()?, which, database)?;
     let was_over = matches!(migrating.phase, Phase::Cleaned(_));
     operator.cleanup(&mut migrating, args.force)?;
     let parked = match &migrating.phase {

@@ -43,7 +43,7 @@ const CLOCKS_APART: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(common: &Common) -> Result<ExitCode, Failure> {
     let project = Project::read(common)?;
-    let server = project.open()?;
+    let server = project.open_or_make()?;
     let findings = Doctor {
         session: server.session(&[])?,
         server: server.as_ref(),

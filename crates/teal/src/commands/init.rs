@@ -75,7 +75,7 @@ ORDER BY id;
 "#;
 
 pub(crate) fn run(common: &Common, args: &Init) -> Result<(), Failure> {
-    let at = &args.directory;
+    let at = &common.project.join(&args.directory);
     if at.join(Config::FILE).exists() {
         return Err(Failure::refused(format!(
             "{} is there already: this is a teal project",
@@ -197,7 +197,7 @@ fn text(value: &str) -> String {
 pub(crate) fn write(path: &Path, text: &str) -> Result<bool, Failure> {
     let failed = |error: std::io::Error| Failure::failed(format!("{}: {error}", path.display()));
     if path.exists() {
-        anstream::eprintln!("{} is there already and stays as it is", path.display());
+        show::note(&format!("{} is there already and stays as it is", path.display()));
         return Ok(false);
     }
     if let Some(parent) = path.parent() {

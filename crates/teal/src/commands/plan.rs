@@ -65,7 +65,7 @@ pub(crate) fn plan_for(
     project: &Project,
 ) -> Result<Plan, Failure> {
     for warning in &loaded.warnings {
-        anstream::eprintln!("{}", diagnose::render(Level::WARNING, warning, &project.directory));
+        show::note(&diagnose::render(Level::WARNING, warning, &project.directory));
     }
     let migrations = Migrating::all(&Journal::peek(server)?)?;
     let (schema, accepted) = (&loaded.schema, &loaded.accepted);

@@ -66,8 +66,11 @@ pub(crate) fn run(common: &Common, args: &Pull) -> Result<(), Failure> {
     }
     match common.json {
         true => show::json(&Report { written, left }),
-        false if written.is_empty() => show::data("The models declare all that the target has."),
-        false => show::data(&written.join("\n")),
+        false if !written.is_empty() => show::data(&written.join("\n")),
+        false if args.names.is_empty() && files.is_empty() && left.is_empty() => {
+            show::data("The models declare all that the target has.")
+        }
+        false => show::data("No file was written."),
     }
 }
 

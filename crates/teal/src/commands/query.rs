@@ -9,7 +9,7 @@ use crate::target::Project;
 
 pub(crate) fn run(common: &Common, args: &Query) -> Result<(), Failure> {
     let project = Project::read(common)?;
-    let server = project.open()?;
+    let server = project.open_or_make()?;
     let mut session = server.user_session(&[])?;
     let out = std::io::stdout();
     let format = match &args.format {

@@ -1,6 +1,6 @@
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 use teal_client::Server;
@@ -45,7 +45,9 @@ fn watch(project: &Project, json: bool) -> Result<(), Failure> {
         if json {
             let line = serde_json::to_string(&migrations)?;
             if shown != [line.as_str()] {
-                show::data(&line)?;
+                if !show::data_while_read(&line)? {
+                    return Ok(());
+                }
                 shown = vec![line];
             }
         } else if is_terminal {
@@ -53,7 +55,9 @@ fn watch(project: &Project, json: bool) -> Result<(), Failure> {
         } else {
             let lines = status_text::lines(&migrations);
             for line in lines.iter().filter(|line| !shown.contains(line)) {
-                show::data(line)?;
+                if !show::data_while_read(line)? {
+                    return Ok(());
+                }
             }
             shown = lines;
         }
@@ -71,14 +75,13 @@ fn in_place(text: &str) -> Result<(), Failure> {
 /// Where `--watch` reads from.
 enum Source {
     Server(Box<dyn Server>),
-    /// The data directory is opened only when someone has ended who had it open: while it is open here,
+    /// The data directory is opened only when someone else had it open since: while it is open here,
     /// nobody else can work there.
     Beside {
         data: PathBuf,
         last: Option<Vec<Status>>,
-        /// When the process last spoke whose end was seen.
-        ended: Option<Timestamp>,
-        is_old: bool,
+        /// When someone opened or closed it last, at the last look. A file in it comes and goes with that.
+        changed: Option<SystemTime>,
     },
 }
 
@@ -86,7 +89,7 @@ impl Source {
     fn open(project: &Project) -> Result<Self, Failure> {
         match project.data_directory()? {
             None => Ok(Self::Server(project.open()?)),
-            Some(data) => Ok(Self::Beside { data, last: None, ended: None, is_old: true }),
+            Some(data) => Ok(Self::Beside { data, last: None, changed: None }),
         }
     }
 
@@ -94,33 +97,39 @@ impl Source {
     fn read(&mut self, project: &Project) -> Result<Option<Vec<Status>>, Failure> {
         match self {
             Self::Server(server) => Ok(Some(read_status(server.as_ref(), project.limits())?)),
-            Self::Beside { data, last, ended, is_old } => {
-                let running = Running::beside(data)?;
-                let told = running.as_ref().map(|running| running.live.told);
-                match running {
+            Self::Beside { data, last, changed } => {
+                match Running::beside(data)? {
                     Some(running)
                         if Timestamp::now().duration_since(running.live.told) < SILENT =>
                     {
-                        *is_old = true;
                         *last = Some(running.migrations);
                     }
-                    _ if *is_old || told != *ended => match project.open_or_running() {
-                        Ok(OpenOrRunning::Open(server)) => {
-                            *last = Some(read_status(server.as_ref(), project.limits())?);
-                            (*ended, *is_old) = (told, false);
+                    // It may be about to be made.
+                    _ if !data.exists() => (),
+                    _ if changed.is_none() || changed_at(data) != *changed => {
+                        let opened = project.open_or_running().map(Some);
+                        match opened.or_else(Failure::unless_refused)? {
+                            Some(OpenOrRunning::Open(server)) => {
+                                *last = Some(read_status(server.as_ref(), project.limits())?);
+                                drop(server);
+                                *changed = changed_at(data);
+                            }
+                            Some(OpenOrRunning::Running { running, .. }) => {
+                                *last = Some(running.migrations);
+                            }
+                            // Somebody has it open who works on no migration, or not yet: what was shown
+                            // is still true.
+                            None => (),
                         }
-                        Ok(OpenOrRunning::Running { running, .. }) => {
-                            *last = Some(running.migrations);
-                        }
-                        // Somebody has it open who works on no migration, or not yet: what was shown is
-                        // still true.
-                        Err(failure) if failure.is_refusal() => (),
-                        Err(failure) => return Err(failure),
-                    },
+                    }
                     _ => (),
                 }
                 Ok(last.clone())
             }
         }
     }
+}
+
+fn changed_at(directory: &Path) -> Option<SystemTime> {
+    directory.metadata().and_then(|it| it.modified()).ok()
 }

@@ -63,18 +63,22 @@ fn watch(project: &Project, args: &cli::Verify, json: bool) -> Result<(), Failur
     let mut kept = None;
     loop {
         let opened = match kept.take() {
-            Some(server) => OpenOrRunning::Open(server),
-            None => project.open_or_running()?,
+            Some(server) => Some(OpenOrRunning::Open(server)),
+            // Somebody has it open who works on no migration.
+            None => project.open_or_running().map(Some).or_else(Failure::unless_refused)?,
         };
-        if let OpenOrRunning::Open(server) = opened {
+        if let Some(OpenOrRunning::Open(server)) = opened {
             match look(project, server.as_ref(), args, is_watched)? {
                 Look::Compared(found) => {
                     let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
-                    show::data(&match json {
+                    let is_read = show::data_while_read(&match json {
                         true => serde_json::to_string(&found.report())?,
                         false => format!("{now}  {}", found.said()),
                     })?;
                     found.or_refusal()?;
+                    if !is_read {
+                        return Ok(());
+                    }
                     is_watched = true;
                 }
                 Look::CutOver => return Ok(()),

@@ -47,7 +47,7 @@ pub(crate) fn run(common: &Common, args: &Demo) -> Result<(), Failure> {
     match temporary {
         Some(temporary) => drop(temporary),
         None if !args.keep => std::fs::remove_dir_all(&directory)?,
-        None => anstream::eprintln!("\nkept: teal -C {} status", directory.display()),
+        None => show::note(&format!("\nkept: teal -C {} status", directory.display())),
     }
     let exact = report.is_exact();
     match (args.recipe, exact) {
@@ -338,5 +338,5 @@ fn last(operator: &Operator<'_>) -> Result<Migrating, Failure> {
 }
 
 fn say(line: &str) {
-    anstream::eprintln!("{line}");
+    show::note(line);
 }
