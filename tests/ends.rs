@@ -341,9 +341,10 @@ fn what_ends_a_step_of_long_ago_does_not_drop_the_last_copy() {
     project.killed_at("abort-opened", &["abort"]);
     project.query("DROP TABLE t_0_0 SYNC");
     project.teal(&["abort"]).failed(3, &["default.t_0_0 is gone"]);
-    project
-        .write("app/other.sql", "CREATE TABLE other (id UInt64) ENGINE = MergeTree ORDER BY id;");
     assert_eq!(rows(&project, "t_0_1"), "1000");
+    // No view is left to fail the INSERTs into a table that comes back.
+    let views = "SELECT count() FROM system.tables WHERE engine = 'MaterializedView'";
+    assert_eq!(project.query(views), "0");
 
     filled.must(&["cutover"]);
     let project = filled.copy();
@@ -357,6 +358,12 @@ fn what_ends_a_step_of_long_ago_does_not_drop_the_last_copy() {
     project.query("RENAME TABLE t_0_0 TO t_0_1");
     project.must(&["cleanup", "--force"]);
     assert_eq!(rows(&project, "t_0_1"), "1000");
+
+    // The old one has another name already.
+    let project = filled.copy();
+    project.killed_at("retiring-gate-opened", &["cleanup"]);
+    project.query("DROP TABLE t_0_1 SYNC");
+    project.teal(&["cleanup"]).failed(3, &["default.t_0_1 is gone", "1000 rows"]);
 
     let project = filled.copy();
     project.must(&["cleanup", "--park", "0s"]);
@@ -379,6 +386,18 @@ fn who_writes_to_the_old_table_before_the_deploy_does_not_keep_it_for_ever() {
     project.must(&["cutover"]);
     project.must(&["cleanup"]);
     assert_eq!(project.query("SELECT count() FROM t_0_1"), "1001");
+}
+
+/// The number of rows alone would hide them.
+#[test]
+fn rows_that_only_the_old_table_got_are_seen_where_it_lost_others() {
+    let project = filled(&first().replace("SELECT * FROM", "SELECT id, upper(s) AS s FROM"));
+    project.must(&["apply"]);
+    project.must(&["cutover", "--by", "exchange"]);
+    // The old data goes by that name now.
+    project.query("ALTER TABLE t_0_1 DELETE WHERE id < 100 SETTINGS mutations_sync = 2");
+    project.query("INSERT INTO t_0_1 VALUES (7000, 'x')");
+    project.teal(&["cleanup"]).failed(3, &["got 1 rows", "nothing forwards them"]);
 }
 
 /// What another database's migration has parked is another team's.

@@ -136,8 +136,9 @@ fn an_exchange_of_a_select_without_a_way_back_leaves_no_row_behind() {
 
 #[test]
 fn without_part_log_an_exchange_needs_a_quiet_moment() {
-    let stage = Stage::new(Modern::start_with(Some("<clickhouse/>")), REWRITTEN);
+    let mut stage = Stage::new(Modern::start_with(Some("<clickhouse/>")), REWRITTEN);
     stage.must(&["apply"]);
+    stage.pace = (3000, Duration::ZERO);
     let written = stage.under_traffic(3, || {
         allow(&stage, 5);
         stage.teal(EXCHANGE).failed(3, &["no clean cut", "part_log"]);

@@ -17,12 +17,13 @@ pub(crate) const REWRITTEN: &str = "CREATE TABLE events_1 (id UInt64, town Strin
      PARTITION BY toYYYYMM(at) ORDER BY (town, id);\n";
 pub(crate) const CLONED: &str = "CREATE TABLE events_1 (id UInt64, town String, at DateTime) ENGINE = MergeTree \
      PARTITION BY toYYYYMM(at) ORDER BY id SETTINGS merge_with_ttl_timeout = 7200;\n";
-pub(crate) const ROWS: u64 = 200_000;
+pub(crate) const ROWS: u64 = 100_000;
 
 pub(crate) struct Stage {
     pub(crate) modern: Modern,
     pub(crate) project: Project,
-    /// Rows of a user's INSERT, at most, and the time between two of one writer.
+    /// Rows of a user's INSERT, at most, and the time between two of one writer, at least. With none, there is no
+    /// moment without INSERTs.
     pub(crate) pace: (u64, Duration),
     /// How often there was traffic: no two INSERTs have the same rows.
     rounds: AtomicU64,
@@ -148,8 +149,10 @@ impl Stage {
                         self.inserted.lock().unwrap().push((from, rows));
                         // One takes some 20 ms here, and as much again of a merging thread: the slower the machine,
                         // the longer a pause leaves teal something of it. A slow one only waits.
-                        let busy = if slow == 0 { began.elapsed() } else { Duration::ZERO };
-                        thread::sleep(pause.max(busy * 3));
+                        if !pause.is_zero() {
+                            let busy = if slow == 0 { began.elapsed() } else { Duration::ZERO };
+                            thread::sleep(pause.max(busy * 3));
+                        }
                     }
                 });
             }

@@ -144,9 +144,10 @@ fn what_is_written_in_a_rollback_of_sums_comes_back_with_it() {
     stage.must(EXCHANGE);
     assert_eq!(stage.query("EXISTS VIEW mv_events"), "0");
     let mut rollback = stage.command(&["rollback"]);
-    rollback.env("FAILPOINTS", "carried-back=sleep(3000)");
+    rollback.env("FAILPOINTS", "carried-back=sleep(8000)");
     let rollback = Background::start(rollback);
-    std::thread::sleep(Duration::from_millis(1500));
+    // Behind the look, which nothing tells from here.
+    std::thread::sleep(Duration::from_millis(5000));
     stage.query(&insert(5_000_000_000, 100, 0));
     let run = rollback.finish();
     assert_eq!(run.code, Some(0), "{}", run.said());

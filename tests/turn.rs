@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::server_migration::{REWRITTEN, ROWS, Stage};
+use crate::server_migration::{REWRITTEN, ROWS, Stage, insert};
 use crate::servers::Modern;
 use crate::support::{
     ITEMS_MIGRATION, ITEMS_REWRITTEN, Project, difference, filled_items, insert_items,
@@ -152,6 +152,8 @@ fn a_turn_on_a_server_and_its_way_back_are_exact_under_traffic() {
     rows += stage.under_traffic_to(&["events", "events_1"], || {
         stage.teal(&["cutover"]).failed(3, &["default.events got", "INSERTs"]);
     });
+    stage.query(&insert(900_000_000, 10, 0));
+    rows += 10;
     stage.teal(&["cutover"]).failed(3, &["default.events got"]);
     rows += stage.under_traffic_to(&["events_1"; 4], || {
         stage.must(&["cutover"]);
@@ -165,6 +167,8 @@ fn a_turn_on_a_server_and_its_way_back_are_exact_under_traffic() {
     stage.must(&["rollback"]);
     stage.assert_exact(rows, "rolled back");
     rows += stage.under_traffic(2, || drop(stage.must(&["cutover"])));
+    stage.query(&insert(910_000_000, 10, 0));
+    rows += 10;
     stage.teal(&["cutover"]).failed(3, &["default.events got"]);
     rows += stage.under_traffic_to(&["events_1"; 2], || {
         stage.must(&["cutover"]);

@@ -229,7 +229,8 @@ impl Operator<'_> {
     fn record_swap(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         let blue_rows = self.rows_of(&migrating.migration.blue)?;
         let cutover = Cutover::Alias;
-        self.record(migrating, Event::CutOver { cutover, forwards_back: false, blue_rows })
+        let done = Event::CutOver { cutover, forwards_back: false, blue_rows, old_block: None };
+        self.record(migrating, done)
     }
 
     fn is_alias_of(

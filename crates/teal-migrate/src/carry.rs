@@ -211,7 +211,7 @@ impl Operator<'_> {
         Ok(change)
     }
 
-    fn parts_that_went(
+    pub(crate) fn parts_that_went(
         &self,
         migrating: &Migrating,
         seen: &BlueSeen,

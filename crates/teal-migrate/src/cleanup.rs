@@ -10,7 +10,7 @@ use teal_schema::QualifiedName;
 
 use crate::phase::{Cleaned, CutOver};
 use crate::state::Migrating;
-use crate::{Event, MigrateError, Operator, Parked, Phase, Step, Update, failpoint};
+use crate::{Event, MigrateError, Operator, Parked, Phase, Step, Update, failpoint, names};
 
 impl Operator<'_> {
     /// Drops what the migration does not need any more.
@@ -71,6 +71,8 @@ impl Operator<'_> {
             return Ok(());
         }
         let what = if is_there { "was made anew since the cutover" } else { "is gone" };
+        let retired = names::retired(&migrating.id);
+        let old = if self.rows_of(&retired)? > 0 { &retired } else { old };
         match self.rows_of(old)? {
             0 => Ok(()),
             rows => {
@@ -101,9 +103,11 @@ impl Operator<'_> {
     pub(crate) fn finish_cleanup(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         // It may be long ago that the cleanup began, and the new table may have gone since.
         if let Phase::CutOver(state) = &migrating.phase
-            && self.has_data(migrating.tables_now().0, state.old_data.as_deref())?
+            && (self.has_data(migrating.tables_now().0, state.old_data.as_deref())?
+                || self.exists(&names::retired(&migrating.id))?)
         {
-            self.refuse_without_new(migrating, state, true)?;
+            let looked = self.refuse_without_new(migrating, state, true);
+            self.drop_views_if_refused(migrating, looked)?;
         }
         let told = self.clean(migrating)?;
         let what = format!("the cleanup of {} was finished: {told}", migrating.migration.green);

@@ -113,7 +113,7 @@ impl Operator<'_> {
         let (green_data, seen) = (self.data_of(&green)?, Some(self.see(&green)?));
         let opened = Event::CutoverOpened { cutover, green_data, green: seen };
         let blue_rows = self.rows_of(&blue)?;
-        let done = Event::CutOver { cutover, forwards_back: false, blue_rows };
+        let done = Event::CutOver { cutover, forwards_back: false, blue_rows, old_block: None };
         self.record_all(migrating, vec![opened, done])?;
         Ok(format!("{green} is what code uses from now on"))
     }
@@ -196,11 +196,12 @@ impl Operator<'_> {
     pub(crate) fn record_exchange(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         // Blue's data has green's name now.
         let blue_rows = self.rows_of(&migrating.migration.green)?;
+        let old_block = Some(self.last_block_of(&migrating.migration.green)?);
         let migration = &migrating.migration;
         let forwards_back = migration.view_runs_back() && self.exists(&migration.view)?;
         self.record(
             migrating,
-            Event::CutOver { cutover: Cutover::Exchange, forwards_back, blue_rows },
+            Event::CutOver { cutover: Cutover::Exchange, forwards_back, blue_rows, old_block },
         )
     }
 

@@ -124,6 +124,10 @@ pub enum Event {
         cutover: Cutover,
         forwards_back: bool,
         blue_rows: u64,
+        /// After an exchange, the last block of the old data: what has a later one was written there since, also
+        /// where rows get fewer meanwhile.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        old_block: Option<i64>,
     },
     /// After an exchange, both tables have the same rows.
     Compared,

@@ -177,6 +177,8 @@ pub struct CutOver {
     pub forwards_back: bool,
     /// Rows of blue at the cutover, or when it was looked at later.
     pub blue_rows: u64,
+    /// Its last block then, after an exchange, as long as no view has written to it.
+    pub(crate) old_block: Option<i64>,
     /// When that was.
     pub looked: Timestamp,
     /// The view was being turned, to forward back or not, which was not journalled as done.

@@ -73,6 +73,20 @@ impl Operator<'_> {
         Ok(told)
     }
 
+    /// Where what was begun must not be ended, since a table would be the last copy: then the views go before it is
+    /// said, for who brings that table to another place leaves a view that nobody would look for.
+    pub(crate) fn drop_views_if_refused(
+        &self,
+        migrating: &Migrating,
+        looked: Result<(), MigrateError>,
+    ) -> Result<(), MigrateError> {
+        if let Err(MigrateError::LastCopy { .. } | MigrateError::NewGone { .. }) = looked {
+            self.drop_table(&migrating.migration.view)?;
+            self.drop_table(&names::reverse(&migrating.id))?;
+        }
+        looked
+    }
+
     /// Whether there is a table of this name with this data; where the data is not known, any table
     /// that has some, which an alias has not.
     pub(crate) fn has_data(

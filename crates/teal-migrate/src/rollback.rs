@@ -178,6 +178,12 @@ impl Operator<'_> {
                     let new = migrating.tables_now().1;
                     if let Some(seen) = &migrating.new_seen {
                         self.refuse_changed_since(migrating, seen)?;
+                        let seen = self.and_logged(new, seen)?;
+                        if parity.missing > 0
+                            && let Some(change) = self.parts_that_went(migrating, &seen, true)?
+                        {
+                            return Err(changed_since(new, &change));
+                        }
                     } else if let Some(seen) = &migrating.seen {
                         refuse_mutated(migrating, self.mutations(new, seen.time)?)?;
                     }

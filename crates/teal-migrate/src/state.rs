@@ -244,7 +244,10 @@ impl Migrating {
                 rolled_back: false,
                 rest: false,
             }),
-            (P::Verified(verified), E::CutOver { cutover, forwards_back, blue_rows }) => {
+            (
+                P::Verified(verified),
+                E::CutOver { cutover, forwards_back, blue_rows, old_block },
+            ) => {
                 let opened = verified.cutover_open.map(|it| (it.green_data, it.green));
                 let (new_data, new_seen) = opened.unzip();
                 P::CutOver(CutOver {
@@ -252,6 +255,7 @@ impl Migrating {
                     at: entry.time,
                     forwards_back,
                     blue_rows,
+                    old_block: old_block.filter(|_| !forwards_back),
                     looked: entry.time,
                     turn_open: None,
                     new_data,
@@ -268,7 +272,7 @@ impl Migrating {
             }
             (P::CutOver(state), E::Compared) => P::CutOver(CutOver { compared: true, ..state }),
             (P::CutOver(state), E::StillWritten { blue_rows }) => {
-                P::CutOver(CutOver { blue_rows, looked: entry.time, ..state })
+                P::CutOver(CutOver { blue_rows, old_block: None, looked: entry.time, ..state })
             }
             (P::CutOver(state), E::TurnOpened { forwards_back, new }) => P::CutOver(CutOver {
                 turn_open: Some(forwards_back),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::Deserialize;
 use teal_catalog::{LeftOut, Use, uses};
 use teal_client::{ClientError, Session};
 use teal_plan::Cutover;
@@ -34,7 +35,7 @@ impl Operator<'_> {
         match state.cutover {
             // Nothing forwards to the old table then.
             Cutover::Exchange if !state.forwards_back => {
-                self.refuse_if_written(migrating, state.blue_rows, false)?;
+                self.refuse_if_written(migrating, state, false)?;
             }
             Cutover::Exchange => {
                 let can_tell = state.new_seen.is_some()
@@ -47,7 +48,7 @@ impl Operator<'_> {
             }
             // What the view brings makes blue's rows more.
             _ if state.forwards_back => self.refuse_lacking(migrating)?,
-            _ => self.refuse_if_written(migrating, state.blue_rows, true)?,
+            _ => self.refuse_if_written(migrating, state, true)?,
         }
         if self.server.is_exclusive() {
             return Ok(());
@@ -100,20 +101,40 @@ impl Operator<'_> {
     fn refuse_if_written(
         &self,
         migrating: &Migrating,
-        rows_at_cutover: u64,
+        state: &CutOver,
         is_forwarded: bool,
     ) -> Result<(), MigrateError> {
         let (old, new) = migrating.tables_now();
-        let rows = self.rows_of(old)?;
-        match rows > rows_at_cutover {
-            true => Err(MigrateError::StillUsed {
-                blue: old.clone(),
-                green: new.clone(),
-                rows: rows - rows_at_cutover,
-                is_forwarded,
-            }),
-            false => Ok(()),
+        let more = self.rows_of(old)?.saturating_sub(state.blue_rows);
+        let rows = match (more, state.old_block) {
+            // A TTL may have deleted more than somebody has written.
+            (0, Some(block)) => self.rows_behind(old, block)?,
+            _ => more,
+        };
+        match rows {
+            0 => Ok(()),
+            rows => {
+                let (blue, green) = (old.clone(), new.clone());
+                Err(MigrateError::StillUsed { blue, green, rows, is_forwarded })
+            }
         }
+    }
+
+    /// Rows of the parts that have come since that block; of a merged part, all of them.
+    fn rows_behind(&self, table: &QualifiedName, block: i64) -> Result<u64, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            found: u64,
+        }
+        let Row { found } = self.with_control(|session| {
+            session.row(&format!(
+                "SELECT sum(rows) AS found FROM system.parts \
+                 WHERE active AND {} AND max_block_number > {block} \
+                     AND NOT startsWith(partition_id, 'patch-')",
+                table.condition("table")
+            ))
+        })?;
+        Ok(found)
     }
 }
 

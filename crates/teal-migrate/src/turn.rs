@@ -60,7 +60,9 @@ impl Operator<'_> {
         if !self.can_turn(migrating)? {
             // Who writes to blue is told all the same, and `cleanup` counts from here.
             return match &migrating.phase {
-                Phase::CutOver(state) if state.cutover != Cutover::Exchange => {
+                Phase::CutOver(state)
+                    if state.cutover != Cutover::Exchange && !state.forwards_back =>
+                {
                     self.refuse_while_written(migrating, is_proven)
                 }
                 _ => Ok(()),
@@ -206,12 +208,7 @@ impl Operator<'_> {
                 String::new()
             }
         };
-        let mut turned = vec![Event::Turned { forwards_back }];
-        if !forwards_back {
-            // What blue got by the view is nobody's use of it.
-            turned.push(Event::StillWritten { blue_rows: self.rows_of(&migration.blue)? });
-        }
-        self.record_all(migrating, turned)?;
+        self.record(migrating, Event::Turned { forwards_back })?;
         failpoint::reached("turned");
         Ok(held)
     }

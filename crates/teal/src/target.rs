@@ -119,11 +119,9 @@ impl Project {
     /// Reads the configuration, and stands for an empty target: an embedded engine that goes again.
     pub(crate) fn without_target(common: &Common) -> Result<Self, Failure> {
         let config = Config::read(&common.project)?;
-        let database = match config.target(&common.target) {
-            Ok(target) => target.database(),
-            Err(error) if !config.targets.is_empty() => return Err(error),
-            Err(_) => default_database(),
-        };
+        let only = config.targets.values().next().filter(|_| config.targets.len() == 1);
+        let target = config.targets.get(&common.target).or(only);
+        let database = target.map_or_else(default_database, Target::database);
         let scratch = PassingDirectory::in_memory("teal-plan-", DEFINITIONS)?;
         let engine = EngineOptions {
             library: teal_fetch::engine_library()?,

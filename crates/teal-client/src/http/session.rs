@@ -1,6 +1,7 @@
 use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use backon::BackoffBuilder as _;
 use ureq::SendBody;
@@ -91,7 +92,10 @@ impl HttpSession {
     ) -> Result<T, ClientError> {
         let (repeatable, reads) = (repeat::is_repeatable(statement), repeat::only_reads(statement));
         let began = since_boot();
-        let is_late = || !reads && since_boot().saturating_sub(began) > repeat::LATEST;
+        let left = || match reads {
+            true => Duration::MAX,
+            false => repeat::LATEST.saturating_sub(since_boot().saturating_sub(began)),
+        };
         let mut delays = repeat::backoff().build();
         loop {
             let error = match work() {
@@ -99,9 +103,10 @@ impl HttpSession {
                 other => return other,
             };
             let Some(delay) = delays.next() else { return Err(error) };
-            std::thread::sleep(delay);
+            // So that the last one still comes in time.
+            std::thread::sleep(delay.min(left() / 2));
             // Asked behind the wait, in which this process may have been held up for long.
-            if is_late() {
+            if left().is_zero() {
                 return Err(error);
             }
         }

@@ -456,6 +456,7 @@ fn seen_after(migrating: &Migrating, way: Way) -> Migrating {
             at: migrating.since,
             forwards_back: migrating.migration.view_runs_back(),
             blue_rows: 0,
+            old_block: None,
             looked: migrating.since,
             turn_open: None,
             new_data: None,

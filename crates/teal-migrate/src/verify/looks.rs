@@ -16,7 +16,7 @@ use super::sample::Sampled;
 use super::sides::{Sides, folds, folds_in_order, partition_expression, shown, sides};
 use super::sums::{parity, read_sums, sums_of, sums_query};
 use super::unchanged::{Partitions, ProvenPartition, noted, proven, unchanged, without};
-use super::{Found, Sought};
+use super::{Found, Sought, Told};
 use crate::phase::CutOver;
 use crate::state::Migrating;
 use crate::{MigrateError, Mismatch, Operator, Parity, Phase, failpoint};
@@ -65,9 +65,13 @@ impl Operator<'_> {
         }
     }
 
-    pub(super) fn compare_with_looks(&self, migrating: &Migrating) -> Result<Found, MigrateError> {
+    pub(super) fn compare_with_looks(
+        &self,
+        migrating: &Migrating,
+        told: Told,
+    ) -> Result<Found, MigrateError> {
         if folds_in_order(migrating) {
-            return self.compare_clones_until_equal(migrating);
+            return self.compare_clones_until_equal(migrating, told);
         }
         let found = self.compare_what_changed(migrating, LOOKS)?;
         if found.parity.holds() {
@@ -77,7 +81,7 @@ impl Operator<'_> {
             let sides = sides_in_turn(migrating)?;
             return self.compare_keys(migrating, &sides, found.parity);
         }
-        let parity = self.with_clones_and_samples(migrating, |_, _| Ok(()))?;
+        let parity = self.with_clones_telling(migrating, told, |_, _| Ok(()))?;
         Ok(Found { parity, how: "row by row".to_owned(), proven: Vec::new() })
     }
 
@@ -217,10 +221,14 @@ impl Operator<'_> {
 
     /// Where an engine folds rows in their order, a clone is taken of both tables for each look, and one must
     /// find them equal as a whole.
-    fn compare_clones_until_equal(&self, migrating: &Migrating) -> Result<Found, MigrateError> {
+    fn compare_clones_until_equal(
+        &self,
+        migrating: &Migrating,
+        told: Told,
+    ) -> Result<Found, MigrateError> {
         let mut look = 1;
         loop {
-            let parity = self.with_clones_and_samples(migrating, |_, _| Ok(()))?;
+            let parity = self.with_clones_telling(migrating, told, |_, _| Ok(()))?;
             if parity.holds() || look == LOOKS {
                 let how = format!("clones of them, within {look} looks");
                 return Ok(Found { parity, how, proven: Vec::new() });

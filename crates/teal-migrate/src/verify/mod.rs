@@ -113,7 +113,7 @@ impl Operator<'_> {
             self.refuse_hidden_rows(migrating)?;
             // Before the comparison: what goes meanwhile was seen.
             let blue = self.see_without_mutations(migrating)?;
-            let Found { parity, how, proven } = self.find(migrating)?;
+            let Found { parity, how, proven } = self.find(migrating, Told::Samples)?;
             if !parity.holds() {
                 return Err(MigrateError::NoParity {
                     blue: migrating.migration.blue.clone(),
@@ -157,7 +157,7 @@ impl Operator<'_> {
 
     /// As [`compare`](Self::compare), where it is only asked which rows the two have, seen in green's types.
     pub(crate) fn compare_rows(&self, migrating: &Migrating) -> Result<Parity, MigrateError> {
-        Ok(self.find(migrating)?.parity)
+        Ok(self.find(migrating, Told::Samples)?.parity)
     }
 
     /// A value that green's type does not hold at all makes the comparison an error, which tells no row.
@@ -184,7 +184,7 @@ impl Operator<'_> {
         }
     }
 
-    fn find(&self, migrating: &Migrating) -> Result<Found, MigrateError> {
+    fn find(&self, migrating: &Migrating, told: Told) -> Result<Found, MigrateError> {
         // Of the same rows an engine makes the same ones, but for those that go by the order. This look takes a part
         // of the time, and finds them the same until merges of one table fold what is still in the other.
         if may_be_equal_unfolded(&migrating.migration) && !self.have_folded(migrating)? {
@@ -199,7 +199,7 @@ impl Operator<'_> {
             }
         }
         if self.server.write_gate().is_none() {
-            let found = self.compare_with_looks(migrating);
+            let found = self.compare_with_looks(migrating, told);
             return self.or_say_why_not(migrating, found);
         }
         if !folds_in_order(migrating) {
@@ -210,8 +210,7 @@ impl Operator<'_> {
             }
         }
         let mut how = String::new();
-        let parity =
-            self.with_clones_and_tell(migrating, Told::Samples, &mut how, |_, _| Ok(()))?;
+        let parity = self.with_clones_and_tell(migrating, told, &mut how, |_, _| Ok(()))?;
         Ok(Found { parity, how, proven: Vec::new() })
     }
 
@@ -276,9 +275,9 @@ impl Operator<'_> {
         Ok(parity)
     }
 
-    /// As [`compare_rows`](Self::compare_rows), where it matters what each of the two tables alone has.
+    /// As [`compare_rows`](Self::compare_rows), where it matters how many rows each of the two tables alone has.
     pub(crate) fn compare_alone(&self, migrating: &Migrating) -> Result<Parity, MigrateError> {
-        let found = self.compare_rows(migrating)?;
+        let found = self.find(migrating, Told::Numbers)?.parity;
         match migrating.migration.goes_by_version() && !found.holds() {
             true => self.with_clones(migrating, |_, _| Ok(())),
             false => Ok(found),

@@ -180,6 +180,12 @@ fn config_for(from: &str) -> Result<String, Failure> {
         }
         false => {
             let path = std::path::absolute(from)?;
+            if !path.exists() {
+                return Err(Failure::usage(format!(
+                    "--from: there is no data directory {}",
+                    path.display()
+                )));
+            }
             format!("kind = \"embedded\"\npath = {}\n", text(&path.to_string_lossy()))
         }
     };

@@ -89,7 +89,13 @@ impl Source {
     fn open(project: &Project) -> Result<Self, Failure> {
         match project.data_directory()? {
             None => Ok(Self::Server(project.open()?)),
-            Some(data) => Ok(Self::Beside { data, last: None, changed: None }),
+            Some(data) => {
+                if !data.exists() {
+                    let place = data.display();
+                    show::note(&format!("there is no data directory {place}; waiting for one"));
+                }
+                Ok(Self::Beside { data, last: None, changed: None })
+            }
         }
     }
 

@@ -59,7 +59,7 @@ pub(crate) fn run(common: &Common, args: &cli::Verify) -> Result<(), Failure> {
 /// journal, so that the next one, that of the cutover too, reads only what has changed since. Between two of
 /// them the target is free for other commands; while one is at work, none is made.
 fn watch(project: &Project, args: &cli::Verify, json: bool) -> Result<(), Failure> {
-    let mut is_watched = false;
+    let (mut is_watched, mut is_told) = (false, false);
     let mut kept = None;
     loop {
         let opened = match kept.take() {
@@ -85,6 +85,9 @@ fn watch(project: &Project, args: &cli::Verify, json: bool) -> Result<(), Failur
                 Look::Busy => (),
             }
             kept = Some(server).filter(|server| !server.is_exclusive());
+        } else if !is_told {
+            is_told = true;
+            show::note("another process has the data directory open; waiting for its end");
         }
         std::thread::sleep(args.every.0);
     }
