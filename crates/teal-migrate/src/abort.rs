@@ -70,16 +70,15 @@ impl Operator<'_> {
     /// green's name is blue itself.
     pub(crate) fn refuse_last_copy(&self, migrating: &Migrating) -> Result<(), MigrateError> {
         let (blue, green) = (&migrating.migration.blue, &migrating.migration.green);
-        let retired = names::retired(&migrating.id);
-        let green = if self.rows_of(&retired)? > 0 { &retired } else { green };
-        match self.rows_of(green)? {
+        let green = self.name_of_leaving(migrating, green)?;
+        match self.rows_of(&green)? {
             rows if rows > 0 && !self.is_blue_itself(migrating)? => Err(MigrateError::LastCopy {
                 blue: blue.clone(),
                 what: match self.exists(blue)? {
                     true => "is another table than the one that the migration began with",
                     false => "is gone",
                 },
-                green: green.clone(),
+                green,
                 rows,
             }),
             _ => Ok(()),
@@ -91,12 +90,9 @@ impl Operator<'_> {
         let Phase::Aborting(Aborting { was_attached, green_data }) = migrating.phase.clone() else {
             return Ok(());
         };
-        // It may be long ago that the abort began, and blue may have gone since.
-        let is_there = self.has_data(&migrating.migration.green, green_data.as_deref())?
-            || self.exists(&names::retired(&migrating.id))?;
-        if was_attached && is_there {
-            let looked = self.refuse_last_copy(migrating);
-            self.drop_views_if_refused(migrating, looked)?;
+        if was_attached {
+            let look = || self.refuse_last_copy(migrating);
+            self.refuse_to_end(migrating, &migrating.migration.green, green_data.as_deref(), look)?;
         }
         let told = self.drop_everything(migrating, was_attached, green_data.as_deref())?;
         let what = format!("the abort of {} was finished: {told}", migrating.migration.green);

@@ -10,7 +10,7 @@ use teal_schema::QualifiedName;
 
 use crate::phase::{Cleaned, CutOver};
 use crate::state::Migrating;
-use crate::{Event, MigrateError, Operator, Parked, Phase, Step, Update, failpoint, names};
+use crate::{Event, MigrateError, Operator, Parked, Phase, Step, Update, failpoint};
 
 impl Operator<'_> {
     /// Drops what the migration does not need any more.
@@ -71,12 +71,11 @@ impl Operator<'_> {
             return Ok(());
         }
         let what = if is_there { "was made anew since the cutover" } else { "is gone" };
-        let retired = names::retired(&migrating.id);
-        let old = if self.rows_of(&retired)? > 0 { &retired } else { old };
-        match self.rows_of(old)? {
+        let old = self.name_of_leaving(migrating, old)?;
+        match self.rows_of(&old)? {
             0 => Ok(()),
             rows => {
-                let (old, new) = (old.clone(), new.clone());
+                let new = new.clone();
                 Err(MigrateError::NewGone { new, old, rows, what, is_there })
             }
         }
@@ -101,13 +100,10 @@ impl Operator<'_> {
 
     /// Ends a cleanup that a process before did not journal as done.
     pub(crate) fn finish_cleanup(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
-        // It may be long ago that the cleanup began, and the new table may have gone since.
-        if let Phase::CutOver(state) = &migrating.phase
-            && (self.has_data(migrating.tables_now().0, state.old_data.as_deref())?
-                || self.exists(&names::retired(&migrating.id))?)
-        {
-            let looked = self.refuse_without_new(migrating, state, true);
-            self.drop_views_if_refused(migrating, looked)?;
+        if let Phase::CutOver(state) = &migrating.phase {
+            let (old, data) = (migrating.tables_now().0, state.old_data.as_deref());
+            let look = || self.refuse_without_new(migrating, state, true);
+            self.refuse_to_end(migrating, old, data, look)?;
         }
         let told = self.clean(migrating)?;
         let what = format!("the cleanup of {} was finished: {told}", migrating.migration.green);

@@ -17,7 +17,7 @@ use crate::fence::not_clean;
 use crate::removal::Extra;
 use crate::stale::first_of;
 use crate::state::Migrating;
-use crate::verify::{Sides, folds};
+use crate::verify::{Sides, Told, folds};
 use crate::{Event, MigrateError, Operator, Parity, Phase, Step, Update, failpoint, names};
 
 /// By whose leave rows are removed that green has too many.
@@ -112,7 +112,7 @@ impl Operator<'_> {
         repaired: &mut Repaired,
     ) -> Result<Parity, MigrateError> {
         let (mut extra, mut copied) = (None, 0);
-        let parity = self.with_clones_and_samples(migrating, |sides, parity| {
+        let parity = self.with_clones_telling(migrating, Told::Samples, |sides, parity| {
             if parity.missing > 0 && (parity.extra == 0 || migrating.migration.goes_by_version()) {
                 copied = parity.missing;
                 // What green has too many as well is told by the next comparison.

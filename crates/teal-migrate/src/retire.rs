@@ -73,18 +73,38 @@ impl Operator<'_> {
         Ok(told)
     }
 
-    /// Where what was begun must not be ended, since a table would be the last copy: then the views go before it is
-    /// said, for who brings that table to another place leaves a view that nobody would look for.
-    pub(crate) fn drop_views_if_refused(
+    /// Before what a process before began is ended, which may be long ago: `look`s once more whether `leaving` is the
+    /// last copy, if it is not gone yet. Where it is, the views go before that is said, for who brings that table to
+    /// another place leaves a view that nobody would look for. With its last name they are gone already.
+    pub(crate) fn refuse_to_end(
         &self,
         migrating: &Migrating,
-        looked: Result<(), MigrateError>,
+        leaving: &QualifiedName,
+        data: Option<&str>,
+        look: impl FnOnce() -> Result<(), MigrateError>,
     ) -> Result<(), MigrateError> {
-        if let Err(MigrateError::LastCopy { .. } | MigrateError::NewGone { .. }) = looked {
+        let is_viewed = self.has_data(leaving, data)?;
+        if !is_viewed && !self.exists(&names::retired(&migrating.id))? {
+            return Ok(());
+        }
+        let looked = look();
+        if is_viewed
+            && let Err(MigrateError::LastCopy { .. } | MigrateError::NewGone { .. }) = looked
+        {
             self.drop_table(&migrating.migration.view)?;
             self.drop_table(&names::reverse(&migrating.id))?;
         }
         looked
+    }
+
+    /// What the table goes by that is to be dropped: it may have got its last name already.
+    pub(crate) fn name_of_leaving(
+        &self,
+        migrating: &Migrating,
+        leaving: &QualifiedName,
+    ) -> Result<QualifiedName, MigrateError> {
+        let retired = names::retired(&migrating.id);
+        Ok(if self.rows_of(&retired)? > 0 { retired } else { leaving.clone() })
     }
 
     /// Whether there is a table of this name with this data; where the data is not known, any table

@@ -27,8 +27,8 @@ pub struct Migrating {
     pub(crate) definitions: Option<Definitions>,
     /// The parts of blue that green is known to have the rows of.
     pub(crate) seen: Option<BlueSeen>,
-    /// The new table, when the two were last known to be in step, where a rollback has given up since what it
-    /// alone has: what was changed there must not be taken for rows that were written.
+    /// Behind a rollback by force, until the next proof: the new table as it was before that rollback. What was changed
+    /// there since was given up, and must not be taken for rows that were written.
     pub(crate) new_seen: Option<BlueSeen>,
     /// When it was attached, at the earliest, by the server's clock.
     pub(crate) fenced: Option<u32>,
@@ -85,7 +85,7 @@ impl Migrating {
         let migration = &self.migration;
         let is_exchange =
             matches!(&self.phase, Phase::CutOver(CutOver { cutover: Cutover::Exchange, .. }));
-        !is_exchange && migration.can_carry_back() && migration.view_runs_back()
+        !is_exchange && migration.can_be_kept_current()
     }
 
     /// The same where rows count whose time is over by green's TTL: on the way back, green's TTL is not what says

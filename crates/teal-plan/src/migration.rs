@@ -196,6 +196,11 @@ impl Migration {
         let fits = if self.green_folds { self.view_runs_back() } else { self.is_identity };
         self.rows_tell() && fits && !self.green_computes
     }
+
+    /// After a cutover by app or alias, a view can bring what is written to green to blue.
+    pub fn can_be_kept_current(&self) -> bool {
+        self.can_carry_back() && self.view_runs_back()
+    }
 }
 
 impl fmt::Display for CopyStrategy {

@@ -167,9 +167,7 @@ fn migration_as_text(migration: &Migration, needs: &Needs) -> String {
         (true, Cutover::Exchange) => {
             "the old table does not take all that the new one does, so the view is dropped, and rows written after the cutover exist in the new layout only"
         }
-        (true, Cutover::App | Cutover::Alias)
-            if migration.can_carry_back() && migration.view_runs_back() =>
-        {
+        (true, Cutover::App | Cutover::Alias) if migration.can_be_kept_current() => {
             "once nobody writes to the old table any more, a view from the new one keeps it current, so nothing is lost on the way back"
         }
         (true, Cutover::App | Cutover::Alias) if migration.can_carry_back() => {
@@ -346,9 +344,7 @@ fn explain_migration(migration: &Migration, say: &mut dyn FnMut(&str, &str)) {
             (true, Cutover::Exchange) if migration.can_carry_back() => {
                 "until `teal cleanup` the old table is there; `teal rollback` carries to it what only the new one has, as far as it fits"
             }
-            (true, Cutover::App | Cutover::Alias)
-                if migration.can_carry_back() && migration.view_runs_back() =>
-            {
+            (true, Cutover::App | Cutover::Alias) if migration.can_be_kept_current() => {
                 "until `teal cleanup` the old table is there, and kept current once nobody writes to it any more; `teal rollback` carries to it what only the new one has"
             }
             (true, Cutover::App | Cutover::Alias) if migration.can_carry_back() => {

@@ -119,6 +119,7 @@ impl Project {
     /// Reads the configuration, and stands for an empty target: an embedded engine that goes again.
     pub(crate) fn without_target(common: &Common) -> Result<Self, Failure> {
         let config = Config::read(&common.project)?;
+        // Of the target, only its database counts; where it is not there, of the only one.
         let only = config.targets.values().next().filter(|_| config.targets.len() == 1);
         let target = config.targets.get(&common.target).or(only);
         let database = target.map_or_else(default_database, Target::database);
@@ -206,6 +207,7 @@ impl Project {
     pub(crate) fn load_and_open(&self) -> Result<Opened, Failure> {
         let loading = Loading::start(&self.directory, &self.load)?;
         let server = self.open_or_make()?;
+        // There is nobody who could make it there.
         if self.scratch.is_some() {
             let database = quote_ident(&self.plan.database);
             server.session(&[])?.command(&format!("CREATE DATABASE IF NOT EXISTS {database}"))?;

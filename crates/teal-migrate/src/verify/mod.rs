@@ -72,7 +72,7 @@ pub(crate) enum Sought {
 
 /// What a comparison of clones tells of rows that differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
+pub(crate) enum Told {
     /// How many there are.
     Numbers,
     /// Some of them too, which takes as long again as to count them.
@@ -238,16 +238,8 @@ impl Operator<'_> {
         self.with_clones_telling(migrating, Told::Numbers, use_them)
     }
 
-    /// The same, of a difference that is shown to the user.
-    pub(crate) fn with_clones_and_samples(
-        &self,
-        migrating: &Migrating,
-        use_them: impl FnOnce(&Sides, &Parity) -> Result<(), MigrateError>,
-    ) -> Result<Parity, MigrateError> {
-        self.with_clones_telling(migrating, Told::Samples, use_them)
-    }
-
-    fn with_clones_telling(
+    /// The same; of a difference that is shown to the user, with samples.
+    pub(crate) fn with_clones_telling(
         &self,
         migrating: &Migrating,
         told: Told,

@@ -69,5 +69,6 @@ mod the_alias;
 mod the_exchange;
 mod the_fence;
 mod the_lock;
+mod the_order;
 mod turn;
 mod verify;
