@@ -61,6 +61,41 @@ fn values_are_looked_at_in_their_own_column() {
     project.teal(&["apply"]).failed(3, &["column x: 9 of 9 rows", "5000000000"]);
 }
 
+/// The copy's SELECT sorts rows where it can, several blocks of them in a chunk; elsewhere whoever writes them does.
+#[test]
+fn rows_are_sorted_by_keys_of_every_kind() {
+    let blue = "CREATE TABLE t (id UInt64, n Nullable(Int32), code String, at DateTime('UTC'), `a b` LowCardinality(String)) \
+         ENGINE = MergeTree ORDER BY id;\n";
+    const COLUMNS: &str = "(id UInt64, n Nullable(Int32), code UInt32, at DateTime('UTC'), `a b` String, \
+         day Date MATERIALIZED toDate(at)) ENGINE = MergeTree";
+    let project = filled(
+        blue,
+        "INSERT INTO t SELECT number, if(number % 5 = 0, NULL, toInt32(number % 1000) - 500), toString(number % 2000), \
+         toDateTime('2026-01-01', 'UTC') + number % 5000000, toString(cityHash64(number) % 30) FROM numbers(1200000)",
+        &format!(
+            "CREATE TABLE t_1 {COLUMNS} PARTITION BY toYYYYMM(at) ORDER BY (n, cityHash64(`a b`) % 7, code) \
+             SETTINGS allow_nullable_key = 1;\n{VIEW}\
+             -- teal: table t version 2\nCREATE TABLE t_2 {COLUMNS} ORDER BY (day, n, id) SETTINGS allow_nullable_key = 1;\n\
+             CREATE MATERIALIZED VIEW mv_2 TO t_2 AS SELECT * FROM t_1;\n\
+             -- teal: table t version 3\nCREATE TABLE t_3 {COLUMNS} ORDER BY (id DESC, n) \
+             SETTINGS allow_nullable_key = 1, allow_experimental_reverse_key = 1;\n\
+             CREATE MATERIALIZED VIEW mv_3 TO t_3 AS SELECT * FROM t_2;\n"
+        ),
+    );
+    let plan = project.must(&["plan", "--json"]).stdout;
+    assert!(plan.contains("\"greenSortingKey\": \"n, cityHash64(`a b`) % 7, code\""), "{plan}");
+    // What only the table computes, the SELECT does not give; and the server does not tell what descends.
+    assert_eq!(plan.matches("greenSortingKey").count(), 1, "{plan}");
+    project.must(&["apply"]);
+    for table in ["t_1", "t_2", "t_3"] {
+        let sum = |table: &str| {
+            let row = "id, n, toUInt32(code), at, toString(`a b`)";
+            project.query(&format!("SELECT count(), sum(cityHash64({row})) FROM {table}"))
+        };
+        assert_eq!(sum("t"), sum(table));
+    }
+}
+
 #[test]
 fn a_part_is_not_cloned_with_another_tables_ttl() {
     let of = |table: &str, days: u32| {

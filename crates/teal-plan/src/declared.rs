@@ -119,6 +119,7 @@ impl Declared<'_> {
             // What cannot be read, the server would not have made.
             green_ttl: green.ttl().ok().flatten(),
             expired: expired_of(green, &columns),
+            green_sorting_key: ascending_key(self.green, green, &columns),
             ttl_changes_rows: [blue, green].iter().any(|it| it.ttl_changes_rows() == Ok(true)),
             columns,
             is_identity: tree.is_identity,
@@ -269,13 +270,28 @@ fn fills(green: &CatalogTable, columns: &[CopyColumn]) -> bool {
         .all(|column| !column.is_insertable() && !names.contains(&column.name))
 }
 
+/// Green's sorting key, for a SELECT of the copied columns to sort by it.
+fn ascending_key(declared: &Table, green: &CatalogTable, columns: &[CopyColumn]) -> Option<String> {
+    // The server tells the key without it (26.7).
+    let descends = |item: &String| item.to_ascii_uppercase().ends_with(" DESC");
+    let key = &green.sorting_key;
+    let is_one = !key.is_empty() && !declared.order_by.iter().any(descends);
+    (is_one && asks_for_copied(key, green, columns)).then(|| key.clone())
+}
+
 /// Which of the copied rows green's TTL deletes, where they tell.
 fn expired_of(green: &CatalogTable, columns: &[CopyColumn]) -> Option<String> {
     let ttl = green.ttl().ok()??;
-    let asked = names(&ttl).ok()?;
-    let asked = green.columns.iter().filter(|column| asked.contains(&column.name));
-    let is_copied = |name: &str| columns.iter().any(|column| column.name == name);
-    asked.map(|column| &column.name).all(|name| is_copied(name)).then(|| expired(&ttl))?
+    asks_for_copied(&ttl, green, columns).then(|| expired(&ttl))?
+}
+
+/// Whether the copied columns are all that an expression over green's asks for.
+fn asks_for_copied(expression: &str, green: &CatalogTable, columns: &[CopyColumn]) -> bool {
+    let Ok(asked) = names(expression) else {
+        return false;
+    };
+    let mut asked = green.columns.iter().filter(|column| asked.contains(&column.name));
+    asked.all(|of_green| columns.iter().any(|copied| copied.name == of_green.name))
 }
 
 /// What makes a migration unsafe, whatever the strategy.

@@ -47,6 +47,9 @@ pub struct Migration {
     pub reason: String,
     /// Green's partition key, as the server writes it; empty when it has none.
     pub green_partition_key: String,
+    /// Green's sorting key, as the server writes it, where a SELECT of the copied columns can sort by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub green_sorting_key: Option<String>,
     /// Blue has a condition on its rows (`CHECK`) that green has not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub blue_checks_more: bool,

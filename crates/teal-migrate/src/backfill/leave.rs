@@ -51,10 +51,13 @@ struct State {
     pace: Pace,
     /// Workers that wait for their turn by bytes per second.
     pacing: usize,
+    /// Chunks that are being copied, and how many may be at the same time.
+    copying: usize,
+    at_once: usize,
 }
 
 impl Leave {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(at_once: usize) -> Self {
         let pace = Pace::new(Instant::now());
         let state = State {
             waits: true,
@@ -62,14 +65,37 @@ impl Leave {
             bytes_per_second: None,
             pace,
             pacing: 0,
+            copying: 0,
+            at_once,
         };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 }
 
+/// A chunk that may be copied, until this is dropped.
+pub(super) struct Turn<'s> {
+    pub(super) chunk: Chunk,
+    pub(super) priority: Priority,
+    leave: &'s Leave,
+}
+
+impl Turn<'_> {
+    /// The chunk is copied, and another may be.
+    pub(super) fn end(self) -> Chunk {
+        self.chunk.clone()
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.leave.state.lock().copying -= 1;
+        self.leave.changed.notify_all();
+    }
+}
+
 impl Shared<'_> {
     /// The next chunk, when it may be copied; none when there is none or a worker has failed.
-    pub(super) fn next_chunk(&self) -> Option<(Chunk, Priority)> {
+    pub(super) fn next_chunk(&self) -> Option<Turn<'_>> {
         let mut state = self.leave.state.lock();
         loop {
             if self.failed.lock().is_some() {
@@ -78,15 +104,18 @@ impl Shared<'_> {
             let mut todo = self.todo.lock();
             let bytes = todo.last()?.bytes;
             let limit = state.bytes_per_second;
-            let turn = match state.waits {
+            let waits = state.waits || state.copying == state.at_once;
+            let turn = match waits {
                 true => Err(CHECK),
                 false => state.pace.take(bytes, limit, Instant::now()),
             };
             let Err(time) = turn else {
-                return todo.pop().map(|chunk| (chunk, state.priority));
+                let chunk = todo.pop()?;
+                state.copying += 1;
+                return Some(Turn { chunk, priority: state.priority, leave: &self.leave });
             };
             drop(todo);
-            let is_pacing = usize::from(!state.waits);
+            let is_pacing = usize::from(!waits);
             state.pacing += is_pacing;
             self.leave.changed.wait_for(&mut state, time.min(CHECK));
             state.pacing -= is_pacing;

@@ -67,7 +67,7 @@ struct Shared<'m> {
     /// The migration's.
     id: String,
     leave: Leave,
-    /// No worker has more than one chunk to copy.
+    /// All chunks are copied at the same time.
     is_short: bool,
     todo: Mutex<Vec<Chunk>>,
     /// One publication at a time, and with it the journal's state.
@@ -191,17 +191,20 @@ impl Operator<'_> {
         const LOOK: Duration = Duration::from_millis(5);
         const LOOKS: u64 = 100;
         self.observer.update(Update::Copied { rows: done_rows, of });
-        let most =
-            if migrating.migration.keeps_order() { 1 } else { self.options.backfill.workers() };
-        let workers = most.min(todo.len());
+        // One more than may copy: it does while another publishes, which is waiting for the disk for the most part.
+        let (at_once, workers) = match migrating.migration.keeps_order() {
+            true => (1, 1),
+            false => (self.options.backfill.workers(), self.options.backfill.workers() + 1),
+        };
+        let workers = workers.min(todo.len());
         let comment = format!("{TEAL_LOG_COMMENT} backfill of {}", migrating.id);
         let workers = (0..workers)
             .map(|number| Worker::new(self, migrating, number, &comment))
             .collect::<Result<Vec<_>, _>>()?;
         let shared = Shared {
             id: migrating.id.clone(),
-            leave: Leave::new(),
-            is_short: todo.len() <= workers.len(),
+            leave: Leave::new(at_once),
+            is_short: todo.len() <= at_once,
             todo: Mutex::new(todo),
             migrating: Mutex::new(migrating),
             copied: AtomicU64::new(done_rows),

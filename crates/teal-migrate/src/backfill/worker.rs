@@ -11,6 +11,14 @@ use super::order::CAME;
 use crate::state::Migrating;
 use crate::{MigrateError, Operator, failpoint, names};
 
+/// Rows that are sorted at once, before those of a chunk are merged.
+///
+/// Whoever writes a part sorts its rows, if they are not sorted yet, at random places of memory: a chunk is too large
+/// for a core's caches. To sort a fifth of it at a time, in the SELECT, and merge five takes 0.6 to 0.8 of the time
+/// for keys of several columns, strings or UUIDs, and a tenth more for one of random numbers alone. Of fewer
+/// rows, more are to be merged: of 65,000, keys of few values take twice as long. (20 million rows, 2 cores, 26.7.)
+const SORTED_ROWS: &str = "500000";
+
 /// Copies chunks, one after another, into a staging table of its own.
 pub(super) struct Worker<'o> {
     pub(super) operator: &'o Operator<'o>,
@@ -34,7 +42,7 @@ impl<'o> Worker<'o> {
         let staging = names::staging(&migrating.id, number);
         let snapshot = names::snapshot(&migrating.id);
         operator.make_own(&staging, &migration.green)?;
-        // One thread each, and one block per chunk: it is sorted once and makes one part.
+        // One thread each, and one block per chunk: it makes one part.
         let session = operator.server.session(&[
             ("log_comment", comment),
             ("max_threads", "1"),
@@ -42,6 +50,10 @@ impl<'o> Worker<'o> {
             ("min_insert_block_size_rows", "1000000000"),
             ("min_insert_block_size_bytes", "0"),
             ("max_partitions_per_insert_block", "0"),
+            ("max_block_size", SORTED_ROWS),
+            ("preferred_block_size_bytes", "0"),
+            // By what the snapshot is sorted, many parts would be read at the same time.
+            ("optimize_read_in_order", "0"),
             ("insert_deduplicate", "0"),
             ("max_execution_time", "0"),
             ("compile_expressions", "1"),
@@ -52,7 +64,11 @@ impl<'o> Worker<'o> {
         let rows = match migration.keeps_order() {
             // The SELECT gives rows as they are.
             true => format!("{} ORDER BY {CAME}", snapshot.sql()),
-            false => format!("({})", select_from(migrating, &snapshot)?),
+            false => {
+                let rows = select_from(migrating, &snapshot)?;
+                let key = migration.green_sorting_key.as_ref();
+                format!("({rows}){}", key.map(|key| format!(" ORDER BY {key}")).unwrap_or_default())
+            }
         };
         let copy =
             format!("INSERT INTO {} ({columns}) SELECT {columns} FROM {rows}", staging.sql());
@@ -61,8 +77,10 @@ impl<'o> Worker<'o> {
 
     /// Takes chunks until there are none, or any worker has failed.
     pub(super) fn run(mut self, shared: &Shared<'_>) {
-        while let Some((chunk, priority)) = shared.next_chunk() {
-            match self.copy(&chunk, priority).and_then(|()| self.publish(shared, &chunk)) {
+        while let Some(turn) = shared.next_chunk() {
+            let copied = self.copy(&turn.chunk, turn.priority);
+            let chunk = turn.end();
+            match copied.and_then(|()| self.publish(shared, &chunk)) {
                 Ok(true) => (),
                 Ok(false) => return,
                 Err(error) => {
