@@ -372,6 +372,14 @@ fn what_ends_a_step_of_long_ago_does_not_drop_the_last_copy() {
     assert!(said.contains("default.t_0_1, which took its place, is gone"), "{said}");
     let parked = "SELECT name FROM system.tables WHERE name LIKE 't_0_0_drop_%'";
     assert_eq!(rows(&project, &project.query(parked)), "1000");
+    // As an application does that starts.
+    project.query(&format!("CREATE TABLE t_0_1 AS {}", project.query(parked)));
+    let said = project.must(&["cleanup"]).said();
+    assert!(
+        said.contains("default.t_0_1, which took its place, is gone or was made anew"),
+        "{said}"
+    );
+    assert_eq!(rows(&project, &project.query(parked)), "1000");
 }
 
 /// Where no view can keep the old table current: a writer who has not moved yet is told, and counted once.

@@ -63,6 +63,8 @@ fn an_interrupted_cut_leaves_no_merges_stopped() {
     let stopped = "SELECT count() FROM system.parts WHERE active AND table = 'items_0_0'";
     stage.query("OPTIMIZE TABLE items_0_0 FINAL");
     assert_eq!(stage.query(stopped), stage.query(&stopped.replace("count()", "uniq(partition)")));
+    let is_done = stage.status()["phase"] != "prepared";
+    assert_eq!(stage.query(view) == "1", is_done);
     stage.must(&["apply"]);
     stage.assert_exact();
 }

@@ -61,7 +61,7 @@ fn as_user(project: &Project, rights: &[&str], arguments: &[&str]) -> Run {
 const RIGHTS: &[&str] = &[
     "TABLE ENGINE ON *",
     "SELECT ON system.*",
-    "SYSTEM FLUSH ASYNC INSERT QUEUE, SYSTEM FLUSH LOGS ON *.*",
+    "SYSTEM FLUSH LOGS ON *.*",
     "SELECT, INSERT, CREATE TABLE, DROP TABLE, ALTER TABLE, TRUNCATE, CREATE VIEW, DROP VIEW, CREATE DATABASE, DROP DATABASE ON _teal*.*",
     "SELECT, INSERT, CREATE TABLE, DROP TABLE, TRUNCATE, SYSTEM MERGES, CREATE VIEW, DROP VIEW, ALTER VIEW ON default.*",
     "ALTER TABLE ON default.*",

@@ -6,7 +6,6 @@
 use jiff::Timestamp;
 use teal_catalog::Features;
 use teal_plan::Cutover;
-use teal_schema::QualifiedName;
 
 use crate::phase::{Cleaned, CutOver};
 use crate::state::Migrating;
@@ -66,8 +65,8 @@ impl Operator<'_> {
         let (old, new) = migrating.tables_now();
         let data = self.data_of(new)?;
         let is_there = !data.is_empty();
-        let is_known = state.new_data.as_ref().is_none_or(|known| *known == data);
-        if is_there && (force || is_known || self.was_exchanged(migrating, new)?) {
+        let known = state.new_data.as_deref();
+        if is_there && (force || self.has_known_data(migrating, &data, known)?) {
             return Ok(());
         }
         let what = if is_there { "was made anew since the cutover" } else { "is gone" };
@@ -81,12 +80,18 @@ impl Operator<'_> {
         }
     }
 
-    /// Another migration has given the name of this table to other data.
-    fn was_exchanged(
+    /// Whether `data`, which the new table has now, is what it had at the cutover, as far as that is `known`, or what
+    /// another migration has given its name to since.
+    pub(crate) fn has_known_data(
         &self,
         migrating: &Migrating,
-        table: &QualifiedName,
+        data: &str,
+        known: Option<&str>,
     ) -> Result<bool, MigrateError> {
+        let table = migrating.tables_now().1;
+        if known.is_none_or(|known| known == data) {
+            return Ok(true);
+        }
         let has_it = |other: &Migrating| {
             let is_exchanged = matches!(
                 other.phase,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -19,6 +19,8 @@ use crate::{Entry, Limits, Lock, Observer, Update};
 
 /// Between two writings of the file.
 const WRITE: Duration = Duration::from_secs(1);
+/// A wait that takes longer is told.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A teal at work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,11 +144,45 @@ impl<'a> Teller<'a> {
         });
     }
 
+    /// A wait that begins now.
+    pub(crate) fn wait(&self) -> LongWait<'_> {
+        LongWait { teller: self, began: Instant::now(), is_told: false }
+    }
+
     fn change(&self, change: impl FnOnce(&mut Live) -> bool) {
         let mut live = self.live.lock();
         if change(&mut live) {
             live.told = Timestamp::now();
             self.lock.tell(live.clone());
+        }
+    }
+}
+
+/// A wait, which is told when it takes long, and then its end too.
+pub(crate) struct LongWait<'t> {
+    teller: &'t Teller<'t>,
+    began: Instant,
+    is_told: bool,
+}
+
+impl LongWait<'_> {
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// It goes on: tells for what.
+    pub(crate) fn tell(&mut self, reason: impl FnOnce() -> String) {
+        if !self.is_told && self.elapsed() > PATIENCE {
+            self.teller.update(Update::Waiting { reason: reason() });
+            self.is_told = true;
+        }
+    }
+}
+
+impl Drop for LongWait<'_> {
+    fn drop(&mut self) {
+        if self.is_told {
+            self.teller.update(Update::WentOn);
         }
     }
 }

@@ -11,7 +11,6 @@
 //! alike, the old table is neither dropped nor, as if nothing had been, brought back.
 
 use crate::fence::not_clean;
-use crate::seen::BlueSeen;
 use crate::stale::{first_of, shortened};
 use crate::state::Migrating;
 use crate::{MigrateError, Operator};
@@ -42,9 +41,7 @@ impl Operator<'_> {
         migrating: &Migrating,
     ) -> Result<Vec<String>, MigrateError> {
         let mut changes = self.mutations_since_proof(migrating)?;
-        if let Some(seen) = &migrating.seen {
-            changes.extend(self.losses_since(migrating, seen)?);
-        }
+        changes.extend(self.losses_since_proof(migrating)?);
         Ok(changes)
     }
 
@@ -54,10 +51,7 @@ impl Operator<'_> {
         migrating: &Migrating,
     ) -> Result<Vec<String>, MigrateError> {
         let mut changes = self.row_mutations_since_proof(migrating)?;
-        if let Some(seen) = &migrating.seen {
-            let old = migrating.tables_now().0;
-            changes.extend(self.losses_since(migrating, &self.and_logged(old, seen)?)?);
-        }
+        changes.extend(self.losses_since_proof(migrating)?);
         Ok(changes)
     }
 
@@ -83,19 +77,20 @@ impl Operator<'_> {
             changes_rows(command) && !deletes.iter().any(|delete| command.starts_with(delete))
         });
         if let Some(seen) = &migrating.seen {
-            let patches = self.patches(migrating.tables_now().0, seen.time)?;
+            let patches = self.patches(migrating.tables_now().0, seen)?;
             changes.extend(patches.map(|cause| cause.what));
         }
         Ok(changes)
     }
 
-    fn losses_since(
-        &self,
-        migrating: &Migrating,
-        seen: &BlueSeen,
-    ) -> Result<Vec<String>, MigrateError> {
+    /// Also of what came since, as far as the log tells.
+    fn losses_since_proof(&self, migrating: &Migrating) -> Result<Vec<String>, MigrateError> {
+        let Some(seen) = &migrating.seen else {
+            return Ok(Vec::new());
+        };
         let old = migrating.tables_now().0;
-        let patches = self.patches(old, seen.time)?;
+        let seen = self.and_logged(old, seen)?;
+        let patches = self.patches(old, &seen)?;
         let mut changes = patches.map(|cause| cause.what).into_iter().collect::<Vec<_>>();
         let gone = seen.fate(&self.see(old)?).gone.into_iter().collect::<Vec<_>>();
         if !gone.is_empty() {

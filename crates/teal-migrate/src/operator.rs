@@ -18,8 +18,6 @@ use crate::{
     Parity, Step, Update, failpoint, names,
 };
 
-const FLUSH_ASYNC_INSERTS: &str = "SYSTEM FLUSH ASYNC INSERT QUEUE";
-
 /// Works on the migrations of one target. It holds the target's lock while it lives, and has set
 /// right what a process before it left half done.
 pub struct Operator<'a> {
@@ -30,7 +28,6 @@ pub struct Operator<'a> {
     pub(crate) requests: Arc<Requests>,
     board: Option<Board>,
     control: Mutex<Box<dyn Session>>,
-    has_async_inserts: bool,
     lock: Arc<Lock>,
     /// The migrations of which something is still open that a process before has begun.
     unhealed: Mutex<BTreeSet<String>>,
@@ -126,7 +123,6 @@ impl<'a> Operator<'a> {
         lock.check()?;
         end_statements_of_the_dead(server, control.as_mut())?;
         let journal = Journal::open(server)?;
-        let has_async_inserts = has_async_inserts(control.as_mut())?;
         let control = Mutex::new(control);
         let requests = Arc::new(Requests::open(server, options.limits, options.given_limits)?);
         let observer = Teller::new(observer, Arc::clone(&lock));
@@ -139,12 +135,17 @@ impl<'a> Operator<'a> {
             requests,
             board,
             control,
-            has_async_inserts,
             lock,
             unhealed: Mutex::default(),
         };
         for mut migrating in operator.migrations()? {
-            match operator.heal(&mut migrating) {
+            let healed =
+                operator.heal(&mut migrating).and_then(|()| match migrating.phase.is_over() {
+                    true => Ok(()),
+                    // Clones of both tables, which a comparison that was cut off has left.
+                    false => operator.drop_own_tables(&migrating, names::CLONE),
+                });
+            match healed {
                 // Who works on another table need not wait for it.
                 Err(error) if error.is_of_one_migration() => {
                     let what = format!("{}: {error}", migrating.migration.green);
@@ -152,10 +153,6 @@ impl<'a> Operator<'a> {
                     operator.unhealed.lock().insert(migrating.id.clone());
                 }
                 other => other?,
-            }
-            if !migrating.phase.is_over() {
-                // Clones of both tables, which a comparison that was cut off has left.
-                operator.drop_own_tables(&migrating, names::CLONE)?;
             }
         }
         Ok(operator)
@@ -431,13 +428,8 @@ impl<'a> Operator<'a> {
     /// wrote is in parts.
     pub(crate) fn close_gate(&self) -> Result<Closed<'_>, MigrateError> {
         let (closing, attempts) = self.try_to_close_gate()?;
-        let closed = Closed { closing, attempts, since: Instant::now() };
-        if self.has_async_inserts {
-            // An INSERT with `async_insert` has ended for the gate when its rows lie in the server's
-            // queue; the flush waits until they lie in parts.
-            self.command(FLUSH_ASYNC_INSERTS)?;
-        }
-        Ok(closed)
+        // Only the embedded engine has a gate, and it has no queue of asynchronous INSERTs (26.7).
+        Ok(Closed { closing, attempts, since: Instant::now() })
     }
 
     /// Tries until it worked or the fence's time is over.
@@ -498,18 +490,6 @@ fn hang_board(
             teller.update(Update::Warning { what });
             Ok(None)
         }
-    }
-}
-
-/// Whether the server has a queue of asynchronous INSERTs. The embedded engine has none: there,
-/// every INSERT is a synchronous one (26.7), and the flush fails, which is too slow for a cut.
-fn has_async_inserts(session: &mut dyn Session) -> Result<bool, ClientError> {
-    match session.command(FLUSH_ASYNC_INSERTS) {
-        Ok(_) => Ok(true),
-        Err(ClientError::Server { message, .. }) if message.contains("not initialized") => {
-            Ok(false)
-        }
-        Err(error) => Err(error),
     }
 }
 

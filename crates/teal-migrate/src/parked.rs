@@ -37,19 +37,20 @@ impl Operator<'_> {
     ) -> Result<Vec<QualifiedName>, MigrateError> {
         let mut dropped = Vec::new();
         for mut migrating in self.migrations()?.into_iter().filter(of) {
-            let Phase::Cleaned(Cleaned { parked: Some(parked), old_data, .. }) = &migrating.phase
+            let Phase::Cleaned(Cleaned { parked: Some(parked), old_data, new_data, .. }) =
+                &migrating.phase
             else {
                 continue;
             };
             if parked.until > (self.options.now)() {
                 continue;
             }
-            let (table, data) = (parked.table.clone(), old_data.clone());
+            let (table, data, known) = (parked.table.clone(), old_data.clone(), new_data.clone());
             self.step(&mut migrating, Step::Cleanup, |migrating| {
                 let is_there = self.has_data(&table, data.as_deref())?;
-                if is_there && self.is_last_copy(migrating)? {
+                if is_there && self.is_last_copy(migrating, known.as_deref())? {
                     let new = migrating.tables_now().1;
-                    return Ok(((), format!("{table} stays, though its time is over: {new}, which took its place, is gone")));
+                    return Ok(((), format!("{table} stays, though its time is over: {new}, which took its place, is gone or was made anew")));
                 }
                 if is_there {
                     self.drop_table(&table)?;
@@ -67,11 +68,17 @@ impl Operator<'_> {
         Ok(dropped)
     }
 
-    /// The table that took its place is not there, and no later version took that one's.
-    fn is_last_copy(&self, migrating: &Migrating) -> Result<bool, MigrateError> {
+    /// The table that took its place is not there, nor has a later version taken that one's; or somebody has made it
+    /// anew.
+    fn is_last_copy(
+        &self,
+        migrating: &Migrating,
+        known: Option<&str>,
+    ) -> Result<bool, MigrateError> {
         let new = migrating.tables_now().1;
-        if !self.data_of(new)?.is_empty() {
-            return Ok(false);
+        let data = self.data_of(new)?;
+        if !data.is_empty() {
+            return Ok(!self.has_known_data(migrating, &data, known)?);
         }
         let has_followed = |other: &Migrating| {
             matches!(other.phase, Phase::CutOver(_) | Phase::Cleaned(_))

@@ -212,6 +212,8 @@ pub struct Cleaned {
     pub cutover: Cutover,
     /// Tells blue's data.
     pub old_data: Option<String>,
+    /// Tells that of the new table, as it was at the cutover.
+    pub(crate) new_data: Option<String>,
     pub parked: Option<Parked>,
 }
 

@@ -28,12 +28,10 @@ use teal_schema::{QualifiedName, escape_ident, quote_string};
 use crate::backfill::only;
 use crate::state::Migrating;
 use crate::verify::{Sides, hashes_of_surplus, partition_expression, row_hash};
-use crate::{Event, MigrateError, Operator, Parity, Update, failpoint, names};
+use crate::{Event, MigrateError, Operator, Parity, failpoint, names};
 
 /// Between two looks at a mutation.
 const LOOK: Duration = Duration::from_millis(20);
-/// A wait that takes longer is told.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// A mutation of more partitions than that reads all of green once, rather than each of them.
 const PARTITIONS: usize = 32;
 
@@ -159,6 +157,7 @@ impl Operator<'_> {
         #[derive(Deserialize)]
         struct Row {
             fail_reason: String,
+            parts_to_do: i64,
         }
         let green = migrating.tables_now().1;
         let ours = format!(
@@ -166,20 +165,21 @@ impl Operator<'_> {
             green.condition("table"),
             quote_string(&escape_ident(&names::extra(&migrating.id).name))
         );
-        let mut fails_since = None;
+        let (mut fails_since, mut waiting) = (None, self.observer.wait());
         loop {
             let left = self.with_control(|session| {
                 session.rows::<Row>(&format!(
-                    "SELECT latest_fail_reason AS fail_reason FROM system.mutations \
+                    "SELECT latest_fail_reason AS fail_reason, parts_to_do FROM system.mutations \
                      WHERE NOT is_done AND {ours}"
                 ))
             })?;
             if left.is_empty() {
                 return Ok(());
             }
+            let parts = left.iter().map(|mutation| mutation.parts_to_do).sum::<i64>();
             match left.into_iter().find(|mutation| !mutation.fail_reason.is_empty()) {
                 None => fails_since = None,
-                Some(Row { fail_reason }) => {
+                Some(Row { fail_reason, .. }) => {
                     // The server tries it again and again; it may only lack memory for a while.
                     let since = fails_since.get_or_insert_with(Instant::now);
                     if since.elapsed() > self.options.fence_timeout {
@@ -190,6 +190,11 @@ impl Operator<'_> {
                     }
                 }
             }
+            waiting.tell(|| {
+                format!("the removal of rows from {green}: a mutation with {parts} parts to do")
+            });
+            // The next command goes on here.
+            self.refuse_interrupted()?;
             self.check_lock()?;
             std::thread::sleep(LOOK);
         }
@@ -201,7 +206,7 @@ impl Operator<'_> {
         struct Row {
             parts: u64,
         }
-        let (began, mut is_told) = (Instant::now(), false);
+        let mut waiting = self.observer.wait();
         loop {
             let Row { parts } = self.with_control(|session| {
                 session.row(&format!(
@@ -211,16 +216,9 @@ impl Operator<'_> {
                 ))
             })?;
             if parts == 0 {
-                if is_told {
-                    self.observer.update(Update::WentOn);
-                }
                 return Ok(());
             }
-            if !is_told && began.elapsed() > PATIENCE {
-                let reason = format!("the end of a mutation of {table} that was cancelled");
-                self.observer.update(Update::Waiting { reason });
-                is_told = true;
-            }
+            waiting.tell(|| format!("the end of a mutation of {table} that was cancelled"));
             self.check_lock()?;
             std::thread::sleep(LOOK);
         }

@@ -286,7 +286,7 @@ impl Operator<'_> {
         let new = migrating.tables_now().1;
         refuse_mutated(migrating, self.mutations_after(new, seen)?)?;
         // Before anything is cloned, which the server refuses of a table with such a part.
-        match self.patches(new, seen.time)? {
+        match self.patches(new, seen)? {
             Some(cause) => Err(changed_since(new, &cause.what)),
             None => Ok(()),
         }

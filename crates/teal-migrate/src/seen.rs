@@ -29,6 +29,9 @@ pub struct BlueSeen {
     /// Those that were done before.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub mutations: BTreeSet<String>,
+    /// The newest block of its parts, or the newest mutation or update that was applied to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<i64>,
     /// By partition.
     pub parts: BTreeMap<String, Vec<SeenPart>>,
 }
@@ -218,14 +221,17 @@ fn see_behind(
         last: i64,
         rows: u64,
         has_deleted: u8,
+        version: i64,
     }
     // Each expression of a statement costs it a tenth of a millisecond and more (26.7), and a fence waits for this one.
     let mut rows = session.rows::<Row>(&format!(
         "SELECT partition_id, min_block_number AS first, max_block_number AS last, rows, \
-             has_lightweight_delete AS has_deleted \
+             has_lightweight_delete AS has_deleted, greatest(max_block_number, data_version) AS version \
          FROM system.parts WHERE active AND {}",
         table.condition("table")
     ))?;
+    // Also of updates that no merge has applied yet.
+    let version = rows.iter().map(|row| row.version).max();
     rows.retain(|row| row.rows > 0 && !row.partition_id.starts_with("patch-"));
     rows.sort_unstable_by_key(|row| row.first);
     let Mutations { now, done, .. } = mutations;
@@ -233,6 +239,7 @@ fn see_behind(
         time: now,
         mutations_since: Some(now.saturating_sub(UNSEEN)),
         mutations: done,
+        version: Some(version.unwrap_or_default()),
         parts: BTreeMap::new(),
     };
     for row in rows {

@@ -11,7 +11,6 @@
 //! last copy; and, by `part_log`, INSERTs into green that did not come through the view.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use serde::Deserialize;
 use teal_catalog::{Catalog, Features, mentions};
@@ -24,7 +23,7 @@ use crate::removal::Extra;
 use crate::seen::{BlueSeen, SeenPart};
 use crate::state::Migrating;
 use crate::swap::logged_of;
-use crate::{MigrateError, Operator, Phase, Update};
+use crate::{MigrateError, Operator, Phase};
 
 /// Statements and partitions shown of many.
 const SHOWN: usize = 3;
@@ -61,6 +60,10 @@ impl Operator<'_> {
         let Some(seen) = &migrating.seen else {
             return Ok(Err("it is not known what blue was like before".to_owned()));
         };
+        if !self.sees_all_rows(migrating)? {
+            let reason = "a row policy may hide rows of blue, which teal may not see (GRANT SHOW ROW POLICIES ON *.*)";
+            return Ok(Err(reason.to_owned()));
+        }
         let evidence = self.evidence(migrating, seen)?;
         if let Some(against) = evidence.against {
             return Ok(Err(against));
@@ -90,27 +93,17 @@ impl Operator<'_> {
     pub(crate) fn wait_for_mutations(&self, migrating: &Migrating) -> Result<(), MigrateError> {
         const LOOK: std::time::Duration = std::time::Duration::from_millis(50);
         let blue = migrating.tables_now().0;
-        let began = Instant::now();
-        let mut is_told = false;
+        let mut waiting = self.observer.wait();
         loop {
             match self.refuse_mutating(blue) {
                 Err(MigrateError::MutationsRunning { first, .. })
-                    if began.elapsed() < self.options.fence_timeout =>
+                    if waiting.elapsed() < self.options.fence_timeout =>
                 {
-                    if !is_told {
-                        let reason = format!("the end of a mutation of {blue}: {first}");
-                        self.observer.update(Update::Waiting { reason });
-                        is_told = true;
-                    }
+                    waiting.tell(|| format!("the end of a mutation of {blue}: {first}"));
                     self.check_lock()?;
                     std::thread::sleep(LOOK);
                 }
-                other => {
-                    if is_told {
-                        self.observer.update(Update::WentOn);
-                    }
-                    return other;
-                }
+                other => return other,
             }
         }
     }
@@ -139,7 +132,7 @@ impl Operator<'_> {
             what: format!("{} of blue: {}", mutation.mutation_id, shortened(&mutation.command)),
             partitions: None,
         }));
-        evidence.causes.extend(self.patches(blue, seen.time)?);
+        evidence.causes.extend(self.patches(blue, seen)?);
         let mut seen = seen.clone();
         let features = self.with_control(|session| Features::read(session))?;
         if features.part_log.is_there {
@@ -227,22 +220,30 @@ impl Operator<'_> {
         Ok(mutations)
     }
 
-    /// Updates that are not mutations lie in parts of their own beside those that they change.
+    /// Updates that are not mutations. They lie in parts of their own beside those that they change, until a merge
+    /// has applied them: what it makes has their version, as if they were mutations (26.7).
     pub(crate) fn patches(
         &self,
         table: &QualifiedName,
-        since: u32,
+        seen: &BlueSeen,
     ) -> Result<Option<Cause>, MigrateError> {
         #[derive(Deserialize)]
         struct Row {
             parts: u64,
         }
+        let (of, since) = (table.condition("table"), seen.time);
+        let applied = match seen.version {
+            Some(version) => format!(
+                "active AND data_version > greatest(min_block_number, {version}) AND data_version NOT IN (\
+                     SELECT arrayJoin(block_numbers.number) FROM system.mutations WHERE {of})"
+            ),
+            // An older teal did not note it.
+            None => "0".to_owned(),
+        };
         let Row { parts } = self.with_control(|session| {
             session.row(&format!(
-                "SELECT count() AS parts FROM system.parts \
-                 WHERE {} AND startsWith(partition_id, 'patch-') \
-                     AND modification_time >= toDateTime({since})",
-                table.condition("table")
+                "SELECT count() AS parts FROM system.parts WHERE {of} \
+                 AND (startsWith(partition_id, 'patch-') AND modification_time >= toDateTime({since}) OR {applied})"
             ))
         })?;
         let what = format!("a lightweight update of {table}");

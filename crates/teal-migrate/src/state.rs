@@ -314,8 +314,8 @@ impl Migrating {
             (P::CutOver(state), E::CleanupOpened { old_data, parked }) => {
                 P::CutOver(CutOver { cleanup_open: true, old_data, parked, ..state })
             }
-            (P::CutOver(CutOver { cutover, old_data, parked, .. }), E::Cleaned) => {
-                P::Cleaned(Cleaned { cutover, old_data, parked })
+            (P::CutOver(CutOver { cutover, old_data, new_data, parked, .. }), E::Cleaned) => {
+                P::Cleaned(Cleaned { cutover, old_data, new_data, parked })
             }
             (P::Cleaned(state), E::ParkedDropped) => P::Cleaned(Cleaned { parked: None, ..state }),
             (

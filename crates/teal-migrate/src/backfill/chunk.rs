@@ -112,7 +112,7 @@ pub(crate) fn condition(chunks: &[Chunk]) -> String {
 }
 
 impl Chunk {
-    /// How many parts of the snapshot have rows of the chunk.
+    /// The parts of the snapshot that have rows of the chunk.
     pub(crate) fn parts(&self) -> impl Iterator<Item = &str> {
         self.ranges.iter().map(|range| range.part.as_str())
     }

@@ -99,13 +99,12 @@ impl Operator<'_> {
             let copied = todo.iter().map(|chunk| chunk.rows).sum::<u64>();
             // Taken from the end.
             todo.reverse();
-            self.copy(migrating, todo, done_rows, snapshot.rows).inspect_err(|error| {
-                if error.is_answer() {
-                    self.settle_failed_publication(migrating);
-                } else if error.is_silence() {
-                    self.warn_of_merges(migrating);
-                }
-            })?;
+            self.copy(migrating, todo, done_rows, snapshot.rows).inspect_err(
+                |error| match error.is_silence() {
+                    true => self.warn_of_merges(migrating),
+                    false => self.settle_failed_publication(migrating),
+                },
+            )?;
 
             self.put_in_order(migrating)?;
             self.restore_merges(migrating)?;

@@ -67,8 +67,10 @@ impl Operator<'_> {
             })?;
         }
         if self.server.write_gate().is_none() {
-            self.wait_for_inserts_in_time()?;
-            self.carry_late(migrating)?;
+            // Until then nobody merges green.
+            self.wait_for_inserts_in_time()
+                .and_then(|()| self.carry_late(migrating))
+                .inspect_err(|_| self.warn_of_merges(migrating))?;
         }
         self.drop_table(&names::ordered(&migrating.id))?;
         self.drop_table(&names::history(&migrating.id))

@@ -104,7 +104,7 @@ impl Operator<'_> {
             );
             self.observer.update(Update::Warning { what });
         }
-        rows += to_attach.iter().map(|part| part.rows).sum::<u64>();
+        let rows_to_attach = to_attach.iter().map(|part| part.rows).sum::<u64>();
         if !to_attach.is_empty()
             && (self.is_mutated(&green)? || self.is_merged_since(&green, &to_attach, &blocks)?)
         {
@@ -118,9 +118,10 @@ impl Operator<'_> {
                 self.command(&format!("ALTER TABLE {} DROP PART {name}", staging.sql()))?;
             }
             self.attach_all(&staging, &green)?;
+            rows += rows_to_attach;
         }
         let what = format!(
-            "chunk {chunk} was being published: {} of its {} parts were still to attach",
+            "chunk {chunk} was being published: {} of its {} parts were not in {green} yet",
             missing.len(),
             parts.len()
         );

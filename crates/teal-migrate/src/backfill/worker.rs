@@ -84,10 +84,10 @@ impl<'o> Worker<'o> {
                 Ok(true) => (),
                 Ok(false) => return,
                 Err(error) => {
-                    // What was sent may still happen where no answer came: that weighs more than another's refusal,
+                    // What was sent may still happen where no answer came: that weighs more than anything else,
                     // behind which a publication would be finished at once.
                     let mut failed = shared.failed.lock();
-                    if failed.as_ref().is_none_or(|it| it.is_answer() && !error.is_answer()) {
+                    if failed.as_ref().is_none_or(|it| !it.is_silence() && error.is_silence()) {
                         *failed = Some(error);
                     }
                     return;

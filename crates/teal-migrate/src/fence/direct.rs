@@ -44,7 +44,6 @@ impl Operator<'_> {
             return truncate();
         }
         loop {
-            self.refuse_interrupted()?;
             let parts = self.hashed_parts(green)?;
             self.refuse_to_lose_parts(migrating, &parts)?;
             let empty = || match names_of(&self.hashed_parts(green)?) == names_of(&parts) {
@@ -59,6 +58,7 @@ impl Operator<'_> {
             if is_empty {
                 return Ok(());
             }
+            self.refuse_interrupted()?;
         }
     }
 
@@ -107,21 +107,40 @@ impl Operator<'_> {
         if of_green.is_empty() {
             return Ok(None);
         }
-        let filter = match of_green.len().max(of_blue.len()) <= MOST_PARTS {
-            true => format!(
+        let rows = of_green.iter().map(|part| part.rows).sum();
+        if of_green.len().max(of_blue.len()) <= MOST_PARTS {
+            let filter = format!(
                 " SETTINGS additional_table_filters = {{{}, {}}}",
                 only(green, &of_green),
                 only(blue, &of_blue)
-            ),
-            false => String::new(),
-        };
-        let (sides, row) = (sides(&known, blue, green)?, shown(&known));
+            );
+            let alone = self.alone_in(&known, is_by_key, rows, &filter)?;
+            let (now, of_blue) = (self.hashed_parts(blue)?, names_of(of_blue));
+            // A part of blue that was merged meanwhile had no rows, and those of green seemed to be alone.
+            if alone.rows == 0 || of_blue.is_subset(&names_of(&now)) {
+                return Ok((alone.rows > 0).then_some(alone));
+            }
+        }
+        let alone = self.alone_in(&known, is_by_key, rows, "")?;
+        Ok((alone.rows > 0).then_some(alone))
+    }
+
+    /// The rows of green that blue lacks, of those that `filter` selects, some `rows` of green's.
+    fn alone_in(
+        &self,
+        known: &Migrating,
+        is_by_key: bool,
+        rows: u64,
+        filter: &str,
+    ) -> Result<Alone, MigrateError> {
+        let (blue, green) = (&known.migration.blue, &known.migration.green);
+        let (sides, row) = (sides(known, blue, green)?, shown(known));
         let surplus = match is_by_key {
             true => "if(in_blue = 0, in_green, 0)",
             false => "greatest(in_green - in_blue, 0)",
         };
         let mut alone = Alone::default();
-        for within in pieces(of_green.iter().map(|part| part.rows).sum(), &all_buckets()) {
+        for within in pieces(rows, &all_buckets()) {
             let found: Alone = self.with_control(|session| {
                 session.row(&format!(
                     "SELECT toUInt64(sum(surplus)) AS rows, \
@@ -143,7 +162,7 @@ impl Operator<'_> {
             alone.shown.extend(found.shown);
             alone.shown.truncate(SHOWN);
         }
-        Ok((alone.rows > 0).then_some(alone))
+        Ok(alone)
     }
 }
 
@@ -208,8 +227,8 @@ fn newer<'a>(migrating: &Migrating, blue: &'a [HashedPart]) -> Vec<&'a HashedPar
         .collect()
 }
 
-fn names_of(parts: &[HashedPart]) -> BTreeSet<&str> {
-    parts.iter().map(|part| part.name.as_str()).collect()
+fn names_of<'a>(parts: impl IntoIterator<Item = &'a HashedPart>) -> BTreeSet<&'a str> {
+    parts.into_iter().map(|part| part.name.as_str()).collect()
 }
 
 /// A filter by setting, which leaves the user's SELECT as it is.

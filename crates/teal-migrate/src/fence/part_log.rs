@@ -80,6 +80,10 @@ impl Operator<'_> {
         let (mut attempt, mut waits) = (0, None);
         loop {
             attempt += 1;
+            if attempt > 1 {
+                // What has changed blue since the first one is in this one's clone, and explains nothing later.
+                before = vec![Event::Seen { blue: self.see_without_mutations(migrating)? }];
+            }
             let cut = self.try_cut(migrating, std::mem::take(&mut before), |migrating| {
                 self.cut_once(migrating, features.part_log.is_there)
             });

@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+use crate::stale::first_of;
 use crate::{MigrateError, Operator};
 
 /// Between two looks at the INSERTs that are waited for.
@@ -30,13 +31,14 @@ impl Operator<'_> {
 
     /// As [`wait_for_inserts`](Self::wait_for_inserts), for as long as a cut may take.
     pub(crate) fn wait_for_inserts_in_time(&self) -> Result<(), MigrateError> {
-        let began = Instant::now();
-        self.wait_for_inserts(|running| match began.elapsed() < self.options.fence_timeout {
-            true => Ok(()),
-            false => Err(MigrateError::NoCleanCut {
-                waited: began.elapsed(),
-                reason: long_inserts(running),
-            }),
+        let mut waiting = self.observer.wait();
+        self.wait_for_inserts(|running| {
+            let (waited, reason) = (waiting.elapsed(), || long_inserts(running));
+            if waited >= self.options.fence_timeout {
+                return Err(MigrateError::NoCleanCut { waited, reason: reason() });
+            }
+            waiting.tell(reason);
+            Ok(())
         })
     }
 
@@ -66,6 +68,6 @@ impl Operator<'_> {
 }
 
 pub(crate) fn long_inserts(running: &BTreeSet<String>) -> String {
-    let ids = running.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-    format!("the end of INSERTs that go on (query_id {ids})")
+    let ids = running.iter().cloned().collect::<Vec<_>>();
+    format!("the end of INSERTs that go on (query_id {})", first_of(&ids))
 }

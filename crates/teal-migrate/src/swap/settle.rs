@@ -303,6 +303,8 @@ impl Operator<'_> {
         };
         let what = format!("parts of {other} were merged in the midst of the exchange, {so}");
         self.observer.update(Update::Warning { what });
+        // One that began before the names changed places may still write to the other table, behind its clone.
+        self.wait_past_the_exchange(swap)?;
         let after = seen_after(migrating, swap.way);
         if migration.rows_tell() {
             self.with_clones(&after, |sides, parity| match swap.way {

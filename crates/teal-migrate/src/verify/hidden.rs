@@ -16,4 +16,11 @@ impl Operator<'_> {
             None => Ok(()),
         }
     }
+
+    /// Whether it is known that no row policy hides rows: teal may look, or nobody else uses the engine.
+    pub(crate) fn sees_all_rows(&self, migrating: &Migrating) -> Result<bool, MigrateError> {
+        let (blue, green) = migrating.tables_now();
+        let policies = self.with_control(|session| row_policies(session, &[blue, green]))?;
+        Ok(policies.is_some() || self.server.is_exclusive())
+    }
 }

@@ -26,7 +26,7 @@ const LOOKS: u32 = 6;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// Many an INSERT writes to the same few keys of a table of sums.
 const LOOKS_AT_KEYS: u32 = 30;
-/// Keys that are looked at one by one. Each takes 50 bytes of a query, twice, and a query may have 256 KiB.
+/// Keys that are looked at one by one. Each takes 50 bytes of a query, twice.
 const MOST_KEYS: usize = 2_000;
 
 impl Operator<'_> {

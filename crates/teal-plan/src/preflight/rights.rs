@@ -28,9 +28,8 @@ pub const OWN_RIGHTS: &[&str] = &[
     "DROP DATABASE",
 ];
 
-/// On everything: rows that wait in the server's buffer of asynchronous INSERTs belong to the copy, and
-/// the log of parts must be up to date.
-pub const GLOBAL_RIGHTS: &[&str] = &["SYSTEM FLUSH ASYNC INSERT QUEUE", "SYSTEM FLUSH LOGS"];
+/// On everything: the log of parts must be up to date.
+pub const GLOBAL_RIGHTS: &[&str] = &["SYSTEM FLUSH LOGS"];
 
 impl Preflight<'_> {
     /// Asks the server for each right that the operations take.
