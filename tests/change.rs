@@ -419,6 +419,38 @@ fn a_view_on_the_new_version_is_told_that_the_history_does_not_reach_it() {
     assert_eq!(project.query("SELECT count() FROM seen"), "10");
 }
 
+/// Where only a table changed, the plain views on it would go on to give the columns of then.
+#[test]
+fn a_plain_view_is_made_anew_where_its_table_has_other_columns() {
+    let model = |columns: &str| {
+        format!(
+            "CREATE TABLE t (id UInt64, {columns}) ENGINE = MergeTree ORDER BY id;\n\
+             CREATE VIEW of_t AS SELECT * FROM t;\nCREATE VIEW of_view AS SELECT * FROM of_t;\n"
+        )
+    };
+    let project = Project::new(&[("app/t.sql", &model("c UInt8, gone UInt8"))]);
+    project.must(&["apply"]);
+    project.write("app/t.sql", &model("c UInt32, came String"));
+    let said = project.must(&["plan", "--allow-drop", "t.gone"]).stdout;
+    for words in ["CREATE OR REPLACE VIEW `default`.`of_view`", "type of column c: UInt8"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    project.must(&["apply", "--allow-drop", "t.gone"]);
+    project.query("INSERT INTO t VALUES (1, 300, 'x')");
+    assert_eq!(project.query("SELECT * FROM of_view"), "1\t300\tx");
+    assert_eq!(project.teal(&["plan", "--check"]).code, Some(0));
+    // By a migration in place, the view is made anew behind its cutover.
+    project.write("app/t.sql", &model("c UInt64, came String").replace("BY id", "BY (c, id)"));
+    let said = project.must(&["plan"]).stdout;
+    assert!(said.contains("view default.of_t is changed by a plan after the cutover"), "{said}");
+    project.must(&["apply"]);
+    project.must(&["cutover", "--by", "exchange"]);
+    project.must(&["apply"]);
+    project.query("INSERT INTO t VALUES (2, 5000000000, 'y')");
+    assert_eq!(project.query("SELECT c FROM of_view WHERE id = 2"), "5000000000");
+    assert_eq!(project.teal(&["plan", "--check"]).code, Some(0));
+}
+
 #[test]
 fn a_view_gets_another_select_and_keeps_what_it_wrote() {
     let view = "CREATE MATERIALIZED VIEW mv TO seen AS SELECT id, town FROM events;\n";

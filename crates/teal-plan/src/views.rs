@@ -237,10 +237,15 @@ impl Planner<'_> {
             let declared = self.shadow.unshadowed(&desired.as_select);
             field(Field::Select, current.as_select.clone(), declared);
         }
-        let is_select = changes.iter().all(|change| change.field == Field::Select);
+        let has_other_text = !changes.is_empty();
+        if target.is_none() && !has_other_text {
+            changes = columns_of_other_type(&current, desired);
+        }
+        let is_select =
+            !changes.iter().any(|change| matches!(change.field, Field::Engine | Field::Target));
         let mut at = self.plan.operations.len();
         match self.loss(&current)? {
-            Some(loss) if is_select && !changes.is_empty() && self.explain_now(select)?.is_some() => {
+            Some(loss) if is_select && has_other_text && self.explain_now(select)?.is_some() => {
                 at = loss.at;
             }
             Some(loss) if target.is_some() && !loss.is_renamed_by_alter => {
@@ -372,4 +377,31 @@ impl Planner<'_> {
         }
         Ok(())
     }
+}
+
+/// A plain view gives the columns that its SELECT gave when it was made: what has another type since is converted to
+/// the one of then, in silence, and what came since is not there (26.7).
+fn columns_of_other_type(current: &CatalogTable, desired: &CatalogTable) -> Vec<Change> {
+    let type_in = |table: &CatalogTable, name: &str| {
+        let column = table.columns.iter().find(|column| column.name == name)?;
+        Some(column.data_type.clone())
+    };
+    let mut changes = Vec::new();
+    for column in &desired.columns {
+        let (from, to) = (type_in(current, &column.name), Some(column.data_type.clone()));
+        let field = match from {
+            None => Field::Column(column.name.clone()),
+            Some(_) => Field::ColumnType(column.name.clone()),
+        };
+        if from != to {
+            changes.push(Change { field, from, to });
+        }
+    }
+    for column in &current.columns {
+        if type_in(desired, &column.name).is_none() {
+            let (field, from) = (Field::Column(column.name.clone()), column.data_type.clone());
+            changes.push(Change { field, from: Some(from), to: None });
+        }
+    }
+    changes
 }
