@@ -456,3 +456,30 @@ fn a_select_that_is_changed_behind_the_proof_is_not_taken_for_done() {
         project.must(&[step]);
     }
 }
+
+/// ClickHouse writes these names without quotes.
+#[test]
+fn a_key_of_columns_that_are_called_as_clauses_is_kept() {
+    let model = |engine: &str| {
+        format!(
+            "CREATE TABLE odd (settings UInt64, ttl DateTime, type UInt8, INDEX i type TYPE set(100) GRANULARITY 4) \
+             ENGINE = {engine} ORDER BY (settings, ttl, type) TTL ttl + INTERVAL 50 YEAR;"
+        )
+    };
+    let project = Project::new(&[("app/odd.sql", &model("MergeTree"))]);
+    project.must(&["apply"]);
+    project.query("INSERT INTO odd SELECT number, now(), 1 FROM numbers(100)");
+    assert_eq!(project.teal(&["plan", "--check"]).code, Some(0), "{}", plan(&project));
+    project.write("app/odd.sql", &model("MergeTree PARTITION BY type"));
+    project.must(&["apply"]);
+    project.must(&["cutover"]);
+    project.must(&["cleanup"]);
+    let made = "SELECT sorting_key, partition_key, engine_full LIKE '%TTL ttl + %' FROM system.tables WHERE name = 'odd'";
+    assert_eq!(project.query(made), "settings, ttl, type\ttype\t1");
+    assert_eq!(project.query("SELECT count() FROM odd"), "100");
+    let index = "SELECT expr, type_full, granularity FROM system.data_skipping_indices";
+    assert_eq!(project.query(index), "type\tset(100)\t4");
+    project
+        .write("app/odd.sql", &model("MergeTree PARTITION BY type").replace("set(100)", "minmax"));
+    assert!(plan(&project).to_string().contains("minmax"), "{}", plan(&project));
+}
