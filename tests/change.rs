@@ -483,3 +483,25 @@ fn a_key_of_columns_that_are_called_as_clauses_is_kept() {
         .write("app/odd.sql", &model("MergeTree PARTITION BY type").replace("set(100)", "minmax"));
     assert!(plan(&project).to_string().contains("minmax"), "{}", plan(&project));
 }
+
+/// The server has a column of each element.
+#[test]
+fn a_nested_column_is_renamed_with_its_values() {
+    let model = |hint: &str, name: &str| {
+        format!(
+            "{hint}CREATE TABLE nested (id UInt64, {name} Nested(k String, v UInt8)) ENGINE = MergeTree ORDER BY id;"
+        )
+    };
+    let project = Project::new(&[("app/nested.sql", &model("", "n"))]);
+    project.must(&["apply"]);
+    project.query("INSERT INTO nested SELECT number, ['a'], [7] FROM numbers(100)");
+    project.write("app/nested.sql", &model("-- teal: column nn renamed_from n\n", "nn"));
+    project.must(&["apply"]);
+    if project.query("SELECT count() FROM system.tables WHERE name = 'nested_green'") == "1" {
+        project.must(&["cutover"]);
+        project.must(&["cleanup"]);
+    }
+    assert_eq!(project.query("SELECT sum(nn.v[1]), any(nn.k) FROM nested"), "700\t['a']");
+    let columns = "SELECT groupArray(name) FROM system.columns WHERE table = 'nested'";
+    assert_eq!(project.query(columns), "['id','nn.k','nn.v']");
+}

@@ -182,8 +182,16 @@ impl Planner<'_> {
         let current = current.declared(declaration()).map_err(unreadable)?;
         let mut desired = desired.declared(declaration()).map_err(unreadable)?;
         for column in &mut desired.columns {
-            let declared = table.columns.iter().find(|other| other.name == column.name);
-            column.renamed_from = declared.and_then(|declared| declared.renamed_from.clone());
+            let hint = |name: &str| {
+                let declared = table.columns.iter().find(|other| other.name == name)?;
+                declared.renamed_from.clone()
+            };
+            // Of a Nested column, the server has a column of each element: `name.element`.
+            let of_nested = || {
+                let (name, element) = column.name.split_once('.')?;
+                Some(format!("{}.{element}", hint(name)?))
+            };
+            column.renamed_from = hint(&column.name).or_else(of_nested);
         }
         if desired.engine.name.starts_with("Replicated")
             && table.engine.arguments.first().is_none_or(|first| !first.starts_with('\''))
