@@ -457,6 +457,35 @@ fn a_select_that_is_changed_behind_the_proof_is_not_taken_for_done() {
     }
 }
 
+/// Rows lie in the partitions of their days as the old time zone has them (26.7 lets the type be altered all the same,
+/// and then finds some of them no more).
+#[test]
+fn a_time_zone_that_a_key_computes_by_takes_a_copy() {
+    let model = |zone: &str, key: &str| {
+        format!("CREATE TABLE times (id UInt64, at DateTime('{zone}')) ENGINE = MergeTree {key};")
+    };
+    for (key, kind) in [
+        ("PARTITION BY toYYYYMMDD(at) ORDER BY id", "migrate"),
+        ("ORDER BY (toStartOfDay(at), id)", "migrate"),
+        ("ORDER BY id TTL toStartOfDay(at) + INTERVAL 50 YEAR", "migrate"),
+        ("ORDER BY (at, id) TTL at + INTERVAL 50 YEAR TO VOLUME 'default'", "alterTable"),
+    ] {
+        let project = Project::new(&[("app/times.sql", &model("UTC", key))]);
+        project.must(&["apply"]);
+        project.query("INSERT INTO times SELECT number, toDateTime('2024-01-01 00:00:00', 'UTC') + number * 3600 FROM numbers(100)");
+        project.write("app/times.sql", &model("Asia/Tokyo", key));
+        let planned = plan(&project);
+        assert_eq!(planned["operations"][0]["kind"], kind, "{key}: {planned}");
+        project.must(&["apply"]);
+        if kind == "migrate" {
+            assert!(planned.to_string().contains("by its time zone"), "{planned}");
+            project.must(&["cutover"]);
+        }
+        let of_a_day = "SELECT count() FROM times WHERE toYYYYMMDD(at) = 20240102";
+        assert_eq!(project.query(of_a_day), "24", "{key}");
+    }
+}
+
 /// ClickHouse writes these names without quotes.
 #[test]
 fn a_key_of_columns_that_are_called_as_clauses_is_kept() {
