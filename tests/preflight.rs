@@ -438,3 +438,20 @@ fn what_apply_would_stumble_over_is_told_by_the_plan() {
     let plan = project.must(&["plan"]).stdout;
     assert!(plan.contains("declared on the cluster many"), "{plan}");
 }
+
+/// What such a view would be without: a plain view, and the new version without the rows of the old one.
+#[test]
+fn a_view_that_reads_more_than_the_old_version_is_refused() {
+    let towns = "CREATE TABLE towns (name String) ENGINE = MergeTree ORDER BY name;\n";
+    let project = filled(VERSIONED);
+    for select in [
+        "SELECT e.id AS id, e.town AS town, e.at AS at FROM events AS e JOIN towns AS t ON e.town = t.name",
+        "SELECT * FROM events WHERE town IN (SELECT name FROM towns)",
+    ] {
+        let models = VERSIONED.replace("SELECT * FROM events", select);
+        project.write("app/events.sql", &format!("{towns}{models}"));
+        let words =
+            ["the migration by view mv_events is refused", "default.events and default.towns"];
+        project.teal(&["plan"]).failed(3, &words);
+    }
+}

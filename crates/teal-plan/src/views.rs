@@ -52,6 +52,8 @@ impl Planner<'_> {
             return Ok(());
         }
         if self.current.table(&name).is_some() {
+            // What can be no migration is told first: it would be none when it is attached anew either.
+            self.migration(view, select)?;
             let instead = format!(
                 "the view was not attached by teal, so nobody can tell which rows it missed; drop it (`DROP VIEW {}`), and teal will attach it exactly",
                 name.sql()
@@ -64,7 +66,9 @@ impl Planner<'_> {
             });
             return Ok(());
         }
-        let tables = source(self.schema, view).into_iter().chain(self.schema.target(view));
+        let tables = source(self.schema, view, &self.options.database)
+            .into_iter()
+            .chain(self.schema.target(view));
         let names = tables.map(|table| table.qualified(&self.options.database));
         if let Some(table) = names.into_iter().find(|name| self.migrating.contains(name)) {
             let note = format!(
@@ -91,7 +95,9 @@ impl Planner<'_> {
             });
             return Ok(());
         }
-        if let Some(blue) = source(self.schema, view).filter(|_| migration.was_exchanged()) {
+        if let Some(blue) =
+            source(self.schema, view, &self.options.database).filter(|_| migration.was_exchanged())
+        {
             self.keep_columns_of(blue, &migration.blue)?;
         }
         if self.refuse_lost_columns(&migration.blue, &view.location) {
@@ -130,7 +136,8 @@ impl Planner<'_> {
             let what = format!("the migration by view {} is refused", view.name);
             PlanError::refused(&what, refused, &view.location)
         };
-        let (Some(blue), Some(green)) = (source(self.schema, view), self.schema.target(view))
+        let (Some(blue), Some(green)) =
+            (source(self.schema, view, &self.options.database), self.schema.target(view))
         else {
             return Err(refused(Unsafe {
                 reason: "one of its tables is declared in no model".to_owned(),
@@ -310,7 +317,7 @@ impl Planner<'_> {
         let Some(target) = &view.target else {
             return false;
         };
-        source(self.schema, view)
+        source(self.schema, view, &self.options.database)
             .is_some_and(|blue| blue.name == target.name && blue.version < target.version)
     }
 
