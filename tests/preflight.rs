@@ -455,3 +455,52 @@ fn a_view_that_reads_more_than_the_old_version_is_refused() {
         project.teal(&["plan"]).failed(3, &words);
     }
 }
+
+#[test]
+fn a_new_version_without_the_rows_of_the_old_one_is_told() {
+    let project = filled(VERSIONED);
+    let declared = VERSIONED.split("CREATE MATERIALIZED VIEW").next().unwrap();
+    // Whoever only writes a greater number into the model.
+    let (_, alone) = declared.split_once(";\n").unwrap();
+    project.write("app/events.sql", alone.trim_start());
+    project.teal(&["apply"]).failed(
+        3,
+        &[
+            "new version of default.events, whose 1000 rows would not be in it",
+            "CREATE MATERIALIZED VIEW `mv_events_1` TO `events_1` AS SELECT * FROM `events`",
+        ],
+    );
+    // Beside the old one it may be meant so.
+    project.write("app/events.sql", declared);
+    let said = project.must(&["plan"]).said();
+    let words =
+        "it begins empty: no view brings over the 1000 rows of its older version default.events";
+    assert!(said.contains(words), "{said}");
+    project.must(&["apply"]);
+    // Until it has rows of its own, a view may still bring them.
+    project.write("app/events.sql", VERSIONED);
+    project.must(&["apply"]);
+    assert_eq!(project.query("SELECT count() FROM events_1"), "1000");
+}
+
+#[test]
+fn columns_that_the_new_version_leaves_behind_are_told() {
+    let models = VERSIONED
+        .replace(
+            "events_1 (id UInt64, town String, at DateTime)",
+            "events_1 (id UInt64, town String)",
+        )
+        .replace("SELECT * FROM", "SELECT id, town FROM");
+    let project = filled(&models);
+    let said = project.must(&["plan"]).said();
+    assert!(said.contains("the SELECT of default.mv_events does not read at"), "{said}");
+    project.write("app/events.sql", &format!("-- teal: lifecycle deletion_protected\n{models}"));
+    project.teal(&["apply"]).failed(3, &["DELETION_PROTECTED", "does not read its column at"]);
+    // Where it makes something of the values, they are not lost.
+    project.write(
+        "app/events.sql",
+        &models.replace("SELECT id, town", "SELECT id, concat(town, toString(at)) AS town"),
+    );
+    let said = project.must(&["plan"]).said();
+    assert!(!said.contains("does not read"), "{said}");
+}

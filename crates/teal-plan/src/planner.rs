@@ -179,14 +179,18 @@ impl Planner<'_> {
                 }
                 Some(_) => self.plan_change(table, &name)?,
                 None if greens.contains(&name) => (),
-                None => self.plan.operations.push(Operation::CreateTable {
-                    statement: Statement {
-                        sql: create_table(table, &name, &[]),
-                        after: self.created.get(&name).cloned().unwrap_or_default(),
-                    },
-                    table: name,
-                    declared_at: table.location.clone(),
-                }),
+                None => {
+                    let beside = self.older_with_rows(table);
+                    self.plan.operations.push(Operation::CreateTable {
+                        statement: Statement {
+                            sql: create_table(table, &name, &[]),
+                            after: self.created.get(&name).cloned().unwrap_or_default(),
+                        },
+                        table: name,
+                        beside,
+                        declared_at: table.location.clone(),
+                    });
+                }
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use teal_catalog::{CatalogTable, QueryTreeError, ShadowError};
+use teal_catalog::{CatalogColumn, CatalogTable, QueryTreeError, ShadowError};
 use teal_schema::{
     Diagnostic, LifeCycle, Location, QualifiedName, Table, View, create_view,
     rewrite_table_references,
@@ -10,6 +10,7 @@ use teal_schema::{
 
 use crate::declared::{Declared, Unsafe};
 use crate::planner::{PlanError, Planner, source};
+use crate::preflight::reads;
 use crate::{Change, Conflict, Cutover, Field, Migration, Operation, Standing, Statement};
 
 impl Planner<'_> {
@@ -100,7 +101,9 @@ impl Planner<'_> {
         {
             self.keep_columns_of(blue, &migration.blue)?;
         }
-        if self.refuse_lost_columns(&migration.blue, &view.location) {
+        if self.refuse_lost_columns(&migration.blue, &view.location)
+            || self.refuse_unread_columns(view)?
+        {
             return Ok(());
         }
         self.migrate(migration, None, &view.location);
@@ -129,6 +132,40 @@ impl Planner<'_> {
             ),
         });
         true
+    }
+
+    /// A DELETION_PROTECTED table loses no column, and the cleanup of a migration would drop what its SELECT does not
+    /// read.
+    fn refuse_unread_columns(&mut self, view: &View) -> Result<bool, PlanError> {
+        let database = &self.options.database;
+        let Some(blue) = source(self.schema, view, database)
+            .filter(|blue| blue.life_cycle == LifeCycle::DeletionProtected)
+        else {
+            return Ok(false);
+        };
+        let name = blue.qualified(database);
+        let tree = self.shadow.explain(view)?;
+        let desired = self.desired.table(&self.shadow.name(&name));
+        let columns = desired.into_iter().flat_map(CatalogTable::insertable_columns);
+        let lost = columns.filter(|column| !reads(&tree, &name, &column.name));
+        let says = |column: &CatalogColumn| {
+            format!(
+                "the table is DELETION_PROTECTED, and the SELECT of {} does not read its column {}, which the cleanup would drop",
+                view.name, column.name
+            )
+        };
+        let differences = lost.map(says).collect::<Vec<_>>();
+        if differences.is_empty() {
+            return Ok(false);
+        }
+        self.plan.conflicts.push(Conflict {
+            object: name,
+            declared_at: view.location.clone(),
+            differences,
+            instead: "select it into a column of the new version; or give the model of the old version another life cycle"
+                .to_owned(),
+        });
+        Ok(true)
     }
 
     fn migration(&mut self, view: &View, select: String) -> Result<Migration, PlanError> {
