@@ -84,6 +84,10 @@ const TABLES: &[&str] = &[
     "(a UInt8, b String, PROJECTION p (SELECT b, count() GROUP BY b), PROJECTION q (SELECT * ORDER BY b)) ENGINE = MergeTree ORDER BY a",
     "(a UInt8, b String, CONSTRAINT c CHECK a > 0 AND b != 'x, y', CONSTRAINT d ASSUME length(b) > 1) ENGINE = MergeTree ORDER BY a",
     "(`order` UInt8, `a b` UInt8, `tick``ed` UInt8) ENGINE = MergeTree ORDER BY (`order`, `a b`, `tick``ed`)",
+    // The server writes these without quotes (26.7).
+    "(settings UInt8, ttl DateTime, type UInt8, comment UInt8 DEFAULT ttl > type COMMENT 'a', codec UInt8 DEFAULT comment CODEC(ZSTD(3)) TTL ttl, \
+     INDEX i type TYPE set(100) GRANULARITY 4, INDEX granularity (type, settings) TYPE minmax GRANULARITY 2) \
+     ENGINE = MergeTree PARTITION BY settings ORDER BY (settings, ttl, type, comment) TTL ttl DELETE WHERE settings = 1",
     "(a UInt8, v UInt64, d UInt8) ENGINE = ReplacingMergeTree(v, d) ORDER BY a",
     "(a UInt8, v UInt64) ENGINE = ReplacingMergeTree(v) ORDER BY a",
     "(a UInt8, v UInt64) ENGINE = ReplacingMergeTree ORDER BY a",

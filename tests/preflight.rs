@@ -438,3 +438,69 @@ fn what_apply_would_stumble_over_is_told_by_the_plan() {
     let plan = project.must(&["plan"]).stdout;
     assert!(plan.contains("declared on the cluster many"), "{plan}");
 }
+
+/// What such a view would be without: a plain view, and the new version without the rows of the old one.
+#[test]
+fn a_view_that_reads_more_than_the_old_version_is_refused() {
+    let towns = "CREATE TABLE towns (name String) ENGINE = MergeTree ORDER BY name;\n";
+    let project = filled(VERSIONED);
+    for select in [
+        "SELECT e.id AS id, e.town AS town, e.at AS at FROM events AS e JOIN towns AS t ON e.town = t.name",
+        "SELECT * FROM events WHERE town IN (SELECT name FROM towns)",
+    ] {
+        let models = VERSIONED.replace("SELECT * FROM events", select);
+        project.write("app/events.sql", &format!("{towns}{models}"));
+        let words =
+            ["the migration by view mv_events is refused", "default.events and default.towns"];
+        project.teal(&["plan"]).failed(3, &words);
+    }
+}
+
+#[test]
+fn a_new_version_without_the_rows_of_the_old_one_is_told() {
+    let project = filled(VERSIONED);
+    let declared = VERSIONED.split("CREATE MATERIALIZED VIEW").next().unwrap();
+    // Whoever only writes a greater number into the model.
+    let (_, alone) = declared.split_once(";\n").unwrap();
+    project.write("app/events.sql", alone.trim_start());
+    project.teal(&["apply"]).failed(
+        3,
+        &[
+            "new version of default.events, whose 1000 rows would not be in it",
+            "CREATE MATERIALIZED VIEW `mv_events_1` TO `events_1` AS SELECT * FROM `events`",
+        ],
+    );
+    // Beside the old one it may be meant so.
+    project.write("app/events.sql", declared);
+    let said = project.must(&["plan"]).said();
+    let words =
+        "it begins empty: no view brings over the 1000 rows of its older version default.events";
+    assert!(said.contains(words), "{said}");
+    project.must(&["apply"]);
+    // Until it has rows of its own, a view may still bring them.
+    project.write("app/events.sql", VERSIONED);
+    project.must(&["apply"]);
+    assert_eq!(project.query("SELECT count() FROM events_1"), "1000");
+}
+
+#[test]
+fn columns_that_the_new_version_leaves_behind_are_told() {
+    let models = VERSIONED
+        .replace(
+            "events_1 (id UInt64, town String, at DateTime)",
+            "events_1 (id UInt64, town String)",
+        )
+        .replace("SELECT * FROM", "SELECT id, town FROM");
+    let project = filled(&models);
+    let said = project.must(&["plan"]).said();
+    assert!(said.contains("the SELECT of default.mv_events does not read at"), "{said}");
+    project.write("app/events.sql", &format!("-- teal: lifecycle deletion_protected\n{models}"));
+    project.teal(&["apply"]).failed(3, &["DELETION_PROTECTED", "does not read its column at"]);
+    // Where it makes something of the values, they are not lost.
+    project.write(
+        "app/events.sql",
+        &models.replace("SELECT id, town", "SELECT id, concat(town, toString(at)) AS town"),
+    );
+    let said = project.must(&["plan"]).said();
+    assert!(!said.contains("does not read"), "{said}");
+}

@@ -26,4 +26,4 @@ pub use readers::{ReadingView, fired_views, reading_views, reads};
 pub use scratch::{Scratch, permissive_session};
 pub use shadow::{Shadow, ShadowError};
 pub use traffic::{LeftOut, Traffic, Use, mentions, traffic, uses};
-pub use types::{reads_alike, widens};
+pub use types::{reads_alike, time_zones, widens};

@@ -226,6 +226,15 @@ fn first_table(nodes: &[(usize, &str)]) -> Option<String> {
 
 /// The value of `name: value` in a node's line.
 fn field<'l>(node: &'l str, name: &str) -> Option<&'l str> {
+    // The name of a column stands as it is, whatever is in it, and is followed by its type and its table (26.7).
+    match name {
+        "column_name" => {
+            let (_, rest) = node.split_once("column_name: ")?;
+            return Some(rest.rsplit_once(", result_type: ").map_or(rest, |(name, _)| name));
+        }
+        "source_id" => return Some(node.rsplit_once("source_id: ")?.1),
+        _ => (),
+    }
     let start = node.find(&format!("{name}: "))? + name.len() + 2;
     let rest = node.get(start..)?;
     Some(rest.split_once(", ").map_or(rest, |(value, _)| value))
@@ -360,6 +369,18 @@ mod tests {
         assert!(tree.is_identity, "{tree:?}");
         assert_eq!(tree.not_row_wise, None);
         assert_eq!(tree.tables, ["default.t"]);
+    }
+
+    #[test]
+    fn a_column_of_any_name_is_an_identity() {
+        for name in ["b, c", "source_id: 7, result_type: d", "alias: e, x"] {
+            let text = IDENTITY.replace("column_name: b", &format!("column_name: {name}"));
+            let columns = [("a", "UInt32"), (name, "Nullable(String)")];
+            let columns = columns.map(|(name, of)| (name.to_owned(), of.to_owned()));
+            let tree = QueryTree::parse(&text, columns.to_vec()).unwrap();
+            assert!(tree.is_identity, "{tree:?}");
+            assert!(tree.reads.contains(&("default.t".to_owned(), name.to_owned())), "{tree:?}");
+        }
     }
 
     #[test]

@@ -65,6 +65,20 @@ pub fn reads_alike(from: &str, to: &str) -> bool {
     }
 }
 
+/// The time zones of the types of times that a type is made of, in its order; nothing where it is the server's.
+pub fn time_zones(data_type: &str) -> Vec<Option<String>> {
+    let Ok((name, of)) = call(data_type) else {
+        return Vec::new();
+    };
+    let of = split_list(of.unwrap_or_default()).unwrap_or_default();
+    let zone = |at: usize| vec![of.get(at).map(|zone| (*zone).to_owned())];
+    match name.rsplit(' ').next() {
+        Some("DateTime") => zone(0),
+        Some("DateTime64") => zone(1),
+        _ => of.into_iter().flat_map(time_zones).collect(),
+    }
+}
+
 /// The type of the values that a `SimpleAggregateFunction` keeps.
 fn aggregated(data_type: &str) -> &str {
     let of = data_type.strip_prefix("SimpleAggregateFunction(").and_then(|it| it.strip_suffix(')'));
@@ -174,6 +188,14 @@ mod tests {
             assert!(!loses(from, to), "{from} to {to}");
         }
     }
+
+    #[test]
+    fn time_zones_are_found_in_types_of_types() {
+        let utc = Some("'UTC'".to_owned());
+        assert_eq!(time_zones("Tuple(a DateTime, b Nullable(DateTime64(3, 'UTC')))"), [None, utc]);
+        assert!(time_zones("Enum8('DateTime(' = 1)").is_empty());
+    }
+
     #[test]
     fn a_type_that_only_means_more_of_the_same_reads_alike() {
         for (from, to) in [

@@ -81,7 +81,8 @@ impl Planner<'_> {
     /// Refuses a migration from a table that readers and writers have left for another version: what they write there
     /// would not be in it.
     pub(crate) fn refuse_left(&mut self, view: &View, name: &QualifiedName) -> bool {
-        let blue = source(self.schema, view).map(|it| it.qualified(&self.options.database));
+        let blue = source(self.schema, view, &self.options.database)
+            .map(|it| it.qualified(&self.options.database));
         let left = blue.and_then(|blue| {
             let past = self.history.migrations.iter().rev();
             past.filter(|past| past.is_left && past.is_blue(&blue) && past.view != *name)

@@ -1,10 +1,14 @@
 //! Tables and views that are there and are not as declared: what is altered in place, and what takes
 //! a migration.
 
+use serde::Deserialize;
 use teal_catalog::{
-    CatalogTable, Declaration, QueryTreeError, Shadow, ShadowError, reads_alike, widens,
+    CatalogTable, Declaration, QueryTreeError, Shadow, ShadowError, reads_alike, time_zones, widens,
 };
-use teal_schema::{DefaultKind, LifeCycle, QualifiedName, Table, View, quote_ident};
+use teal_schema::{
+    DefaultKind, LifeCycle, QualifiedName, Table, View, names, quote_ident, quote_string,
+    sorting_key,
+};
 
 use crate::alter::statements;
 use crate::computed::{RECOMPUTED, UNSTORED, is_computed};
@@ -182,8 +186,16 @@ impl Planner<'_> {
         let current = current.declared(declaration()).map_err(unreadable)?;
         let mut desired = desired.declared(declaration()).map_err(unreadable)?;
         for column in &mut desired.columns {
-            let declared = table.columns.iter().find(|other| other.name == column.name);
-            column.renamed_from = declared.and_then(|declared| declared.renamed_from.clone());
+            let hint = |name: &str| {
+                let declared = table.columns.iter().find(|other| other.name == name)?;
+                declared.renamed_from.clone()
+            };
+            // Of a Nested column, the server has a column of each element: `name.element`.
+            let of_nested = || {
+                let (name, element) = column.name.split_once('.')?;
+                Some(format!("{}.{element}", hint(name)?))
+            };
+            column.renamed_from = hint(&column.name).or_else(of_nested);
         }
         if desired.engine.name.starts_with("Replicated")
             && table.engine.arguments.first().is_none_or(|first| !first.starts_with('\''))
@@ -310,6 +322,16 @@ impl Planner<'_> {
                     "{change}: the engine would make something else of the rows that are there"
                 )));
             }
+            let old = desired.columns.iter().find(|c| c.name == *column);
+            let old = old.and_then(|new| origin(new, current, desired));
+            let old = old.map_or(column.as_str(), |old| old.name.as_str());
+            if let Some(what) = computed_from(current, old)
+                && self.changes_zone(from, to)?
+            {
+                return Ok(Err(format!(
+                    "{change}: the {what} computes from it by its time zone, and the rows that are there lie by the old one"
+                )));
+            }
             if widens(self.session.as_mut(), from, to)? {
                 continue;
             }
@@ -321,9 +343,6 @@ impl Planner<'_> {
             }
             // An Enum that gets more values, where no part needs to be rewritten for it.
             self.shadow.put(name, current)?;
-            let old = desired.columns.iter().find(|c| c.name == *column);
-            let old = old.and_then(|new| origin(new, current, desired));
-            let old = old.map_or(column.as_str(), |old| old.name.as_str());
             let shadow = self.shadow.name(name).sql();
             let sql = format!("ALTER TABLE {shadow} MODIFY COLUMN {} {to}", quote_ident(old));
             let taken = self.shadow.attempt(&sql)?;
@@ -353,6 +372,21 @@ impl Planner<'_> {
             None => Ok((done, cost)),
             Some(change) => Err(format!("after the ALTER there would still differ: {change}")),
         })
+    }
+
+    /// Whether times of the one type are read in other time zones than those of the other.
+    fn changes_zone(&mut self, from: &str, to: &str) -> Result<bool, PlanError> {
+        #[derive(Deserialize)]
+        struct Row {
+            zone: String,
+        }
+        let (from, to) = (time_zones(from), time_zones(to));
+        if from == to || from.len() != to.len() {
+            return Ok(false);
+        }
+        let row = self.session.row::<Row>("SELECT serverTimeZone() AS zone")?;
+        let zone = |zone: &Option<String>| zone.clone().unwrap_or_else(|| quote_string(&row.zone));
+        Ok(!from.iter().map(zone).eq(to.iter().map(zone)))
     }
 
     fn read_shadow(
@@ -488,4 +522,38 @@ impl Planner<'_> {
         let mut names = std::iter::once(wanted.to_owned()).chain(numbered);
         names.find(|name| !is_taken(name)).unwrap_or_else(|| wanted.to_owned())
     }
+}
+
+/// What the rows that are there lie by, and is computed from the column: where such a value would be another one,
+/// queries would not find the rows. The order of a column's own values stays.
+fn computed_from(table: &Table, column: &str) -> Option<Field> {
+    let names_it = |text: &str| names(text).is_ok_and(|names| names.iter().any(|it| it == column));
+    let computes = |key: &str| {
+        let items = sorting_key(key, |name| name == column).unwrap_or_default();
+        items.iter().any(|item| names_it(item) && *item != quote_ident(column))
+    };
+    let keys = [
+        (Field::PartitionKey, table.partition_by.clone()),
+        (Field::PrimaryKey, table.primary_key.clone()),
+        (Field::SortingKey, Some(table.order_by.join(", "))),
+        (Field::SamplingKey, table.sample_by.clone()),
+    ];
+    let indexes = table.indexes.iter();
+    let indexes = indexes.map(|it| (Field::Index(it.name.clone()), Some(it.expression.clone())));
+    let mut keys = keys.into_iter().chain(indexes);
+    let key = keys.find_map(|(field, key)| key.is_some_and(|key| computes(&key)).then_some(field));
+    // An interval of days is an hour more or less in another time zone, which is no other time to live.
+    let ttl = || {
+        let ttl = table.ttl.as_deref().filter(|ttl| names_it(ttl))?;
+        let mut names = names(ttl).ok()?.into_iter();
+        let computes =
+            |name: String| !name.starts_with("toInterval") && ttl.contains(&format!("{name}("));
+        names.any(computes).then_some(Field::Ttl)
+    };
+    let projection = || {
+        let computes = |body: &str| body.contains('(') && names_it(body);
+        let found = table.projections.iter().find(|it| computes(&it.body))?;
+        Some(Field::Projection(found.name.clone()))
+    };
+    key.or_else(projection).or_else(ttl)
 }

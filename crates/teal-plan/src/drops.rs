@@ -34,7 +34,7 @@ impl Planner<'_> {
                 true => self.loss(&table)?,
                 false => None,
             };
-            if !self.options.allow_drop.iter().any(|pattern| matches(pattern, &table.name)) {
+            if !self.may_be_dropped(&table.name) {
                 left += 1;
                 if let Some(loss) = loss.filter(|_| table.engine == "MaterializedView") {
                     self.refuse_loss(&name, &loss, &loss.declared_at);
@@ -70,5 +70,10 @@ impl Planner<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// Whether `--allow-drop` names the table or view.
+    pub(crate) fn may_be_dropped(&self, name: &str) -> bool {
+        self.options.allow_drop.iter().any(|pattern| matches(pattern, name))
     }
 }

@@ -12,7 +12,8 @@ impl Planner<'_> {
     /// Refuses a migration whose tables go by other names now, but for one from rows that are known by theirs.
     pub(crate) fn refuse_exchanged(&mut self, view: &View) -> bool {
         let database = &self.options.database;
-        let blue = source(self.schema, view).map(|table| table.qualified(database));
+        let blue = source(self.schema, view, &self.options.database)
+            .map(|table| table.qualified(database));
         let green = self.schema.target(view).map(|table| table.qualified(database));
         let of_blue = blue.and_then(|blue| {
             let (past, instead) = match (self.exchanged_away(&blue), self.exchanged(&blue)) {

@@ -149,7 +149,10 @@ impl Planner<'_> {
             .next();
         let declared = self.schema.views.iter().take_while(|other| *other != view);
         let beside_other = declared
-            .filter(|other| source(self.schema, other).is_some() && self.is_migration(other))
+            .filter(|other| {
+                source(self.schema, other, &self.options.database).is_some()
+                    && self.is_migration(other)
+            })
             .find(|other| {
                 self.schema.target(other).is_some_and(|it| it.qualified(database) == green)
             })

@@ -129,7 +129,7 @@ impl Fold {
         if key.is_empty() {
             return Err("without a sorting key, all rows are one".to_owned());
         }
-        let engine = table.engine.name.strip_prefix("Replicated").unwrap_or(&table.engine.name);
+        let engine = table.engine.kind();
         // A replicated table's path and replica come first, as texts.
         let arguments =
             table.engine.arguments.iter().filter(|argument| !argument.starts_with('\''));

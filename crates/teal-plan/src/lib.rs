@@ -19,6 +19,7 @@ mod history;
 mod in_order;
 mod migration;
 mod needs;
+mod older;
 mod plan;
 mod planner;
 mod preflight;

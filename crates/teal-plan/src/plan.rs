@@ -43,6 +43,9 @@ pub enum Operation {
         table: QualifiedName,
         #[serde(flatten)]
         statement: Statement,
+        /// An older version with rows, which nothing brings over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        beside: Option<QualifiedName>,
         declared_at: Location,
     },
     /// A name that stands for a table (the engine `Alias`).

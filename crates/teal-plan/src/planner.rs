@@ -6,7 +6,7 @@ use teal_catalog::{Catalog, Features, Shadow, ShadowError, definitions, made_ali
 use teal_client::{ClientError, Server, Session};
 use teal_schema::{
     Diagnostic, LifeCycle, Location, QualifiedName, Schema, Table, TableRef, TokenError, View,
-    create_table,
+    create_table, rewrite_table_references,
 };
 
 use crate::declared::Unsafe;
@@ -179,14 +179,18 @@ impl Planner<'_> {
                 }
                 Some(_) => self.plan_change(table, &name)?,
                 None if greens.contains(&name) => (),
-                None => self.plan.operations.push(Operation::CreateTable {
-                    statement: Statement {
-                        sql: create_table(table, &name, &[]),
-                        after: self.created.get(&name).cloned().unwrap_or_default(),
-                    },
-                    table: name,
-                    declared_at: table.location.clone(),
-                }),
+                None => {
+                    let beside = self.older_with_rows(table);
+                    self.plan.operations.push(Operation::CreateTable {
+                        statement: Statement {
+                            sql: create_table(table, &name, &[]),
+                            after: self.created.get(&name).cloned().unwrap_or_default(),
+                        },
+                        table: name,
+                        beside,
+                        declared_at: table.location.clone(),
+                    });
+                }
             }
         }
         Ok(())
@@ -300,10 +304,26 @@ impl PlanError {
     }
 }
 
-/// The table that a view reads, where it reads one.
-pub(crate) fn source<'s>(schema: &'s Schema, view: &View) -> Option<&'s Table> {
-    match view.select_tables.as_slice() {
-        [blue] => schema.table(blue),
+/// The table that a view reads, where it reads one; of several, an older version of its target.
+pub(crate) fn source<'s>(schema: &'s Schema, view: &View, database: &str) -> Option<&'s Table> {
+    let listed = match view.select_tables.as_slice() {
+        [table] => schema.table(table),
         _ => None,
-    }
+    };
+    let target = view.target.as_ref();
+    let is_older = |table: &&Table| {
+        target.is_some_and(|it| table.name == it.name && table.version < it.version)
+    };
+    let named = || {
+        let mut named = BTreeSet::new();
+        rewrite_table_references(&view.select, |table| {
+            let of = table.database.as_deref().unwrap_or(database);
+            named.insert(QualifiedName::new(of, &table.name));
+            None
+        })
+        .ok()?;
+        let mut older = schema.tables.iter().filter(is_older);
+        older.rfind(|table| named.contains(&table.qualified(database)))
+    };
+    listed.filter(is_older).or_else(named).or(listed)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use teal_catalog::{CatalogTable, QueryTreeError, ShadowError};
+use teal_catalog::{CatalogColumn, CatalogTable, QueryTreeError, ShadowError};
 use teal_schema::{
     Diagnostic, LifeCycle, Location, QualifiedName, Table, View, create_view,
     rewrite_table_references,
@@ -10,6 +10,7 @@ use teal_schema::{
 
 use crate::declared::{Declared, Unsafe};
 use crate::planner::{PlanError, Planner, source};
+use crate::preflight::reads;
 use crate::{Change, Conflict, Cutover, Field, Migration, Operation, Standing, Statement};
 
 impl Planner<'_> {
@@ -52,6 +53,8 @@ impl Planner<'_> {
             return Ok(());
         }
         if self.current.table(&name).is_some() {
+            // What can be no migration is told first: it would be none when it is attached anew either.
+            self.migration(view, select)?;
             let instead = format!(
                 "the view was not attached by teal, so nobody can tell which rows it missed; drop it (`DROP VIEW {}`), and teal will attach it exactly",
                 name.sql()
@@ -64,7 +67,9 @@ impl Planner<'_> {
             });
             return Ok(());
         }
-        let tables = source(self.schema, view).into_iter().chain(self.schema.target(view));
+        let tables = source(self.schema, view, &self.options.database)
+            .into_iter()
+            .chain(self.schema.target(view));
         let names = tables.map(|table| table.qualified(&self.options.database));
         if let Some(table) = names.into_iter().find(|name| self.migrating.contains(name)) {
             let note = format!(
@@ -91,10 +96,14 @@ impl Planner<'_> {
             });
             return Ok(());
         }
-        if let Some(blue) = source(self.schema, view).filter(|_| migration.was_exchanged()) {
+        if let Some(blue) =
+            source(self.schema, view, &self.options.database).filter(|_| migration.was_exchanged())
+        {
             self.keep_columns_of(blue, &migration.blue)?;
         }
-        if self.refuse_lost_columns(&migration.blue, &view.location) {
+        if self.refuse_lost_columns(&migration.blue, &view.location)
+            || self.refuse_unread_columns(view)?
+        {
             return Ok(());
         }
         self.migrate(migration, None, &view.location);
@@ -125,12 +134,47 @@ impl Planner<'_> {
         true
     }
 
+    /// A DELETION_PROTECTED table loses no column, and the cleanup of a migration would drop what its SELECT does not
+    /// read.
+    fn refuse_unread_columns(&mut self, view: &View) -> Result<bool, PlanError> {
+        let database = &self.options.database;
+        let Some(blue) = source(self.schema, view, database)
+            .filter(|blue| blue.life_cycle == LifeCycle::DeletionProtected)
+        else {
+            return Ok(false);
+        };
+        let name = blue.qualified(database);
+        let tree = self.shadow.explain(view)?;
+        let desired = self.desired.table(&self.shadow.name(&name));
+        let columns = desired.into_iter().flat_map(CatalogTable::insertable_columns);
+        let lost = columns.filter(|column| !reads(&tree, &name, &column.name));
+        let says = |column: &CatalogColumn| {
+            format!(
+                "the table is DELETION_PROTECTED, and the SELECT of {} does not read its column {}, which the cleanup would drop",
+                view.name, column.name
+            )
+        };
+        let differences = lost.map(says).collect::<Vec<_>>();
+        if differences.is_empty() {
+            return Ok(false);
+        }
+        self.plan.conflicts.push(Conflict {
+            object: name,
+            declared_at: view.location.clone(),
+            differences,
+            instead: "select it into a column of the new version; or give the model of the old version another life cycle"
+                .to_owned(),
+        });
+        Ok(true)
+    }
+
     fn migration(&mut self, view: &View, select: String) -> Result<Migration, PlanError> {
         let refused = |refused| {
             let what = format!("the migration by view {} is refused", view.name);
             PlanError::refused(&what, refused, &view.location)
         };
-        let (Some(blue), Some(green)) = (source(self.schema, view), self.schema.target(view))
+        let (Some(blue), Some(green)) =
+            (source(self.schema, view, &self.options.database), self.schema.target(view))
         else {
             return Err(refused(Unsafe {
                 reason: "one of its tables is declared in no model".to_owned(),
@@ -315,7 +359,7 @@ impl Planner<'_> {
         let Some(target) = &view.target else {
             return false;
         };
-        source(self.schema, view)
+        source(self.schema, view, &self.options.database)
             .is_some_and(|blue| blue.name == target.name && blue.version < target.version)
     }
 

@@ -26,7 +26,14 @@ impl Engine {
 
     /// Whether merges change rows (fold or drop them), so that parity is that of the folded rows.
     pub fn folds_rows(&self) -> bool {
-        self.is_merge_tree() && !matches!(self.name.as_str(), "MergeTree" | "ReplicatedMergeTree")
+        self.is_merge_tree() && self.kind() != "MergeTree"
+    }
+
+    /// What its merges do, wherever its parts lie: the name without `Replicated` or `Shared`.
+    pub fn kind(&self) -> &str {
+        let name = self.name.as_str();
+        let without = ["Replicated", "Shared"].iter().find_map(|kind| name.strip_prefix(kind));
+        without.unwrap_or(name)
     }
 
     /// The arguments that are nobody else's to read, as they stand in SQL: of an engine over object storage with
@@ -61,6 +68,18 @@ impl fmt::Display for Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_engine_folds_rows_wherever_its_parts_lie() {
+        let folds =
+            |name: &str| Engine { name: name.to_owned(), arguments: Vec::new() }.folds_rows();
+        for name in ["MergeTree", "ReplicatedMergeTree", "SharedMergeTree", "Log"] {
+            assert!(!folds(name), "{name}");
+        }
+        for name in ["SummingMergeTree", "ReplicatedSummingMergeTree", "SharedReplacingMergeTree"] {
+            assert!(folds(name), "{name}");
+        }
+    }
 
     #[test]
     fn keys_and_headers_are_secret_and_paths_and_formats_are_not() {

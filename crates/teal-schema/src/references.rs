@@ -2,7 +2,7 @@
 //! strings, comments, aliases, column names or function names; whether the result reads the tables
 //! that it should is for the server to say.
 
-use std::collections::BTreeSet;
+use std::ops::Range;
 
 use sqlparser::tokenizer::Token;
 
@@ -174,7 +174,7 @@ fn table(
     tokens: &[Significant],
     at: usize,
     after_in: bool,
-    ctes: &BTreeSet<String>,
+    ctes: &[CommonTable],
     found: &mut Vec<Found>,
 ) -> usize {
     let Some(first) = name(tokens, at) else {
@@ -187,7 +187,8 @@ fn table(
     };
     let next = tokens.get(last + 1);
     let is_function = next.is_some_and(|next| next.token == Token::LParen);
-    let is_cte = database.is_none() && ctes.contains(&name);
+    let is_cte =
+        database.is_none() && ctes.iter().any(|cte| cte.name == name && !cte.own.contains(&at));
     if !is_function && !is_cte && !is_period(last + 1) {
         let has_alias = match next.map(|next| &next.token) {
             Some(Token::Word(word)) => {
@@ -204,14 +205,41 @@ fn table(
     last + 1
 }
 
-/// Names that `WITH name AS (SELECT …)` gives to queries.
-fn common_table_expressions(tokens: &[Significant]) -> BTreeSet<String> {
+/// A name that `WITH name AS (SELECT …)` gives to a query.
+struct CommonTable {
+    name: String,
+    /// The tokens in which the name means something else: those of the query, where it is not a RECURSIVE one.
+    own: Range<usize>,
+}
+
+fn common_table_expressions(tokens: &[Significant]) -> Vec<CommonTable> {
+    let is_recursive = (0..tokens.len())
+        .any(|at| is_keyword(tokens, at, "WITH") && is_keyword(tokens, at + 1, "RECURSIVE"));
     (0..tokens.len())
         .filter(|at| is_keyword(tokens, at + 1, "AS"))
         .filter(|at| tokens.get(at + 2).is_some_and(|token| token.token == Token::LParen))
         .filter(|at| starts_query(tokens, at + 3))
-        .filter_map(|at| name(tokens, at))
+        .filter_map(|at| {
+            let own = if is_recursive { at..at } else { at..closing(tokens, at + 2) };
+            Some(CommonTable { name: name(tokens, at)?, own })
+        })
         .collect()
+}
+
+/// Where the parenthesis that opens at `open` is closed.
+fn closing(tokens: &[Significant], open: usize) -> usize {
+    let mut depth = 0_usize;
+    for (at, token) in tokens.iter().enumerate().skip(open) {
+        match token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            _ => (),
+        }
+        if depth == 0 {
+            return at;
+        }
+    }
+    tokens.len()
 }
 
 /// Whether a column is qualified with the name of the table found: `name.column`.
@@ -289,6 +317,19 @@ mod tests {
         ] {
             assert_eq!(rewritten(sql), expected);
         }
+    }
+
+    #[test]
+    fn a_query_does_not_read_itself() {
+        assert_eq!(
+            rewritten("WITH events AS (SELECT * FROM events) SELECT * FROM events"),
+            "WITH events AS (SELECT * FROM `events_0_0`) SELECT * FROM events"
+        );
+        let recursive = "WITH RECURSIVE events AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM events) \
+             SELECT * FROM events";
+        assert_eq!(rewritten(recursive), recursive);
+        let other = "WITH events AS (SELECT 1), b AS (SELECT * FROM events) SELECT * FROM b";
+        assert_eq!(rewritten(other), other);
     }
 
     #[test]

@@ -172,13 +172,16 @@ pub fn split_list(text: &str) -> Result<Vec<&str>, TokenError> {
     Ok(items)
 }
 
-/// What stands behind `keyword`, up to the next of `keywords`, all outside of parentheses.
+/// What stands behind `keyword`, up to the next of `keywords`, all outside of parentheses. A column of such a name is
+/// no keyword, though the server writes it without quotes (26.7).
 ///
 /// ```
 /// let keywords = [&["ORDER", "BY"][..], &["TTL"], &["SETTINGS"]];
-/// let engine = "MergeTree ORDER BY a TTL b + toIntervalDay(1) SETTINGS c = 1";
-/// let ttl = teal_schema::clause(engine, &["TTL"], &keywords).unwrap();
-/// assert_eq!(ttl, Some("b + toIntervalDay(1)"));
+/// let engine = "MergeTree ORDER BY settings TTL ttl + toIntervalDay(1) SETTINGS c = 1";
+/// let of = |keyword| teal_schema::clause(engine, keyword, &keywords).unwrap();
+/// assert_eq!(of(&["ORDER", "BY"]), Some("settings"));
+/// assert_eq!(of(&["TTL"]), Some("ttl + toIntervalDay(1)"));
+/// assert_eq!(of(&["SETTINGS"]), Some("c = 1"));
 /// ```
 ///
 /// # Errors
@@ -190,15 +193,15 @@ pub fn clause<'t>(
 ) -> Result<Option<&'t str>, TokenError> {
     let tokens = tokens(text)?;
     let outermost = outermost(&tokens).collect::<Vec<_>>();
-    let Some(at) = (0..outermost.len()).find(|at| stands_at(&outermost, keyword, *at)) else {
+    let all = keywords.iter().copied().chain([keyword]).collect::<Vec<_>>();
+    let found = clauses(&outermost, &all);
+    let Some(at) = found.iter().position(|(_, words)| *words == keyword) else {
         return Ok(None);
     };
-    let behind = at + keyword.len();
+    let behind = found[at].0 + keyword.len();
     let start = outermost.get(behind - 1).map_or(text.len(), |token| token.end);
-    let end = (behind..outermost.len())
-        .find(|at| keywords.iter().any(|words| stands_at(&outermost, words, *at)))
-        .and_then(|at| Some(outermost.get(at)?.start))
-        .unwrap_or(text.len());
+    let next = found[at + 1..].iter().find(|(_, words)| keywords.contains(words));
+    let end = next.and_then(|(at, _)| outermost.get(*at)).map_or(text.len(), |token| token.start);
     Ok(Some(text[start..end].trim()))
 }
 
@@ -209,11 +212,70 @@ pub fn clause<'t>(
 pub fn head<'t>(text: &'t str, keywords: &[&[&str]]) -> Result<&'t str, TokenError> {
     let tokens = tokens(text)?;
     let outermost = outermost(&tokens).collect::<Vec<_>>();
-    let end = (0..outermost.len())
-        .find(|at| keywords.iter().any(|words| stands_at(&outermost, words, *at)))
-        .and_then(|at| Some(outermost.get(at)?.start))
-        .unwrap_or(text.len());
-    Ok(text[..end].trim())
+    let first = clauses(&outermost, keywords).first().and_then(|(at, _)| outermost.get(*at));
+    Ok(text[..first.map_or(text.len(), |token| token.start)].trim())
+}
+
+/// Words behind which an expression stands.
+const BEFORE_OPERAND: &[&str] = &[
+    "AND",
+    "OR",
+    "IN",
+    "LIKE",
+    "ILIKE",
+    "REGEXP",
+    "IS",
+    "AS",
+    "WHERE",
+    "SET",
+    "BY",
+    "KEY",
+    "DEFAULT",
+    "MATERIALIZED",
+    "ALIAS",
+    "SELECT",
+];
+
+/// Words of clauses behind which none has to.
+const WITHOUT_OPERAND: &[&str] = &["DELETE", "EPHEMERAL"];
+
+/// Where each of `keywords` begins a clause. A word is a name instead where an expression has to go on: at the
+/// beginning, and behind an operator, a comma or another keyword.
+fn clauses<'k>(
+    outermost: &[&Significant],
+    keywords: &[&'k [&'k str]],
+) -> Vec<(usize, &'k [&'k str])> {
+    let mut found = Vec::new();
+    let mut expects_operand = true;
+    let mut at = 0;
+    while let Some(token) = outermost.get(at) {
+        let word = keyword(&token.token);
+        let clause = keywords.iter().find(|words| stands_at(outermost, words, at));
+        match (&token.token, clause) {
+            (Token::Word(_), _) if expects_operand => {
+                expects_operand = ["NOT", "SELECT", "DISTINCT"].contains(&word.as_str());
+            }
+            (Token::Word(_), Some(words)) => {
+                found.push((at, *words));
+                expects_operand = !WITHOUT_OPERAND.contains(&word.as_str());
+                at += words.len() - 1;
+            }
+            (Token::Word(_), None) => expects_operand = BEFORE_OPERAND.contains(&word.as_str()),
+            (
+                Token::Number(..)
+                | Token::SingleQuotedString(_)
+                | Token::RParen
+                | Token::RBracket
+                | Token::RBrace,
+                _,
+            ) => expects_operand = false,
+            // What is in the parentheses is not among these tokens.
+            (Token::LParen | Token::LBracket | Token::LBrace, _) => (),
+            _ => expects_operand = true,
+        }
+        at += 1;
+    }
+    found
 }
 
 pub(crate) fn stands_at(tokens: &[&Significant], words: &[&str], at: usize) -> bool {
@@ -299,4 +361,53 @@ pub(crate) fn outermost(tokens: &[Significant]) -> impl Iterator<Item = &Signifi
         }
         _ => depth == 0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each column has the name of a word that may stand there, as ClickHouse 26.7 writes them.
+    #[test]
+    fn a_column_that_is_called_as_a_keyword_is_none() {
+        const ENGINE: [&[&str]; 6] = [
+            &["PARTITION", "BY"],
+            &["PRIMARY", "KEY"],
+            &["ORDER", "BY"],
+            &["SAMPLE", "BY"],
+            &["TTL"],
+            &["SETTINGS"],
+        ];
+        let text = "MergeTree('/a', 'b') PARTITION BY partition % sample PRIMARY KEY key ORDER BY order, settings DESC \
+                    SAMPLE BY by TTL ttl + toIntervalDay(1) DELETE WHERE NOT settings AND ttl IN (1), delete TO DISK 'a' \
+                    SETTINGS index_granularity = 8192";
+        for (words, expected) in ENGINE.into_iter().zip([
+            "partition % sample",
+            "key",
+            "order, settings DESC",
+            "by",
+            "ttl + toIntervalDay(1) DELETE WHERE NOT settings AND ttl IN (1), delete TO DISK 'a'",
+            "index_granularity = 8192",
+        ]) {
+            assert_eq!(clause(text, words, &ENGINE).unwrap(), Some(expected));
+        }
+        assert_eq!(head(text, &ENGINE).unwrap(), "MergeTree('/a', 'b')");
+
+        const COLUMN: [&[&str]; 3] = [&["COMMENT"], &["CODEC"], &["TTL"]];
+        let text = " UInt8 DEFAULT comment COMMENT 'a' CODEC(ZSTD(1)) TTL ttl";
+        for (words, expected) in COLUMN.into_iter().zip(["'a'", "(ZSTD(1))", "ttl"]) {
+            assert_eq!(clause(text, words, &COLUMN).unwrap(), Some(expected));
+        }
+        let text = " String EPHEMERAL COMMENT 'a'";
+        assert_eq!(clause(text, COLUMN[0], &COLUMN).unwrap(), Some("'a'"));
+
+        const INDEX: [&[&str]; 2] = [&["TYPE"], &["GRANULARITY"]];
+        let text = "type TYPE set(100) GRANULARITY 4";
+        assert_eq!(head(text, &INDEX).unwrap(), "type");
+        assert_eq!(clause(text, INDEX[0], &INDEX).unwrap(), Some("set(100)"));
+        assert_eq!(clause(text, INDEX[1], &INDEX).unwrap(), Some("4"));
+        let text = "(type, granularity) TYPE minmax GRANULARITY 1";
+        assert_eq!(head(text, &INDEX).unwrap(), "(type, granularity)");
+        assert_eq!(clause("a - b", &["TTL"], &[]).unwrap(), None);
+    }
 }

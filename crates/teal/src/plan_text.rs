@@ -61,7 +61,7 @@ pub(crate) fn nothing_to_do(plan: &Plan) -> String {
 
 fn operation_as_text(operation: &Operation) -> String {
     match operation {
-        Operation::CreateTable { table, statement, declared_at } => {
+        Operation::CreateTable { table, statement, declared_at, .. } => {
             format!(
                 "{} table {table}  ({declared_at})\n{}",
                 "create".green(),

@@ -5,6 +5,7 @@ mod defaults;
 mod drops;
 mod expiring;
 mod in_time;
+mod left_out;
 mod policies;
 mod recomputed;
 mod retries;
@@ -13,6 +14,7 @@ mod unstored;
 mod values;
 
 pub use expiring::expired;
+pub(crate) use left_out::reads;
 pub use policies::{RowPolicy, row_policies};
 pub use rights::{GLOBAL_RIGHTS, MIGRATION_RIGHTS, OWN_DATABASES, OWN_RIGHTS};
 use serde::Deserialize;
@@ -96,6 +98,7 @@ impl Preflight<'_> {
         let migrations = self.operations.iter().filter_map(begins).collect::<Vec<_>>();
         self.look_for_databases()?;
         self.look_at_drops()?;
+        self.look_at_older();
         self.look_at_mutations(&migrations)?;
         self.look_at_disks(&migrations)?;
         self.look_at_row_policies(&migrations)?;
@@ -107,6 +110,7 @@ impl Preflight<'_> {
         for migration in &migrations {
             self.look_at_readers(migration)?;
             self.look_at_resetting(migration);
+            self.look_at_left_out(migration)?;
             self.look_at_values(migration)?;
             self.look_at_unstored(migration)?;
             self.look_at_recomputed(migration)?;
