@@ -176,8 +176,9 @@ const expressions = ["orderByExpression", "partitionBy", "sampleByExpression", "
 /** The options by their names and kinds. */
 function check(config: OlapConfig): void {
   onlyKnown(config, options);
-  textsOnly(config, [...(config.version ? ["version"] : []), ...expressions, "database", "cluster", "comment"]);
+  textsOnly(config, [...(config.version ? ["version"] : []), ...expressions, "database", "cluster", "comment", "ver", "isDeleted", "sign"]);
   columnsOnly(config, "orderByFields");
+  columnsOnly(config, "columns");
   lifeCycleOnly(config);
   for (const list of ["indexes", "projections", "constraints"]) listOnly(config, list);
   config.indexes?.forEach((index, i) => {

@@ -112,6 +112,7 @@ for (const [what, text, said] of [
   ["a projection without a body", 'new OlapTable<Row>("t", { projections: [{ name: "p" } as never] });', "projections[0] has no body"],
   ["a version as a number", 'new OlapTable<Row>("t", { version: 1 as never });', 'write version: "1"'],
   ["a partition key as a number", 'new OlapTable<Row>("t", { partitionBy: 5 as never });', "partitionBy is a text"],
+  ["columns to sum as a text", 'OlapTable.withSummingMergeTree<Row>("t", { columns: "n" as never });', 'columns is a list: write columns: ["n"]'],
   ["a setting as a list", 'new OlapTable<Row>("t", { settings: { a: [1] } as never });', "settings.a is a text, a number or a boolean"],
   ["a life cycle that is none", 'new OlapTable<Row>("t", { lifeCycle: "DELETION_PROTECT" as never });', 'no lifeCycle "DELETION_PROTECT"; there are FULLY_MANAGED'],
   ["a sorting key as a text", 'new OlapTable<Row>("t", { orderByFields: "id" as never });', 'orderByFields is a list: write orderByFields: ["id"]'],
