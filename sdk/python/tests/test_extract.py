@@ -118,13 +118,24 @@ def test_wrong_options_are_named(extract: Extract) -> None:
             "exclude",
         ),
         ('OlapTable("t")', "no row model"),
-        ('OlapConfig(order_by_fields="id")', "valid list"),
-        ("OlapConfig(version=1)", "version"),
         ('OlapConfig(life_cycle="DELETION_PROTECT")', "DELETION_PROTECTED"),
         ('OlapConfig(settings={"a": [1]})', "settings.a"),
         ('TableIndex(name="i", expression="n", type="minmax", granularity="4")', "granularity"),
     ]:
         assert said in str(error_of(extract, text)["message"]), text
+
+
+def test_an_option_of_a_wrong_kind_is_told_with_what_to_write(extract: Extract) -> None:
+    for text, instead in [
+        ('OlapConfig(order_by_fields="id")', 'write order_by_fields=["id"]'),
+        ("OlapConfig(version=1)", 'write version="1"'),
+        ("OlapConfig(nosuch=1)", "the options are version, "),
+    ]:
+        error = error_of(extract, text)
+        assert str(error["hint"]).startswith(instead), error
+        location = error["location"]
+        assert isinstance(location, dict)
+        assert location["file"] == "app/models.py"
 
 
 def test_a_view_must_fit_its_target(extract: Extract) -> None:
