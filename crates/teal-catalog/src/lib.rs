@@ -24,6 +24,6 @@ pub use parts::{Amount, Part, active_parts, amount};
 pub use query_tree::{Grouped, QueryTree, QueryTreeError};
 pub use readers::{ReadingView, fired_views, reading_views, reads};
 pub use scratch::{Scratch, permissive_session};
-pub use shadow::{Shadow, ShadowError};
+pub use shadow::{Shadow, ShadowError, without_replicas};
 pub use traffic::{LeftOut, Traffic, Use, mentions, traffic, uses};
 pub use types::{reads_alike, time_zones, widens};

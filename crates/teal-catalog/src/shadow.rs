@@ -316,9 +316,7 @@ const KEEP_TO_THEMSELVES: &[&str] = &[
 /// other the columns.
 fn without_effects(table: &Table) -> Option<Table> {
     let engine = &table.engine;
-    if let Some(name) = engine.name.strip_prefix("Replicated").filter(|_| engine.is_merge_tree()) {
-        let arguments = engine.arguments.get(replica_arguments(engine)..).unwrap_or_default();
-        let engine = Engine { name: name.to_owned(), arguments: arguments.to_vec() };
+    if let Some((engine, _)) = without_replicas(engine) {
         return Some(Table { engine, ..table.clone() });
     }
     if engine.is_merge_tree() || KEEP_TO_THEMSELVES.contains(&engine.name.as_str()) {
@@ -340,6 +338,14 @@ fn without_effects(table: &Table) -> Option<Table> {
         constraints: Vec::new(),
         ..table.clone()
     })
+}
+
+/// The engine of a replicated table without its replicas, and the arguments that say where they meet.
+pub fn without_replicas(engine: &Engine) -> Option<(Engine, Vec<String>)> {
+    let name = engine.name.strip_prefix("Replicated").filter(|_| engine.is_merge_tree())?;
+    let (of_replicas, arguments) = engine.arguments.split_at_checked(replica_arguments(engine))?;
+    let engine = Engine { name: name.to_owned(), arguments: arguments.to_vec() };
+    Some((engine, of_replicas.to_vec()))
 }
 
 /// How many arguments say where the replicas meet: the path and the replica's name, or none.

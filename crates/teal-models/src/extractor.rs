@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::document::Document;
+use crate::document::{Document, Unreadable};
 use crate::{ModelError, sdk};
 
 /// A language that models are written in.
@@ -106,9 +106,10 @@ impl Extractor {
         };
         let document = std::fs::read_to_string(self.directory.path().join("document.json"));
         match document {
-            Ok(text) if status.success() => {
-                Document::read(&text).map_err(|reason| ModelError::BadDocument { language, reason })
-            }
+            Ok(text) if status.success() => Document::read(&text).map_err(|error| match error {
+                Unreadable::Model(diagnostic) => ModelError::Model(diagnostic),
+                Unreadable::Document(reason) => ModelError::BadDocument { language, reason },
+            }),
             _ => {
                 let printed = std::fs::read(self.directory.path().join("printed")).map_err(io)?;
                 Err(ModelError::NoDocument {

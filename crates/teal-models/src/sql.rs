@@ -1,14 +1,18 @@
 //! SQL models: files of plain `CREATE` statements. ClickHouse reads them: each table is created in a
 //! scratch database and read back, so that what a file declares is what the server understood.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use teal_catalog::{Declaration, HIDDEN, Scratch, made_alike, permissive_session};
+use teal_catalog::{
+    Declaration, HIDDEN, Scratch, made_alike, permissive_session, without_replicas,
+};
 use teal_client::{ClientError, Server};
 use teal_schema::{
-    Create, CreateKind, Diagnostic, LifeCycle, Location, QualifiedName, Statement, Table, TableRef,
-    Version, View, clause, read_create, rewrite_table_references, statements,
+    Create, CreateKind, Diagnostic, Engine, LifeCycle, Location, QualifiedName, Statement, Table,
+    TableRef, Version, View, call, clause, read_create, rewrite_table_references, split_list,
+    statements,
 };
 
 use crate::ModelError;
@@ -33,6 +37,8 @@ struct New {
     /// The statement says anything of a key.
     has_key: bool,
     renamed: Vec<Renamed>,
+    /// Where the replicas of a replicated table meet. The scratch one has none: it would join them.
+    replicas: Option<Vec<String>>,
 }
 
 #[derive(Debug)]
@@ -96,11 +102,12 @@ pub(crate) fn load(
                     let name = QualifiedName::new(DATABASE, format!("{}", made.len()));
                     let head = statement.sql.get(..create.name_range.start).unwrap_or_default();
                     let rest = statement.sql.get(create.name_range.end..).unwrap_or_default();
+                    let (rest, replicas) = alone(rest, create.name_range.end, &create)?;
                     creating.push(format!("{head}{}{rest}", scratch.name(&name).sql()));
                     let has_key = names_key(statement.sql)?;
                     let renamed = std::mem::take(&mut directive.renamed);
                     let declaration = directive.declaration(&create, location);
-                    made.push(New { name, declaration, has_key, renamed });
+                    made.push(New { name, declaration, has_key, renamed, replicas });
                 }
                 CreateKind::MaterializedView | CreateKind::View => {
                     models.views.push(SqlView::read(create, directive, location)?);
@@ -122,7 +129,7 @@ pub(crate) fn load(
     }
     let catalog = scratch.catalog()?;
     let mut there = Vec::new();
-    for New { name, declaration, has_key, renamed } in made {
+    for New { name, declaration, has_key, renamed, replicas } in made {
         let location = declaration.location.clone();
         let unread = |reason: String| failure(location.clone(), reason, "see docs/models-sql.md");
         let made = catalog
@@ -151,6 +158,11 @@ pub(crate) fn load(
             ));
         }
         let mut table = made.declared(declaration).map_err(|error| unread(error.to_string()))?;
+        if let Some(of_replicas) = replicas {
+            let Engine { name, arguments } = &mut table.engine;
+            *name = format!("Replicated{name}");
+            arguments.splice(0..0, of_replicas);
+        }
         for Renamed { column, from } in renamed {
             let named = table.columns.iter_mut().find(|other| other.name == column);
             let named = named.ok_or_else(|| {
@@ -181,6 +193,31 @@ pub(crate) fn load(
     models.accepted =
         alike.filter(|(alike, _)| *alike).map(|(_, (table, _))| table.reference()).collect();
     Ok(models)
+}
+
+/// What stands behind a table's name, from byte `start` on, with its engine without replicas; and the
+/// arguments that say where those meet. Lines stay where they are.
+fn alone<'s>(
+    rest: &'s str,
+    start: usize,
+    create: &Create<'_>,
+) -> Result<(Cow<'s, str>, Option<Vec<String>>), ModelError> {
+    let range = create.engine.clone().map(|range| range.start - start..range.end - start);
+    let Some((range, text)) = range.and_then(|range| Some((range.clone(), rest.get(range)?)))
+    else {
+        return Ok((rest.into(), None));
+    };
+    let (name, arguments) = call(text)?;
+    let arguments = split_list(arguments.unwrap_or_default())?;
+    let arguments = arguments.into_iter().map(str::to_owned).collect();
+    let engine = Engine { name: name.trim().to_owned(), arguments };
+    let Some((engine, of_replicas)) = without_replicas(&engine) else {
+        return Ok((rest.into(), None));
+    };
+    let lines = "\n".repeat(text.matches('\n').count());
+    let mut rest = rest.to_owned();
+    rest.replace_range(range, &format!("{engine}{lines}"));
+    Ok((rest.into(), Some(of_replicas)))
 }
 
 /// teal creates nested columns flattened, unlike the scratch database.
@@ -371,6 +408,16 @@ impl SqlView {
                 "leave that out of the model; or make the view by hand, and declare it with `-- teal: lifecycle externally_managed`",
             ));
         }
+        if directive.life_cycle != LifeCycle::ExternallyManaged
+            && let Some((what, instead)) = not_carried(&create)
+        {
+            let message =
+                format!("view {} has {what}, which teal does not carry over", create.name);
+            let hint = format!(
+                "{instead}; or make the view by hand, and declare it with `-- teal: lifecycle externally_managed`"
+            );
+            return Err(failure(location, message, &hint));
+        }
         Ok(Self {
             name: create.name,
             database: create.database,
@@ -465,6 +512,28 @@ impl SqlView {
             },
         )
     }
+}
+
+/// What of a view's statement the view that teal makes would not have, and what to write instead.
+fn not_carried(create: &Create<'_>) -> Option<(String, &'static str)> {
+    if let Some(cluster) = &create.cluster {
+        let instead = "leave ON CLUSTER out: teal changes the one server that it is connected to";
+        return Some((format!("ON CLUSTER {cluster}"), instead));
+    }
+    let text = create.others.first()?.split_whitespace().collect::<Vec<_>>().join(" ");
+    let word = text.split(' ').next().unwrap_or_default().to_uppercase();
+    Some(match word.as_str() {
+        _ if text.starts_with('(') => (
+            format!("a list of columns, {text}"),
+            "leave the list out, and give the names and types in the SELECT (toUInt32(a) AS id)",
+        ),
+        "POPULATE" => (
+            text,
+            "leave it out, and fill the target with `teal query` (INSERT INTO … SELECT); a migration from version to version copies what is there",
+        ),
+        "COMMENT" => (text, "leave it out, or write it as a comment of the file (-- …)"),
+        _ => (text, "leave it out"),
+    })
 }
 
 fn failure(location: Location, message: String, hint: &str) -> ModelError {

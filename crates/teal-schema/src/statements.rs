@@ -89,6 +89,8 @@ pub struct Create<'s> {
     pub cluster: Option<String>,
     /// What stands in the parentheses behind the name: columns, indexes and so on.
     pub definitions: Option<&'s str>,
+    /// Where a table's engine stands, with its arguments, in bytes.
+    pub engine: Option<Range<usize>>,
     /// The table behind `TO`: database and name.
     pub target: Option<(Option<String>, String)>,
     /// A materialized view that runs by the clock (`REFRESH`), and that no INSERT fires.
@@ -99,6 +101,9 @@ pub struct Create<'s> {
     pub is_filled: bool,
     /// The SELECT behind `AS`, of a view.
     pub select: Option<&'s str>,
+    /// What else a view says, each as it stands: between its name, its target and `AS`, and the
+    /// comment behind the SELECT.
+    pub others: Vec<&'s str>,
 }
 
 /// Reads the head of a `CREATE TABLE`, `CREATE MATERIALIZED VIEW` or `CREATE VIEW`; `None` for any
@@ -143,12 +148,30 @@ pub fn read_create(sql: &str) -> Result<Option<Create<'_>>, TokenError> {
         |word: &str| outer.iter().position(|token| crate::tokens::keyword(&token.token) == word);
     let target = keyword_at("TO").filter(|_| kind == CreateKind::MaterializedView).and_then(|to| {
         let behind = rest.iter().position(|token| token.start == outer[to].start)? + 1;
-        let (database, name, _) = table_name(rest, behind)?;
-        Some((database, name))
+        let (database, name, end) = table_name(rest, behind)?;
+        Some((database, name, behind - 1..end))
     });
-    let select = keyword_at("AS")
-        .filter(|_| kind != CreateKind::Table)
-        .map(|at| sql[outer[at].end..].trim());
+    let query = keyword_at("AS").filter(|_| kind != CreateKind::Table);
+    // A text stands behind no alias.
+    let comment = query.and_then(|query| {
+        let at = outer.len().checked_sub(2).filter(|at| *at > query)?;
+        let is_text = matches!(outer[at + 1].token, Token::SingleQuotedString(_));
+        (is_text && crate::tokens::keyword(&outer[at].token) == "COMMENT").then_some(at)
+    });
+    let select = query.map(|query| {
+        let end = comment.map_or(sql.len(), |at| outer[at].start);
+        sql[outer[query].end..end].trim()
+    });
+    let mut others = Vec::new();
+    if kind != CreateKind::Table {
+        let query = query.map_or(sql.len(), |at| outer[at].start);
+        let head = &rest[..rest.partition_point(|token| token.start < query)];
+        let to = target.as_ref().map_or(0..0, |(.., range)| range.clone());
+        let behind = comment.map_or(&outer[..0], |at| &outer[at..]).iter().copied();
+        let pieces = [head.get(..to.start), head.get(to.end..)].into_iter().flatten();
+        let pieces = pieces.map(|piece| piece.iter().collect::<Vec<_>>()).chain([behind.collect()]);
+        others.extend(pieces.filter_map(|piece| sql.get(piece.first()?.start..piece.last()?.end)));
+    }
     let stands = |words: &[&str]| (0..outer.len()).find(|at| stands_at(&outer, words, *at));
     let is_next = |at: usize, is: &dyn Fn(&Token) -> bool| {
         outer.get(at + 1).is_some_and(|next| is(&next.token))
@@ -171,6 +194,14 @@ pub fn read_create(sql: &str) -> Result<Option<Create<'_>>, TokenError> {
         }
         _ => None,
     };
+    let engine = keyword_at("ENGINE").filter(|_| kind == CreateKind::Table).and_then(|at| {
+        let at = at + 1 + usize::from(is_next(at, &|next| *next == Token::Eq));
+        let end = match is_next(at, &|next| *next == Token::LParen) {
+            true => at + 2,
+            false => at,
+        };
+        Some(outer.get(at)?.start..outer.get(end)?.end)
+    });
     Ok(Some(Create {
         kind,
         database,
@@ -178,11 +209,13 @@ pub fn read_create(sql: &str) -> Result<Option<Create<'_>>, TokenError> {
         name_range: start..name_end,
         cluster,
         definitions,
-        target,
+        engine,
+        target: target.map(|(database, name, _)| (database, name)),
         is_refreshed: kind == CreateKind::MaterializedView && is_keyword(rest, 0, "REFRESH"),
         has_security,
         is_filled,
         select,
+        others,
     }))
 }
 
@@ -229,6 +262,10 @@ mod tests {
         assert_eq!(create.cluster.as_deref(), Some("{cluster}"));
         assert_eq!(create.definitions, Some("a UInt8, b String DEFAULT f(1)"));
         assert_eq!(&sql[create.name_range], "`d`.t ON CLUSTER '{cluster}'");
+        assert_eq!(create.engine.map(|engine| &sql[engine]), Some("MergeTree"));
+        let sql = "CREATE TABLE t (engine UInt8) ENGINE Replicated /* r */ ('/p', f('r')) ORDER BY (engine)";
+        let engine = read_create(sql).unwrap().unwrap().engine;
+        assert_eq!(engine.map(|engine| &sql[engine]), Some("Replicated /* r */ ('/p', f('r'))"));
 
         let sql = "create materialized view mv to d.`the t` (a UInt8) as select a as b from x";
         let create = read_create(sql).unwrap().unwrap();
@@ -259,6 +296,27 @@ mod tests {
             ("CREATE TABLE t AS s", false),
         ] {
             assert_eq!(read(sql).is_filled, is_filled, "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_else_a_view_says_is_seen() {
+        for (sql, select, others) in [
+            ("CREATE VIEW v AS SELECT a AS comment", "SELECT a AS comment", &[][..]),
+            ("CREATE VIEW v -- (a)\n AS SELECT 1", "SELECT 1", &[]),
+            ("CREATE VIEW v ON CLUSTER c AS SELECT 1", "SELECT 1", &[]),
+            ("CREATE MATERIALIZED VIEW v TO d.populate AS SELECT 1", "SELECT 1", &[]),
+            ("CREATE VIEW v (a, b) AS (SELECT 1)", "(SELECT 1)", &["(a, b)"]),
+            ("CREATE VIEW v AS SELECT 'a' COMMENT 'x'", "SELECT 'a'", &["COMMENT 'x'"]),
+            (
+                "CREATE MATERIALIZED VIEW v (a UInt8) TO t POPULATE AS SELECT 1 comment 'x'",
+                "SELECT 1",
+                &["(a UInt8)", "POPULATE", "comment 'x'"],
+            ),
+            ("CREATE TABLE t (a UInt8) ENGINE = Memory COMMENT 'x'", "", &[]),
+        ] {
+            let create = read_create(sql).unwrap().unwrap();
+            assert_eq!((create.select.unwrap_or_default(), &create.others[..]), (select, others));
         }
     }
 

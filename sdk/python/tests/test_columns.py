@@ -59,6 +59,25 @@ TYPES = [
     ('Annotated[str, "LowCardinality"]', "LowCardinality(String)"),
     ('Optional[Annotated[str, "LowCardinality"]]', "LowCardinality(Nullable(String))"),
     ('Literal["a", "b"]', "LowCardinality(String)"),
+    ("Annotated[Literal['a', 'b'], 'LowCardinality']", "LowCardinality(String)"),
+    ('Annotated[date, ClickhouseSize(2), "LowCardinality"]', "LowCardinality(Date)"),
+    (
+        'Optional[Annotated[float, ClickhouseSize(4), "LowCardinality"]]',
+        "LowCardinality(Nullable(Float32))",
+    ),
+    (
+        'Annotated[clickhouse_datetime64(3), "LowCardinality"]',
+        "LowCardinality(DateTime64(3))",
+    ),
+    (
+        'simple_aggregated("anyLast", Annotated[str, "LowCardinality"])',
+        "SimpleAggregateFunction(anyLast, LowCardinality(String))",
+    ),
+    (
+        'aggregated(Annotated[str, "LowCardinality"], "max", [str])',
+        "AggregateFunction(max, String)",
+    ),
+    ("dict[UInt64, str]", "Map(UInt64, String)"),
     ("Annotated[str, FixedString(16)]", "FixedString(16)"),
     ("clickhouse_decimal(10, 2)", "Decimal(10, 2)"),
     ("Annotated[Decimal, Field(max_digits=12, decimal_places=3)]", "Decimal(12, 3)"),

@@ -48,6 +48,23 @@ assert f"{{table.cols.id}}" == "`id`" and table.physical_name == "t_1_2"
     assert table["database"] == "db"
 
 
+def test_settings_may_be_numbers_and_booleans(extract: Extract) -> None:
+    document = extract(
+        f"""{ROW}
+t = OlapTable[Row]("t", config=OlapConfig(order_by_fields=["id"], settings={{
+    "index_granularity": 4096, "ratio": 0.5, "on": True, "off": False, "text": "x"}}))
+"""
+    )
+    assert "error" not in document, document
+    assert document["tables"][0]["settings"] == {
+        "index_granularity": "4096",
+        "ratio": "0.5",
+        "on": "1",
+        "off": "0",
+        "text": "x",
+    }
+
+
 def test_a_view_says_of_which_database_its_tables_are(extract: Extract) -> None:
     document = extract(
         f"""{ROW}
@@ -101,8 +118,24 @@ def test_wrong_options_are_named(extract: Extract) -> None:
             "exclude",
         ),
         ('OlapTable("t")', "no row model"),
+        ('OlapConfig(life_cycle="DELETION_PROTECT")', "DELETION_PROTECTED"),
+        ('OlapConfig(settings={"a": [1]})', "settings.a"),
+        ('TableIndex(name="i", expression="n", type="minmax", granularity="4")', "granularity"),
     ]:
         assert said in str(error_of(extract, text)["message"]), text
+
+
+def test_an_option_of_a_wrong_kind_is_told_with_what_to_write(extract: Extract) -> None:
+    for text, instead in [
+        ('OlapConfig(order_by_fields="id")', 'write order_by_fields=["id"]'),
+        ("OlapConfig(version=1)", 'write version="1"'),
+        ("OlapConfig(nosuch=1)", "the options are version, "),
+    ]:
+        error = error_of(extract, text)
+        assert str(error["hint"]).startswith(instead), error
+        location = error["location"]
+        assert isinstance(location, dict)
+        assert location["file"] == "app/models.py"
 
 
 def test_a_view_must_fit_its_target(extract: Extract) -> None:

@@ -1,7 +1,8 @@
 import { ClickHouseEngines, type Engine, type EngineConfig, engineOptions, isSorted, readEngine } from "./engine.js";
 import type { LifeCycle } from "./lifecycle.js";
+import { checked, columnsOnly, lifeCycleOnly, listOnly, onlyKnown, settingsAsText, shown, textsOnly } from "./options.js";
 import { quoteIdent } from "./quote.js";
-import { type ColumnDocument, type Declaration, ModelError, nowhere, registry } from "./registry.js";
+import { type ColumnDocument, type Declaration, nowhere, registry } from "./registry.js";
 import { ColumnReference, type SqlReference } from "./sql.js";
 
 export type Column = ColumnReference;
@@ -39,7 +40,8 @@ export interface OlapConfig<T = any> extends EngineConfig {
   primaryKeyExpression?: string;
   lifeCycle?: LifeCycle | `${LifeCycle}`;
   database?: string;
-  settings?: Record<string, string>;
+  /** Numbers and booleans are written as text. */
+  settings?: Record<string, string | number | boolean>;
   ttl?: string;
   indexes?: TableIndex[];
   projections?: TableProjection[];
@@ -50,7 +52,7 @@ export interface OlapConfig<T = any> extends EngineConfig {
   seedFilter?: unknown;
 }
 
-const options = new Set<string>([
+const options = [
   ...engineOptions,
   "version",
   "orderByFields",
@@ -68,7 +70,7 @@ const options = new Set<string>([
   "comment",
   "metadata",
   "seedFilter",
-]);
+];
 
 /** A table, with rows of type T. */
 export class OlapTable<T = any> implements SqlReference {
@@ -87,12 +89,7 @@ export class OlapTable<T = any> implements SqlReference {
     this.columns = Object.fromEntries(
       columns.map((column) => [column.name, new ColumnReference(column.name, column.type)]),
     ) as typeof this.columns;
-    try {
-      this.register(declaration, columns);
-    } catch (error) {
-      if (error instanceof ModelError || !(error instanceof Error)) throw error;
-      throw new ModelError(`table ${name}: ${error.message}`, declaration.location);
-    }
+    checked(`table ${name}`, declaration.location, () => this.register(declaration, columns));
   }
 
   get physicalName(): string {
@@ -112,8 +109,7 @@ export class OlapTable<T = any> implements SqlReference {
 
   private register(declaration: Declaration, columns: ColumnDocument[]): void {
     const config = this.config as OlapConfig;
-    const unknown = Object.keys(config).find((option) => !options.has(option));
-    if (unknown) throw new Error(`unknown option ${unknown}; the options are ${[...options].join(", ")}`);
+    check(config);
     const engine: Engine = readEngine(config);
     const { tables } = registry();
     const version = config.version || undefined;
@@ -140,7 +136,7 @@ export class OlapTable<T = any> implements SqlReference {
         partitionBy: config.partitionBy,
         sampleBy: config.sampleByExpression,
         ttl: config.ttl,
-        settings: config.settings,
+        settings: settingsAsText(config.settings),
         indexes: config.indexes?.map((index) => ({
           name: index.name,
           expression: index.expression,
@@ -173,6 +169,45 @@ export class OlapTable<T = any> implements SqlReference {
   static withMergeTree<T>(name: string, config?: Omit<OlapConfig<T>, "engine">, declaration?: Declaration): OlapTable<T> {
     return new OlapTable<T>(name, { ...config, engine: ClickHouseEngines.MergeTree }, declaration);
   }
+}
+
+const expressions = ["orderByExpression", "partitionBy", "sampleByExpression", "primaryKeyExpression", "ttl"];
+
+/** The options by their names and kinds. */
+function check(config: OlapConfig): void {
+  onlyKnown(config, options);
+  textsOnly(config, [...(config.version ? ["version"] : []), ...expressions, "database", "cluster", "comment", "ver", "isDeleted", "sign"]);
+  columnsOnly(config, "orderByFields");
+  columnsOnly(config, "columns");
+  lifeCycleOnly(config);
+  for (const list of ["indexes", "projections", "constraints"]) listOnly(config, list);
+  config.indexes?.forEach((index, i) => {
+    const of = `indexes[${i}]`;
+    part(index, ["name", "expression", "type"], ["arguments", "granularity"], of);
+    listOnly(index, "arguments", of);
+    const { granularity } = index;
+    if (granularity !== undefined && !(Number.isInteger(granularity) && granularity >= 1)) {
+      throw new Error(`${of}.granularity is a whole number from 1 on, and ${shown(granularity)} is none`);
+    }
+  });
+  config.projections?.forEach((projection, i) => {
+    part(projection, ["name", "body"], [], `projections[${i}]`);
+  });
+  config.constraints?.forEach((constraint, i) => {
+    const of = `constraints[${i}]`;
+    part(constraint, ["name", "expression"], ["kind"], of);
+    if (![undefined, "check", "assume"].includes(constraint.kind)) {
+      throw new Error(`${of}.kind is check or assume, and not ${shown(constraint.kind)}`);
+    }
+  });
+}
+
+/** One of a table's parts: the texts that it must have, and what else it may have. */
+function part(given: object, needed: string[], others: string[], of: string): void {
+  onlyKnown(given, [...needed, ...others], of);
+  const missing = needed.find((name) => (given as Record<string, unknown>)[name] === undefined);
+  if (missing) throw new Error(`${of} has no ${missing}`);
+  textsOnly(given, needed, of);
 }
 
 /** The items of the sorting key: the `Key` columns where none is given. */

@@ -98,8 +98,29 @@ export type Insertable<T> = { [K in keyof T as K extends Computed<T> | Tagged<T,
   [K in keyof T as K extends Computed<T> ? never : K extends Tagged<T, "default"> ? K : never]?: T[K];
 };
 
-/** The tags of typia that carry a ClickHouse type. */
+/**
+ * The tags of typia, for where it is not installed: two carry a ClickHouse type, the others say which values are valid,
+ * which concerns no column.
+ */
 export declare namespace tags {
   type Type<T extends string> = Tag<"type", T>;
   type Format<F extends string> = Tag<"format", F>;
+  type TagBase<_Properties = unknown> = { readonly "typia.tag"?: unknown };
+  type Minimum<_Value> = TagBase;
+  type Maximum<_Value> = TagBase;
+  type ExclusiveMinimum<_Value> = TagBase;
+  type ExclusiveMaximum<_Value> = TagBase;
+  type MultipleOf<_Value> = TagBase;
+  type MinLength<_Value> = TagBase;
+  type MaxLength<_Value> = TagBase;
+  type Pattern<_Value> = TagBase;
+  type MinItems<_Value> = TagBase;
+  type MaxItems<_Value> = TagBase;
+  type UniqueItems<_Value = true> = TagBase;
+  type ContentMediaType<_Value> = TagBase;
+  type Default<_Value> = TagBase;
+  type Example<_Value> = TagBase;
+  type Examples<_Value> = TagBase;
+  type Sequence<_Value> = TagBase;
+  type JsonSchemaPlugin<_Value> = TagBase;
 }

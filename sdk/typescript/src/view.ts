@@ -1,5 +1,6 @@
 import type { EngineConfig } from "./engine.js";
 import type { LifeCycle } from "./lifecycle.js";
+import { checked, columnsOnly, lifeCycleOnly, onlyKnown, textsOnly } from "./options.js";
 import { quoteIdent } from "./quote.js";
 import { type Declaration, ModelError, nowhere, registry } from "./registry.js";
 import type { Sql, SqlReference } from "./sql.js";
@@ -17,14 +18,30 @@ export interface MaterializedViewConfig<T> {
   engine?: EngineConfig["engine"];
   orderByFields?: (keyof T & string)[];
   lifeCycle?: LifeCycle | `${LifeCycle}`;
+  /** Where the view is, other than in the project's own database. */
+  database?: string;
   /** Notes of other tools: teal has no use for them. */
   metadata?: unknown;
 }
+
+const options = [
+  "materializedViewName",
+  "selectStatement",
+  "selectTables",
+  "targetTable",
+  "tableName",
+  "engine",
+  "orderByFields",
+  "lifeCycle",
+  "database",
+  "metadata",
+];
 
 /** Forwards what is inserted into the tables that it reads to its target. */
 export class MaterializedView<T = unknown> implements SqlReference {
   readonly name: string;
   readonly targetTable: OlapTable<T>;
+  readonly database?: string;
 
   constructor(config: MaterializedViewConfig<T>, declaration: Declaration = nowhere) {
     const { location } = declaration;
@@ -32,7 +49,14 @@ export class MaterializedView<T = unknown> implements SqlReference {
     const fail = (message: string, hint?: string): never => {
       throw new ModelError(`view ${this.name}: ${message}`, location, hint);
     };
-    if (!this.name) fail("it has no materializedViewName");
+    checked(`view ${this.name}`, location, () => {
+      onlyKnown(config, options);
+      if (!this.name) throw new Error("it has no materializedViewName");
+      textsOnly(config, ["materializedViewName", "tableName", "database"]);
+      columnsOnly(config, "orderByFields");
+      lifeCycleOnly(config);
+    });
+    this.database = config.database;
     this.targetTable = target(config, declaration, fail);
     if (this.targetTable.name === this.name) fail("it has the name of its target table", "give the view another name");
     const select = selectText(this.name, config.selectStatement, declaration);
@@ -42,6 +66,7 @@ export class MaterializedView<T = unknown> implements SqlReference {
     }
     registry().views.push(defined({
       name: this.name,
+      database: this.database,
       select,
       selectTables: tables.filter((table) => table instanceof OlapTable).map(reference),
       target: reference(this.targetTable),
@@ -52,7 +77,7 @@ export class MaterializedView<T = unknown> implements SqlReference {
   }
 
   toSql(): string {
-    return quoteIdent(this.name);
+    return qualified(this);
   }
 }
 
@@ -63,6 +88,12 @@ function target<T>(
 ): OlapTable<T> {
   const given = config.targetTable;
   if (given instanceof OlapTable) return given;
+  if (given !== undefined) {
+    checked(`view ${config.materializedViewName}`, declaration.location, () => {
+      onlyKnown(given, ["name", "engine", "orderByFields"], "targetTable");
+      textsOnly(given, ["name"], "targetTable");
+    });
+  }
   const name = given?.name ?? config.tableName;
   if (!name) return fail("it has no targetTable");
   registry().warnings.push({
@@ -80,6 +111,9 @@ function target<T>(
 /** The SELECT of a view, which has no place for parameters. */
 function selectText(view: string, select: Sql | string, { location }: Declaration): string {
   if (typeof select === "string") return select;
+  if (!Array.isArray(select?.parameters)) {
+    throw new ModelError(`view ${view}: it has no SELECT`, location, "give it as sql`SELECT …`, or as a text");
+  }
   if (select.parameters.length) {
     throw new ModelError(
       `view ${view}: its selectStatement has the value ${JSON.stringify(select.parameters[0])}, and a view cannot have parameters`,
@@ -94,26 +128,59 @@ function reference(table: OlapTable): { name: string; version?: string; database
   return defined({ name: table.name, version: table.config.version || undefined, database: table.config.database });
 }
 
+/** The view's name, with its database where one is set. */
+function qualified(view: { name: string; database?: string }): string {
+  const name = quoteIdent(view.name);
+  return view.database ? `${quoteIdent(view.database)}.${name}` : name;
+}
+
+export interface ViewOptions {
+  /** Where the view is, other than in the project's own database. */
+  database?: string;
+  /** Notes of other tools: teal has no use for them. */
+  metadata?: unknown;
+}
+
+/** With the notes that existing projects give in their place. */
+const viewOptions = ["database", "metadata", "description", "source"];
+
 /** A plain view: a SELECT with a name. */
 export class View implements SqlReference {
+  readonly database?: string;
+
   constructor(
     readonly name: string,
     select: Sql | string,
     /** The tables that the SELECT reads. */
     baseTables: (OlapTable<any> | View)[] = [],
+    options: ViewOptions = {},
     declaration: Declaration = nowhere,
   ) {
-    registry().views.push({
-      name,
-      select: selectText(name, select, declaration),
-      selectTables: baseTables.filter((table) => table instanceof OlapTable).map(reference),
-      location: declaration.location,
+    const { location } = declaration;
+    checked(`view ${name}`, location, () => {
+      if (!Array.isArray(baseTables)) throw new Error("its third argument lists the OlapTables that the SELECT reads");
+      textsOnly(options, ["database"]);
     });
+    const unknown = Object.keys(options).find((option) => !viewOptions.includes(option));
+    if (unknown) {
+      // No error: existing projects may have any notes here.
+      registry().warnings.push({ message: `view ${name}: unknown option ${unknown}`, hint: "the options are database, metadata", location });
+    }
+    this.database = options.database;
+    registry().views.push(
+      defined({
+        name,
+        database: this.database,
+        select: selectText(name, select, declaration),
+        selectTables: baseTables.filter((table) => table instanceof OlapTable).map(reference),
+        location,
+      }),
+    );
     registry().declared.views.set(name, this);
   }
 
   toSql(): string {
-    return quoteIdent(this.name);
+    return qualified(this);
   }
 }
 

@@ -38,12 +38,28 @@ const types = [
   ["string & FixedString<16>", "FixedString(16)"],
   ["string & LowCardinality", "LowCardinality(String)"],
   ['"a" | "b"', "LowCardinality(String)"],
+  ['("a" | "b") & LowCardinality', "LowCardinality(String)"],
+  ["Date & LowCardinality", "LowCardinality(DateTime)"],
+  ["bigint & LowCardinality", "LowCardinality(Int64)"],
+  ['string & tags.Format<"date"> & ClickHouseByteSize<2> & LowCardinality', "LowCardinality(Date)"],
+  ['(string & tags.Format<"uuid"> & LowCardinality) | null', "LowCardinality(Nullable(UUID))"],
+  ["DateTime64<3> & LowCardinality", "LowCardinality(DateTime64(3))"],
+  ['string & LowCardinality & SimpleAggregated<"anyLast", string>', "SimpleAggregateFunction(anyLast, LowCardinality(String))"],
+  ['string & LowCardinality & Aggregated<"max", [string]>', "AggregateFunction(max, String)"],
+  ['string & tags.Format<"email"> & tags.MinLength<3> & tags.MaxLength<200> & tags.Pattern<"@">', "String"],
+  ['number & tags.Type<"uint32"> & tags.Minimum<0> & tags.Maximum<9>', "UInt32"],
+  ["number & tags.ExclusiveMinimum<0> & tags.MultipleOf<2> & tags.Default<4>", "Float64"],
+  ["string[] & tags.MinItems<1> & tags.UniqueItems", "Array(String)"],
   ["Color", "Enum8('red' = 1, 'blue' = 2)"],
   ["Level", "Enum16('Low' = 1, 'High' = 1000)"],
   ["string[]", "Array(String)"],
   ["(string | null)[]", "Array(Nullable(String))"],
   ["UInt64[][]", "Array(Array(UInt64))"],
   ["Record<string, number>", "Map(String, Float64)"],
+  ["Record<UInt64, string>", "Map(UInt64, String)"],
+  ["Record<string & FixedString<2>, number>", "Map(FixedString(2), Float64)"],
+  ["Record<number, string & LowCardinality>", "Map(Float64, LowCardinality(String))"],
+  ["Record<DateTime64String<3>, UInt64[]>", "Map(DateTime64(3), Array(UInt64))"],
   ["Record<string, any>", "JSON"],
   ["any", "JSON"],
   ["Record<string, any> & ClickHouseJson<8>", "JSON(max_dynamic_paths=8)"],
@@ -67,6 +83,7 @@ for (const [type, expected] of types) {
     );
     assert.equal(document.error, undefined, JSON.stringify(document.error));
     assert.equal(document.tables[0].columns[1].type, expected);
+    assert.deepEqual(document.warnings, []);
   });
 }
 
@@ -137,4 +154,15 @@ test("a modifier within another type is warned of", async () => {
   );
   assert.equal(warnings.length, 1);
   assert.match(warnings[0].message, /column parts\.made: default has no effect/);
+});
+
+test("a format that typia does not know is a text, with one warning", async () => {
+  const { tables, warnings, error } = await extract(
+    `${head}interface Row { id: Key<string & tags.Format<"uiid">>; other: string & tags.Format<"uiid"> }\nexport const t = new OlapTable<Row>("t");`,
+  );
+  assert.equal(error, undefined, JSON.stringify(error));
+  assert.deepEqual(tables[0].columns.map((column) => column.type), ["String", "String"]);
+  assert.equal(warnings.length, 1);
+  assert.match(warnings[0].message, /format uiid is not known/);
+  assert.match(warnings[0].hint, /uuid/);
 });

@@ -82,12 +82,14 @@ test("functions of typia and what is left out of the package are stand-ins, by a
     // typia throws where its compiler plugin has not run.
     "node_modules/typia/package.json": '{ "name": "typia", "main": "index.js", "types": "index.d.ts" }',
     "node_modules/typia/index.js": 'exports.default = { createValidate() { throw new Error("no transform has been configured"); } };',
-    "node_modules/typia/index.d.ts": `export declare namespace tags { type Type<V extends string> = { "typia.tag"?: { kind: "type"; value: V } }; type Format<V extends string> = { "typia.tag"?: { kind: "format"; value: V } } }
+    "node_modules/typia/index.d.ts": `export declare namespace tags { type Type<V extends string> = { "typia.tag"?: { kind: "type"; value: V } }; type Format<V extends string> = { "typia.tag"?: { kind: "format"; value: V } };
+        type Default<V> = { "typia.tag"?: { kind: "default"; value: V } }; type MinLength<V> = { "typia.tag"?: { kind: "minLength"; value: V } } }
       declare const typia: { createValidate<T>(): (input: unknown) => unknown }; export default typia;`,
     "app/t.ts": `import typia, { tags } from "typia";
       import { Api, ClickHouseInt, Key, MooseCache, OlapTable, Stream, getMooseUtils } from "${moose}/browserCompatible";
       import { DateTimeString, LogLevel } from "${moose}";
-      interface Row { id: Key<string>; n: number & tags.Type<"int32">; u: string & tags.Format<"uuid">; c: number & ClickHouseInt<"uint8">; d: DateTimeString }
+      interface Row { id: Key<string>; n: number & tags.Type<"int32">; u: string & tags.Format<"uuid">; c: number & ClickHouseInt<"uint8">; d: DateTimeString;
+        e: string & tags.Format<"email"> & tags.MinLength<3> & tags.Default<"none"> }
       export const validate = typia.createValidate<Row>();
       export const t = new OlapTable<Row>("t");
       class Mine extends Stream<Row> { more = 1 }
@@ -97,7 +99,8 @@ test("functions of typia and what is left out of the package are stand-ins, by a
       void later();`,
   });
   assert.equal(error, undefined, JSON.stringify(error));
-  assert.equal(shown(tables).t, "id String, n Int32, u UUID, c UInt8, d DateTime64(9)");
+  assert.equal(shown(tables).t, "id String, n Int32, u UUID, c UInt8, d DateTime64(9), e String");
+  assert.equal(tables[0].columns[5].default, undefined);
   assert.equal(warnings.length, 1);
   assert.match(warnings[0].message, /^teal ignores LogLevel, Stream, getMooseUtils/);
 });

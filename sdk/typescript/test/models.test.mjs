@@ -70,6 +70,27 @@ test("an enum's numbers are those of its declaration, whoever names a member bef
   assert.deepEqual(types, [["Enum8('a' = 1)", "Enum8('a' = 1, 'c' = 2)"], [all, all, `Nullable(${all})`]]);
 });
 
+test("settings may be numbers and booleans", async () => {
+  const { tables, error } = await extract(
+    `${head}export const t = new OlapTable<Row>("t", { settings: { index_granularity: 4096, ratio: 0.5, on: true, off: false, text: "x" } });`,
+  );
+  assert.equal(error, undefined, JSON.stringify(error));
+  assert.deepEqual(tables[0].settings, { index_granularity: "4096", ratio: "0.5", on: "1", off: "0", text: "x" });
+});
+
+test("views may be in another database, and a misspelt option of a plain one is warned of", async () => {
+  const { views, warnings, error } = await extract(
+    `${head}import { View } from "teal-sdk"; const t = new OlapTable<Row>("t");
+    const v = new View("v", sql\`SELECT * FROM \${t}\`, [t], { database: "other" });
+    new MaterializedView<Row>({ materializedViewName: "m", database: "other", selectTables: [t], targetTable: t, selectStatement: sql\`SELECT * FROM \${v}\` });
+    new View("w", "SELECT 1", [], { databse: "other", description: "a note" } as never);`,
+  );
+  assert.equal(error, undefined, JSON.stringify(error));
+  assert.deepEqual(views.map((view) => [view.name, view.database]), [["v", "other"], ["m", "other"], ["w", undefined]]);
+  assert.equal(views[1].select, "SELECT * FROM `other`.`v`");
+  assert.deepEqual(warnings.map((warning) => [warning.message, warning.location.line]), [["view w: unknown option databse", 6]]);
+});
+
 for (const [what, text, said] of [
   ["an unknown engine", 'new OlapTable<Row>("t", { engine: "MergeTre" as never });', "MergeTre"],
   ["an unknown option", 'new OlapTable<Row>("t", { orderBy: ["id"] } as never);', "orderBy"],
@@ -84,6 +105,36 @@ for (const [what, text, said] of [
     "a value in a view's sql",
     'const t = new OlapTable<Row>("t"); new MaterializedView<Row>({ materializedViewName: "v", selectTables: [t], targetTable: t, selectStatement: sql`SELECT ${5}` });',
     "cannot have parameters",
+  ],
+  ["a misspelt option of an index", 'new OlapTable<Row>("t", { indexes: [{ name: "i", expression: "n", type: "minmax", granularty: 4 }] as never });', "unknown option indexes[0].granularty"],
+  ["a granularity as a text", 'new OlapTable<Row>("t", { indexes: [{ name: "i", expression: "n", type: "minmax", granularity: "4" as never }] });', "indexes[0].granularity is a whole number"],
+  ["a constraint of no kind", 'new OlapTable<Row>("t", { constraints: [{ name: "c", kind: "chek" as never, expression: "n > 0" }] });', 'not "chek"'],
+  ["a projection without a body", 'new OlapTable<Row>("t", { projections: [{ name: "p" } as never] });', "projections[0] has no body"],
+  ["a version as a number", 'new OlapTable<Row>("t", { version: 1 as never });', 'write version: "1"'],
+  ["a partition key as a number", 'new OlapTable<Row>("t", { partitionBy: 5 as never });', "partitionBy is a text"],
+  ["columns to sum as a text", 'OlapTable.withSummingMergeTree<Row>("t", { columns: "n" as never });', 'columns is a list: write columns: ["n"]'],
+  ["a setting as a list", 'new OlapTable<Row>("t", { settings: { a: [1] } as never });', "settings.a is a text, a number or a boolean"],
+  ["a life cycle that is none", 'new OlapTable<Row>("t", { lifeCycle: "DELETION_PROTECT" as never });', 'no lifeCycle "DELETION_PROTECT"; there are FULLY_MANAGED'],
+  ["a sorting key as a text", 'new OlapTable<Row>("t", { orderByFields: "id" as never });', 'orderByFields is a list: write orderByFields: ["id"]'],
+  [
+    "a misspelt option of a view",
+    'const t = new OlapTable<Row>("t"); new MaterializedView<Row>({ materializedViewName: "v", selectTables: [t], targetTable: t, selectStatement: "SELECT 1", lifecycle: "FULLY_MANAGED" } as never);',
+    "view v: unknown option lifecycle",
+  ],
+  [
+    "a misspelt option of a view's target",
+    'const t = new OlapTable<Row>("t"); new MaterializedView<Row>({ materializedViewName: "v", selectTables: [t], targetTable: { name: "m", orderBy: ["id"] }, selectStatement: "SELECT 1" } as never);',
+    "unknown option targetTable.orderBy",
+  ],
+  [
+    "a view without a SELECT",
+    'const t = new OlapTable<Row>("t"); new MaterializedView<Row>({ materializedViewName: "v", selectTables: [t], targetTable: t } as never);',
+    "view v: it has no SELECT",
+  ],
+  [
+    "a life cycle of a view that is none",
+    'const t = new OlapTable<Row>("t"); new MaterializedView<Row>({ materializedViewName: "v", selectTables: [t], targetTable: t, selectStatement: "SELECT 1", lifeCycle: "x" as never });',
+    'view v: there is no lifeCycle "x"',
   ],
   [
     "a view with its target's name",

@@ -150,6 +150,14 @@ class _Reader:
                 )
 
     def _type(self, annotation: Any, marks: list[Any]) -> str:
+        """Whether the type may be in LowCardinality says the server."""
+        data_type = self._marked(annotation, marks)
+        # Of an aggregate, what it holds or gives is meant.
+        if data_type.startswith(("AggregateFunction(", "SimpleAggregateFunction(")):
+            return data_type
+        return _low_cardinality(data_type) if "LowCardinality" in marks else data_type
+
+    def _marked(self, annotation: Any, marks: list[Any]) -> str:
         # What is put on last is around the rest: an aggregate function of a Decimal.
         for mark in reversed(marks):
             if isinstance(mark, t.ClickHouseType):
@@ -158,7 +166,10 @@ class _Reader:
                 parts = [mark.agg_func, *(self._inner(of) for of in mark.param_types)]
                 return f"AggregateFunction({', '.join(parts)})"
             if isinstance(mark, t.SimpleAggregateFunction):
-                return f"SimpleAggregateFunction({mark.agg_func}, {self._inner(mark.arg_type)})"
+                held = self._inner(mark.arg_type)
+                if "LowCardinality" in marks:
+                    held = _low_cardinality(held)
+                return f"SimpleAggregateFunction({mark.agg_func}, {held})"
             if isinstance(mark, t.DecimalSize):
                 return f"Decimal({mark.precision}, {mark.scale})"
             if isinstance(mark, t.ClickhousePrecision):
@@ -172,9 +183,7 @@ class _Reader:
                 return sized or self._fail(
                     f"no type of {mark.size} bytes for {_said(annotation)}", "4 on float, 2 on date"
                 )
-        inner = self._unmarked(annotation, marks)
-        low = any(mark == "LowCardinality" for mark in marks)
-        return f"LowCardinality({inner})" if low else inner
+        return self._unmarked(annotation, marks)
 
     def _unmarked(self, annotation: Any, marks: list[Any]) -> str:
         for mark in reversed(marks):
@@ -309,6 +318,12 @@ def _aliased(annotation: Any) -> Any:
 
 def _quoted(name: str) -> str:
     return name if name.isidentifier() and name.isascii() else quote_ident(name)
+
+
+def _low_cardinality(data_type: str) -> str:
+    if data_type.startswith("LowCardinality("):
+        return data_type
+    return f"LowCardinality({data_type})"
 
 
 def _nullable(data_type: str) -> str:

@@ -19,6 +19,10 @@ class Options(BaseModel):
             first = error.errors()[0]
             option = ".".join(str(part) for part in first["loc"])
             known = ", ".join(type(self).model_fields)
-            raise ModelError(
-                f"{type(self).__name__}: {option}: {first['msg']}", f"the options are {known}"
-            ) from None
+            given = first["input"]
+            hint = f"the options are {known}"
+            if first["type"] == "list_type" and isinstance(given, str):
+                hint = f'write {option}=["{given}"]'
+            if first["type"] == "string_type" and isinstance(given, (int, float)):
+                hint = f'write {option}="{given}"'
+            raise ModelError(f"{type(self).__name__}: {option}: {first['msg']}", hint) from None

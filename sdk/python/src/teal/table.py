@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from .columns import columns
 from .engines import Engine, as_engine
@@ -32,7 +32,7 @@ class TableIndex(Options):
     expression: str
     type: str
     arguments: list[str] = Field(default_factory=list)
-    granularity: int = 1
+    granularity: int = Field(default=1, ge=1, strict=True)
 
 
 class TableProjection(Options):
@@ -53,6 +53,15 @@ class SeedFilter(Options):
     where: str | None = None
 
 
+def _as_text(value: Any) -> Any:
+    """A setting as ClickHouse takes it."""
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, (int, float)) else value
+
+
 class OlapConfig(Options):
     """The configuration of a table."""
 
@@ -67,7 +76,8 @@ class OlapConfig(Options):
     life_cycle: LifeCycle | None = None
     database: str | None = None
     cluster: str | None = None
-    settings: dict[str, str] | None = None
+    #: Numbers and booleans are written as text.
+    settings: dict[str, Annotated[str, BeforeValidator(_as_text)]] | None = None
     ttl: str | None = None
     indexes: list[TableIndex] = Field(default_factory=list)
     projections: list[TableProjection] = Field(default_factory=list)

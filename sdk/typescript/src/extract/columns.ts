@@ -22,6 +22,12 @@ const formats: Record<string, string> = {
   ipv6: "IPv6",
 };
 
+/** The other formats of typia's: what a text has to look like, which ClickHouse has no type for. */
+const texts = new Set(
+  ("byte password regex email hostname idn-email idn-hostname iri iri-reference uri uri-reference uri-template url time duration " +
+    "json-pointer relative-json-pointer").split(" "),
+);
+
 /** The values of `tags.Type` by their names elsewhere. */
 const numbers: Record<string, string> = Object.fromEntries(
   ["Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64", "Float32", "Float64"].flatMap((name) => [
@@ -147,18 +153,24 @@ export class Columns {
     return true;
   }
 
-  /** typia's own tags: `{ kind: "type" | "format", value: "…" }`. */
+  /** typia's own tags: `{ kind: "type" | "format", value: "…" }`. The other kinds say which values are valid. */
   private takeTypiaTag(tag: ts.Type, tags: Tags): void {
     const [kind, value] = ["kind", "value"].map((name) => {
       const property = tag.getProperty(name);
       return property && this.typeOf(property);
     });
-    if (kind?.isStringLiteral() && value) tags.set(kind.value, value);
+    if (kind?.isStringLiteral() && ["type", "format"].includes(kind.value) && value) tags.set(kind.value, value);
   }
 
-  private scalar({ type, tags }: Bare): string {
+  /** Whether the type may be in LowCardinality says the server. */
+  private scalar(bare: Bare): string {
+    const type = this.bareScalar(bare);
+    // Of an aggregate, what it holds or gives is meant.
+    return bare.tags.has("lowCardinality") && !/^(Simple)?AggregateFunction\(/.test(type) ? lowCardinality(type) : type;
+  }
+
+  private bareScalar({ type, tags }: Bare): string {
     const { checker } = this;
-    const lowCardinality = (inner: string): string => (tags.has("lowCardinality") ? `LowCardinality(${inner})` : inner);
     if (tags.has("raw")) return this.text(tags, "raw");
     if (tags.has("aggregate")) return this.aggregate(tags);
     if (tags.has("simpleAggregate")) return this.simpleAggregate(tags, type);
@@ -167,19 +179,17 @@ export class Columns {
       return `Decimal(${p}, ${s})`;
     }
     if (tags.has("dateTime64")) return `DateTime64(${this.text(tags, "dateTime64")})`;
-    if (tags.has("fixedString")) return lowCardinality(`FixedString(${this.text(tags, "fixedString")})`);
+    if (tags.has("fixedString")) return `FixedString(${this.text(tags, "fixedString")})`;
     if (tags.has("type")) {
       const wanted = this.text(tags, "type");
       const known = numbers[wanted];
       if (!known) return this.fail(`unknown number type ${wanted}`, `the number types are ${[...new Set(Object.values(numbers))].join(", ")}`);
-      return lowCardinality(known);
+      return known;
     }
     if (tags.has("format")) {
       const wanted = this.text(tags, "format");
       if (wanted === "date" && tags.has("size") && this.text(tags, "size") === "2") return "Date";
-      const known = formats[wanted];
-      if (!known) return this.fail(`unknown format ${wanted}`, `the formats are ${Object.keys(formats).join(", ")}`);
-      return known;
+      return formats[wanted] ?? this.textOf(wanted);
     }
     if (tags.has("json")) return this.json(tags, type);
     if (isUnresolved(type)) return this.fail("its type is not known", "import or declare it; see the table of types in docs/models-typescript.md");
@@ -191,10 +201,10 @@ export class Columns {
     if (type.flags & ts.TypeFlags.StringLiteral || (type.isUnion() && type.types.every((part) => part.isStringLiteral()))) {
       return "LowCardinality(String)";
     }
-    if (type.flags & (ts.TypeFlags.StringLike | ts.TypeFlags.TemplateLiteral)) return lowCardinality("String");
+    if (type.flags & (ts.TypeFlags.StringLike | ts.TypeFlags.TemplateLiteral)) return "String";
     if (type.flags & ts.TypeFlags.BigIntLike) return "Int64";
     if (type.flags & ts.TypeFlags.NumberLike || (type.isUnion() && type.types.every((part) => part.flags & ts.TypeFlags.NumberLike))) {
-      return lowCardinality("Float64");
+      return "Float64";
     }
     if (type.symbol?.name === "Date" && type.flags & ts.TypeFlags.Object) return "DateTime";
     if (checker.isArrayType(type)) return this.array(type);
@@ -206,6 +216,16 @@ export class Columns {
     }
     if (type.flags & (ts.TypeFlags.Object | ts.TypeFlags.Intersection)) return this.object(type, tags);
     return this.fail(`the type ${checker.typeToString(type)} has no ClickHouse type`, "see the table of types in docs/models-typescript.md");
+  }
+
+  /** A format without a type of its own. One that typia does not know either may be misspelt. */
+  private textOf(format: string): string {
+    const message = `the format ${format} is not known: its columns are String`;
+    const { warnings } = registry();
+    if (!texts.has(format) && !warnings.some((warning) => warning.message === message)) {
+      warnings.push({ message, hint: `the formats with a type of their own are ${Object.keys(formats).join(", ")}`, location: this.location() });
+    }
+    return "String";
   }
 
   private array(type: ts.Type): string {
@@ -241,8 +261,7 @@ export class Columns {
         return this.fail("an object with both named properties and an index signature", "use Record<string, V> alone, or name every property");
       }
       if (index.type.flags & ts.TypeFlags.Any && !isUnresolved(index.type)) return "JSON";
-      const keyType = index.keyType.flags & ts.TypeFlags.Number ? "Float64" : "String";
-      return `Map(${keyType}, ${this.nested(index.type)})`;
+      return `Map(${this.nested(index.keyType)}, ${this.nested(index.type)})`;
     }
     if (checker.getSignaturesOfType(type, ts.SignatureKind.Call).length) {
       return this.fail(`the type ${checker.typeToString(type)} has no ClickHouse type`, "see the table of types in docs/models-typescript.md");
@@ -287,7 +306,8 @@ export class Columns {
   private simpleAggregate(tags: Tags, base: ts.Type): string {
     const [name, given] = this.tuple(tags, "simpleAggregate");
     const inner = given && !(given.flags & ts.TypeFlags.Unknown) ? given : base;
-    return `SimpleAggregateFunction(${this.literal(name)}, ${this.nested(inner)})`;
+    const held = this.nested(inner);
+    return `SimpleAggregateFunction(${this.literal(name)}, ${tags.has("lowCardinality") ? lowCardinality(held) : held})`;
   }
 
   private json(tags: Tags, type: ts.Type): string {
@@ -323,12 +343,20 @@ export class Columns {
 
   private fail(message: string, hint: string): never {
     const at = this.path.length ? `column ${this.path.join(".")}: ` : "";
-    // Where the column is written, if that is in the project.
+    throw new ModelError(at + message, this.location(), hint);
+  }
+
+  /** Where the column is written, if that is in the project. */
+  private location(): Location {
     const node = this.at?.valueDeclaration;
     const place = node && this.place(node);
-    const location = place && !place.file.startsWith("..") && !place.file.includes("node_modules/") ? place : undefined;
-    throw new ModelError(at + message, { ...this.declared, ...location }, hint);
+    return place && !place.file.startsWith("..") && !place.file.includes("node_modules/") ? { ...this.declared, ...place } : this.declared;
   }
+}
+
+function lowCardinality(type: string): string {
+  if (type.startsWith("LowCardinality(")) return type;
+  return `LowCardinality(${type})`;
 }
 
 /** Nullable, around what can be: not a container, and inside of LowCardinality. */

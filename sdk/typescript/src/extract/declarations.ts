@@ -4,7 +4,7 @@ import { Columns } from "./columns.js";
 import { isOwn, type Program } from "./program.js";
 
 /** Classes whose constructor takes a declaration, with the number of its own arguments. */
-const classes: Record<string, number> = { OlapTable: 2, MaterializedView: 1, View: 3, IngestPipeline: 2 };
+const classes: Record<string, number> = { OlapTable: 2, MaterializedView: 1, View: 4, IngestPipeline: 2 };
 
 /** A `new OlapTable<T>(…)` or the like in a model's source. */
 export interface Found {
