@@ -313,6 +313,11 @@ fn what_is_managed_elsewhere_is_left_alone() {
     assert!(!plan.stdout.contains("conflict"), "{}", plan.said());
     assert!(plan.stdout.contains("v_0_1 is managed elsewhere"), "{}", plan.said());
     assert!(!plan.stdout.contains("create table default.v_0_1"), "{}", plan.said());
+    // It may say what teal does not carry over: its SELECT can be read nevertheless.
+    let seen = "-- teal: lifecycle externally_managed\nCREATE VIEW seen (id UInt64) AS SELECT id FROM theirs COMMENT 'x';";
+    project.write("app/seen.sql", seen);
+    let plan = project.must(&["plan"]);
+    assert!(!plan.stdout.contains("create view default.seen"), "{}", plan.said());
     let view = "CREATE MATERIALIZED VIEW forward TO v_0_2 AS SELECT id FROM v_0_1;";
     project.write("app/view.sql", view);
     project.teal(&["plan"]).failed(3, &["app/view.sql:1", "managed elsewhere"]);
