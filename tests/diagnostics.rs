@@ -102,7 +102,7 @@ const CASES: &[Case] = &[
         what: "a view that is filled as it is made",
         typescript: "",
         python: "",
-        sql: "CREATE MATERIALIZED VIEW t TO u POPULATE AS SELECT 1 AS id;",
+        sql: "CREATE MATERIALIZED VIEW t TO u (id UInt8) POPULATE AS SELECT 1 AS id;",
         says: &["view t has POPULATE", "teal query"],
     },
     Case {

@@ -520,7 +520,9 @@ fn not_carried(create: &Create<'_>) -> Option<(String, &'static str)> {
         let instead = "leave ON CLUSTER out: teal changes the one server that it is connected to";
         return Some((format!("ON CLUSTER {cluster}"), instead));
     }
-    let text = create.others.first()?.split_whitespace().collect::<Vec<_>>().join(" ");
+    // With `TO`, the columns are the target's, and what SHOW CREATE lists says no more.
+    let is_told = |other: &&&str| create.target.is_none() || !other.starts_with('(');
+    let text = create.others.iter().find(is_told)?.split_whitespace().collect::<Vec<_>>().join(" ");
     let word = text.split(' ').next().unwrap_or_default().to_uppercase();
     Some(match word.as_str() {
         _ if text.starts_with('(') => (
