@@ -521,7 +521,8 @@ fn not_carried(create: &Create<'_>) -> Option<(String, &'static str)> {
         return Some((format!("ON CLUSTER {cluster}"), instead));
     }
     // With `TO`, the columns are the target's, and what SHOW CREATE lists says no more.
-    let is_told = |other: &&&str| create.target.is_none() || !other.starts_with('(');
+    let is_list = |other: &str| other.starts_with('(') && other.ends_with(')');
+    let is_told = |other: &&&str| create.target.is_none() || !is_list(other);
     let text = create.others.iter().find(is_told)?.split_whitespace().collect::<Vec<_>>().join(" ");
     let word = text.split(' ').next().unwrap_or_default().to_uppercase();
     Some(match word.as_str() {
