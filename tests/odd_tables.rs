@@ -61,19 +61,35 @@ fn values_are_looked_at_in_their_own_column() {
     project.teal(&["apply"]).failed(3, &["column x: 9 of 9 rows", "5000000000"]);
 }
 
+#[test]
+fn a_key_is_computed_of_what_a_column_becomes() {
+    let project = filled(
+        "CREATE TABLE t (id UInt64, ts UInt32) ENGINE = MergeTree ORDER BY id;\n",
+        "INSERT INTO t SELECT number, 1700000000 + number * 100 FROM numbers(3000)",
+        &format!(
+            "CREATE TABLE t_1 (id UInt64, ts DateTime) ENGINE = MergeTree ORDER BY (toStartOfHour(ts), id);\n{VIEW}"
+        ),
+    );
+    project.must(&["apply"]);
+    assert_eq!(
+        project.query("SELECT count(), sum(toUInt32(ts)) FROM t_1"),
+        project.query("SELECT count(), sum(ts) FROM t")
+    );
+}
+
 /// The copy's SELECT sorts rows where it can, several blocks of them in a chunk; elsewhere whoever writes them does.
 #[test]
 fn rows_are_sorted_by_keys_of_every_kind() {
     let blue = "CREATE TABLE t (id UInt64, n Nullable(Int32), code String, at DateTime('UTC'), `a b` LowCardinality(String)) \
          ENGINE = MergeTree ORDER BY id;\n";
-    const COLUMNS: &str = "(id UInt64, n Nullable(Int32), code UInt32, at DateTime('UTC'), `a b` String, \
+    const COLUMNS: &str = "(id UInt64, n Nullable(Int32), code UInt32, at DateTime('UTC'), `a b` LowCardinality(String), \
          day Date MATERIALIZED toDate(at)) ENGINE = MergeTree";
     let project = filled(
         blue,
         "INSERT INTO t SELECT number, if(number % 5 = 0, NULL, toInt32(number % 1000) - 500), toString(number % 2000), \
          toDateTime('2026-01-01', 'UTC') + number % 5000000, toString(cityHash64(number) % 30) FROM numbers(1200000)",
         &format!(
-            "CREATE TABLE t_1 {COLUMNS} PARTITION BY toYYYYMM(at) ORDER BY (n, cityHash64(`a b`) % 7, code) \
+            "CREATE TABLE t_1 {COLUMNS} PARTITION BY toYYYYMM(at) ORDER BY (n, cityHash64(`a b`) % 7, at) \
              SETTINGS allow_nullable_key = 1;\n{VIEW}\
              -- teal: table t version 2\nCREATE TABLE t_2 {COLUMNS} ORDER BY (day, n, id) SETTINGS allow_nullable_key = 1;\n\
              CREATE MATERIALIZED VIEW mv_2 TO t_2 AS SELECT * FROM t_1;\n\
@@ -83,7 +99,7 @@ fn rows_are_sorted_by_keys_of_every_kind() {
         ),
     );
     let plan = project.must(&["plan", "--json"]).stdout;
-    assert!(plan.contains("\"greenSortingKey\": \"n, cityHash64(`a b`) % 7, code\""), "{plan}");
+    assert!(plan.contains("\"greenSortingKey\": \"n, cityHash64(`a b`) % 7, at\""), "{plan}");
     // What only the table computes, the SELECT does not give; and the server does not tell what descends.
     assert_eq!(plan.matches("greenSortingKey").count(), 1, "{plan}");
     project.must(&["apply"]);

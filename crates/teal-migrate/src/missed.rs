@@ -11,6 +11,7 @@
 //! alike, the old table is neither dropped nor, as if nothing had been, brought back.
 
 use crate::fence::not_clean;
+use crate::seen::BlueSeen;
 use crate::stale::{first_of, shortened};
 use crate::state::Migrating;
 use crate::{MigrateError, Operator};
@@ -41,17 +42,23 @@ impl Operator<'_> {
         migrating: &Migrating,
     ) -> Result<Vec<String>, MigrateError> {
         let mut changes = self.mutations_since_proof(migrating)?;
-        changes.extend(self.losses_since_proof(migrating)?);
+        if let Some(seen) = &migrating.seen {
+            changes.extend(self.losses_since(migrating, seen)?);
+        }
         Ok(changes)
     }
 
-    /// Those of them that can have taken rows, or changed some.
+    /// Those of them that can have taken rows, or changed some. Also of what came since, as far as the log tells: not
+    /// for a cut, which has no time for that.
     pub(crate) fn removals_since_proof(
         &self,
         migrating: &Migrating,
     ) -> Result<Vec<String>, MigrateError> {
         let mut changes = self.row_mutations_since_proof(migrating)?;
-        changes.extend(self.losses_since_proof(migrating)?);
+        if let Some(seen) = &migrating.seen {
+            let old = migrating.tables_now().0;
+            changes.extend(self.losses_since(migrating, &self.and_logged(old, seen)?)?);
+        }
         Ok(changes)
     }
 
@@ -77,21 +84,18 @@ impl Operator<'_> {
             changes_rows(command) && !deletes.iter().any(|delete| command.starts_with(delete))
         });
         if let Some(seen) = &migrating.seen {
-            let patches = self.patches(migrating.tables_now().0, seen)?;
-            changes.extend(patches.map(|cause| cause.what));
+            changes.extend(self.lightweight_update(migrating.tables_now().0, seen)?);
         }
         Ok(changes)
     }
 
-    /// Also of what came since, as far as the log tells.
-    fn losses_since_proof(&self, migrating: &Migrating) -> Result<Vec<String>, MigrateError> {
-        let Some(seen) = &migrating.seen else {
-            return Ok(Vec::new());
-        };
+    fn losses_since(
+        &self,
+        migrating: &Migrating,
+        seen: &BlueSeen,
+    ) -> Result<Vec<String>, MigrateError> {
         let old = migrating.tables_now().0;
-        let seen = self.and_logged(old, seen)?;
-        let patches = self.patches(old, &seen)?;
-        let mut changes = patches.map(|cause| cause.what).into_iter().collect::<Vec<_>>();
+        let mut changes = Vec::from_iter(self.lightweight_update(old, seen)?);
         let gone = seen.fate(&self.see(old)?).gone.into_iter().collect::<Vec<_>>();
         if !gone.is_empty() {
             changes.push(format!("parts of partition {} went", first_of(&gone)));

@@ -286,8 +286,8 @@ impl Operator<'_> {
         let new = migrating.tables_now().1;
         refuse_mutated(migrating, self.mutations_after(new, seen)?)?;
         // Before anything is cloned, which the server refuses of a table with such a part.
-        match self.patches(new, seen)? {
-            Some(cause) => Err(changed_since(new, &cause.what)),
+        match self.lightweight_update(new, seen)? {
+            Some(update) => Err(changed_since(new, &update)),
             None => Ok(()),
         }
     }

@@ -128,7 +128,7 @@ impl Operator<'_> {
             what: format!("{} of blue: {}", mutation.mutation_id, shortened(&mutation.command)),
             partitions: None,
         }));
-        evidence.causes.extend(self.patches(blue, seen)?);
+        evidence.causes.extend(self.patches(blue, seen.time)?);
         let mut seen = seen.clone();
         let features = self.with_control(|session| Features::read(session))?;
         if features.part_log.is_there {
@@ -216,34 +216,58 @@ impl Operator<'_> {
         Ok(mutations)
     }
 
-    /// Updates that are not mutations. They lie in parts of their own beside those that they change, until a merge
-    /// has applied them: what it makes has their version, as if they were mutations (26.7).
-    pub(crate) fn patches(
-        &self,
-        table: &QualifiedName,
-        seen: &BlueSeen,
-    ) -> Result<Option<Cause>, MigrateError> {
+    /// Updates that are not mutations, and lie in parts of their own beside those that they change.
+    fn patches(&self, table: &QualifiedName, since: u32) -> Result<Option<Cause>, MigrateError> {
         #[derive(Deserialize)]
         struct Row {
             parts: u64,
         }
-        let (of, since) = (table.condition("table"), seen.time);
-        let applied = match seen.version {
-            Some(version) => format!(
-                "active AND data_version > greatest(min_block_number, {version}) AND data_version NOT IN (\
-                     SELECT arrayJoin(block_numbers.number) FROM system.mutations WHERE {of})"
-            ),
-            // An older teal did not note it.
-            None => "0".to_owned(),
-        };
         let Row { parts } = self.with_control(|session| {
             session.row(&format!(
-                "SELECT count() AS parts FROM system.parts WHERE {of} \
-                 AND (startsWith(partition_id, 'patch-') AND modification_time >= toDateTime({since}) OR {applied})"
+                "SELECT count() AS parts FROM system.parts \
+                 WHERE {} AND startsWith(partition_id, 'patch-') \
+                     AND modification_time >= toDateTime({since})",
+                table.condition("table")
             ))
         })?;
         let what = format!("a lightweight update of {table}");
         Ok((parts > 0).then_some(Cause { what, partitions: None }))
+    }
+
+    /// The same, also of those that merges have applied: what a merge makes has their version, as if they were
+    /// mutations (26.7). So has what a mutation made that was killed, where updates of this kind are possible at all;
+    /// therefore it speaks against a step, and explains no row.
+    pub(crate) fn lightweight_update(
+        &self,
+        table: &QualifiedName,
+        seen: &BlueSeen,
+    ) -> Result<Option<String>, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            parts: u64,
+        }
+        if let Some(cause) = self.patches(table, seen.time)? {
+            return Ok(Some(cause.what));
+        }
+        // An older teal did not note it.
+        let Some(version) = seen.version else {
+            return Ok(None);
+        };
+        let of = table.condition("table");
+        let Row { parts } = self.with_control(|session| {
+            session.row(&format!(
+                "SELECT count() AS parts FROM system.parts \
+                 WHERE active AND {of} AND data_version > greatest(min_block_number, {version}) \
+                     AND data_version NOT IN (\
+                         SELECT arrayJoin(block_numbers.number) FROM system.mutations WHERE {of}) \
+                     AND ((SELECT count() FROM system.tables \
+                             WHERE {} AND match(engine_full, 'enable_block_number_column = (1|true)')) > 0 \
+                         OR (SELECT count() FROM system.merge_tree_settings \
+                             WHERE name = 'enable_block_number_column' AND value IN ('1', 'true')) > 0)",
+                table.condition("name")
+            ))
+        })?;
+        Ok((parts > 0).then(|| format!("a lightweight update of {table}")))
     }
 
     fn ttl_merges(&self, blue: &QualifiedName, since: u32) -> Result<Option<Cause>, MigrateError> {

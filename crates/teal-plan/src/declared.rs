@@ -1,6 +1,6 @@
 //! A migration that models declare: whether it can be made exact, and how.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use teal_catalog::{CatalogColumn, CatalogTable, Features, QueryTree, Shadow};
 use teal_client::ClientError;
@@ -276,22 +276,29 @@ fn ascending_key(declared: &Table, green: &CatalogTable, columns: &[CopyColumn])
     let descends = |item: &String| item.to_ascii_uppercase().ends_with(" DESC");
     let key = &green.sorting_key;
     let is_one = !key.is_empty() && !declared.order_by.iter().any(descends);
-    (is_one && asks_for_copied(key, green, columns)).then(|| key.clone())
+    // What the SELECT gives in another type is converted behind it.
+    let as_given = columns.iter().filter(|column| column.from_type.is_none());
+    (is_one && asks_for_copied(key, green, as_given)).then(|| key.clone())
 }
 
 /// Which of the copied rows green's TTL deletes, where they tell.
 fn expired_of(green: &CatalogTable, columns: &[CopyColumn]) -> Option<String> {
     let ttl = green.ttl().ok()??;
-    asks_for_copied(&ttl, green, columns).then(|| expired(&ttl))?
+    asks_for_copied(&ttl, green, columns.iter()).then(|| expired(&ttl))?
 }
 
-/// Whether the copied columns are all that an expression over green's asks for.
-fn asks_for_copied(expression: &str, green: &CatalogTable, columns: &[CopyColumn]) -> bool {
+/// Whether these columns are all that an expression over green's asks for.
+fn asks_for_copied<'c>(
+    expression: &str,
+    green: &CatalogTable,
+    columns: impl Iterator<Item = &'c CopyColumn>,
+) -> bool {
     let Ok(asked) = names(expression) else {
         return false;
     };
-    let mut asked = green.columns.iter().filter(|column| asked.contains(&column.name));
-    asked.all(|of_green| columns.iter().any(|copied| copied.name == of_green.name))
+    let given = columns.map(|column| &column.name).collect::<BTreeSet<_>>();
+    let is_asked = |column: &&CatalogColumn| asked.contains(&column.name);
+    green.columns.iter().filter(is_asked).all(|column| given.contains(&column.name))
 }
 
 /// What makes a migration unsafe, whatever the strategy.

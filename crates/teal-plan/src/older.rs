@@ -20,6 +20,10 @@ impl Planner<'_> {
             }
         };
         let database = &self.options.database;
+        let is_had = |there: &QualifiedName| {
+            let mut names = self.schema.tables.iter().map(|other| other.qualified(database));
+            names.any(|other| other != *there && self.name_now(&other) == *there)
+        };
         let declared = |name: &QualifiedName| {
             self.schema.tables.iter().find(|other| other.qualified(database) == *name)
         };
@@ -29,6 +33,7 @@ impl Planner<'_> {
                 && there.rows > 0
                 && there.engine.ends_with("MergeTree")
                 && !self.history.has_parked(&there.qualified())
+                && !is_had(&there.qualified())
                 && declared(&there.qualified()).is_none_or(|other| other.name == table.name);
             is_it.then_some((older, there))
         });
@@ -42,7 +47,7 @@ impl Planner<'_> {
                 "it is a new version of {old}, whose {rows} rows would not be in it: {old} is in no model, and no view leads from there"
             )],
             instead: format!(
-                "declare {old} beside it (`teal pull` writes its model), and a view that brings its rows over: {}; without the view, the new version begins empty",
+                "declare {old} beside it (`teal pull` writes its model), and a view that brings its rows over: {}; without the view, the new version begins empty. Of one that is not this project's, declare it EXTERNALLY_MANAGED",
                 view_from(&old, &name)
             ),
             object: name,

@@ -283,7 +283,14 @@ impl Planner<'_> {
         }
         let has_other_text = !changes.is_empty();
         if target.is_none() && !has_other_text {
-            changes = columns_of_other_type(&current, desired);
+            let desired = desired.clone();
+            changes = self.other_columns(&current, &desired, select)?;
+            if !changes.is_empty() && self.has_security(view, &current)? {
+                self.plan.notes.push(format!(
+                    "view {name} goes on to give the columns that it was made with: make it anew by hand (`CREATE OR REPLACE VIEW`), for it says whose rights it runs with"
+                ));
+                return Ok(());
+            }
         }
         let is_select =
             !changes.iter().any(|change| matches!(change.field, Field::Engine | Field::Target));
@@ -346,6 +353,34 @@ impl Planner<'_> {
         };
         self.plan.operations.insert(at, change);
         Ok(())
+    }
+
+    /// What the columns of a plain view differ by from those that its SELECT gives: now, or when this plan has changed
+    /// what it reads.
+    fn other_columns(
+        &mut self,
+        current: &CatalogTable,
+        desired: &CatalogTable,
+        select: &str,
+    ) -> Result<Vec<Change>, PlanError> {
+        let columns = |table: &CatalogTable| {
+            let columns = table.columns.iter();
+            columns.map(|it| (it.name.clone(), it.data_type.clone())).collect::<Vec<_>>()
+        };
+        let there = columns(current);
+        let Some(now) = self.explain_now(select)? else {
+            return Ok(differences(&there, &columns(desired)));
+        };
+        let is_changed = self.plan.operations.iter().any(|operation| match operation {
+            Operation::AlterTable { table: name, .. }
+            | Operation::ChangeView { view: name, .. } => now.tables.contains(&name.to_string()),
+            _ => false,
+        });
+        // Where nothing changes what it reads, a view that is made anew has the columns of now, whatever the models say.
+        Ok(match is_changed {
+            true => differences(&there, &columns(desired)),
+            false => differences(&there, &now.columns),
+        })
     }
 
     fn has_security(&self, view: &View, current: &CatalogTable) -> Result<bool, PlanError> {
@@ -425,26 +460,25 @@ impl Planner<'_> {
 
 /// A plain view gives the columns that its SELECT gave when it was made: what has another type since is converted to
 /// the one of then, in silence, and what came since is not there (26.7).
-fn columns_of_other_type(current: &CatalogTable, desired: &CatalogTable) -> Vec<Change> {
-    let type_in = |table: &CatalogTable, name: &str| {
-        let column = table.columns.iter().find(|column| column.name == name)?;
-        Some(column.data_type.clone())
+fn differences(from: &[(String, String)], to: &[(String, String)]) -> Vec<Change> {
+    let type_in = |columns: &[(String, String)], name: &str| {
+        columns.iter().find(|(other, _)| other == name).map(|(_, data_type)| data_type.clone())
     };
     let mut changes = Vec::new();
-    for column in &desired.columns {
-        let (from, to) = (type_in(current, &column.name), Some(column.data_type.clone()));
-        let field = match from {
-            None => Field::Column(column.name.clone()),
-            Some(_) => Field::ColumnType(column.name.clone()),
+    for (name, data_type) in to {
+        let before = type_in(from, name);
+        let field = match before {
+            None => Field::Column(name.clone()),
+            Some(_) => Field::ColumnType(name.clone()),
         };
-        if from != to {
-            changes.push(Change { field, from, to });
+        if before.as_ref() != Some(data_type) {
+            changes.push(Change { field, from: before, to: Some(data_type.clone()) });
         }
     }
-    for column in &current.columns {
-        if type_in(desired, &column.name).is_none() {
-            let (field, from) = (Field::Column(column.name.clone()), column.data_type.clone());
-            changes.push(Change { field, from: Some(from), to: None });
+    for (name, data_type) in from {
+        if type_in(to, name).is_none() {
+            let field = Field::Column(name.clone());
+            changes.push(Change { field, from: Some(data_type.clone()), to: None });
         }
     }
     changes

@@ -168,8 +168,9 @@ impl Operator<'_> {
         let settled = self
             .finish_publication(migrating)
             .and_then(|()| self.restore_merges_unless_late(migrating));
-        // The error that it failed with tells why.
-        if settled.is_err() {
+        // The error that it failed with tells why. Without the lock, merges are off where a publication is open.
+        let is_open = matches!(&migrating.phase, Phase::Attached(it) if it.publishing.is_some());
+        if settled.is_err() && (is_open || self.check_lock().is_ok()) {
             let what = format!(
                 "merges of {} are off until the migration goes on (`teal apply`) or is given up (`teal abort`)",
                 migrating.published_to()

@@ -54,6 +54,8 @@ impl<'o> Worker<'o> {
             ("preferred_block_size_bytes", "0"),
             // By what the snapshot is sorted, many parts would be read at the same time.
             ("optimize_read_in_order", "0"),
+            ("max_rows_to_sort", "0"),
+            ("max_bytes_to_sort", "0"),
             ("insert_deduplicate", "0"),
             ("max_execution_time", "0"),
             ("compile_expressions", "1"),

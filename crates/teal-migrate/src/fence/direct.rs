@@ -121,11 +121,12 @@ impl Operator<'_> {
                 return Ok((alone.rows > 0).then_some(alone));
             }
         }
+        let rows = parts.iter().chain(&in_blue).map(|part| part.rows).sum();
         let alone = self.alone_in(&known, is_by_key, rows, "")?;
         Ok((alone.rows > 0).then_some(alone))
     }
 
-    /// The rows of green that blue lacks, of those that `filter` selects, some `rows` of green's.
+    /// The rows of green that blue lacks, of those that `filter` selects, some `rows` to be compared.
     fn alone_in(
         &self,
         known: &Migrating,
