@@ -83,7 +83,7 @@ pub enum Event {
         partitions: Vec<String>,
         causes: Vec<String>,
     },
-    /// Rows that green lacked were copied.
+    /// Rows that green lacked were copied, or a removal has ended (0 rows).
     Repaired {
         rows: u64,
     },

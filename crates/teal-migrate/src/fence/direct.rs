@@ -3,8 +3,9 @@
 //!
 //! When the view is gone and the INSERTs that knew it have ended, green has nothing but what blue has too:
 //! cloned parts, and forwarded rows. Parts that both have are not read, and of a rewrite those parts of blue
-//! are read only that came since the fence was opened. What green has beyond that is somebody's, unless blue
-//! has lost it meanwhile ([`crate::stale`]).
+//! are read only that came since the fence was opened; where they are too many to be named, or merged
+//! meanwhile, both tables. What green has beyond that is somebody's, unless blue has lost it meanwhile
+//! ([`crate::stale`]).
 //!
 //! Of rows that are folded only the key can be known again: their sums are other ones, and blue may have
 //! folded them too.

@@ -31,7 +31,7 @@ use crate::phase::Phase;
 use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, Update, failpoint, names};
 
-/// Merges on blue are off for no longer than that, at a time.
+/// No wait of a cut goes on for longer, while merges on blue are off.
 const LONGEST_HOLD: Duration = Duration::from_secs(20);
 
 /// Between two cuts, so that merges come to work.
