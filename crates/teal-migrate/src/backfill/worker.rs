@@ -14,9 +14,9 @@ use crate::{MigrateError, Operator, failpoint, names};
 /// Rows that are sorted at once, before those of a chunk are merged.
 ///
 /// Whoever writes a part sorts its rows, if they are not sorted yet, at random places of memory: a chunk is too large
-/// for a core's caches. To sort a fifth of it at a time, in the SELECT, and merge five takes 0.6 to 0.8 of the time
-/// for keys of several columns, strings or UUIDs, and a tenth more for one of random numbers alone. Of fewer
-/// rows, more are to be merged: of 65,000, keys of few values take twice as long. (20 million rows, 2 cores, 26.7.)
+/// for a core's caches. To sort a fifth of it at a time, in the SELECT, and merge five takes 0.7 to 0.9 of the time
+/// for keys of several columns or strings, and up to a sixth more for UUIDs or random numbers alone. Of fewer rows,
+/// more are to be merged: of 65,000, keys of few values take twice as long. (10 and 20 million rows, 2 cores, 26.7.)
 const SORTED_ROWS: &str = "500000";
 
 /// Copies chunks, one after another, into a staging table of its own.
