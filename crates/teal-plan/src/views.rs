@@ -368,18 +368,20 @@ impl Planner<'_> {
             columns.map(|it| (it.name.clone(), it.data_type.clone())).collect::<Vec<_>>()
         };
         let there = columns(current);
-        let Some(now) = self.explain_now(select)? else {
-            return Ok(differences(&there, &columns(desired)));
+        let now = self.explain_now(select)?;
+        // A SELECT that does not work now may read anything.
+        let reads = |name: &QualifiedName| {
+            now.as_ref().is_none_or(|now| now.tables.contains(&name.to_string()))
         };
         let is_changed = self.plan.operations.iter().any(|operation| match operation {
             Operation::AlterTable { table: name, .. }
-            | Operation::ChangeView { view: name, .. } => now.tables.contains(&name.to_string()),
+            | Operation::ChangeView { view: name, .. } => reads(name),
             _ => false,
         });
         // Where nothing changes what it reads, a view that is made anew has the columns of now, whatever the models say.
         Ok(match is_changed {
             true => differences(&there, &columns(desired)),
-            false => differences(&there, &now.columns),
+            false => now.map_or_else(Vec::new, |now| differences(&there, &now.columns)),
         })
     }
 
