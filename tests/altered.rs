@@ -1,7 +1,7 @@
 //! Somebody alters the old table or the new one while it is migrated: teal stops with what has changed,
 //! loses nothing, and goes on when it is undone.
 
-use crate::stale::{APPLY, REWRITTEN, assert_equal, filled, insert};
+use crate::stale::{APPLY, EVENTS, REWRITTEN, VERSION, assert_equal, filled, insert};
 use crate::support::Project;
 
 /// ClickHouse lets no column go that a view reads, and `SELECT *` reads them all.
@@ -55,6 +55,36 @@ fn another_table_under_the_old_ones_name_is_not_taken_for_it() {
     // What was forwarded of the other table is green's alone.
     project.teal(&["abort"]).failed(3, &["events_1 has 1 rows"]);
     project.must(&["abort", "--force"]);
+}
+
+/// With blue gone, or exchanged with green by hand, what undoing empties would be all that there is.
+#[test]
+fn an_open_fence_is_not_undone_where_green_is_the_last_copy() {
+    let replacing = EVENTS.replace("= MergeTree", "= ReplacingMergeTree");
+    let rows =
+        |project: &Project, table: &str| project.query(&format!("SELECT count() FROM {table}"));
+    let filled = filled("", "");
+    let all = rows(&filled, "events");
+    for (models, change, lost) in [
+        (
+            format!("{EVENTS}{VERSION}{}{VIEW}", replacing.replace("events", "events_1")),
+            "DROP TABLE events SYNC",
+            "default.events is gone",
+        ),
+        (replacing, "EXCHANGE TABLES events AND {green}", "default.events is another table"),
+    ] {
+        let project = filled.copy();
+        project.write("app/events.sql", &models);
+        project.killed_at("blue-cloned", APPLY);
+        let green = project.query(
+            "SELECT name FROM system.tables WHERE database = 'default' AND engine = 'ReplacingMergeTree'",
+        );
+        project.query(&change.replace("{green}", &green));
+        for arguments in [APPLY, &["abort"], &["abort", "--force"]] {
+            project.teal(arguments).failed(3, &[lost]);
+        }
+        assert_eq!(rows(&project, &green), all, "{change}");
+    }
 }
 
 #[test]

@@ -97,6 +97,43 @@ fn a_server_that_is_started_anew_within_a_cut_makes_it_be_tried_again() {
     stage.assert_exact(ROWS + 1_000, "started anew");
 }
 
+/// A proof of a large table takes hours, and what is attached to the old table meanwhile is in no part that it has
+/// read. Where no view can run back, the two tables are not compared afterwards.
+#[test]
+fn what_comes_past_the_view_behind_the_last_proof_is_told_before_the_old_table_goes() {
+    for (how, old, new) in [("exchange", "events_1", "events"), ("app", "events", "events_1")] {
+        let stage = Stage::new(Modern::start(), REWRITTEN);
+        let upper = "SELECT id, upper(town) AS town, at FROM events";
+        let models = std::fs::read_to_string(stage.project.path().join("app/events.sql")).unwrap();
+        stage.project.write("app/events.sql", &models.replace("SELECT * FROM events", upper));
+        stage.must(&["apply"]);
+        stage.query("CREATE TABLE aside AS events");
+        stage.query("INSERT INTO aside SELECT number, 'aside', '2030-01-01' FROM numbers(7)");
+        let cutover = slowly(&stage, "verified", 3000, &["cutover", "--by", how]);
+        wait_for(&stage, "SELECT count() > 1 FROM _teal.journal WHERE kind = 'verified'");
+        stage.query("ALTER TABLE events ATTACH PARTITION 203001 FROM aside");
+        stage.query(&insert(9_000_000, 1_000, 0));
+        let run = Run::of(cutover.wait_with_output().unwrap());
+        let words = [old, "has 7 rows", "not through the view", "\"town\":\"ASIDE\""];
+        match how {
+            "exchange" => run.failed(3, &words),
+            _ => {
+                assert_eq!(run.code, Some(0), "{}", run.said());
+                stage.teal(&["cutover"]).failed(3, &words);
+            }
+        }
+        stage.teal(&["cleanup"]).failed(3, &words);
+        stage.query(&format!(
+            "INSERT INTO {new} SELECT id, upper(town), at FROM {old} WHERE toYYYYMM(at) = 203001"
+        ));
+        // The log has that INSERT for a use of the old table, which it reads.
+        stage.teal(&["cutover"]);
+        stage.must(&["cutover"]);
+        stage.must(&["cleanup", "--force"]);
+        assert_eq!(stage.query(&format!("SELECT count() FROM {new}")), (ROWS + 1_007).to_string());
+    }
+}
+
 /// It is not done when the tables are compared, and is older than what the proof notes of blue.
 #[test]
 fn a_mutation_that_begins_just_before_a_proof_is_known_to_the_next_one() {

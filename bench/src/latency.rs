@@ -98,11 +98,13 @@ fn measure(scene: &Scene, batch: u64, time: Duration) -> Outcome<Measured> {
     let under_traffic =
         |work: &mut dyn FnMut(&AtomicBool) -> Outcome<()>| under_traffic(scene, batch, work);
     // The first seconds of traffic are not those of every day.
+    anstream::eprintln!("INSERTs of {batch} rows, alone");
     under_traffic(&mut |_| pass(time / 4))?;
     let before = under_traffic(&mut |counts| {
         counts.store(true, Ordering::Relaxed);
         pass(time)
     })?;
+    anstream::eprintln!("INSERTs of {batch} rows, with the view alone");
     let forwarded = under_traffic(&mut |counts| {
         scene.forwarding(Layout::ByRoute, || {
             counts.store(true, Ordering::Relaxed);
@@ -111,6 +113,7 @@ fn measure(scene: &Scene, batch: u64, time: Duration) -> Outcome<Measured> {
             Ok(())
         })
     })?;
+    anstream::eprintln!("INSERTs of {batch} rows, under migrations");
     let mut migrations = 0;
     let during = under_traffic(&mut |counts| {
         let mut took = Duration::ZERO;

@@ -161,7 +161,7 @@ impl Scene {
         let mut migrating = operator.start(migration.clone())?;
         operator.advance(&mut migrating, Goal::Verified)?;
         drop(operator);
-        self.rest(self.engine.session(&[])?.as_mut())?;
+        self.rest_of_copy(self.engine.session(&[])?.as_mut())?;
         work()?;
         self.drop_all(&migration)
     }
@@ -234,6 +234,21 @@ impl Scene {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Waits for the end of the merges that run now: under traffic, others begin all the time.
+    fn rest_of_copy(&self, session: &mut dyn Session) -> Outcome<()> {
+        let running = "SELECT groupArray(result_part_name) FROM system.merges";
+        let now = session.run(running, Format::TSV)?.body;
+        let listed = String::from_utf8(now)?;
+        let left = format!(
+            "SELECT count() FROM system.merges WHERE has({}, result_part_name)",
+            listed.trim()
+        );
+        while session.run(&left, Format::TSV)?.body != b"0\n" {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
     }
 
     /// Back to blue alone, with an empty journal.

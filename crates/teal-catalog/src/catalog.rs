@@ -98,12 +98,29 @@ impl Catalog {
     pub fn read(session: &mut dyn Session, databases: &[&str]) -> Result<Self, ClientError> {
         let databases = databases.iter().map(|name| quote_string(name)).collect::<Vec<_>>();
         let within = format!("database IN ({})", databases.join(", "));
+        Self::read_where(session, &|_| within.clone())
+    }
+
+    /// Reads these only, if they are there.
+    ///
+    /// # Errors
+    /// As of [`read`](Self::read).
+    pub fn of(session: &mut dyn Session, tables: &[&QualifiedName]) -> Result<Self, ClientError> {
+        Self::read_where(session, &|column| QualifiedName::condition_of_any(tables, column))
+    }
+
+    /// `within`: the condition, by the column that has the table's name.
+    fn read_where(
+        session: &mut dyn Session,
+        within: &dyn Fn(&str) -> String,
+    ) -> Result<Self, ClientError> {
         let tables: Vec<CatalogTable> = session.rows(&format!(
             "SELECT database, name, engine, engine_full, sorting_key, primary_key, partition_key, \
                  sampling_key, storage_policy, comment, create_table_query, as_select, \
                  arrayElement(data_paths, 1) AS data_path, \
                  ifNull(total_rows, 0) AS rows, ifNull(total_bytes, 0) AS bytes \
-             FROM system.tables WHERE {within}"
+             FROM system.tables WHERE {}",
+            within("name")
         ))?;
         let mut catalog = Self {
             tables: tables
@@ -122,7 +139,8 @@ impl Catalog {
         for row in session.rows::<ColumnRow>(&format!(
             "SELECT database, table, name, type, default_kind, default_expression, comment, \
                  compression_codec \
-             FROM system.columns WHERE {within} ORDER BY database, table, position"
+             FROM system.columns WHERE {} ORDER BY database, table, position",
+            within("table")
         ))? {
             if let Some(table) = catalog.entry(row.database, row.table) {
                 table.columns.push(row.column);
@@ -138,7 +156,8 @@ impl Catalog {
         for row in session.rows::<TextRow>(&format!(
             "SELECT database, table, \
                  concat(name, ' ', expr, ' TYPE ', type_full, ' GRANULARITY ', toString(granularity)) AS text \
-             FROM system.data_skipping_indices WHERE {within} ORDER BY database, table, name"
+             FROM system.data_skipping_indices WHERE {} ORDER BY database, table, name",
+            within("table")
         ))? {
             if let Some(table) = catalog.entry(row.database, row.table) {
                 table.indexes.push(row.text);

@@ -24,7 +24,7 @@
 //! migration that is not `cutOver` to a later command has its alias on blue, unless somebody else swapped it;
 //! `abort` and `cleanup` move it themselves from what they are about to drop.
 
-use teal_catalog::{Catalog, Features};
+use teal_catalog::Features;
 use teal_plan::Cutover;
 use teal_schema::{QualifiedName, create_alias};
 
@@ -186,7 +186,8 @@ impl Operator<'_> {
                 other => other,
             })?;
         }
-        self.drop_table(&names::alias(&migrating.id))
+        // With SYNC it would wait for the SELECTs that came by it.
+        self.command(&format!("DROP TABLE IF EXISTS {}", names::alias(&migrating.id).sql()))
     }
 
     /// Settles a swap that a process before did not journal as done.
@@ -238,8 +239,6 @@ impl Operator<'_> {
         alias: &QualifiedName,
         table: &QualifiedName,
     ) -> Result<bool, MigrateError> {
-        let databases = [alias.database.as_str(), table.database.as_str()];
-        let catalog = self.with_control(|session| Catalog::read(session, &databases))?;
-        Ok(catalog.is_alias_of(alias, table))
+        Ok(self.catalog_of(&[alias, table])?.is_alias_of(alias, table))
     }
 }

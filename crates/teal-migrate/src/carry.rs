@@ -3,7 +3,7 @@
 //! Rows are told by their values. So nothing is carried where a change in place (a mutation, a dropped
 //! partition, a TTL) may be what the two differ by: a deleted row would be there again, a changed one twice.
 
-use teal_catalog::{Catalog, CatalogTable};
+use teal_catalog::CatalogTable;
 use teal_plan::{Cutover, expired};
 
 use crate::fence::not_clean;
@@ -115,7 +115,7 @@ impl Operator<'_> {
         migrating: &Migrating,
     ) -> Result<Option<u64>, MigrateError> {
         let new = migrating.tables_now().1;
-        let catalog = self.with_control(|session| Catalog::read(session, &[&new.database]))?;
+        let catalog = self.catalog_of(&[new])?;
         let ttl = catalog.table(new).map(CatalogTable::ttl).transpose()?.flatten();
         let Some(expired) = ttl.and_then(|ttl| expired(&ttl)) else {
             return Ok(None);
@@ -247,7 +247,7 @@ impl Operator<'_> {
     /// again. What a TTL has deleted may, for it goes once more.
     fn refuse_old_lost(&self, migrating: &Migrating, rows: u64) -> Result<(), MigrateError> {
         let old = migrating.tables_now().0;
-        let catalog = self.with_control(|session| Catalog::read(session, &[&old.database]))?;
+        let catalog = self.catalog_of(&[old])?;
         let changes = match catalog.table(old).map(CatalogTable::ttl).transpose()?.flatten() {
             None => self.removals_since_proof(migrating)?,
             Some(_) => self.row_mutations_since_proof(migrating)?,
@@ -263,8 +263,7 @@ impl Operator<'_> {
         if let Some(change) = self.updates_since_proof(migrating)?.first() {
             return Ok(told(format!("{old} was changed in place ({change})")));
         }
-        let databases = [old.database.as_str(), new.database.as_str()];
-        let catalog = self.with_control(|session| Catalog::read(session, &databases))?;
+        let catalog = self.catalog_of(&[old, new])?;
         for table in [old, new] {
             let changes = catalog.table(table).map(CatalogTable::ttl_changes_rows).transpose()?;
             if changes == Some(true) {

@@ -12,11 +12,11 @@
 //! blue takes all that green does, it now forwards from the new layout to the old one, which keeps blue in
 //! step for a rollback; otherwise it is dropped in the same cut.
 
-use teal_catalog::{Catalog, CatalogTable};
+use teal_catalog::CatalogTable;
 use teal_plan::Cutover;
 use teal_schema::QualifiedName;
 
-use crate::phase::Opened;
+use crate::phase::{CutOver, Opened};
 use crate::state::Migrating;
 use crate::swap::{Way, lacks_of_exchange};
 use crate::{Event, MigrateError, Operator, Phase, Step, Update, failpoint};
@@ -37,7 +37,12 @@ impl Operator<'_> {
             {
                 return self.until_clean(migrating, |migrating| self.verify_exchange(migrating));
             }
-            Phase::CutOver(state) if state.cutover == Cutover::Exchange => return Ok(()),
+            Phase::CutOver(CutOver { cutover: Cutover::Exchange, forwards_back, .. }) => {
+                return match forwards_back {
+                    true => Ok(()),
+                    false => self.until_clean(migrating, |it| self.refuse_past_view(it)),
+                };
+            }
             Phase::CutOver(_) => return self.turn(migrating, false),
             other => {
                 return Err(MigrateError::WrongPhase {
@@ -75,12 +80,13 @@ impl Operator<'_> {
             Cutover::Exchange if self.compares(migrating) => {
                 self.until_clean(migrating, |migrating| self.verify_exchange(migrating))
             }
+            Cutover::Exchange => self.until_clean(migrating, |it| self.refuse_past_view(it)),
             Cutover::Alias => {
                 // It came in the moment of the swap: the turn would take it for rows of the new table.
                 self.refuse_missed(migrating, &self.changes_since_proof(migrating)?)?;
                 self.turn_at_once(migrating)
             }
-            Cutover::App | Cutover::Exchange => Ok(()),
+            Cutover::App => Ok(()),
         }
     }
 
@@ -207,7 +213,7 @@ impl Operator<'_> {
 
     /// What tells the table's data from any other's, whatever its name. An alias has none of its own.
     pub(crate) fn data_of(&self, table: &QualifiedName) -> Result<String, MigrateError> {
-        let catalog = self.with_control(|session| Catalog::read(session, &[&table.database]))?;
+        let catalog = self.catalog_of(&[table])?;
         let table = catalog.table(table).filter(|table| !table.is_alias());
         Ok(table.map(CatalogTable::data).unwrap_or_default().to_owned())
     }

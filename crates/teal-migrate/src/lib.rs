@@ -11,6 +11,7 @@
 
 mod abort;
 mod alias;
+mod alone;
 mod altered;
 mod apply;
 mod at_once;
@@ -33,6 +34,7 @@ mod names;
 mod operator;
 mod parity;
 mod parked;
+mod past_view;
 mod phase;
 mod prepare;
 mod pressure;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::Deserialize;
+use teal_catalog::Catalog;
 use teal_client::{ClientError, GateClosing, Server, Session, TEAL_LOG_COMMENT};
 use teal_plan::{Cutover, Migration};
 use teal_schema::{QualifiedName, quote_string};
@@ -274,15 +275,17 @@ impl<'a> Operator<'a> {
             },
             // A crash during a publication or just after it leaves green without merges.
             Phase::Attached(state) if state.snapshot.is_some() => {
-                match self.refuse_altered(migrating) {
-                    // The backfill refuses it, and finishes this when it goes on. An abort need not.
-                    Err(MigrateError::Altered { .. }) => {
-                        if state.publishing.is_some() {
-                            self.warn_of_merges(migrating);
-                        }
-                        return Ok(());
+                if let Err(error) = self.refuse_altered(migrating) {
+                    match state.publishing {
+                        // The backfill finishes it when it goes on. An abort need not.
+                        Some(_) => self.warn_of_merges(migrating),
+                        None => self.restore_merges_unless_late(migrating)?,
                     }
-                    other => other?,
+                    return match error {
+                        // The backfill refuses it.
+                        MigrateError::Altered { .. } => Ok(()),
+                        other => Err(other),
+                    };
                 }
                 self.finish_publication(migrating)?;
                 self.restore_merges_unless_late(migrating)
@@ -383,6 +386,11 @@ impl<'a> Operator<'a> {
 
     pub(crate) fn with_control<T>(&self, work: impl FnOnce(&mut dyn Session) -> T) -> T {
         work(self.control.lock().as_mut())
+    }
+
+    /// What the target has of these.
+    pub(crate) fn catalog_of(&self, tables: &[&QualifiedName]) -> Result<Catalog, MigrateError> {
+        Ok(self.with_control(|session| Catalog::of(session, tables))?)
     }
 
     /// Whether there is a table or view of this name.

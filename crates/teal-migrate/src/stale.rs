@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
-use teal_catalog::{Catalog, Features, mentions};
+use teal_catalog::{Features, mentions};
 use teal_client::TEAL_LOG_COMMENT;
 use teal_schema::{QualifiedName, quote_string};
 
@@ -426,7 +426,7 @@ impl Operator<'_> {
     /// Whether merges of the table make fewer rows, and never let the newest of a key go. By a TTL, or where they may
     /// forget deleted rows, they do.
     pub(crate) fn keeps_newest(&self, table: &QualifiedName) -> Result<bool, MigrateError> {
-        let catalog = self.with_control(|session| Catalog::read(session, &[&table.database]))?;
+        let catalog = self.catalog_of(&[table])?;
         let Some(table) = catalog.table(table) else { return Ok(false) };
         Ok(table.ttl()?.is_none() && !table.engine_full.contains("replacing_merge_with_cleanup"))
     }

@@ -36,6 +36,7 @@ impl Operator<'_> {
             // Nothing forwards to the old table then.
             Cutover::Exchange if !state.forwards_back => {
                 self.refuse_if_written(migrating, state, false)?;
+                self.refuse_past_view(migrating)?;
             }
             Cutover::Exchange => {
                 let can_tell = state.new_seen.is_some()
@@ -48,7 +49,10 @@ impl Operator<'_> {
             }
             // What the view brings makes blue's rows more.
             _ if state.forwards_back => self.refuse_lacking(migrating)?,
-            _ => self.refuse_if_written(migrating, state, true)?,
+            _ => {
+                self.refuse_if_written(migrating, state, true)?;
+                self.refuse_past_view(migrating)?;
+            }
         }
         if self.server.is_exclusive() {
             return Ok(());

@@ -37,7 +37,6 @@
 //! What is changed in place in green (a mutation, a dropped partition) no view forwards. 6 would bring back
 //! what was deleted there: it is not done then.
 
-use teal_catalog::Catalog;
 use teal_plan::Cutover;
 use teal_schema::create_view;
 
@@ -63,7 +62,8 @@ impl Operator<'_> {
                 Phase::CutOver(state)
                     if state.cutover != Cutover::Exchange && !state.forwards_back =>
                 {
-                    self.refuse_while_written(migrating, is_proven)
+                    self.refuse_while_written(migrating, is_proven)?;
+                    self.until_clean(migrating, |it| self.refuse_past_view(it))
                 }
                 _ => Ok(()),
             };
@@ -136,7 +136,7 @@ impl Operator<'_> {
             return Ok(false);
         }
         let blue = &migration.blue;
-        let catalog = self.with_control(|session| Catalog::read(session, &[&blue.database]))?;
+        let catalog = self.catalog_of(&[blue])?;
         let Some(blue) = catalog.table(blue) else { return Ok(false) };
         // A type that is narrower, or a column that nobody can write, would fail the users' INSERTs.
         Ok(migration.columns.iter().all(|column| {

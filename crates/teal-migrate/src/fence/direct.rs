@@ -10,22 +10,17 @@
 //! Of rows that are folded only the key can be known again: their sums are other ones, and blue may have
 //! folded them too.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use serde::Deserialize;
 use teal_plan::{CopyStrategy, Fold, Migration};
-use teal_schema::{QualifiedName, quote_ident, quote_string};
+use teal_schema::quote_ident;
 
 use super::part_log::HashedPart;
+use crate::alone::{Alone, Known, MOST_PARTS, names_of, newer, only_parts};
 use crate::removal::Extra;
 use crate::state::Migrating;
-use crate::verify::{all_buckets, folds, pieces, shown, sides};
+use crate::verify::{folds, shown, sides};
 use crate::{MigrateError, Operator};
-
-/// Rows that are shown.
-const SHOWN: usize = 3;
-/// Parts that a condition names, at most.
-const MOST_PARTS: usize = 2_000;
 
 impl Operator<'_> {
     /// Empties green, where no more comes by the view. With `force`, whoever has written there.
@@ -85,7 +80,7 @@ impl Operator<'_> {
                 blue: migrating.migration.blue.clone(),
                 green: migrating.migration.green.clone(),
                 rows,
-                shown: found.shown.join("").trim_end().into(),
+                shown: found.text(),
             }),
         }
     }
@@ -108,72 +103,24 @@ impl Operator<'_> {
         if of_green.is_empty() {
             return Ok(None);
         }
+        let (sides, columns) = (sides(&known, blue, green)?, shown(&known));
+        let look = |rows, filter: &str| {
+            let (these, those) = (&sides.green, &sides.blue);
+            self.rows_alone(&Known { these, those, shown: &columns, is_by_key, filter }, rows)
+        };
         let rows = of_green.iter().map(|part| part.rows).sum();
         if of_green.len().max(of_blue.len()) <= MOST_PARTS {
-            let filter = format!(
-                " SETTINGS additional_table_filters = {{{}, {}}}",
-                only(green, &of_green),
-                only(blue, &of_blue)
-            );
-            let alone = self.alone_in(&known, is_by_key, rows, &filter)?;
+            let filter = only_parts(&[(green, &of_green), (blue, &of_blue)]);
+            let alone = look(rows, &filter)?;
             let (now, of_blue) = (self.hashed_parts(blue)?, names_of(of_blue));
             // A part of blue that was merged meanwhile had no rows, and those of green seemed to be alone.
             if alone.rows == 0 || of_blue.is_subset(&names_of(&now)) {
                 return Ok((alone.rows > 0).then_some(alone));
             }
         }
-        let rows = parts.iter().chain(&in_blue).map(|part| part.rows).sum();
-        let alone = self.alone_in(&known, is_by_key, rows, "")?;
+        let alone = look(parts.iter().chain(&in_blue).map(|part| part.rows).sum(), "")?;
         Ok((alone.rows > 0).then_some(alone))
     }
-
-    /// The rows of green that blue lacks, of those that `filter` selects, some `rows` to be compared.
-    fn alone_in(
-        &self,
-        known: &Migrating,
-        is_by_key: bool,
-        rows: u64,
-        filter: &str,
-    ) -> Result<Alone, MigrateError> {
-        let (blue, green) = (&known.migration.blue, &known.migration.green);
-        let (sides, row) = (sides(known, blue, green)?, shown(known));
-        let surplus = match is_by_key {
-            true => "if(in_blue = 0, in_green, 0)",
-            false => "greatest(in_green - in_blue, 0)",
-        };
-        let mut alone = Alone::default();
-        for within in pieces(rows, &all_buckets()) {
-            let found: Alone = self.with_control(|session| {
-                session.row(&format!(
-                    "SELECT toUInt64(sum(surplus)) AS rows, \
-                         groupArrayIf({SHOWN})(row, surplus > 0) AS shown FROM (\
-                         SELECT toInt64(countIf(_teal_is_green)) AS in_green, \
-                             toInt64(countIf(NOT _teal_is_green)) AS in_blue, \
-                             {surplus} AS surplus, anyIf(_teal_shown, _teal_is_green) AS row FROM (\
-                             SELECT true AS _teal_is_green, _teal_hash, \
-                                 formatRow('JSONEachRow', {row}) AS _teal_shown FROM ({green}) {within} \
-                             UNION ALL SELECT false AS _teal_is_green, _teal_hash, '' AS _teal_shown \
-                             FROM ({blue}) {within} \
-                                 AND _teal_hash IN (SELECT _teal_hash FROM ({green}) {within})\
-                         ) GROUP BY _teal_hash){filter}",
-                    green = sides.green,
-                    blue = sides.blue,
-                ))
-            })?;
-            alone.rows += found.rows;
-            alone.shown.extend(found.shown);
-            alone.shown.truncate(SHOWN);
-        }
-        Ok(alone)
-    }
-}
-
-/// Rows of green that blue lacks.
-#[derive(Debug, Default, Deserialize)]
-struct Alone {
-    rows: u64,
-    /// Some of them, each a line of JSON.
-    shown: Vec<String>,
 }
 
 /// The migration with those columns only by which a row of green is known in blue, and whether that is the
@@ -216,29 +163,4 @@ pub(crate) fn without<'a>(
         }
     }
     alone
-}
-
-/// The parts of blue that can have rows which came since the fence was opened.
-fn newer<'a>(migrating: &Migrating, blue: &'a [HashedPart]) -> Vec<&'a HashedPart> {
-    let Some(seen) = &migrating.seen else {
-        return blue.iter().collect();
-    };
-    let last = |partition| seen.parts.get(partition)?.iter().map(|part| part.1).max();
-    blue.iter()
-        .filter(|part| last(&part.partition_id).is_none_or(|it| part.max_block > it))
-        .collect()
-}
-
-fn names_of<'a>(parts: impl IntoIterator<Item = &'a HashedPart>) -> BTreeSet<&'a str> {
-    parts.into_iter().map(|part| part.name.as_str()).collect()
-}
-
-/// A filter by setting, which leaves the user's SELECT as it is.
-fn only(table: &QualifiedName, parts: &[&HashedPart]) -> String {
-    let names = parts.iter().map(|part| quote_string(&part.name)).collect::<Vec<_>>().join(", ");
-    let filter = match parts {
-        [] => "0".to_owned(),
-        _ => format!("_part IN ({names})"),
-    };
-    format!("{}: {}", quote_string(&table.to_string()), quote_string(&filter))
 }

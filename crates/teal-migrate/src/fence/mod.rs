@@ -108,6 +108,8 @@ impl Operator<'_> {
             Some(_) => self.drop_view_at_gate(migrating)?,
             None => self.drop_view_and_wait(migrating)?,
         }
+        // Somebody may have dropped blue, or exchanged the two by hand.
+        self.refuse_last_copy(migrating)?;
         self.until_clean(migrating, |migrating| self.empty_green(migrating, force))?;
         self.drop_table(&names::snapshot(&migrating.id))?;
         if migrating.migration.keeps_order() {

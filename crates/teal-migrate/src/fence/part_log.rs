@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use teal_catalog::{Catalog, Features, amount};
+use teal_catalog::{Features, amount};
 use teal_plan::CopyStrategy;
 use teal_schema::{QualifiedName, quote_ident, quote_string};
 
@@ -270,7 +270,7 @@ impl Operator<'_> {
             true => IN_ORDER,
             false => "SETTINGS",
         };
-        let catalog = self.with_control(|session| Catalog::read(session, &[&blue.database]))?;
+        let catalog = self.catalog_of(&[blue])?;
         let columns = catalog.table(blue).map(|table| table.columns.as_slice()).unwrap_or_default();
         let stored = columns
             .iter()

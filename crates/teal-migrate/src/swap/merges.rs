@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 
-use teal_catalog::Catalog;
 use teal_plan::MERGE_STOPS;
 use teal_schema::QualifiedName;
 
@@ -21,8 +20,7 @@ impl Operator<'_> {
         &self,
         tables: [&QualifiedName; 2],
     ) -> Result<BTreeMap<String, BTreeMap<String, String>>, MigrateError> {
-        let databases = tables.map(|table| table.database.as_str());
-        let catalog = self.with_control(|session| Catalog::read(session, &databases))?;
+        let catalog = self.catalog_of(&tables)?;
         let mut found = BTreeMap::new();
         for name in tables {
             if let Some(table) = catalog.table(name) {

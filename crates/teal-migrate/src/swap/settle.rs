@@ -102,7 +102,7 @@ impl Operator<'_> {
             matches!(&migrating.phase, Phase::CutOver(CutOver { forwards_back: true, .. }));
         let migration = &migrating.migration;
         if !(migration.view_runs_back() && (migration.rows_tell() || is_current)) {
-            return Ok(());
+            return self.refuse_past_view(migrating);
         }
         let can_carry = migrating.migration.can_carry_back();
         match self.verify(migrating) {
