@@ -30,6 +30,7 @@ use teal_schema::{QualifiedName, create_alias};
 
 use crate::phase::CutOver;
 use crate::state::Migrating;
+use crate::swap::Way;
 use crate::{Event, MigrateError, Operator, Update, failpoint, names};
 
 impl Operator<'_> {
@@ -191,40 +192,31 @@ impl Operator<'_> {
     }
 
     /// Settles a swap that a process before did not journal as done.
-    pub(crate) fn settle_alias(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
-        let green = migrating.migration.green.clone();
-        let how = if self.is_alias_of(&migrating.migration.logical_name(), &green)? {
-            self.leave(migrating, &green)?;
-            self.record_swap(migrating)?;
-            "had happened"
-        } else {
-            self.drop_table(&names::alias(&migrating.id))?;
-            self.record(migrating, Event::CutoverUndone)?;
-            "had not happened and was taken back"
-        };
-        self.tell_settled(migrating, "swap", how);
-        Ok(())
-    }
-
-    /// Settles a swap back that a process before did not journal as done.
-    pub(crate) fn settle_alias_back(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
-        let blue = migrating.migration.blue.clone();
-        let how = if self.is_alias_of(&migrating.migration.logical_name(), &blue)? {
-            self.leave(migrating, &blue)?;
-            self.record_rollback(migrating, true)?;
-            "had happened"
-        } else {
-            self.drop_table(&names::alias(&migrating.id))?;
-            self.record(migrating, Event::RollbackUndone)?;
-            "had not happened"
-        };
-        self.tell_settled(migrating, "swap back", how);
-        Ok(())
-    }
-
-    fn tell_settled(&self, migrating: &Migrating, swap: &str, how: &str) {
+    pub(crate) fn settle_alias(
+        &self,
+        migrating: &mut Migrating,
+        way: Way,
+    ) -> Result<(), MigrateError> {
         let alias = migrating.migration.logical_name();
+        let (swap, to, undone) = match way {
+            Way::Forward => ("swap", &migrating.migration.green, Event::CutoverUndone),
+            Way::Back => ("swap back", &migrating.migration.blue, Event::RollbackUndone),
+        };
+        let to = to.clone();
+        let how = if self.is_alias_of(&alias, &to)? {
+            self.leave(migrating, &to)?;
+            match way {
+                Way::Forward => self.record_swap(migrating)?,
+                Way::Back => self.record_rollback(migrating, true)?,
+            }
+            "had happened"
+        } else {
+            self.drop_table(&names::alias(&migrating.id))?;
+            self.record(migrating, undone)?;
+            "had not happened, and was taken back"
+        };
         self.observer.update(Update::Healed { what: format!("the {swap} of {alias} {how}") });
+        Ok(())
     }
 
     fn record_swap(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {

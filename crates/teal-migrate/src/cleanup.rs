@@ -39,7 +39,8 @@ impl Operator<'_> {
         if !force {
             self.refuse_while_viewed(migrating, &state)?;
             self.until_clean(migrating, |migrating| self.refuse_while_kept(migrating, &state))?;
-            if state.cutover == Cutover::Exchange {
+            // Later changes of the old table go with it.
+            if state.cutover == Cutover::Exchange && !state.compared {
                 self.refuse_missed(migrating, &self.mutations_since_proof(migrating)?)?;
             }
         }

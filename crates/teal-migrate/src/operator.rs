@@ -14,6 +14,7 @@ use crate::live::{Board, Teller};
 use crate::phase::{CutOver, Phase, Verified};
 use crate::requests::Requests;
 use crate::state::Migrating;
+use crate::swap::Way;
 use crate::{
     BackfillOptions, Entry, Event, Interrupt, Journal, Leave, Limits, Lock, MigrateError, Observer,
     Parity, Step, Update, failpoint, names,
@@ -296,11 +297,11 @@ impl<'a> Operator<'a> {
                 self.settle_turn(migrating, *forwards_back)
             }
             Phase::CutOver(state) if state.rollback_open.is_some() => match state.cutover {
-                Cutover::Alias => self.settle_alias_back(migrating),
+                Cutover::Alias => self.settle_alias(migrating, Way::Back),
                 _ => self.settle_rollback(migrating),
             },
             Phase::Verified(Verified { cutover_open: Some(open), .. }) => match open.cutover {
-                Cutover::Alias => self.settle_alias(migrating),
+                Cutover::Alias => self.settle_alias(migrating, Way::Forward),
                 _ => self.settle_exchange(migrating),
             },
             Phase::CutOver(state) if state.cleanup_open => self.finish_cleanup(migrating),

@@ -35,8 +35,15 @@ impl Operator<'_> {
     /// another phase, or the cut cannot be made.
     pub fn rollback(&self, migrating: &mut Migrating, force: bool) -> Result<u64, MigrateError> {
         self.heal_at_last(migrating)?;
-        match &migrating.phase {
-            Phase::CutOver(_) | Phase::Backfilled(_) | Phase::Verified(_) => (),
+        let cut_over = match &migrating.phase {
+            Phase::CutOver(state) => Some(state.clone()),
+            Phase::Backfilled(state) if state.rolled_back && !state.rest => {
+                if !migrating.migration.rows_tell() {
+                    return self.warn_of_folded_rest(migrating);
+                }
+                None
+            }
+            Phase::Backfilled(_) | Phase::Verified(_) => None,
             other => {
                 return Err(MigrateError::WrongPhase {
                     migration: migrating.id.clone(),
@@ -47,113 +54,112 @@ impl Operator<'_> {
                     },
                 });
             }
-        }
-        if let Phase::Backfilled(Backfilled { rolled_back: true, rest: false, .. }) =
-            &migrating.phase
-            && !migrating.migration.rows_tell()
-        {
-            // An exchange back has carried what its parts told, and rows would not tell more.
-            if !self.seek(migrating, Sought::OfGreen)?.holds() {
-                let (old, new) = migrating.tables_now();
-                let what = format!(
-                    "{old} is what readers and writers are on, and {new} does not hold the same rows; folded, they do not tell which of the two has more, and nothing was carried back. `teal abort --force` drops {new}"
-                );
-                self.observer.update(Update::Warning { what });
-            }
-            return Ok(0);
-        }
-        if let Phase::CutOver(state) = &migrating.phase
-            && !force
-        {
-            self.refuse_other_columns(migrating)?;
-            self.refuse_changed_in_place(migrating, state)?;
-            if state.cutover == Cutover::Exchange {
-                self.refuse_missed(migrating, &self.changes_since_proof(migrating)?)?;
-            }
-        }
-        if matches!(migrating.phase, Phase::CutOver(_)) {
-            // Whoever is on the next version would be moved back by two.
-            self.refuse_while_chained(migrating, &migrating.migration.green)?;
-        }
-        if let Phase::CutOver(state) = &migrating.phase
-            && state.cutover == Cutover::Exchange
-        {
-            self.refuse_while_chained(migrating, &migrating.migration.blue)?;
-            // There is nothing that the names could be exchanged with.
-            self.refuse_without_new(migrating, state, force)?;
-        }
-        if let Phase::CutOver(CutOver { forwards_back: true, cutover, .. }) = &migrating.phase
-            && *cutover != Cutover::Exchange
-            && !force
-        {
-            // Before the view is turned back: a refusal leaves all as it is.
-            self.until_clean(migrating, |migrating| self.refuse_to_lose_new(migrating))?;
-        }
-        let was_cut_over = matches!(migrating.phase, Phase::CutOver(_));
-        // Before the view is turned back.
-        let may_be_on_old = matches!(
-            &migrating.phase,
-            Phase::CutOver(state) if state.cutover == Cutover::App && !state.forwards_back
-        );
-        if was_cut_over {
+        };
+        if let Some(state) = &cut_over {
+            self.refuse_to_roll_back(migrating, state, force)?;
             self.turn_back(migrating)?;
         }
+        // Where no view ran back, that is; and where there was no cutover, in any case.
+        let may_be_on_old = cut_over
+            .as_ref()
+            .is_none_or(|state| state.cutover == Cutover::App && !state.forwards_back);
         let carried = self.until_clean(migrating, |migrating| {
             self.step(migrating, Step::Rollback, |migrating| {
-                // Where the users are on the old layout, what they deleted there is gone. A second try may
-                // find them there.
-                let users_may_be_on_old = match &migrating.phase {
-                    Phase::CutOver(_) => may_be_on_old,
-                    _ => true,
-                };
-                // What comes behind this look, rows would not tell.
-                let seen_up_to = match &migrating.phase {
-                    Phase::CutOver(CutOver { forwards_back: false, .. })
-                        if !force && !migrating.migration.rows_tell() =>
-                    {
-                        Some(self.last_block_of(&migrating.migration.blue)?)
-                    }
-                    _ => None,
-                };
-                let mut carried =
-                    if force { 0 } else { self.carry_back(migrating, users_may_be_on_old)? };
-                failpoint::reached("carried-back");
-                let moved = match &migrating.phase {
-                    Phase::CutOver(state) => Some(state.clone()),
-                    _ => None,
-                };
-                let held = match &moved {
-                    Some(state) if state.cutover == Cutover::Exchange => {
-                        let name = migrating.migration.blue.clone();
-                        let readers = self.readers(migrating, &name)?;
-                        let held = self.exchange_back(migrating, state, seen_up_to, force)?;
-                        let told = format!("{held}{}", self.probe_readers(&name, &readers)?);
-                        carried += self.carry_rest(migrating, force)?;
-                        told
-                    }
-                    Some(state) if state.cutover == Cutover::Alias => {
-                        let told = self.swap_alias_back(migrating, state, force)?;
-                        carried += self.carry_rest(migrating, force)?;
-                        told
-                    }
-                    _ => {
-                        self.record_rollback(migrating, false)?;
-                        String::new()
-                    }
-                };
+                let (carried, told) = self.move_back(migrating, may_be_on_old, force)?;
                 let old = migrating.tables_now().0;
-                Ok((carried, format!("{carried} rows carried back to {old}{held}")))
+                Ok((carried, format!("{carried} rows carried back to {old}{told}")))
             })
         });
         match carried {
             Err(MigrateError::NoCleanCut { reason, .. })
-                if was_cut_over && matches!(migrating.phase, Phase::Backfilled(_)) =>
+                if cut_over.is_some() && matches!(migrating.phase, Phase::Backfilled(_)) =>
             {
                 let (old, new) = migrating.tables_now();
                 Err(MigrateError::RestOpen { old: old.clone(), new: new.clone(), reason })
             }
             other => other,
         }
+    }
+
+    /// What keeps a cutover from being taken back, while all is still as it was.
+    fn refuse_to_roll_back(
+        &self,
+        migrating: &mut Migrating,
+        state: &CutOver,
+        force: bool,
+    ) -> Result<(), MigrateError> {
+        let is_exchange = state.cutover == Cutover::Exchange;
+        if !force {
+            self.refuse_other_columns(migrating)?;
+            self.refuse_changed_in_place(migrating, state)?;
+            if is_exchange {
+                self.refuse_missed(migrating, &self.changes_since_proof(migrating)?)?;
+            }
+        }
+        // Whoever is on the next version would be moved back by two.
+        self.refuse_while_chained(migrating, &migrating.migration.green)?;
+        if is_exchange {
+            self.refuse_while_chained(migrating, &migrating.migration.blue)?;
+            // There is nothing that the names could be exchanged with.
+            self.refuse_without_new(migrating, state, force)?;
+        } else if state.forwards_back && !force {
+            self.until_clean(migrating, |migrating| self.refuse_to_lose_new(migrating))?;
+        }
+        Ok(())
+    }
+
+    /// An exchange back has carried what its parts told, and of folded rows none would tell more.
+    fn warn_of_folded_rest(&self, migrating: &Migrating) -> Result<u64, MigrateError> {
+        if !self.seek(migrating, Sought::OfGreen)?.holds() {
+            let (old, new) = migrating.tables_now();
+            let what = format!(
+                "{old} is what readers and writers are on, and {new} does not hold the same rows; folded, they do not tell which of the two has more, and nothing was carried back. `teal abort --force` drops {new}"
+            );
+            self.observer.update(Update::Warning { what });
+        }
+        Ok(0)
+    }
+
+    /// Readers and writers return, and what the new layout alone has comes with them, unless that is given up with
+    /// `force`. Tells how many rows came, and how it went.
+    fn move_back(
+        &self,
+        migrating: &mut Migrating,
+        may_be_on_old: bool,
+        force: bool,
+    ) -> Result<(u64, String), MigrateError> {
+        let cut_over = match &migrating.phase {
+            Phase::CutOver(state) => Some(state.clone()),
+            _ => None,
+        };
+        // What users deleted on the old layout is gone. A second try may find them there.
+        let users_may_be_on_old = may_be_on_old || cut_over.is_none();
+        // What comes behind this look, rows would not tell.
+        let tells_by_parts = !force
+            && !migrating.migration.rows_tell()
+            && cut_over.as_ref().is_some_and(|state| !state.forwards_back);
+        let seen_up_to = match tells_by_parts {
+            true => Some(self.last_block_of(&migrating.migration.blue)?),
+            false => None,
+        };
+        let carried = if force { 0 } else { self.carry_back(migrating, users_may_be_on_old)? };
+        failpoint::reached("carried-back");
+        let told = match &cut_over {
+            Some(state) if state.cutover == Cutover::Exchange => {
+                let name = migrating.migration.blue.clone();
+                let readers = self.readers(migrating, &name)?;
+                let held = self.exchange_back(migrating, state, seen_up_to, force)?;
+                format!("{held}{}", self.probe_readers(&name, &readers)?)
+            }
+            Some(state) if state.cutover == Cutover::Alias => {
+                self.swap_alias_back(migrating, state, force)?
+            }
+            _ => {
+                self.record_rollback(migrating, false)?;
+                return Ok((carried, String::new()));
+            }
+        };
+        Ok((carried + self.carry_rest(migrating, force)?, told))
     }
 
     /// Copies what the new layout has and the old one lacks, and proves that nothing is left.

@@ -102,7 +102,8 @@ impl Operator<'_> {
             matches!(&migrating.phase, Phase::CutOver(CutOver { forwards_back: true, .. }));
         let migration = &migrating.migration;
         if !(migration.view_runs_back() && (migration.rows_tell() || is_current)) {
-            return self.refuse_past_view(migrating);
+            self.refuse_past_view(migrating)?;
+            return self.record_compared(migrating);
         }
         let can_carry = migrating.migration.can_carry_back();
         match self.verify(migrating) {
@@ -122,6 +123,10 @@ impl Operator<'_> {
             }
             other => drop(other?),
         }
+        self.record_compared(migrating)
+    }
+
+    fn record_compared(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         match &migrating.phase {
             Phase::CutOver(CutOver { compared: false, .. }) => {
                 self.record(migrating, Event::Compared)
