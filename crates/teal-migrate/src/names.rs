@@ -27,8 +27,13 @@ pub(crate) fn ordered(migration: &str) -> QualifiedName {
     own(migration, "ordered")
 }
 
-/// The clones of a verification. On a server, blue is cloned once more after the two, and both once before.
-pub(crate) const VERIFY: [&str; 5] = ["blue", "green", "later", "first_blue", "first_green"];
+/// The clones of a verification, and what tells their rows. On a server, blue is cloned once more after the two, and
+/// both once before.
+pub(crate) const VERIFY: [&str; 6] =
+    ["blue", "green", "later", "first_blue", "first_green", SURPLUS];
+
+/// Which rows one of the clones alone has.
+pub(crate) const SURPLUS: &str = "surplus";
 
 pub(crate) const CLONE: &str = "verify_";
 

@@ -1,13 +1,19 @@
 //! The rows that one side has and the other lacks.
+//!
+//! They are copied in pieces, each of which reads both tables. So the number of pieces follows that of the rows which
+//! differ: with one read of both, what tells these rows is written to a table of teal's own first. A large table is
+//! read for them 1 + n times, with a piece for each [`PIECE_ROWS`] of them; of partitions in which nothing differs no
+//! more than the columns of the partition key.
 
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use teal_schema::QualifiedName;
 
+use super::drill_down::SPILL;
 use super::newest::Newer;
 use super::sums::BUCKET;
-use crate::{MigrateError, Operator};
+use crate::{MigrateError, Operator, failpoint};
 
 /// Rows of a piece: some 100 bytes of each are held in memory at a time.
 const PIECE_ROWS: u64 = 4_000_000;
@@ -17,14 +23,18 @@ const BUCKETS: u8 = 16;
 /// Rows that one side has and the other lacks.
 pub(crate) struct Surplus {
     /// The copied columns, listed.
-    columns: String,
-    told: Told,
+    pub(super) columns: String,
+    pub(super) told: Told,
     /// A condition that all of them meet, and few others.
-    narrowed: Option<String>,
+    pub(super) narrowed: Option<String>,
+    /// More of a condition that all of them meet, or nothing.
+    pub(super) in_partitions: String,
+    /// Where what tells them is written, if they are in a large table.
+    pub(super) list: QualifiedName,
 }
 
 /// What tells which rows those are.
-enum Told {
+pub(super) enum Told {
     /// Each row that `from` has more often than `against`, as often as it has it more.
     ByHash {
         from: String,
@@ -34,20 +44,6 @@ enum Told {
 }
 
 impl Surplus {
-    pub(super) fn by_hash(
-        columns: &str,
-        from: &str,
-        against: &str,
-        narrowed: Option<String>,
-    ) -> Self {
-        let told = Told::ByHash { from: from.to_owned(), against: against.to_owned() };
-        Self { columns: columns.to_owned(), told, narrowed }
-    }
-
-    pub(super) fn by_version(columns: &str, newer: Newer) -> Self {
-        Self { columns: columns.to_owned(), told: Told::ByVersion(newer), narrowed: None }
-    }
-
     /// The same, where the rows of `more`, a side too, are not lacking. Of rows that are told by hash.
     pub(crate) fn without(self, more: &str) -> Self {
         let told = match self.told {
@@ -86,19 +82,37 @@ impl Surplus {
         }
     }
 
-    /// All rows of the side that these are of.
-    fn all(&self) -> &str {
-        match &self.told {
+    /// All rows of the side that these are of, in the partitions that differ.
+    fn all(&self) -> String {
+        let from = match &self.told {
             Told::ByHash { from, .. } => from,
             Told::ByVersion(newer) => newer.all(),
+        };
+        format!("SELECT 1 FROM ({from}) WHERE 1{}", self.in_partitions)
+    }
+
+    /// What tells these rows, and a SELECT of it: each with how many rows a piece holds for its sake.
+    fn listed(&self, within: &str) -> (&'static str, String) {
+        match &self.told {
+            Told::ByHash { from, against } => {
+                let hashes = hashes_of_surplus(from, against, within);
+                ("_teal_hash", format!("SELECT _teal_hash, _teal_here FROM ({hashes})"))
+            }
+            Told::ByVersion(newer) => {
+                ("_teal_key", format!("SELECT _teal_key, 1 FROM ({})", newer.all_keys(within)))
+            }
         }
+    }
+
+    fn within(&self, buckets: &BTreeSet<u8>) -> String {
+        format!("{}{}", in_buckets(buckets), self.in_partitions)
     }
 }
 
-/// The hashes of the rows that `from` has more often than `against`, each with how often.
+/// The hashes of the rows that `from` has more often than `against`, each with how often, and how often `from` has it.
 pub(crate) fn hashes_of_surplus(from: &str, against: &str, within: &str) -> String {
     format!(
-        "SELECT _teal_hash, sum(_teal_sign) AS _teal_more FROM (\
+        "SELECT _teal_hash, sum(_teal_sign) AS _teal_more, countIf(_teal_sign > 0) AS _teal_here FROM (\
              SELECT _teal_hash, 1::Int64 AS _teal_sign FROM ({from}) {within} \
              UNION ALL SELECT _teal_hash, -1::Int64 AS _teal_sign FROM ({against}) {within}\
          ) GROUP BY _teal_hash HAVING _teal_more > 0"
@@ -116,7 +130,7 @@ impl Operator<'_> {
         struct Row {
             rows: u64,
         }
-        let count = surplus.count(&in_buckets(buckets));
+        let count = format!("{}{SPILL}", surplus.count(&surplus.within(buckets)));
         let Row { rows } = self.with_control(|session| session.row(&count))?;
         Ok(rows)
     }
@@ -130,8 +144,38 @@ impl Operator<'_> {
         if let Some(condition) = &surplus.narrowed {
             return Ok(vec![format!("{} AND {condition}", in_buckets(buckets))]);
         }
-        let rows = self.count_rows(&format!("SELECT 1 FROM ({})", surplus.all()))?;
-        Ok(pieces(rows, buckets))
+        let within = surplus.within(buckets);
+        let of_piece = failpoint::number("piece-rows", PIECE_ROWS);
+        if self.count_rows(&surplus.all())? <= of_piece {
+            return Ok(vec![within]);
+        }
+        let (told_by, listed) = surplus.listed(&within);
+        let list = surplus.list.sql();
+        let pieces = self.list(&surplus.list, &listed)?.div_ceil(of_piece);
+        let piece = |piece| {
+            format!(
+                "{within} AND {told_by} IN (SELECT told FROM {list} WHERE told % {pieces} = {piece})"
+            )
+        };
+        Ok((0..pieces).map(piece).collect())
+    }
+
+    /// Writes what tells rows to a table, and says how many these are.
+    fn list(&self, list: &QualifiedName, listed: &str) -> Result<u64, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            rows: u64,
+        }
+        let table = list.sql();
+        self.drop_table(list)?;
+        self.command(&format!(
+            "CREATE TABLE {table} (told UInt128, rows UInt64) ENGINE = MergeTree ORDER BY told"
+        ))?;
+        self.command(&format!("INSERT INTO {table} {listed}{SPILL}"))?;
+        let Row { rows } = self.with_control(|session| {
+            session.row(&format!("SELECT sum(rows) AS rows FROM {table}"))
+        })?;
+        Ok(rows)
     }
 
     pub(crate) fn copy_within(
