@@ -17,7 +17,7 @@ const FOLDED: &str = "CREATE TABLE events_1 (id UInt64, town String, at DateTime
      PARTITION BY toYYYYMM(at) ORDER BY id;\n";
 pub(crate) const VIEW: &str =
     "CREATE MATERIALIZED VIEW mv_events TO events_1 AS SELECT * FROM events;\n";
-const UPPER: &str = "CREATE MATERIALIZED VIEW mv_events TO events_1 AS \
+pub(crate) const UPPER: &str = "CREATE MATERIALIZED VIEW mv_events TO events_1 AS \
      SELECT id, upper(town) AS town, at FROM events WHERE id != 77;\n";
 pub(crate) const APPLY: &[&str] = &["apply", "--chunk-rows", "1000"];
 
