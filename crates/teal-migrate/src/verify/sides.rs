@@ -3,7 +3,7 @@ use teal_schema::{QualifiedName, quote_ident, quote_string};
 
 use super::folded::{self, LAST, Ties};
 use super::newest::{Newer, Newest};
-use super::surplus::{Surplus, Told};
+use super::surplus::{By, Surplus};
 use crate::MigrateError;
 use crate::backfill::{CAME, columns, only, select_from};
 use crate::names;
@@ -67,19 +67,19 @@ impl Sides {
     }
 
     fn more(&self, from: &str, against: &str) -> Surplus {
-        let told = Told::ByHash { from: from.to_owned(), against: against.to_owned() };
-        Surplus { narrowed: self.narrowed.clone(), ..self.surplus(told) }
+        let by = By::Hash { from: from.to_owned(), against: against.to_owned() };
+        Surplus { narrowed: self.narrowed.clone(), ..self.surplus(by) }
     }
 
     /// What the two show of a key may be the same, and one of them newer: where they differ is no condition then.
     fn newer(&self, newer: Newer) -> Surplus {
-        self.surplus(Told::ByVersion(newer))
+        self.surplus(By::Version(newer))
     }
 
-    fn surplus(&self, told: Told) -> Surplus {
+    fn surplus(&self, by: By) -> Surplus {
         Surplus {
             columns: self.columns.clone(),
-            told,
+            by,
             narrowed: None,
             in_partitions: self.in_partitions.clone(),
             list: self.list.clone(),

@@ -24,7 +24,7 @@ const BUCKETS: u8 = 16;
 pub(crate) struct Surplus {
     /// The copied columns, listed.
     pub(super) columns: String,
-    pub(super) told: Told,
+    pub(super) by: By,
     /// A condition that all of them meet, and few others.
     pub(super) narrowed: Option<String>,
     /// More of a condition that all of them meet, or nothing.
@@ -34,34 +34,34 @@ pub(crate) struct Surplus {
 }
 
 /// What tells which rows those are.
-pub(super) enum Told {
+pub(super) enum By {
     /// Each row that `from` has more often than `against`, as often as it has it more.
-    ByHash {
+    Hash {
         from: String,
         against: String,
     },
-    ByVersion(Newer),
+    Version(Newer),
 }
 
 impl Surplus {
     /// The same, where the rows of `more`, a side too, are not lacking. Of rows that are told by hash.
     pub(crate) fn without(self, more: &str) -> Self {
-        let told = match self.told {
-            Told::ByHash { from, against } => {
+        let by = match self.by {
+            By::Hash { from, against } => {
                 let against = format!("SELECT * FROM ({against}) UNION ALL SELECT * FROM ({more})");
-                Told::ByHash { from, against }
+                By::Hash { from, against }
             }
-            by_version @ Told::ByVersion(_) => by_version,
+            by @ By::Version(_) => by,
         };
-        Self { told, ..self }
+        Self { by, ..self }
     }
 
     /// A SELECT of the copied columns of these rows, within a condition.
     pub(crate) fn rows(&self, within: &str) -> String {
         let columns = &self.columns;
-        match &self.told {
-            Told::ByVersion(newer) => newer.rows(within),
-            Told::ByHash { from, against } => format!(
+        match &self.by {
+            By::Version(newer) => newer.rows(within),
+            By::Hash { from, against } => format!(
                 "SELECT {columns} FROM (\
                      SELECT {columns}, _teal_more, row_number() OVER (PARTITION BY _teal_hash) AS _teal_number \
                      FROM (SELECT * FROM ({from}) {within}) AS _teal_from \
@@ -73,32 +73,32 @@ impl Surplus {
     }
 
     fn count(&self, within: &str) -> String {
-        match &self.told {
-            Told::ByHash { from, against } => format!(
+        match &self.by {
+            By::Hash { from, against } => format!(
                 "SELECT toUInt64(sum(_teal_more)) AS rows FROM ({})",
                 hashes_of_surplus(from, against, within)
             ),
-            Told::ByVersion(newer) => newer.count(within),
+            By::Version(newer) => newer.count(within),
         }
     }
 
     /// All rows of the side that these are of, in the partitions that differ.
     fn all(&self) -> String {
-        let from = match &self.told {
-            Told::ByHash { from, .. } => from,
-            Told::ByVersion(newer) => newer.all(),
+        let from = match &self.by {
+            By::Hash { from, .. } => from,
+            By::Version(newer) => newer.all(),
         };
         format!("SELECT 1 FROM ({from}) WHERE 1{}", self.in_partitions)
     }
 
     /// What tells these rows, and a SELECT of it: each with how many rows a piece holds for its sake.
     fn listed(&self, within: &str) -> (&'static str, String) {
-        match &self.told {
-            Told::ByHash { from, against } => {
+        match &self.by {
+            By::Hash { from, against } => {
                 let hashes = hashes_of_surplus(from, against, within);
                 ("_teal_hash", format!("SELECT _teal_hash, _teal_here FROM ({hashes})"))
             }
-            Told::ByVersion(newer) => {
+            By::Version(newer) => {
                 ("_teal_key", format!("SELECT _teal_key, 1 FROM ({})", newer.all_keys(within)))
             }
         }
