@@ -1,7 +1,7 @@
 //! Somebody alters the old table or the new one while it is migrated: teal stops with what has changed,
 //! loses nothing, and goes on when it is undone.
 
-use crate::stale::{APPLY, EVENTS, REWRITTEN, VERSION, assert_equal, filled, insert};
+use crate::stale::{APPLY, EVENTS, REWRITTEN, UPPER, VERSION, assert_equal, filled, insert};
 use crate::support::Project;
 
 /// ClickHouse lets no column go that a view reads, and `SELECT *` reads them all.
@@ -159,6 +159,36 @@ fn without_the_new_table_the_old_one_is_neither_dropped_nor_exchanged() {
     refused(&filled, &["cleanup"], "default.events was made anew since the cutover");
     filled.must(&["cleanup", "--force"]);
     assert_eq!(filled.query("SELECT count() FROM events"), "0");
+}
+
+/// The new layout goes by the old one's name then, and the cleanup of that name would drop it.
+#[test]
+fn names_that_somebody_has_exchanged_back_are_not_cleaned_up() {
+    let project = filled(REWRITTEN, VIEW);
+    project.must(APPLY);
+    project.must(&["cutover", "--by", "exchange"]);
+    project.query("EXCHANGE TABLES events AND events_1");
+    for arguments in [&["cleanup"][..], &["cleanup", "--force"]] {
+        let words = ["events_1 has the data of the new layout", "EXCHANGE TABLES"];
+        project.teal(arguments).failed(3, &words);
+    }
+    project.query("EXCHANGE TABLES events AND events_1");
+    project.must(&["cleanup", "--force"]);
+    assert_eq!(project.query("SELECT count() FROM events"), "4540");
+    let key = "SELECT sorting_key FROM system.tables WHERE name = 'events'";
+    assert_eq!(project.query(key), "town, id");
+}
+
+/// The name of a view that went with the exchange is free.
+#[test]
+fn what_somebody_gave_the_name_of_the_view_that_went_stays() {
+    let project = filled(REWRITTEN, UPPER);
+    project.must(APPLY);
+    project.must(&["cutover", "--by", "exchange"]);
+    project.query("CREATE TABLE mv_events (n UInt64) ENGINE = MergeTree ORDER BY n");
+    project.query("INSERT INTO mv_events VALUES (7)");
+    project.must(&["cleanup", "--force"]);
+    assert_eq!(project.query("SELECT n FROM mv_events"), "7");
 }
 
 #[test]

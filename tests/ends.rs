@@ -382,6 +382,33 @@ fn what_ends_a_step_of_long_ago_does_not_drop_the_last_copy() {
     assert_eq!(rows(&project, &project.query(parked)), "1000");
 }
 
+/// A later migration has given the name another table, which is known; but this is not that one either.
+#[test]
+fn a_parked_table_stays_where_the_one_of_a_later_migration_was_made_anew() {
+    let ordered = |by: &str| {
+        format!("CREATE TABLE t (id UInt64, s String) ENGINE = MergeTree ORDER BY {by};\n")
+    };
+    let project = Project::new(&[("app/t.sql", &ordered("id"))]);
+    project.must(&["apply"]);
+    project.query("INSERT INTO t SELECT number, toString(number % 7) FROM numbers(1000)");
+    for (by, end) in [("(s, id)", &["cleanup", "--park", "0s"][..]), ("s", &["status"])] {
+        project.write("app/t.sql", &ordered(by));
+        project.must(&["apply"]);
+        project.must(&["cutover"]);
+        project.must(end);
+    }
+    let parked = project.query("SELECT name FROM system.tables WHERE name LIKE 't_drop_%'");
+    let filled = project.copy();
+    project.query("DROP TABLE t SYNC");
+    project.query(&ordered("s"));
+    let said = project.must(&["cleanup", "--force"]).said();
+    assert!(said.contains(&format!("{parked} stays, though its time is over")), "{said}");
+    assert_eq!(project.query(&format!("SELECT count() FROM {parked}")), "1000");
+    // That of the later migration itself is known.
+    let said = filled.must(&["cleanup", "--force"]).said();
+    assert!(said.contains(&format!("{parked} dropped, whose time is over")), "{said}");
+}
+
 /// Where no view can keep the old table current: a writer who has not moved yet is told, and counted once.
 #[test]
 fn who_writes_to_the_old_table_before_the_deploy_does_not_keep_it_for_ever() {

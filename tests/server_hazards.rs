@@ -609,3 +609,34 @@ fn a_rollback_that_cannot_carry_the_rest_says_so_and_the_next_one_does() {
     stage.must(&["rollback"]);
     alias::assert_rolled_back(&stage, ROWS + 10, "the rest");
 }
+
+/// Where nothing else is merged either, its turn will not come.
+#[test]
+fn a_removal_that_the_server_does_not_begin_ends_with_the_cause() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    stage.must(&["apply"]);
+    stage.query("ALTER TABLE events DELETE WHERE id = 5 SETTINGS mutations_sync = 1");
+    stage.query("SYSTEM STOP MERGES events_1");
+    let config = stage.config();
+    stage.project.write("teal.toml", &format!("{config}\n[migrate]\nfence_timeout = 1\n"));
+    stage.teal(&["repair"]).failed(1, &["does not begin the mutation", "SYSTEM START MERGES"]);
+    stage.query("SYSTEM START MERGES events_1");
+    stage.must(&["repair"]);
+    stage.assert_exact(ROWS - 1, "after the merges began again");
+}
+
+/// The table of a server stays, and no time would bring an entry.
+#[test]
+fn a_part_log_that_was_switched_off_is_named_as_the_cause() {
+    let stage = Stage::new(Modern::start_with(Some("<clickhouse></clickhouse>")), REWRITTEN);
+    stage.query(
+        "CREATE TABLE system.part_log (event_date Date, event_time DateTime, event_type String, merge_reason String, \
+             error UInt16, query_id String, database String, `table` String, table_uuid UUID, part_name String, \
+             partition_id String, rows UInt64) ENGINE = MergeTree ORDER BY event_time",
+    );
+    let config = stage.config();
+    stage.project.write("teal.toml", &format!("{config}\n[migrate]\nfence_timeout = 1\n"));
+    stage.under_traffic(3, || {
+        stage.teal(&["apply"]).failed(3, &["nor of any other since", "switched it off"]);
+    });
+}

@@ -3,7 +3,7 @@
 use crate::server_migration::{CLONED, EVENTS, REWRITTEN, ROWS, Stage};
 use crate::servers::Modern;
 use crate::stale::{APPLY, VERSION, VIEW, assert_equal, insert};
-use crate::support::Project;
+use crate::support::{Project, Run};
 
 #[test]
 fn an_empty_table_is_migrated_and_what_comes_meanwhile_is_in_green() {
@@ -140,4 +140,65 @@ fn rows_of_megabytes_are_copied_some_at_a_time() {
     let published = serde_json::from_str::<Vec<u64>>(&stage.query(published)).unwrap();
     let few = published.iter().filter(|rows| **rows < WIDE);
     assert!(few.clone().sum::<u64>() >= WIDE && few.count() >= 2, "{published:?}");
+}
+
+/// Of a table of many pieces: the copy has as many as what differs, and not as the table.
+#[test]
+fn what_differs_in_a_large_table_is_repaired_in_as_many_pieces_as_it_has() {
+    let of = |table: &str, engine: &str, order: &str| {
+        format!(
+            "CREATE TABLE {table} (id UInt64, n UInt64) ENGINE = {engine} PARTITION BY id % 2 ORDER BY {order};\n"
+        )
+    };
+    let view = "CREATE MATERIALIZED VIEW mv TO t_1 AS SELECT * FROM t;\n";
+    for (engine, order) in [("MergeTree", "n"), ("ReplacingMergeTree(n)", "id")] {
+        let blue = of("t", "MergeTree", "id");
+        let project = Project::new(&[("app/t.sql", &blue)]);
+        project.must(&["apply"]);
+        project.query("INSERT INTO t SELECT number, number * 7 FROM numbers(30000)");
+        project.query("INSERT INTO t SELECT 7, 49 FROM numbers(3)");
+        let green = of("t_1", engine, order);
+        project.write("app/t.sql", &format!("{blue}-- teal: table t version 1\n{green}{view}"));
+        project.must(&["apply"]);
+        project.query(
+            "ALTER TABLE t_1 DELETE WHERE id % 20 = 4 OR id = 7 SETTINGS mutations_sync = 1",
+        );
+        let repair = |arguments: &[&str], failpoints: &str| {
+            let mut command = project.command(arguments);
+            Run::of(command.env("FAILPOINTS", failpoints).output().unwrap())
+        };
+        // 1,504 rows, or 1,501 keys: of which a third and fourth piece would be.
+        let run = repair(&["repair"], "piece-rows=return(800);bucket-repaired=2*off->return");
+        assert_eq!(run.code, Some(0), "{engine}: {}", run.said());
+        let sum =
+            |table: &str| project.query(&format!("SELECT count(), sum(sipHash64(*)) FROM {table}"));
+        if engine == "MergeTree" {
+            project.query("INSERT INTO t_1 SELECT id, n + 1 FROM t WHERE id % 20 IN (4, 8)");
+            let run = repair(&["repair", "--drop-extra"], "piece-rows=return(800)");
+            assert_eq!(run.code, Some(0), "{}", run.said());
+            assert_eq!(sum("t_1"), sum("t"));
+        }
+        project.must(&["verify"]);
+        let left =
+            "SELECT count() FROM system.tables WHERE database = '_teal' AND name LIKE '%surplus'";
+        assert_eq!(project.query(left), "0", "{engine}");
+    }
+}
+
+/// A partition that was equal in both is not read again for another that is not.
+#[test]
+fn a_further_look_reads_what_was_different_only() {
+    let project = Project::new(&[("app/events.sql", EVENTS)]);
+    let stage = Stage::of(Modern::start(), project, &format!("{EVENTS}{VERSION}{REWRITTEN}{VIEW}"));
+    stage.must(APPLY);
+    stage.query("ALTER TABLE events_1 DELETE WHERE id = 35 SETTINGS mutations_sync = 1");
+    stage.query("INSERT INTO events SELECT * FROM events WHERE id IN (3, 35, 75)");
+    stage.teal(&["verify"]).failed(3, &["green lacks 1"]);
+    stage.query("SYSTEM FLUSH LOGS");
+    let looks = "SELECT count() > 1, countIf(query LIKE '% IN (''(202402)'')%') = count() - 1 FROM (\
+             SELECT query FROM system.query_log WHERE type = 'QueryFinish' \
+                 AND query LIKE '%hash_sum%' AND query NOT LIKE '%system%' AND query NOT LIKE '%verify_%' \
+                 AND event_time_microseconds > (SELECT max(event_time_microseconds) FROM system.query_log \
+                     WHERE query LIKE '%WHERE id IN (3, 35, 75)%' AND query NOT LIKE '%system%'))";
+    assert_eq!(stage.query(looks), "1\t1");
 }

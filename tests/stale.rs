@@ -17,7 +17,7 @@ const FOLDED: &str = "CREATE TABLE events_1 (id UInt64, town String, at DateTime
      PARTITION BY toYYYYMM(at) ORDER BY id;\n";
 pub(crate) const VIEW: &str =
     "CREATE MATERIALIZED VIEW mv_events TO events_1 AS SELECT * FROM events;\n";
-const UPPER: &str = "CREATE MATERIALIZED VIEW mv_events TO events_1 AS \
+pub(crate) const UPPER: &str = "CREATE MATERIALIZED VIEW mv_events TO events_1 AS \
      SELECT id, upper(town) AS town, at FROM events WHERE id != 77;\n";
 pub(crate) const APPLY: &[&str] = &["apply", "--chunk-rows", "1000"];
 
@@ -186,6 +186,10 @@ fn change(filled: &Project, view: &str, then: &[&str]) {
         let run = project.must(then);
         let said = format!("{statements:?}: {}", run.said());
         assert!(run.stderr.contains(word), "{said}");
+        // The users' values are not kept.
+        let values = "SELECT count() FROM _teal.journal \
+             WHERE kind = 'stale' AND (position(body, '\\'changed') > 0 OR position(body, '% 10') > 0)";
+        assert_eq!(project.query(values), "0", "{said}");
         // The view forwards as before.
         project.query(&insert(1_000_000, 100));
         assert_equal(&project, view, &said);

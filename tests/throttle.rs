@@ -300,6 +300,22 @@ fn limits_hold_the_copy_until_they_are_changed() {
     wait_for(&stage, "--max-parts", "0", "merges of default.items_0_0");
 }
 
+/// The server refuses INSERTs by the parts of all partitions as well; those of the copy come by no INSERT.
+#[test]
+fn the_copy_waits_before_green_has_so_many_parts_that_inserts_are_refused() {
+    let stage = Stage::embedded();
+    stage.project.killed_at("attached", APPLY);
+    stage.query("ALTER TABLE items_0_1 MODIFY SETTING max_parts_in_total = 2");
+    stage.query(&insert_items(200_000, 60_000));
+    let apply = stage.start(APPLY);
+    let waiting = stage.until_waiting("more than 1, half of what makes the server refuse INSERTs");
+    assert_eq!(rows_copied(&waiting), 0, "{waiting}");
+    stage.must(&["throttle", "--max-parts", "off"]);
+    let run = apply.finish();
+    assert_eq!(run.code, Some(0), "{}", run.said());
+    assert_eq!(stage.query("SELECT count() FROM items_0_1"), "150500");
+}
+
 #[test]
 fn limits_hold_the_copy_on_a_server_too() {
     let stage = Stage::on_server();

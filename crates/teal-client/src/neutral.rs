@@ -13,9 +13,11 @@ use crate::{ClientError, Session};
 ///
 /// Seen on 26.7: under `timeout_overflow_mode = 'break'` an aggregation that runs too long gives no row, and an
 /// `INSERT … SELECT` writes none, both without an error.
-const NEUTRAL: [(&str, &str); 17] = [
+const NEUTRAL: [(&str, &str); 18] = [
     ("additional_result_filter", ""),
     ("additional_table_filters", "{}"),
+    // The sum of no rows is NULL then (26.7), where a number is read.
+    ("aggregate_functions_null_for_empty", "0"),
     ("allow_experimental_parallel_reading_from_replicas", "0"),
     ("apply_deleted_mask", "1"),
     ("apply_mutations_on_fly", "0"),

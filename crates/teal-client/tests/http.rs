@@ -303,6 +303,7 @@ fn a_profile_that_leaves_rows_out_does_not_reach_teals_own_statements() {
         ("deduplicate_insert_select", "force_enable"),
         ("force_primary_key", "1"),
         ("output_format_json_array_of_rows", "1"),
+        ("aggregate_functions_null_for_empty", "1"),
     ] {
         address.settings = vec![(name.to_owned(), value.to_owned())];
         let more: &[(&str, &str)] = match name {
@@ -320,6 +321,8 @@ fn a_profile_that_leaves_rows_out_does_not_reach_teals_own_statements() {
             Ok(answer) => assert_eq!(answer.body, b"100000\t4999950000\n", "{name}"),
             Err(error) => assert_eq!(error.server_name(), Some("TOO_MANY_ROWS"), "{name}: {error}"),
         }
+        let none = session.run("SELECT sum(number) FROM numbers(0)", Format::TSV).unwrap();
+        assert_eq!(none.body, b"0\n", "{name}");
         assert!(server.user_session(&[]).is_ok(), "users keep theirs");
     }
 }

@@ -34,6 +34,7 @@ impl Operator<'_> {
             }
         };
         self.refuse_while_chained(migrating, migrating.tables_now().0)?;
+        self.refuse_changed_places(migrating, &state)?;
         self.refuse_without_new(migrating, &state, force)?;
         self.refuse_while_loaded(migrating)?;
         if !force {
@@ -53,6 +54,21 @@ impl Operator<'_> {
             failpoint::reached("cleanup-opened");
             Ok(((), self.clean(migrating)?))
         })
+    }
+
+    /// Where somebody has let the two names change places once more, the old one's is that of the new layout.
+    fn refuse_changed_places(
+        &self,
+        migrating: &Migrating,
+        state: &CutOver,
+    ) -> Result<(), MigrateError> {
+        let (old, new) = migrating.tables_now();
+        match &state.new_data {
+            Some(data) if self.has_data(old, Some(data))? => {
+                Err(MigrateError::ChangedPlaces { old: old.clone(), new: new.clone() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Without the new table, or where somebody has made it anew, the old one may be all that there is of its rows.
@@ -93,13 +109,15 @@ impl Operator<'_> {
         if known.is_none_or(|known| known == data) {
             return Ok(true);
         }
-        let has_it = |other: &Migrating| {
-            let is_exchanged = matches!(
-                other.phase,
-                Phase::CutOver(CutOver { cutover: Cutover::Exchange, .. })
-                    | Phase::Cleaned(Cleaned { cutover: Cutover::Exchange, .. })
-            );
-            is_exchanged && other.id != migrating.id && other.migration.blue == *table
+        let has_it = |other: &Migrating| match &other.phase {
+            Phase::CutOver(CutOver { cutover: Cutover::Exchange, new_data, .. })
+            | Phase::Cleaned(Cleaned { cutover: Cutover::Exchange, new_data, .. }) => {
+                other.id != migrating.id
+                    && other.migration.blue == *table
+                    // An older teal did not note it.
+                    && new_data.as_deref().is_none_or(|it| it == data)
+            }
+            _ => false,
         };
         Ok(self.migrations()?.iter().any(has_it))
     }
@@ -108,7 +126,10 @@ impl Operator<'_> {
     pub(crate) fn finish_cleanup(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         if let Phase::CutOver(state) = &migrating.phase {
             let (old, data) = (migrating.tables_now().0, state.old_data.as_deref());
-            let look = || self.refuse_without_new(migrating, state, true);
+            let look = || {
+                self.refuse_changed_places(migrating, state)?;
+                self.refuse_without_new(migrating, state, true)
+            };
             self.refuse_to_end(migrating, old, data, look)?;
         }
         let told = self.clean(migrating)?;

@@ -218,6 +218,11 @@ pub enum MigrateError {
         is_there: bool,
     },
     #[error(
+        "{old} has the data of the new layout: somebody has let the two names change places since the cutover, and a cleanup would drop it; nothing was changed\n  instead: `EXCHANGE TABLES {} AND {}`, and run the command again",
+        .old.sql(), .new.sql()
+    )]
+    ChangedPlaces { old: QualifiedName, new: QualifiedName },
+    #[error(
         "the materialized view {view} writes rows of the new table to {old}: with a view of teal's own that does the same, they would be there twice. Drop it, and run the command again"
     )]
     FedOtherwise { view: QualifiedName, old: QualifiedName },
@@ -353,6 +358,7 @@ impl MigrateError {
             | Self::FedOtherwise { .. }
             | Self::LastCopy { .. }
             | Self::NewGone { .. }
+            | Self::ChangedPlaces { .. }
             | Self::Kept { .. }
             | Self::StillRead { .. }
             | Self::StillWritten { .. }

@@ -8,6 +8,13 @@ pub(crate) fn reached(name: &str) {
     let _ = name;
 }
 
+/// A number that a test may make another, by `FAILPOINTS="name=return(7)"`.
+pub(crate) fn number(name: &str, number: u64) -> u64 {
+    fail::fail_point!(name, |given| given.and_then(|it| it.parse().ok()).unwrap_or(number));
+    let _ = name;
+    number
+}
+
 /// The place behind every statement that changes something on the target: the test that counts through
 /// them kills teal at each.
 pub(crate) fn written() {

@@ -336,8 +336,8 @@ impl Journal {
         read(self.session.lock().as_mut())
     }
 
-    /// Writes entries, all or none of them. After some that could not be written the migration gets no
-    /// other one: were they written nevertheless (the connection was lost, and the server went on), two
+    /// Writes entries, all or none of them. After some of which it is not known whether they were written (the server
+    /// has refused them, and they are not there, tells it) the migration gets no other one: were they written nevertheless (the connection was lost, and the server went on), two
     /// entries would have one number, and the journal would be corrupt.
     pub(crate) fn append(
         &self,
@@ -361,15 +361,37 @@ impl Journal {
             return Err(JournalError::Unsure { migration: migration.to_owned() });
         }
         // One block, so one part: there as a whole or not at all.
-        self.session.lock().command(&format!(
+        let mut session = self.session.lock();
+        let written = session.command(&format!(
             "INSERT INTO {} (migration, sequence, time, kind, body) VALUES {}",
             table(),
             rows.join(", ")
-        ))?;
+        ));
+        if let Err(refused) = written {
+            if refused.server_name().is_some() && is_absent(session.as_mut(), migration, first)? {
+                self.unsure.lock().remove(migration);
+            }
+            return Err(refused.into());
+        }
+        drop(session);
         failpoint::written();
         self.unsure.lock().remove(migration);
         Ok(entries)
     }
+}
+
+/// Whether a migration has no entry of this number, nor a later one.
+fn is_absent(session: &mut dyn Session, migration: &str, first: u32) -> Result<bool, ClientError> {
+    #[derive(Deserialize)]
+    struct Row {
+        entries: u64,
+    }
+    let Row { entries } = session.row(&format!(
+        "SELECT count() AS entries FROM {} WHERE migration = {} AND sequence >= {first}",
+        table(),
+        quote_string(migration)
+    ))?;
+    Ok(entries == 0)
 }
 
 fn table() -> String {
@@ -429,7 +451,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes every statement, and gives no answer to one that writes a `fenceUndone`.
+    /// Takes every statement, and gives no answer to one that writes a `fenceUndone`. Refuses a `viewCreated`.
     struct Mute;
 
     impl Server for Mute {
@@ -456,10 +478,20 @@ mod tests {
 
     impl Session for Mute {
         fn run(&mut self, statement: &str, _: Format) -> Result<Answer, ClientError> {
-            match statement.contains("'fenceUndone'") {
-                true => Err(silence(statement)),
-                false => Ok(Answer::default()),
+            if statement.contains("'fenceUndone'") {
+                return Err(silence(statement));
             }
+            if statement.contains("'publishing'") {
+                return Err(ClientError::Server {
+                    code: 252,
+                    name: "TOO_MANY_PARTS".to_owned(),
+                    message: "too many".to_owned(),
+                    statement: statement.to_owned(),
+                });
+            }
+            let written = if statement.contains("'b'") { 1 } else { 0 };
+            let body = format!("{{\"entries\":{written}}}").into_bytes();
+            Ok(Answer { body, ..Answer::default() })
         }
 
         fn insert<'s>(
@@ -494,5 +526,23 @@ mod tests {
         let next = journal.append("a", 3, vec![Event::FenceOpened]).unwrap_err();
         assert!(matches!(next, JournalError::Unsure { .. }), "{next}");
         journal.append("b", 2, vec![Event::FenceOpened]).unwrap();
+    }
+
+    #[test]
+    fn after_an_entry_that_was_refused_and_is_not_there_its_migration_gets_others() {
+        let journal = Journal::open(&Mute).unwrap();
+        let publishing = || Event::Publishing {
+            chunk: 1,
+            worker: 0,
+            parts: Vec::new(),
+            blocks: BTreeMap::new(),
+        };
+        let refused = journal.append("a", 2, vec![publishing()]).unwrap_err();
+        assert!(matches!(refused, JournalError::Client(_)), "{refused}");
+        journal.append("a", 2, vec![Event::FenceOpened]).unwrap();
+        // Of this one an entry is there all the same.
+        journal.append("b", 2, vec![publishing()]).unwrap_err();
+        let next = journal.append("b", 2, vec![Event::FenceOpened]).unwrap_err();
+        assert!(matches!(next, JournalError::Unsure { .. }), "{next}");
     }
 }

@@ -3,6 +3,24 @@ use teal_schema::QualifiedName;
 /// The database on the target that holds the journal and everything teal makes for itself.
 pub(crate) const TEAL_DATABASE: &str = "_teal";
 
+/// Bytes of a name as that of a file: a table's may have some 200.
+const LONGEST_STEM: usize = 120;
+
+/// What the id of a migration to `green` begins with. The names of teal's own tables are longer than the id, so a
+/// long name is cut: what comes behind it tells ids apart.
+pub(crate) fn stem(green: &str) -> String {
+    let mut length = 0;
+    let fits = |letter: &char| {
+        // ClickHouse writes each byte that is none of these as three.
+        length += match letter {
+            'a'..='z' | 'A'..='Z' | '0'..='9' | '_' => 1,
+            other => 3 * other.len_utf8(),
+        };
+        length <= LONGEST_STEM
+    };
+    green.chars().take_while(fits).collect()
+}
+
 /// The hard-link clone of blue that the backfill reads.
 pub(crate) fn snapshot(migration: &str) -> QualifiedName {
     own(migration, "snapshot")
@@ -27,8 +45,13 @@ pub(crate) fn ordered(migration: &str) -> QualifiedName {
     own(migration, "ordered")
 }
 
-/// The clones of a verification. On a server, blue is cloned once more after the two, and both once before.
-pub(crate) const VERIFY: [&str; 5] = ["blue", "green", "later", "first_blue", "first_green"];
+/// The clones of a verification, and what tells their rows. On a server, blue is cloned once more after the two, and
+/// both once before.
+pub(crate) const VERIFY: [&str; 6] =
+    ["blue", "green", "later", "first_blue", "first_green", SURPLUS];
+
+/// Which rows one of the clones alone has.
+pub(crate) const SURPLUS: &str = "surplus";
 
 pub(crate) const CLONE: &str = "verify_";
 
@@ -69,4 +92,16 @@ pub(crate) fn retired(migration: &str) -> QualifiedName {
 
 fn own(migration: &str, role: &str) -> QualifiedName {
     QualifiedName::new(TEAL_DATABASE, format!("{migration}_{role}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_is_cut_and_a_short_one_is_not() {
+        assert_eq!(stem("events_1"), "events_1");
+        assert_eq!(stem(&"e".repeat(200)), "e".repeat(120));
+        assert_eq!(stem(&"ы".repeat(29)), "ы".repeat(20));
+    }
 }

@@ -186,7 +186,7 @@ impl<'a> Operator<'a> {
     /// When the journal cannot be written.
     pub fn start(&self, migration: Migration) -> Result<Migrating, MigrateError> {
         let now = jiff::Timestamp::now().strftime("%Y%m%d%H%M%S");
-        let mut id = format!("{}_{now}", migration.green.name);
+        let mut id = format!("{}_{now}", names::stem(&migration.green.name));
         // Two migrations to one green within a second: the first was aborted.
         let taken = self.journal.read()?;
         while taken.contains_key(&id) {

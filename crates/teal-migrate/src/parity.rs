@@ -21,18 +21,18 @@ pub struct Parity {
     pub extra: u64,
     /// Rows of which equal ones came between each two looks, so that it cannot be told whether green lacks
     /// one or has one too many.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub unsure: u64,
     /// The rows are those that are left when each side has been folded as green's engine does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub folded: bool,
     /// Keys whose greatest version several rows have, and of which green has kept another than the one that
     /// blue would show: which of them an engine keeps depends on the order in which they came.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub ties: u64,
     /// Partitions that were not read, since in both tables they have the parts of the proof before. Their
     /// rows are in the counts.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub unchanged: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mismatches: Vec<Mismatch>,
@@ -122,6 +122,6 @@ impl fmt::Display for Parity {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
-fn is_none(count: &u64) -> bool {
+fn is_zero(count: &u64) -> bool {
     *count == 0
 }

@@ -20,6 +20,8 @@ pub(crate) struct Pressure {
     pub(crate) disk: Option<Disk>,
     /// The fullest partition of blue, and that of green.
     pub(crate) crowds: Vec<Crowd>,
+    /// Of green, to which the copy brings parts.
+    pub(crate) total: Option<Total>,
     /// Every thread that merges is at work.
     pub(crate) merges_are_full: bool,
     /// 95 of 100 of the users' statements end within it.
@@ -33,7 +35,7 @@ pub(crate) struct Disk {
     pub(crate) total: u64,
 }
 
-/// A partition with its parts.
+/// A table's fullest partition with its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Crowd {
     pub(crate) table: QualifiedName,
@@ -41,6 +43,16 @@ pub(crate) struct Crowd {
     pub(crate) parts: u64,
     /// From so many parts on, the server slows INSERTs down; 0 where it does not.
     pub(crate) delay_at: u64,
+}
+
+/// A table with the parts of all its partitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Total {
+    pub(crate) table: QualifiedName,
+    pub(crate) partitions: u64,
+    pub(crate) parts: u64,
+    /// From so many parts on, the server refuses INSERTs.
+    pub(crate) refuse_at: u64,
 }
 
 /// Measures. Each look costs some milliseconds of the server.
@@ -63,6 +75,7 @@ impl Gauge<'_> {
         }
         if limits.max_parts != Some(Limit::Off) {
             pressure.crowds = self.crowds()?;
+            pressure.total = self.total()?;
             pressure.merges_are_full = self.merges_are_full()?;
         }
         if limits.query_latency.and_then(Limit::at).is_some() {
@@ -111,27 +124,46 @@ impl Gauge<'_> {
                 table.condition("table")
             ))?;
             if let Some(Row { partition_id: partition, parts }) = fullest.into_iter().next() {
-                let delay_at = self.parts_to_delay(&table)?;
+                let delay_at = self.setting(&table, "parts_to_delay_insert")?;
                 crowds.push(Crowd { table, partition, parts, delay_at });
             }
         }
         Ok(crowds)
     }
 
-    /// A table's own setting stands in its declaration only.
-    fn parts_to_delay(&mut self, table: &QualifiedName) -> Result<u64, ClientError> {
+    fn total(&mut self) -> Result<Option<Total>, ClientError> {
         #[derive(Deserialize)]
         struct Row {
-            delay_at: u64,
+            partitions: u64,
+            parts: u64,
         }
-        let Row { delay_at } = self.session.row(&format!(
-            "SELECT ifNull(toUInt64OrNull(extract(any(engine_full), 'parts_to_delay_insert = (\\\\d+)')), (\
+        let table = self.green.clone();
+        let Row { partitions, parts } = self.session.row(&format!(
+            "SELECT uniqExact(partition_id) AS partitions, count() AS parts FROM system.parts \
+             WHERE active AND {}",
+            table.condition("table")
+        ))?;
+        if parts == 0 {
+            return Ok(None);
+        }
+        let refuse_at = self.setting(&table, "max_parts_in_total")?;
+        Ok(Some(Total { table, partitions, parts, refuse_at }))
+    }
+
+    /// A table's own setting stands in its declaration only.
+    fn setting(&mut self, table: &QualifiedName, name: &str) -> Result<u64, ClientError> {
+        #[derive(Deserialize)]
+        struct Row {
+            value: u64,
+        }
+        let Row { value } = self.session.row(&format!(
+            "SELECT ifNull(toUInt64OrNull(extract(any(engine_full), '{name} = (\\\\d+)')), (\
                  SELECT toUInt64(value) FROM system.merge_tree_settings \
-                 WHERE name = 'parts_to_delay_insert')) AS delay_at \
+                 WHERE name = '{name}')) AS value \
              FROM system.tables WHERE {}",
             table.condition("name")
         ))?;
-        Ok(delay_at)
+        Ok(value)
     }
 
     fn merges_are_full(&mut self) -> Result<bool, ClientError> {

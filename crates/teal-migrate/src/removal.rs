@@ -35,6 +35,8 @@ const LOOK: Duration = Duration::from_millis(20);
 /// A mutation of more partitions than that reads all of green once, rather than each of them.
 const PARTITIONS: usize = 32;
 
+const STOPPED: &str = "the server does not begin the mutation, though it is merging nothing else: merges of the table may be stopped (`SYSTEM START MERGES` lets them go on)";
+
 /// What green has too many. The hashes of the rows within partitions are in a table of teal's own.
 #[derive(Debug, Default)]
 pub(crate) struct Extra {
@@ -165,7 +167,7 @@ impl Operator<'_> {
             green.condition("table"),
             quote_string(&escape_ident(&names::extra(&migrating.id).name))
         );
-        let (mut fails_since, mut waiting) = (None, self.observer.wait());
+        let (mut fails_since, mut still_since, mut waiting) = (None, None, self.observer.wait());
         loop {
             let left = self.with_control(|session| {
                 session.rows::<Row>(&format!(
@@ -183,12 +185,20 @@ impl Operator<'_> {
                     // The server tries it again and again; it may only lack memory for a while.
                     let since = fails_since.get_or_insert_with(Instant::now);
                     if since.elapsed() > self.options.fence_timeout {
-                        self.command(&format!("KILL MUTATION WHERE {ours} SYNC"))?;
-                        self.wait_for_mutating(green)?;
-                        let green = green.clone();
-                        return Err(MigrateError::RemovalFailed { green, reason: fail_reason });
+                        return self.give_removal_up(green, &ours, fail_reason);
                     }
                 }
+            }
+            // Where others are at work, its turn may come.
+            let is_at_work = self.count_rows("SELECT 1 FROM system.merges")? > 0;
+            match still_since {
+                Some((before, since)) if before == parts && !is_at_work => {
+                    let since: Instant = since;
+                    if since.elapsed() > self.options.fence_timeout {
+                        return self.give_removal_up(green, &ours, STOPPED.to_owned());
+                    }
+                }
+                _ => still_since = Some((parts, Instant::now())),
             }
             waiting.tell(|| {
                 format!("the removal of rows from {green}: a mutation with {parts} parts to do")
@@ -198,6 +208,17 @@ impl Operator<'_> {
             self.check_lock()?;
             std::thread::sleep(LOOK);
         }
+    }
+
+    fn give_removal_up(
+        &self,
+        green: &QualifiedName,
+        ours: &str,
+        reason: String,
+    ) -> Result<(), MigrateError> {
+        self.command(&format!("KILL MUTATION WHERE {ours} SYNC"))?;
+        self.wait_for_mutating(green)?;
+        Err(MigrateError::RemovalFailed { green: green.clone(), reason })
     }
 
     /// Waits until no part of the table is being mutated: one that was killed may be about to end.
@@ -219,6 +240,7 @@ impl Operator<'_> {
                 return Ok(());
             }
             waiting.tell(|| format!("the end of a mutation of {table} that was cancelled"));
+            self.refuse_interrupted()?;
             self.check_lock()?;
             std::thread::sleep(LOOK);
         }

@@ -5,7 +5,8 @@
 //! before the table does: as long as the table is there, a view of that name writes to it and must go;
 //! when it is not, the view had gone, and one that is there is somebody else's.
 
-use teal_schema::{QualifiedName, create_alias};
+use serde::Deserialize;
+use teal_schema::{QualifiedName, create_alias, read_create};
 
 use crate::state::Migrating;
 use crate::{MigrateError, Operator, failpoint, names};
@@ -28,7 +29,8 @@ impl Operator<'_> {
         let retired = parked.cloned().unwrap_or_else(|| names::retired(&migrating.id));
         let is_there = self.has_data(leaving, data)?;
         // A table that had been dropped by somebody before leaves a view without a target.
-        let is_viewed = is_there || data.is_none_or(str::is_empty);
+        let is_viewed =
+            (is_there || data.is_none_or(str::is_empty)) && self.has_own_view(migrating)?;
         let drop_view = || {
             if is_viewed {
                 self.command(&format!("DROP TABLE IF EXISTS {view}"))?;
@@ -91,10 +93,37 @@ impl Operator<'_> {
         if is_viewed
             && let Err(MigrateError::LastCopy { .. } | MigrateError::NewGone { .. }) = looked
         {
-            self.drop_table(&migrating.migration.view)?;
+            if self.has_own_view(migrating)? {
+                self.drop_table(&migrating.migration.view)?;
+            }
             self.drop_table(&names::reverse(&migrating.id))?;
         }
         looked
+    }
+
+    /// Whether what has the view's name writes to one of the two tables. Behind an exchange without a view, or a turn,
+    /// that name is free, and may be that of anything.
+    fn has_own_view(&self, migrating: &Migrating) -> Result<bool, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            create_table_query: String,
+        }
+        let view = &migrating.migration.view;
+        let created = self.with_control(|session| {
+            session.rows::<Row>(&format!(
+                "SELECT create_table_query FROM system.tables \
+                 WHERE engine = 'MaterializedView' AND {}",
+                view.condition("name")
+            ))
+        })?;
+        let (old, new) = migrating.tables_now();
+        Ok(created.iter().any(|row| {
+            let Ok(create) = read_create(&row.create_table_query) else { return true };
+            let target = create.and_then(|create| create.target).map(|(database, name)| {
+                QualifiedName::new(database.as_deref().unwrap_or(&view.database), name)
+            });
+            target.is_some_and(|target| [old, new].contains(&&target))
+        }))
     }
 
     /// What the table goes by that is to be dropped: it may have got its last name already.

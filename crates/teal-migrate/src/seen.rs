@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use teal_client::{ClientError, Session};
 use teal_schema::QualifiedName;
 
+use crate::stale::shortened;
 use crate::{MigrateError, Operator};
 
 /// The parts of blue at one moment.
@@ -142,7 +143,7 @@ impl Mutations {
             Some(first) => Err(MigrateError::MutationsRunning {
                 blue: table.clone(),
                 mutations: self.running.len(),
-                first: first.clone(),
+                first: shortened(first),
             }),
         }
     }

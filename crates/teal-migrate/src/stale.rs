@@ -125,7 +125,7 @@ impl Operator<'_> {
         let mut mutations = self.mutations_after(blue, seen)?;
         mutations.retain(|mutation| changes_rows(&mutation.command));
         evidence.causes.extend(mutations.iter().map(|mutation| Cause {
-            what: format!("{} of blue: {}", mutation.mutation_id, shortened(&mutation.command)),
+            what: format!("{} of blue: {}", mutation.mutation_id, shortened(&mutation.normalized)),
             partitions: None,
         }));
         evidence.causes.extend(self.patches(blue, seen.time)?);
@@ -197,7 +197,7 @@ impl Operator<'_> {
     ) -> Result<Vec<Mutation>, MigrateError> {
         Ok(self.with_control(|session| {
             session.rows(&format!(
-                "SELECT mutation_id, command FROM system.mutations \
+                "SELECT mutation_id, command, normalizeQuery(command) AS normalized FROM system.mutations \
                  WHERE {} AND create_time >= toDateTime({since}) \
                  ORDER BY create_time",
                 table.condition("table")
@@ -400,7 +400,7 @@ impl Operator<'_> {
         }
         let rows = self.with_control(|session| {
             session.rows::<Row>(&format!(
-                "SELECT user, query, toString(event_time) AS at FROM system.query_log \
+                "SELECT user, normalizeQuery(query) AS query, toString(event_time) AS at FROM system.query_log \
                  WHERE type = 'QueryFinish' AND event_date >= toDate(toDateTime({since})) - 1 \
                      AND event_time >= toDateTime({since}) AND {} \
                      AND query_kind IN ('Alter', 'Delete', 'Update', 'Drop', 'Truncate') \
@@ -465,6 +465,8 @@ impl Operator<'_> {
 pub(crate) struct Mutation {
     pub(crate) mutation_id: String,
     pub(crate) command: String,
+    /// Without the users' values, which the journal would keep for good.
+    normalized: String,
 }
 
 /// An INSERT into green.

@@ -67,6 +67,18 @@ pub(crate) fn waits(orders: &Orders, pressure: &Pressure) -> Vec<Wait> {
             ));
         }
     }
+    if let Some(total) = &pressure.total
+        && limits.max_parts != Some(Limit::Off)
+        && total.parts > total.refuse_at / 2
+    {
+        waits.push(at(
+            Kind::Parts,
+            format!(
+                "merges of {}: it has {} parts in {} partitions, more than {}, half of what makes the server refuse INSERTs (its max_parts_in_total; max parts off)",
+                total.table, total.parts, total.partitions, total.refuse_at / 2
+            ),
+        ));
+    }
     if let (Some(limit), Some(latency)) =
         (limits.query_latency.and_then(Limit::at), pressure.latency)
         && latency > limit.0
@@ -166,6 +178,7 @@ mod tests {
 
     use super::*;
     use crate::limits::{Latency, Limits, Minute};
+    use crate::pressure::Total;
     use crate::requests::{Ask, Request};
 
     fn orders(limits: Limits) -> Orders {
@@ -217,6 +230,25 @@ mod tests {
         assert_eq!(kinds(&off, &with(9999, true)), []);
         let never = Pressure { crowds: vec![crowd(9999, 0)], ..Pressure::default() };
         assert_eq!(kinds(&auto, &never), []);
+    }
+
+    #[test]
+    fn it_stays_well_below_the_parts_of_all_partitions_that_make_the_server_refuse_inserts() {
+        let with = |parts| {
+            let table = QualifiedName::new("default", "events_1");
+            let total = Some(Total { table, partitions: 9, parts, refuse_at: 1000 });
+            Pressure { total, ..Pressure::default() }
+        };
+        let auto = Orders::default();
+        assert_eq!(kinds(&auto, &with(500)), []);
+        assert_eq!(kinds(&auto, &with(501)), [Kind::Parts]);
+        let said = &waits(&auto, &with(501))[0].reason;
+        assert!(said.contains("501 parts in 9 partitions, more than 500"), "{said}");
+        // A number of one's own is one of a partition.
+        let own = orders(Limits { max_parts: Some(Limit::At(20)), ..Limits::default() });
+        assert_eq!(kinds(&own, &with(501)), [Kind::Parts]);
+        let off = orders(Limits { max_parts: Some(Limit::Off), ..Limits::default() });
+        assert_eq!(kinds(&off, &with(9999)), []);
     }
 
     #[test]

@@ -248,11 +248,25 @@ impl Operator<'_> {
                 Some((_, true)) => (),
                 Some((_, false)) => uncaptured.push(part.clone()),
                 None => {
-                    return Err(not_clean(&format!("part_log, which has no entry of part {part}")));
+                    let hint = match self.has_logged(since)? {
+                        true => "",
+                        false => NO_ENTRIES,
+                    };
+                    let what = format!("part_log, which has no entry of part {part}{hint}");
+                    return Err(not_clean(&what));
                 }
             }
         }
         Ok(uncaptured)
+    }
+
+    /// Whether any part of any table was logged since.
+    fn has_logged(&self, since: u32) -> Result<bool, MigrateError> {
+        let entries = self.count_rows(&format!(
+            "SELECT 1 FROM system.part_log WHERE event_date >= toDate(toDateTime({since})) - 1 \
+                 AND event_time >= toDateTime({since}) LIMIT 1"
+        ))?;
+        Ok(entries > 0)
     }
 
     /// Copies whole parts, with the values of `MATERIALIZED` columns that they have.
@@ -447,6 +461,10 @@ fn window(cloned: &[HashedPart], blue: Vec<HashedPart>) -> Result<Vec<HashedPart
         false => Ok(window),
     }
 }
+
+/// The table stays where the log is switched off, and no time brings an entry then.
+const NO_ENTRIES: &str =
+    ", nor of any other since: the server's configuration may have switched it off (`part_log`)";
 
 pub(crate) fn not_clean(waits_for: &str) -> MigrateError {
     MigrateError::NotClean { reason: waits_for.to_owned() }

@@ -8,8 +8,9 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
+use teal_schema::quote_string;
 
-use super::sides::Sides;
+use super::sides::{NO_PARTITION, Sides};
 use super::sums::BUCKET;
 use crate::{MigrateError, Operator, Parity, Sample};
 
@@ -22,7 +23,7 @@ const LEVELS: u32 = 4;
 /// Values of 16 bits that a condition names, at most.
 const MOST_VALUES: usize = 2_000;
 /// Hashes beyond this much memory are counted on the server's disk.
-const SPILL: &str = " SETTINGS max_bytes_before_external_group_by = 1000000000";
+pub(super) const SPILL: &str = " SETTINGS max_bytes_before_external_group_by = 1000000000";
 
 const BLUE: u8 = 0;
 const GREEN: u8 = 1;
@@ -239,6 +240,17 @@ fn unsure(sides: &Sides) -> &'static str {
                  OR least(_teal_in_green - _teal_in_blue, _teal_in_first_green - _teal_in_first_blue) > 0)"
         }
     }
+}
+
+/// The rows of partitions that differ, if those can be named: further to a condition, or nothing.
+pub(super) fn in_partitions(partition: &str, parity: &Parity) -> String {
+    let differing = parity.mismatches.iter().map(|it| it.partition.as_str());
+    let differing = differing.collect::<BTreeSet<_>>();
+    if partition == NO_PARTITION || differing.len() > MOST_VALUES {
+        return String::new();
+    }
+    let differing = differing.into_iter().map(quote_string).collect::<Vec<_>>();
+    format!(" AND toString({partition}) IN ({})", differing.join(", "))
 }
 
 /// The rows of these buckets.

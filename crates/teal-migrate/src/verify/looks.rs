@@ -11,10 +11,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use teal_client::Format;
 
-use super::drill_down::within_buckets;
+use super::drill_down::{in_partitions, within_buckets};
 use super::sample::Sampled;
 use super::sides::{Sides, folds, folds_in_order, partition_expression, shown, sides};
-use super::sums::{parity, read_sums, sums_of, sums_query};
+use super::sums::{Sums, parity, read_sums, rows, sums_of, sums_query};
 use super::unchanged::{Partitions, ProvenPartition, noted, proven, unchanged, without};
 use super::{Found, Sought, Told};
 use crate::phase::CutOver;
@@ -47,7 +47,7 @@ impl Operator<'_> {
         let (blue, green) = migrating.tables_now();
         let (sides, partition) = (sides(migrating, blue, green)?, partition_expression(migrating));
         let look = |is_green| {
-            let query = sums_of(is_green, &sides, &partition, "");
+            let query = sums_of(is_green, &sides, &partition, "", "");
             let answer = self.with_control(|session| session.run(&query, Format::JSON_EACH_ROW))?;
             let (blue, green) = read_sums(&answer.body, &query)?;
             Ok::<_, MigrateError>(if is_green { green } else { blue })
@@ -117,6 +117,10 @@ impl Operator<'_> {
 
     /// Looks at the buckets until each was equal once, so many times at most. `before`: the partitions as they are
     /// now.
+    ///
+    /// A partition of which each bucket was equal once is not read again, whatever comes to it meanwhile: a row that
+    /// was lost before that look, it would have shown, and one that is lost later is as one that is lost behind the last
+    /// look. What the proof notes of it are its parts, if they were the same before the first look and after the last.
     fn look_until_equal(
         &self,
         migrating: &Migrating,
@@ -126,11 +130,14 @@ impl Operator<'_> {
     ) -> Result<Found, MigrateError> {
         let sides = sides_in_turn(migrating)?;
         let settings = without(migrating, left_out);
-        let query = sums_query(&sides, &partition_expression(migrating), &settings);
+        let partition = partition_expression(migrating);
+        let mut within = String::new();
         let mut different: Option<BTreeSet<_>> = None;
+        let mut seen = Sums::new();
         let mut looks = 0;
         loop {
             looks += 1;
+            let query = sums_query(&sides, &partition, &within, &settings);
             let answer = self.with_control(|session| session.run(&query, Format::JSON_EACH_ROW))?;
             failpoint::reached("verify-started");
             let (blue, green) = read_sums(&answer.body, &query)?;
@@ -143,8 +150,11 @@ impl Operator<'_> {
             if let Some(before) = &different {
                 parity.mismatches.retain(|now| before.contains(&rows_of(now)));
             }
+            seen.extend(green);
+            parity.compared = parity.compared.max(seen.len() as u64);
             if parity.holds() {
                 // What the two counts differ by was on its way.
+                parity.green_rows = rows(&seen);
                 parity.blue_rows = parity.green_rows;
                 let how = format!("each of them, within {looks} looks");
                 let proven = noted(before, self.partitions(migrating)?);
@@ -155,6 +165,12 @@ impl Operator<'_> {
                 return Ok(Found { parity, how, proven: Vec::new() });
             }
             different = Some(parity.mismatches.iter().map(rows_of).collect());
+            within = match in_partitions(&partition, &parity) {
+                again if !parity.folded && !again.is_empty() => format!(" WHERE 1{again}"),
+                _ => String::new(),
+            };
+            let again = parity.mismatches.iter().map(|it| &it.partition).collect::<BTreeSet<_>>();
+            seen.retain(|(partition, _), _| !within.is_empty() && !again.contains(partition));
             std::thread::sleep(BETWEEN_LOOKS);
         }
     }

@@ -46,7 +46,7 @@ mod unchanged;
 
 use std::collections::BTreeSet;
 
-use drill_down::within_buckets;
+use drill_down::{in_partitions, within_buckets};
 pub use sample::SampleFound;
 use sample::Sampled;
 use sides::folds_in_order;
@@ -309,7 +309,7 @@ impl Operator<'_> {
         let mut session = self.server.session(&[])?;
         let mut body = Vec::new();
         // Loads what the start of the query needs (the parts' indexes) while nobody waits for it.
-        session.command(&format!("EXPLAIN {}", sums_query(&both, &partition, "")))?;
+        session.command(&format!("EXPLAIN {}", sums_query(&both, &partition, "", "")))?;
         let mut before = self.partitions(migrating)?;
         let mut closed = Some(self.close_gate()?);
         let mut left_out = sample.map(|sample| sample.left_out.clone()).unwrap_or_default();
@@ -318,7 +318,7 @@ impl Operator<'_> {
             before = self.partitions(migrating)?;
             left_out = unchanged(proven(migrating), &before);
         }
-        let query = sums_query(&both, &partition, &without(migrating, &left_out));
+        let query = sums_query(&both, &partition, "", &without(migrating, &left_out));
         let mut held = String::new();
         // One query reads both tables, so that it has taken hold of both when it has started. With
         // two, the first one's work keeps the second from starting: 50 ms were seen, not 5.
@@ -408,7 +408,8 @@ impl Operator<'_> {
             both.set_later(later);
         }
         if !parity.holds() {
-            let differing = within_buckets(&parity.buckets());
+            both.in_partitions = in_partitions(&partition_expression(migrating), &parity);
+            let differing = format!("{}{}", within_buckets(&parity.buckets()), both.in_partitions);
             let shown = (told == Told::Samples).then(|| shown(migrating));
             both.narrowed = self.drill_down(&both, shown.as_deref(), &differing, &mut parity)?;
         }
@@ -427,7 +428,7 @@ impl Operator<'_> {
     }
 
     fn sums_of_clones(&self, migrating: &Migrating, both: &Sides) -> Result<Parity, MigrateError> {
-        let query = sums_query(both, &partition_expression(migrating), "");
+        let query = sums_query(both, &partition_expression(migrating), "", "");
         let answer = self.with_control(|session| session.run(&query, Format::JSON_EACH_ROW))?;
         let (blue_sums, green_sums) = read_sums(&answer.body, &query)?;
         let mut parity = parity(&blue_sums, &green_sums);

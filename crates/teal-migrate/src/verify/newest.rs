@@ -105,6 +105,15 @@ impl Newer {
         )
     }
 
+    /// The keys of all of them.
+    pub(super) fn all_keys(&self, within: &str) -> String {
+        let newer = self.keys(within, "");
+        match self.tied(within) {
+            Some(tied) => format!("{newer} UNION ALL {tied}"),
+            None => newer,
+        }
+    }
+
     /// How many rows those are, but for those that say of a key which `against` has not that it is deleted: a table
     /// may forget these in its merges.
     pub(super) fn count(&self, within: &str) -> String {

@@ -2,8 +2,8 @@ use teal_plan::{Compared, CopyColumn, CopyStrategy, Fold, compared_state};
 use teal_schema::{QualifiedName, quote_ident, quote_string};
 
 use super::folded::{self, LAST, Ties};
-use super::newest::Newest;
-use super::surplus::Surplus;
+use super::newest::{Newer, Newest};
+use super::surplus::{By, Surplus};
 use crate::MigrateError;
 use crate::backfill::{CAME, columns, only, select_from};
 use crate::names;
@@ -31,6 +31,10 @@ pub(crate) struct Sides {
     pub(super) hash_sum: &'static str,
     /// Of a large table: a condition that few rows meet, and all of those that differ.
     pub(super) narrowed: Option<String>,
+    /// More of a condition, that all rows which differ meet; empty where there is none.
+    pub(super) in_partitions: String,
+    /// A table of teal's own, for what tells which rows those are.
+    list: QualifiedName,
 }
 
 impl Sides {
@@ -48,22 +52,37 @@ impl Sides {
     /// The rows that green lacks.
     pub(crate) fn of_blue_alone(&self) -> Surplus {
         match &self.newest {
-            Some(newest) => Surplus::by_version(&self.columns, newest.of_blue_alone()),
-            None => Surplus::by_hash(&self.columns, &self.blue, &self.green, self.narrowed.clone()),
+            Some(newest) => self.newer(newest.of_blue_alone()),
+            None => self.more(&self.blue, &self.green),
         }
     }
 
     /// The rows that blue lacks.
     pub(crate) fn of_green_alone(&self) -> Surplus {
         match (&self.newest_later, &self.newest) {
-            (Some(later), newest) => {
-                Surplus::by_version(&self.columns, later.of_green_alone(newest.as_ref()))
-            }
-            (None, Some(newest)) => Surplus::by_version(&self.columns, newest.of_green_alone(None)),
-            (None, None) => {
-                let narrowed = self.narrowed.clone();
-                Surplus::by_hash(&self.columns, &self.green, self.last_of_blue(), narrowed)
-            }
+            (Some(later), newest) => self.newer(later.of_green_alone(newest.as_ref())),
+            (None, Some(newest)) => self.newer(newest.of_green_alone(None)),
+            (None, None) => self.more(&self.green, self.last_of_blue()),
+        }
+    }
+
+    fn more(&self, from: &str, against: &str) -> Surplus {
+        let by = By::Hash { from: from.to_owned(), against: against.to_owned() };
+        Surplus { narrowed: self.narrowed.clone(), ..self.surplus(by) }
+    }
+
+    /// What the two show of a key may be the same, and one of them newer: where they differ is no condition then.
+    fn newer(&self, newer: Newer) -> Surplus {
+        self.surplus(By::Version(newer))
+    }
+
+    fn surplus(&self, by: By) -> Surplus {
+        Surplus {
+            columns: self.columns.clone(),
+            by,
+            narrowed: None,
+            in_partitions: self.in_partitions.clone(),
+            list: self.list.clone(),
         }
     }
 }
@@ -91,6 +110,7 @@ pub(crate) fn sides(
     green: &QualifiedName,
 ) -> Result<Sides, MigrateError> {
     let in_order = folds_in_order(migrating);
+    let list = names::verify(&migrating.id, names::SURPLUS);
     let columns_of_blue = migrating
         .migration
         .columns
@@ -150,6 +170,8 @@ pub(crate) fn sides(
             newest_later: None,
             hash_sum: "toString(sum(_teal_hash))",
             narrowed: None,
+            in_partitions: String::new(),
+            list,
         });
     }
     let last = if in_order { " FINAL" } else { "" };
@@ -178,6 +200,8 @@ pub(crate) fn sides(
         newest_later: None,
         hash_sum: "toString((sum(_teal_key), sum(_teal_other_half)))",
         narrowed: None,
+        in_partitions: String::new(),
+        list,
     })
 }
 
@@ -233,9 +257,12 @@ fn half_hash(function: &str, columns: &[CopyColumn]) -> String {
 pub(crate) fn partition_expression(migrating: &Migrating) -> String {
     let migration = &migrating.migration;
     match migration.green_partition_key.as_str() {
-        _ if migration.fold.is_some() => "''".to_owned(),
-        "" => "''".to_owned(),
+        _ if migration.fold.is_some() => NO_PARTITION.to_owned(),
+        "" => NO_PARTITION.to_owned(),
         key if migration.fills_green => format!("tuple({key})"),
-        _ => "''".to_owned(),
+        _ => NO_PARTITION.to_owned(),
     }
 }
+
+/// Of all rows the same.
+pub(super) const NO_PARTITION: &str = "''";

@@ -23,15 +23,15 @@ pub(super) struct Sum {
 /// `% 16` of a number of 128 bits took as long as all the rest of a comparison (26.9).
 pub(crate) const BUCKET: &str = "bitAnd(toUInt8(_teal_key), 15)";
 
-/// The sums of both sides in one query, each read with these settings.
+/// The sums of both sides in one query, each of the rows `within` a condition and read with these settings.
 ///
 /// A UNION takes hold of its tables in the order in which it names them (measured on 26.9). Green, the view's
 /// target, comes first: where INSERTs go on, a row that green lacks then lacks for sure, for an INSERT
 /// commits a block to its table before it does so to the view's target (26.9). The other way round, an equal
 /// row that comes between the two (a client that sends its INSERT again) would stand in for it. After an
 /// exchange the view's target is blue.
-pub(super) fn sums_query(sides: &Sides, partition: &str, settings: &str) -> String {
-    let of = |is_green| sums_of(is_green, sides, partition, settings);
+pub(super) fn sums_query(sides: &Sides, partition: &str, within: &str, settings: &str) -> String {
+    let of = |is_green| sums_of(is_green, sides, partition, within, settings);
     let (blue, green) = (of(false), of(true));
     match sides.is_turned {
         false => format!("{green} UNION ALL {blue}"),
@@ -40,7 +40,13 @@ pub(super) fn sums_query(sides: &Sides, partition: &str, settings: &str) -> Stri
 }
 
 /// The sums of one side.
-pub(super) fn sums_of(is_green: bool, sides: &Sides, partition: &str, settings: &str) -> String {
+pub(super) fn sums_of(
+    is_green: bool,
+    sides: &Sides,
+    partition: &str,
+    within: &str,
+    settings: &str,
+) -> String {
     let hash_sum = sides.hash_sum;
     let side = if is_green { &sides.green } else { &sides.blue };
     format!(
@@ -50,9 +56,14 @@ pub(super) fn sums_of(is_green: bool, sides: &Sides, partition: &str, settings: 
              SELECT {partition} AS _teal_partition, \
                  {BUCKET} AS _teal_bucket, \
                  count() AS _teal_rows, {hash_sum} AS _teal_sum \
-             FROM ({side}) GROUP BY _teal_partition, _teal_bucket{settings})",
+             FROM ({side}){within} GROUP BY _teal_partition, _teal_bucket{settings})",
         u8::from(is_green)
     )
+}
+
+/// All rows of one side.
+pub(super) fn rows(sums: &Sums) -> u64 {
+    sums.values().map(|sum| sum.rows).sum()
 }
 
 /// The sums of blue and of green.
@@ -90,8 +101,8 @@ pub(super) fn parity(blue: &Sums, green: &Sums) -> Parity {
         })
         .collect();
     Parity {
-        blue_rows: blue.values().map(|sum| sum.rows).sum(),
-        green_rows: green.values().map(|sum| sum.rows).sum(),
+        blue_rows: rows(blue),
+        green_rows: rows(green),
         compared: keys.len() as u64,
         missing: 0,
         extra: 0,

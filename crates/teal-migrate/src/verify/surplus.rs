@@ -1,13 +1,19 @@
 //! The rows that one side has and the other lacks.
+//!
+//! They are copied in pieces, each of which reads both tables. So the number of pieces follows that of the rows which
+//! differ: with one read of both, what tells these rows is written to a table of teal's own first. A large table is
+//! read for them 1 + n times, with a piece for each [`PIECE_ROWS`] of them; of partitions in which nothing differs no
+//! more than the columns of the partition key.
 
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use teal_schema::QualifiedName;
 
+use super::drill_down::SPILL;
 use super::newest::Newer;
 use super::sums::BUCKET;
-use crate::{MigrateError, Operator};
+use crate::{MigrateError, Operator, failpoint};
 
 /// Rows of a piece: some 100 bytes of each are held in memory at a time.
 const PIECE_ROWS: u64 = 4_000_000;
@@ -17,55 +23,45 @@ const BUCKETS: u8 = 16;
 /// Rows that one side has and the other lacks.
 pub(crate) struct Surplus {
     /// The copied columns, listed.
-    columns: String,
-    told: Told,
+    pub(super) columns: String,
+    pub(super) by: By,
     /// A condition that all of them meet, and few others.
-    narrowed: Option<String>,
+    pub(super) narrowed: Option<String>,
+    /// More of a condition that all of them meet, or nothing.
+    pub(super) in_partitions: String,
+    /// Where what tells them is written, if they are in a large table.
+    pub(super) list: QualifiedName,
 }
 
 /// What tells which rows those are.
-enum Told {
+pub(super) enum By {
     /// Each row that `from` has more often than `against`, as often as it has it more.
-    ByHash {
+    Hash {
         from: String,
         against: String,
     },
-    ByVersion(Newer),
+    Version(Newer),
 }
 
 impl Surplus {
-    pub(super) fn by_hash(
-        columns: &str,
-        from: &str,
-        against: &str,
-        narrowed: Option<String>,
-    ) -> Self {
-        let told = Told::ByHash { from: from.to_owned(), against: against.to_owned() };
-        Self { columns: columns.to_owned(), told, narrowed }
-    }
-
-    pub(super) fn by_version(columns: &str, newer: Newer) -> Self {
-        Self { columns: columns.to_owned(), told: Told::ByVersion(newer), narrowed: None }
-    }
-
     /// The same, where the rows of `more`, a side too, are not lacking. Of rows that are told by hash.
     pub(crate) fn without(self, more: &str) -> Self {
-        let told = match self.told {
-            Told::ByHash { from, against } => {
+        let by = match self.by {
+            By::Hash { from, against } => {
                 let against = format!("SELECT * FROM ({against}) UNION ALL SELECT * FROM ({more})");
-                Told::ByHash { from, against }
+                By::Hash { from, against }
             }
-            by_version @ Told::ByVersion(_) => by_version,
+            by @ By::Version(_) => by,
         };
-        Self { told, ..self }
+        Self { by, ..self }
     }
 
     /// A SELECT of the copied columns of these rows, within a condition.
     pub(crate) fn rows(&self, within: &str) -> String {
         let columns = &self.columns;
-        match &self.told {
-            Told::ByVersion(newer) => newer.rows(within),
-            Told::ByHash { from, against } => format!(
+        match &self.by {
+            By::Version(newer) => newer.rows(within),
+            By::Hash { from, against } => format!(
                 "SELECT {columns} FROM (\
                      SELECT {columns}, _teal_more, row_number() OVER (PARTITION BY _teal_hash) AS _teal_number \
                      FROM (SELECT * FROM ({from}) {within}) AS _teal_from \
@@ -77,28 +73,46 @@ impl Surplus {
     }
 
     fn count(&self, within: &str) -> String {
-        match &self.told {
-            Told::ByHash { from, against } => format!(
+        match &self.by {
+            By::Hash { from, against } => format!(
                 "SELECT toUInt64(sum(_teal_more)) AS rows FROM ({})",
                 hashes_of_surplus(from, against, within)
             ),
-            Told::ByVersion(newer) => newer.count(within),
+            By::Version(newer) => newer.count(within),
         }
     }
 
-    /// All rows of the side that these are of.
-    fn all(&self) -> &str {
-        match &self.told {
-            Told::ByHash { from, .. } => from,
-            Told::ByVersion(newer) => newer.all(),
+    /// All rows of the side that these are of, in the partitions that differ.
+    fn all(&self) -> String {
+        let from = match &self.by {
+            By::Hash { from, .. } => from,
+            By::Version(newer) => newer.all(),
+        };
+        format!("SELECT 1 FROM ({from}) WHERE 1{}", self.in_partitions)
+    }
+
+    /// What tells these rows, and a SELECT of it: each with how many rows a piece holds for its sake.
+    fn listed(&self, within: &str) -> (&'static str, String) {
+        match &self.by {
+            By::Hash { from, against } => {
+                let hashes = hashes_of_surplus(from, against, within);
+                ("_teal_hash", format!("SELECT _teal_hash, _teal_here FROM ({hashes})"))
+            }
+            By::Version(newer) => {
+                ("_teal_key", format!("SELECT _teal_key, 1 FROM ({})", newer.all_keys(within)))
+            }
         }
+    }
+
+    fn within(&self, buckets: &BTreeSet<u8>) -> String {
+        format!("{}{}", in_buckets(buckets), self.in_partitions)
     }
 }
 
-/// The hashes of the rows that `from` has more often than `against`, each with how often.
+/// The hashes of the rows that `from` has more often than `against`, each with how often, and how often `from` has it.
 pub(crate) fn hashes_of_surplus(from: &str, against: &str, within: &str) -> String {
     format!(
-        "SELECT _teal_hash, sum(_teal_sign) AS _teal_more FROM (\
+        "SELECT _teal_hash, sum(_teal_sign) AS _teal_more, countIf(_teal_sign > 0) AS _teal_here FROM (\
              SELECT _teal_hash, 1::Int64 AS _teal_sign FROM ({from}) {within} \
              UNION ALL SELECT _teal_hash, -1::Int64 AS _teal_sign FROM ({against}) {within}\
          ) GROUP BY _teal_hash HAVING _teal_more > 0"
@@ -116,7 +130,7 @@ impl Operator<'_> {
         struct Row {
             rows: u64,
         }
-        let count = surplus.count(&in_buckets(buckets));
+        let count = format!("{}{SPILL}", surplus.count(&surplus.within(buckets)));
         let Row { rows } = self.with_control(|session| session.row(&count))?;
         Ok(rows)
     }
@@ -130,8 +144,38 @@ impl Operator<'_> {
         if let Some(condition) = &surplus.narrowed {
             return Ok(vec![format!("{} AND {condition}", in_buckets(buckets))]);
         }
-        let rows = self.count_rows(&format!("SELECT 1 FROM ({})", surplus.all()))?;
-        Ok(pieces(rows, buckets))
+        let within = surplus.within(buckets);
+        let of_piece = failpoint::number("piece-rows", PIECE_ROWS);
+        if self.count_rows(&surplus.all())? <= of_piece {
+            return Ok(vec![within]);
+        }
+        let (told_by, listed) = surplus.listed(&within);
+        let list = surplus.list.sql();
+        let pieces = self.list(&surplus.list, &listed)?.div_ceil(of_piece);
+        let piece = |piece| {
+            format!(
+                "{within} AND {told_by} IN (SELECT told FROM {list} WHERE told % {pieces} = {piece})"
+            )
+        };
+        Ok((0..pieces).map(piece).collect())
+    }
+
+    /// Writes what tells rows to a table, and says how many these are.
+    fn list(&self, list: &QualifiedName, listed: &str) -> Result<u64, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            rows: u64,
+        }
+        let table = list.sql();
+        self.drop_table(list)?;
+        self.command(&format!(
+            "CREATE TABLE {table} (told UInt128, rows UInt64) ENGINE = MergeTree ORDER BY told"
+        ))?;
+        self.command(&format!("INSERT INTO {table} {listed}{SPILL}"))?;
+        let Row { rows } = self.with_control(|session| {
+            session.row(&format!("SELECT sum(rows) AS rows FROM {table}"))
+        })?;
+        Ok(rows)
     }
 
     pub(crate) fn copy_within(
