@@ -318,6 +318,33 @@ fn more_partitions_than_an_insert_may_touch_are_told() {
     assert!(said.contains("more than 100 at once"), "{said}");
 }
 
+/// Of a text, say, there is no month.
+#[test]
+fn the_new_versions_keys_are_computed_from_its_own_types() {
+    let models = VERSIONED
+        .replace("events (id UInt64, town String, at DateTime)", "events (id UInt64, at String)")
+        .replace(
+            "events_1 (id UInt64, town String, at DateTime)",
+            "events_1 (id UInt64, at DateTime)",
+        )
+        .replace(
+            "MergeTree ORDER BY (town, id)",
+            "ReplacingMergeTree(at) PARTITION BY toYYYYMM(at) ORDER BY (toDate(at), id)",
+        );
+    let (blue, _) = models.split_once('\n').unwrap();
+    let project = Project::new(&[("app/events.sql", blue)]);
+    project.must(&["apply"]);
+    let insert = |texts: &str| {
+        project.query(&format!("INSERT INTO events SELECT number, {texts} FROM numbers(200)"));
+    };
+    insert("toString(toDateTime('2000-01-01 00:00:00', 'UTC') + INTERVAL number MONTH)");
+    project.write("app/events.sql", &models);
+    let said = project.must(&["plan"]).said();
+    assert!(said.contains("has about 200 partitions by (toYYYYMM(at))"), "{said}");
+    insert("'soon'");
+    project.teal(&["apply"]).failed(3, &["column at: 200 of 400 rows have a value"]);
+}
+
 #[test]
 fn a_server_where_teal_may_make_no_database_is_planned_with_the_engine() {
     let modern = Modern::start();
