@@ -9,7 +9,7 @@ use teal_schema::{
 };
 
 use crate::declared::{Declared, Unsafe};
-use crate::planner::{PlanError, Planner, source};
+use crate::planner::{PlanError, Planner, is_older, source};
 use crate::preflight::reads;
 use crate::{Change, Conflict, Cutover, Field, Migration, Operation, Standing, Statement};
 
@@ -393,11 +393,10 @@ impl Planner<'_> {
 
     /// A view from an older version of a table to a newer one.
     pub(crate) fn is_migration(&self, view: &View) -> bool {
-        let Some(target) = &view.target else {
+        let Some(target) = self.schema.target(view) else {
             return false;
         };
-        source(self.schema, view, &self.options.database)
-            .is_some_and(|blue| blue.name == target.name && blue.version < target.version)
+        source(self.schema, view, &self.options.database).is_some_and(|blue| is_older(blue, target))
     }
 
     /// The view's SELECT, every table by its full name; for a migration, by that which its rows have now.
