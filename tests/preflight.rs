@@ -309,6 +309,25 @@ fn a_disk_is_looked_at_where_the_copy_goes_to() {
     assert!(to_full.stdout.contains(says), "{}", to_full.said());
 }
 
+/// The server hides what it is made of.
+#[test]
+fn a_table_may_define_its_disk() {
+    let project = Project::new(&[]);
+    let base = format!("{}/disks/", project.path().display());
+    let model = format!(
+        "from pydantic import BaseModel\nfrom teal import OlapConfig, OlapTable\n\
+         class Row(BaseModel):\n    id: int\n\
+         t = OlapTable[Row](\"t\", config=OlapConfig(order_by_fields=[\"id\"], settings={{\"disk\": \"disk(type = local, path = '{base}own/')\"}}))\n"
+    );
+    project.write("app/t.py", &model);
+    let config =
+        format!("<custom_local_disks_base_directory>{base}</custom_local_disks_base_directory>");
+    for arguments in [&["apply"][..], &["plan", "--check"]] {
+        let run = with_config(&project, &config, "", "", arguments);
+        assert_eq!(run.code, Some(0), "{}", run.said());
+    }
+}
+
 #[test]
 fn more_partitions_than_an_insert_may_touch_are_told() {
     let project = filled(&EVENTS.replace("ORDER BY", "PARTITION BY intDiv(id, 2) ORDER BY"));
