@@ -59,6 +59,20 @@ fn a_table_of_another_database_is_no_older_version() {
 }
 
 #[test]
+fn a_column_may_be_named_with_its_table_and_database() {
+    let select = "SELECT x.ev.id, default.ev.c, src.c AS d FROM x.ev JOIN default.ev ON x.ev.id = default.ev.id JOIN src ON src.id = x.ev.id";
+    let project = Project::new(&[("app/tables.sql", TABLES)]);
+    project.query("CREATE DATABASE x");
+    project.write("app/view.sql", &format!("CREATE VIEW v AS {select}"));
+    project.must(&["apply"]);
+    for table in ["ev", "x.ev", "src"] {
+        project.query(&format!("INSERT INTO {table} VALUES (1, '{table}')"));
+    }
+    assert_eq!(project.query("SELECT * FROM v"), "1\tev\tsrc");
+    assert_eq!(project.teal(&["plan", "--check"]).code, Some(0));
+}
+
+#[test]
 fn a_view_writes_where_its_model_says_or_is_refused() {
     let project = Project::new(&[]);
     for database in ["x", "y"] {
