@@ -284,6 +284,16 @@ fn what_a_view_that_stays_needs_is_not_dropped() {
     );
     let done = project.must(&["apply", "--allow-drop", "*"]).stdout;
     assert_eq!(done, "dropped default.names\ndropped default.seen\n");
+    // What the one is loaded from comes before it by name.
+    project.query("CREATE TABLE a (id UInt64, town String) ENGINE = MergeTree ORDER BY id");
+    project.query(
+        "CREATE DICTIONARY names (id UInt64, town String) PRIMARY KEY id SOURCE(CLICKHOUSE(TABLE 'a')) LAYOUT(FLAT()) LIFETIME(0)",
+    );
+    project.query(
+        "CREATE TABLE b (id UInt64, town String DEFAULT dictGet('default.names', 'town', id)) ENGINE = MergeTree ORDER BY id",
+    );
+    let done = project.must(&["apply", "--allow-drop", "*"]).stdout;
+    assert_eq!(done, "dropped default.b\ndropped default.names\ndropped default.a\n");
 }
 
 #[test]
