@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use teal_catalog::{CatalogColumn, CatalogTable, QueryTreeError, ShadowError};
 use teal_schema::{
-    Diagnostic, LifeCycle, Location, QualifiedName, Table, View, create_view,
+    Diagnostic, LifeCycle, Location, QualifiedName, Table, View, create_view, quote_string,
     rewrite_table_references,
 };
 
@@ -341,6 +341,12 @@ impl Planner<'_> {
                 return Ok(());
             }
         };
+        if engine == "View" && !current.comment.is_empty() {
+            self.plan.notes.push(format!(
+                "view {name} is made anew, and is without its comment then ({}), which models cannot declare",
+                quote_string(&current.comment)
+            ));
+        }
         let change = Operation::ChangeView {
             before: current.create_table_query.clone(),
             statement: Statement {
