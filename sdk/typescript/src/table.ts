@@ -223,9 +223,10 @@ function sortingKey(config: OlapConfig, columns: ColumnDocument[], engine: strin
   if (fields?.length && expression?.trim()) {
     throw new Error("orderByFields and orderByExpression exclude each other: give one of them");
   }
-  if (!isSorted(engine)) {
+  const isInSql = typeof config.engine === "object";
+  if (isInSql ? !engine.endsWith("MergeTree") : !isSorted(engine)) {
     // Of an engine as it stands in SQL, the server knows what it takes.
-    const isRefused = fields?.length || expression || (config.partitionBy && typeof config.engine !== "object");
+    const isRefused = fields?.length || expression || (config.partitionBy && !isInSql);
     if (isRefused) throw new Error(`the engine ${engine} takes no ORDER BY and no PARTITION BY`);
     return [];
   }
