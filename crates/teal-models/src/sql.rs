@@ -12,9 +12,9 @@ use teal_catalog::{
 };
 use teal_client::{ClientError, Server};
 use teal_schema::{
-    Create, CreateKind, Diagnostic, Engine, LifeCycle, Location, QualifiedName, Statement, Table,
-    TableRef, Version, View, call, clause, head, read_create, rewrite_table_references, split_list,
-    statements,
+    Comment, Create, CreateKind, Diagnostic, Engine, LifeCycle, Location, QualifiedName, Statement,
+    Table, TableRef, Version, View, call, clause, head, read_create, rewrite_table_references,
+    split_list, statements,
 };
 
 use crate::ModelError;
@@ -426,6 +426,16 @@ impl Directive {
         location: &Location,
     ) -> Result<Self, ModelError> {
         let mut directive = Self::default();
+        let is_directive = |comment: &&Comment| comment.text.starts_with("teal:");
+        if let Some(comment) = statement.later_comments.iter().find(is_directive) {
+            let location = Location { line: comment.line, column: None, ..location.clone() };
+            let message = format!("the directive stands within the statement of {}", create.name);
+            return Err(failure(
+                location,
+                message,
+                "write it in front of the statement that it is about",
+            ));
+        }
         for comment in &statement.comments {
             let Some(text) = comment.text.strip_prefix("teal:") else {
                 continue;

@@ -17,6 +17,8 @@ pub struct Statement<'s> {
     pub column: u32,
     /// The comments in front of it, since the statement before.
     pub comments: Vec<Comment>,
+    /// Those behind its first word.
+    pub later_comments: Vec<Comment>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,23 +36,33 @@ pub fn statements(text: &str) -> Result<Vec<Statement<'_>>, TokenError> {
     let tokens = all_tokens(text)?;
     let mut statements = Vec::new();
     let mut comments = Vec::new();
+    let mut later = Vec::new();
     let mut range: Option<Range<usize>> = None;
-    let mut finish = |range: &mut Option<Range<usize>>, comments: &mut Vec<Comment>| {
+    let mut finish = |range: &mut Option<Range<usize>>,
+                      comments: &mut Vec<Comment>,
+                      later: &mut Vec<Comment>| {
         if let Some(range) = range.take() {
             let (line, column) = place(text, range.start);
-            let comments = std::mem::take(comments);
-            statements.push(Statement { sql: &text[range], line, column, comments });
+            let (comments, later_comments) = (std::mem::take(comments), std::mem::take(later));
+            statements.push(Statement {
+                sql: &text[range],
+                line,
+                column,
+                comments,
+                later_comments,
+            });
         }
     };
     for token in &tokens {
         match &token.token {
-            Token::SemiColon => finish(&mut range, &mut comments),
+            Token::SemiColon => finish(&mut range, &mut comments, &mut later),
             Token::Whitespace(
                 Whitespace::SingleLineComment { comment, .. }
                 | Whitespace::MultiLineComment(comment),
-            ) if range.is_none() => {
+            ) => {
                 let line = place(text, token.start).0;
-                comments.push(Comment { line, text: comment.trim().to_owned() });
+                let of = if range.is_none() { &mut comments } else { &mut later };
+                of.push(Comment { line, text: comment.trim().to_owned() });
             }
             Token::Whitespace(_) => (),
             _ => {
@@ -59,7 +71,7 @@ pub fn statements(text: &str) -> Result<Vec<Statement<'_>>, TokenError> {
             }
         }
     }
-    finish(&mut range, &mut comments);
+    finish(&mut range, &mut comments, &mut later);
     Ok(statements)
 }
 
@@ -262,7 +274,9 @@ mod tests {
         );
         let comments = found[0].comments.iter().map(|c| (c.line, c.text.as_str()));
         assert_eq!(comments.collect::<Vec<_>>(), [(1, "teal: version 0.1"), (2, "two")]);
-        assert!(found[1].comments.is_empty());
+        assert!(found[1].comments.is_empty() && found[0].later_comments.is_empty());
+        let later = found[1].later_comments.iter().map(|c| (c.line, c.text.as_str()));
+        assert_eq!(later.collect::<Vec<_>>(), [(5, "no;")]);
     }
 
     #[test]
