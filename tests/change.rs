@@ -186,6 +186,73 @@ fn a_column_goes_only_when_it_is_named() {
     assert!(said.contains("DELETION_PROTECTED") && said.contains("Nothing to do"), "{said}");
 }
 
+/// Each of these is refused in another order, and would be copied then.
+#[test]
+fn what_needs_another_change_is_altered_behind_it() {
+    const ALL: &[(&str, &str)] = &[
+        (
+            "(id UInt64, at DateTime) ENGINE = MergeTree ORDER BY id TTL at",
+            "(id UInt64) ENGINE = MergeTree ORDER BY id",
+        ),
+        (
+            "(id UInt64, at DateTime, t DateTime) ENGINE = MergeTree ORDER BY id TTL at",
+            "(id UInt64, t DateTime, due DateTime) ENGINE = MergeTree ORDER BY id TTL due + toIntervalDay(1)",
+        ),
+        (
+            "(at DateTime, id UInt64, a UInt8 TTL at, b UInt8 TTL at, c UInt8) ENGINE = MergeTree ORDER BY id",
+            "(id UInt64, c UInt8, a UInt8, b UInt8 TTL toDateTime(c)) ENGINE = MergeTree ORDER BY id",
+        ),
+        (
+            "(id UInt64, x UInt8, a UInt8 DEFAULT x, b UInt8 DEFAULT x + 1) ENGINE = MergeTree ORDER BY id",
+            "(b UInt8 DEFAULT id, id UInt64, a UInt8) ENGINE = MergeTree ORDER BY id",
+        ),
+        (
+            "(id UInt64, x UInt8, y UInt8 DEFAULT x, z UInt8 DEFAULT y) ENGINE = MergeTree ORDER BY id",
+            "(id UInt64) ENGINE = MergeTree ORDER BY id",
+        ),
+        (
+            "(id UInt64, a UInt8) ENGINE = ReplacingMergeTree ORDER BY id",
+            "(id UInt64, a UInt8, PROJECTION p (SELECT a ORDER BY a)) ENGINE = ReplacingMergeTree ORDER BY id \
+             SETTINGS deduplicate_merge_projection_mode = 'rebuild'",
+        ),
+        (
+            "(id UInt64, a UInt8, PROJECTION p (SELECT a ORDER BY a)) ENGINE = ReplacingMergeTree ORDER BY id \
+             SETTINGS deduplicate_merge_projection_mode = 'rebuild'",
+            "(id UInt64, a UInt8) ENGINE = ReplacingMergeTree ORDER BY id",
+        ),
+    ];
+    let model = |body: &str| format!("CREATE TABLE events {body};");
+    for (from, to) in ALL {
+        let project = Project::new(&[("app/events.sql", &model(from))]);
+        project.must(&["apply"]);
+        project.query("INSERT INTO events (id) VALUES (1)");
+        project.write("app/events.sql", &model(to));
+        let allowed = ["apply", "--allow-drop", "events.*"];
+        assert_eq!(project.must(&allowed).stdout, "changed default.events\n", "{from} -> {to}");
+        assert_over(&project);
+    }
+}
+
+#[test]
+fn a_column_of_no_model_stays_behind_the_column_before_it() {
+    let project = filled(EVENTS);
+    project.query(
+        "ALTER TABLE events ADD COLUMN spare UInt8 AFTER town, ADD COLUMN other UInt8 AFTER spare",
+    );
+    let places = |columns: &str, allowed: &[&str]| {
+        project.must(&[&["apply"][..], allowed].concat());
+        let there =
+            "SELECT name FROM system.columns WHERE database = 'default' AND table = 'events'";
+        assert_eq!(project.query(there).lines().collect::<Vec<_>>().join(", "), columns);
+        assert_over(&project);
+    };
+    let renamed = EVENTS.replace("town", "city");
+    project.write("app/events.sql", &format!("-- teal: column city renamed_from town\n{renamed}"));
+    places("id, city, spare, other, at", &[]);
+    project.write("app/events.sql", &renamed.replace("city String, ", ""));
+    places("id, other, at", &["--allow-drop", "events.city", "--allow-drop", "events.spare"]);
+}
+
 #[test]
 fn tables_and_views_in_no_model_are_dropped_only_when_they_are_named() {
     let project = filled(EVENTS);
@@ -217,6 +284,16 @@ fn what_a_view_that_stays_needs_is_not_dropped() {
     );
     let done = project.must(&["apply", "--allow-drop", "*"]).stdout;
     assert_eq!(done, "dropped default.names\ndropped default.seen\n");
+    // What the one is loaded from comes before it by name.
+    project.query("CREATE TABLE a (id UInt64, town String) ENGINE = MergeTree ORDER BY id");
+    project.query(
+        "CREATE DICTIONARY names (id UInt64, town String) PRIMARY KEY id SOURCE(CLICKHOUSE(TABLE 'a')) LAYOUT(FLAT()) LIFETIME(0)",
+    );
+    project.query(
+        "CREATE TABLE b (id UInt64, town String DEFAULT dictGet('default.names', 'town', id)) ENGINE = MergeTree ORDER BY id",
+    );
+    let done = project.must(&["apply", "--allow-drop", "*"]).stdout;
+    assert_eq!(done, "dropped default.b\ndropped default.names\ndropped default.a\n");
 }
 
 #[test]

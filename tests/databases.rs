@@ -38,6 +38,40 @@ fn a_name_in_two_databases_is_two_tables() {
     assert!(plan.contains("green    x.ev_0_1, created"), "{plan}");
 }
 
+/// Its rows are not brought over, and no cleanup drops it.
+#[test]
+fn a_table_of_another_database_is_no_older_version() {
+    let project = Project::new(&[]);
+    project.query("CREATE DATABASE x");
+    let models = "CREATE TABLE x.ev (id UInt64) ENGINE = MergeTree ORDER BY id;\n\
+         -- teal: table ev version 1.0\nCREATE TABLE ev_1_0 (id UInt64) ENGINE = MergeTree ORDER BY id;\n\
+         CREATE MATERIALIZED VIEW mv TO ev_1_0 AS SELECT id FROM x.ev;";
+    let (first, _) = models.split_once('\n').unwrap();
+    project.write("app/tables.sql", first);
+    project.must(&["apply"]);
+    project.query("INSERT INTO x.ev VALUES (1)");
+    project.write("app/tables.sql", models);
+    let done = project.must(&["apply"]).stdout;
+    assert_eq!(done, "created default.ev_1_0\ncreated default.mv\n");
+    project.query("INSERT INTO x.ev VALUES (2)");
+    assert_eq!(project.query("SELECT id FROM ev_1_0"), "2");
+    assert_eq!(project.teal(&["plan", "--check"]).code, Some(0));
+}
+
+#[test]
+fn a_column_may_be_named_with_its_table_and_database() {
+    let select = "SELECT x.ev.id, default.ev.c, src.c AS d FROM x.ev JOIN default.ev ON x.ev.id = default.ev.id JOIN src ON src.id = x.ev.id";
+    let project = Project::new(&[("app/tables.sql", TABLES)]);
+    project.query("CREATE DATABASE x");
+    project.write("app/view.sql", &format!("CREATE VIEW v AS {select}"));
+    project.must(&["apply"]);
+    for table in ["ev", "x.ev", "src"] {
+        project.query(&format!("INSERT INTO {table} VALUES (1, '{table}')"));
+    }
+    assert_eq!(project.query("SELECT * FROM v"), "1\tev\tsrc");
+    assert_eq!(project.teal(&["plan", "--check"]).code, Some(0));
+}
+
 #[test]
 fn a_view_writes_where_its_model_says_or_is_refused() {
     let project = Project::new(&[]);

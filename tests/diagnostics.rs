@@ -71,6 +71,13 @@ const CASES: &[Case] = &[
         says: &["already exists"],
     },
     Case {
+        what: "a directive within a statement",
+        typescript: "",
+        python: "",
+        sql: "CREATE TABLE t -- teal: version 0.1\n(id String) ENGINE = MergeTree ORDER BY id;",
+        says: &["the directive stands within the statement of t", "in front of the statement"],
+    },
+    Case {
         what: "a table that a SELECT fills",
         typescript: "",
         python: "",

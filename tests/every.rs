@@ -84,6 +84,8 @@ const TABLES: &[&str] = &[
     "(a UInt8, b String, PROJECTION p (SELECT b, count() GROUP BY b), PROJECTION q (SELECT * ORDER BY b)) ENGINE = MergeTree ORDER BY a",
     "(a UInt8, b String, CONSTRAINT c CHECK a > 0 AND b != 'x, y', CONSTRAINT d ASSUME length(b) > 1) ENGINE = MergeTree ORDER BY a",
     "(`order` UInt8, `a b` UInt8, `tick``ed` UInt8) ENGINE = MergeTree ORDER BY (`order`, `a b`, `tick``ed`)",
+    "(date Date COMMENT 'a', at Date, UUID UUID COMMENT 'b', id UUID, str String COMMENT 'c', s String, int Int64 COMMENT 'd', \
+     Any JSON COMMENT 'e', Field String COMMENT 'f', datetime DateTime COMMENT 'g', dt DateTime) ENGINE = MergeTree ORDER BY at",
     // The server writes these without quotes (26.7).
     "(settings UInt8, ttl DateTime, type UInt8, comment UInt8 DEFAULT ttl > type COMMENT 'a', codec UInt8 DEFAULT comment CODEC(ZSTD(3)) TTL ttl, \
      INDEX i type TYPE set(100) GRANULARITY 4, INDEX granularity (type, settings) TYPE minmax GRANULARITY 2) \

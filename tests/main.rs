@@ -40,6 +40,7 @@ mod server_sums;
 mod servers;
 mod shadow;
 mod sizes;
+mod sql_models;
 mod stale;
 mod story;
 mod support;

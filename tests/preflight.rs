@@ -309,6 +309,25 @@ fn a_disk_is_looked_at_where_the_copy_goes_to() {
     assert!(to_full.stdout.contains(says), "{}", to_full.said());
 }
 
+/// The server hides what it is made of.
+#[test]
+fn a_table_may_define_its_disk() {
+    let project = Project::new(&[]);
+    let base = format!("{}/disks/", project.path().display());
+    let model = format!(
+        "from pydantic import BaseModel\nfrom teal import OlapConfig, OlapTable\n\
+         class Row(BaseModel):\n    id: int\n\
+         t = OlapTable[Row](\"t\", config=OlapConfig(order_by_fields=[\"id\"], settings={{\"disk\": \"disk(type = local, path = '{base}own/')\"}}))\n"
+    );
+    project.write("app/t.py", &model);
+    let config =
+        format!("<custom_local_disks_base_directory>{base}</custom_local_disks_base_directory>");
+    for arguments in [&["apply"][..], &["plan", "--check"]] {
+        let run = with_config(&project, &config, "", "", arguments);
+        assert_eq!(run.code, Some(0), "{}", run.said());
+    }
+}
+
 #[test]
 fn more_partitions_than_an_insert_may_touch_are_told() {
     let project = filled(&EVENTS.replace("ORDER BY", "PARTITION BY intDiv(id, 2) ORDER BY"));
@@ -316,6 +335,33 @@ fn more_partitions_than_an_insert_may_touch_are_told() {
     assert!(said.contains("mind: default.events"), "{said}");
     assert!(said.contains("has about 500 partitions by (intDiv(id, 2))"), "{said}");
     assert!(said.contains("more than 100 at once"), "{said}");
+}
+
+/// Of a text, say, there is no month.
+#[test]
+fn the_new_versions_keys_are_computed_from_its_own_types() {
+    let models = VERSIONED
+        .replace("events (id UInt64, town String, at DateTime)", "events (id UInt64, at String)")
+        .replace(
+            "events_1 (id UInt64, town String, at DateTime)",
+            "events_1 (id UInt64, at DateTime)",
+        )
+        .replace(
+            "MergeTree ORDER BY (town, id)",
+            "ReplacingMergeTree(at) PARTITION BY toYYYYMM(at) ORDER BY (toDate(at), id)",
+        );
+    let (blue, _) = models.split_once('\n').unwrap();
+    let project = Project::new(&[("app/events.sql", blue)]);
+    project.must(&["apply"]);
+    let insert = |texts: &str| {
+        project.query(&format!("INSERT INTO events SELECT number, {texts} FROM numbers(200)"));
+    };
+    insert("toString(toDateTime('2000-01-01 00:00:00', 'UTC') + INTERVAL number MONTH)");
+    project.write("app/events.sql", &models);
+    let said = project.must(&["plan"]).said();
+    assert!(said.contains("has about 200 partitions by (toYYYYMM(at))"), "{said}");
+    insert("'soon'");
+    project.teal(&["apply"]).failed(3, &["column at: 200 of 400 rows have a value"]);
 }
 
 #[test]

@@ -69,6 +69,7 @@ fn what_models_cannot_declare_is_said() {
         "CREATE DICTIONARY d (a UInt8) PRIMARY KEY a SOURCE(CLICKHOUSE(TABLE 't')) LAYOUT(FLAT()) LIFETIME(0)",
         "CREATE MATERIALIZED VIEW r REFRESH EVERY 1 YEAR APPEND TO other AS SELECT a FROM t",
         "CREATE VIEW v DEFINER = default SQL SECURITY DEFINER AS SELECT a FROM t",
+        "CREATE VIEW w AS SELECT a FROM t COMMENT 'mine'",
     ] {
         project.query(statement);
     }
@@ -83,6 +84,7 @@ fn what_models_cannot_declare_is_said() {
         "d: it is a dictionary",
         "r: it runs by the clock (REFRESH)",
         "v: models cannot declare whose rights it runs with",
+        "w: models cannot declare the comment of a view",
     ] {
         for run in [&shown, &pulled] {
             assert!(run.stderr.contains(words), "{words}: {}", run.said());
@@ -98,9 +100,15 @@ fn what_models_cannot_declare_is_said() {
     assert!(table.contains("PROJECTION `p` INDEX c TYPE basic"), "{table}");
     project.write(file, &table.replace("ORDER BY `id`", "ORDER BY (`c`, `id`)"));
     project.write("app/v.sql", "CREATE VIEW v AS SELECT a + 1 AS a FROM t");
+    project.remove("app/views/w.sql");
+    project.write("app/w.sql", "CREATE VIEW w AS SELECT a + 1 AS a FROM t");
     let plan = project.must(&["plan"]).stdout;
-    for words in ["without the STATISTICS (tdigest) of column id", "conflict: default.v", "DEFINER"]
-    {
+    for words in [
+        "without the STATISTICS (tdigest) of column id",
+        "conflict: default.v",
+        "DEFINER",
+        "view default.w is made anew, and is without its comment then ('mine')",
+    ] {
         assert!(plan.contains(words), "{plan}");
     }
 }

@@ -44,7 +44,10 @@ pub fn definitions(
 }
 
 /// Each statement as ClickHouse's parser writes it, on one line; nothing where it refuses the text.
-pub(crate) fn formatted(
+///
+/// # Errors
+/// When the server cannot be asked.
+pub fn formatted(
     session: &mut dyn Session,
     statements: &[String],
 ) -> Result<Vec<Option<String>>, ClientError> {

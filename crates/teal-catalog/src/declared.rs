@@ -124,6 +124,12 @@ impl Catalog {
                     view.name
                 ));
             }
+            if !view.comment.is_empty() {
+                pulled.left.push(format!(
+                    "{}: models cannot declare the comment of a view; one that teal makes of the model is without",
+                    view.name
+                ));
+            }
             let target = match create.map(|create| (create.kind, create.target)) {
                 Some((CreateKind::View, _)) => None,
                 Some((CreateKind::MaterializedView, Some((of, target))))

@@ -15,7 +15,7 @@ mod shadow;
 mod traffic;
 mod types;
 
-pub use alike::{definitions, made_alike};
+pub use alike::{definitions, formatted, made_alike};
 pub use catalog::{Catalog, CatalogColumn, CatalogTable, own_directory};
 pub use declared::{Declaration, HIDDEN, Pulled};
 pub use features::{Feature, Features};
@@ -24,6 +24,6 @@ pub use parts::{Amount, Part, active_parts, amount};
 pub use query_tree::{Grouped, QueryTree, QueryTreeError};
 pub use readers::{ReadingView, fired_views, reading_views, reads};
 pub use scratch::{Scratch, permissive_session};
-pub use shadow::{Shadow, ShadowError, without_replicas};
+pub use shadow::{Shadow, ShadowError, acts_when_made, without_replicas};
 pub use traffic::{LeftOut, Traffic, Use, mentions, traffic, uses};
 pub use types::{reads_alike, time_zones, widens};

@@ -311,6 +311,25 @@ const KEEP_TO_THEMSELVES: &[&str] = &[
     "TinyLog",
 ];
 
+/// Engines whose tables do something elsewhere as soon as they are there: consume a queue, replicate a table, write
+/// the metadata of one.
+const ACT_WHEN_MADE: &[&str] = &[
+    "AzureQueue",
+    "FileLog",
+    "Kafka",
+    "KeeperMap",
+    "MaterializedPostgreSQL",
+    "NATS",
+    "RabbitMQ",
+    "S3Queue",
+];
+const LAKES: &[&str] = &["DeltaLake", "Hudi", "Iceberg", "Paimon"];
+
+/// Whether a table of this engine is not to be made only to see what it is.
+pub fn acts_when_made(engine: &str) -> bool {
+    ACT_WHEN_MADE.contains(&engine) || LAKES.iter().any(|lake| engine.starts_with(lake))
+}
+
 /// What is made in the shadow in place of a table that might act on the world; nothing where the
 /// table itself does no harm. Of a replicated table that is the same one without replicas, of any
 /// other the columns.

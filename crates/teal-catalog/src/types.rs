@@ -111,6 +111,8 @@ fn loses(from: &str, to: &str) -> bool {
         // The zero bytes at the end go.
         ("FixedString", _) => true,
         ("Time" | "Time64", "DateTime64") => true,
+        // It has digits in another base, and fewer of them.
+        ("Decimal", "Float32" | "Float64" | "BFloat16") => true,
         (_, "Decimal") => match (whole_digits(&from), whole_digits(&to)) {
             (Some(from), Some(to)) => from > to,
             _ => true,
@@ -168,6 +170,8 @@ mod tests {
             ("FixedString(4)", "String"),
             ("Decimal(18, 2)", "Decimal(18, 4)"),
             ("Int64", "Decimal(38, 20)"),
+            ("Decimal(18, 2)", "Float64"),
+            ("Nullable(Decimal(18, 2))", "Nullable(Float32)"),
             ("Time", "DateTime64(0)"),
             ("Array(Date)", "Array(DateTime)"),
             ("Enum8('a' = 1)", "Int8"),

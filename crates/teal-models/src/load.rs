@@ -5,7 +5,7 @@ use std::time::Duration;
 use teal_client::Server;
 use teal_schema::{
     Diagnostic, QualifiedName, Schema, Table, TableRef, View, quote_ident,
-    rewrite_table_references, sorting_key,
+    rewrite_table_references, sorting_key, statements,
 };
 
 use crate::ModelError;
@@ -210,8 +210,23 @@ impl Found {
 /// `FROM events` reads `events_0_0` when `events` 0.0 is what the view lists. `own` is the project's
 /// database.
 fn with_physical_names(view: &View, own: &str) -> Result<String, ModelError> {
+    let unreadable = |error| {
+        let said = format!("cannot read the SELECT of view {}: {error}", view.name);
+        Diagnostic::at(&view.location, said).instead("close the string or comment")
+    };
+    let statements = statements(&view.select).map_err(unreadable)?;
+    // Without the semicolon or the comment behind it: it is going to stand in parentheses.
+    let [statement] = statements.as_slice() else {
+        let said = format!(
+            "the SELECT of view {} is {} statements, where one is to stand",
+            view.name,
+            statements.len()
+        );
+        let instead = "give one SELECT; a view for each, where there are several";
+        return Err(Diagnostic::at(&view.location, said).instead(instead).into());
+    };
     let mut ambiguous = None;
-    let select = rewrite_table_references(&view.select, |table| {
+    let select = rewrite_table_references(statement.sql, |table| {
         let is_named =
             |it: &&TableRef| it.physical_name() == table.name || it.name == table.name;
         let database = table.database.as_deref().filter(|database| *database != own);
@@ -262,13 +277,7 @@ fn with_physical_names(view: &View, own: &str) -> Result<String, ModelError> {
             }
         }
     })
-    .map_err(|error| {
-        Diagnostic::at(
-            &view.location,
-            format!("cannot read the SELECT of view {}: {error}", view.name),
-        )
-        .instead("close the string or comment")
-    })?;
+    .map_err(unreadable)?;
     match ambiguous {
         Some(error) => Err(error.into()),
         None => Ok(select),
@@ -325,6 +334,22 @@ mod tests {
     fn a_physical_name_stays() {
         let view = view("SELECT * FROM events_0_0", &[("events", "0.0")]);
         assert_eq!(with_physical_names(&view, "default").unwrap(), "SELECT * FROM events_0_0");
+    }
+
+    #[test]
+    fn what_ends_a_statement_is_no_part_of_the_select() {
+        for select in [
+            "SELECT ';' FROM events;",
+            "SELECT ';' FROM events -- all",
+            "/* all */ SELECT ';' FROM events; -- of them\n",
+        ] {
+            let select = with_physical_names(&view(select, &[("events", "0.0")]), "default");
+            assert_eq!(select.unwrap(), "SELECT ';' FROM `events_0_0`");
+        }
+        for select in ["SELECT 1; SELECT 2", "-- nothing"] {
+            let error = with_physical_names(&view(select, &[]), "default").unwrap_err();
+            assert!(error.to_string().contains("app/v.py:4"), "{error}");
+        }
     }
 
     #[test]

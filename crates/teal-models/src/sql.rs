@@ -3,16 +3,18 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::Path;
 
 use teal_catalog::{
-    Declaration, HIDDEN, Scratch, made_alike, permissive_session, without_replicas,
+    CatalogTable, Declaration, HIDDEN, Scratch, acts_when_made, formatted, made_alike,
+    permissive_session, without_replicas,
 };
 use teal_client::{ClientError, Server};
 use teal_schema::{
-    Create, CreateKind, Diagnostic, Engine, LifeCycle, Location, QualifiedName, Statement, Table,
-    TableRef, Version, View, call, clause, read_create, rewrite_table_references, split_list,
-    statements,
+    Comment, Create, CreateKind, Diagnostic, Engine, LifeCycle, Location, QualifiedName, Statement,
+    Table, TableRef, Version, View, call, clause, head, read_create, rewrite_table_references,
+    split_list, statements,
 };
 
 use crate::ModelError;
@@ -39,7 +41,16 @@ struct New {
     renamed: Vec<Renamed>,
     /// Where the replicas of a replicated table meet. The scratch one has none: it would join them.
     replicas: Option<Vec<String>>,
+    /// The statement itself, where another engine stands in the scratch database for one that acts when it is made.
+    acting: Option<String>,
+    /// Its columns are those of another table (`AS`): which one's, and where that is named in the statement.
+    like: Option<(TableName, Range<usize>)>,
+    /// Its name in the statement, and its own database where that is another than the project's.
+    name_in_file: TableName,
+    has_engine: bool,
 }
+
+type TableName = (Option<String>, String);
 
 #[derive(Debug)]
 pub(crate) struct SqlView {
@@ -102,12 +113,36 @@ pub(crate) fn load(
                     let name = QualifiedName::new(DATABASE, format!("{}", made.len()));
                     let head = statement.sql.get(..create.name_range.start).unwrap_or_default();
                     let rest = statement.sql.get(create.name_range.end..).unwrap_or_default();
-                    let (rest, replicas) = alone(rest, create.name_range.end, &create)?;
-                    creating.push(format!("{head}{}{rest}", scratch.name(&name).sql()));
+                    let scratched = format!("{head}{}", scratch.name(&name).sql());
+                    let stand_in = stand_in(statement.sql, &create)?;
+                    let acting = stand_in.is_some().then(|| format!("{scratched}{rest}"));
+                    let (rest, replicas) = match stand_in {
+                        Some(rest) => (rest.into(), None),
+                        None => alone(rest, create.name_range.end, &create)?,
+                    };
+                    let name_end = create.name_range.end;
+                    let like = create.like.take().map(|(mut database, name, range)| {
+                        database.take_if(|database| database == own);
+                        let of_rest = |at: usize| scratched.len() + at - name_end;
+                        ((database, name), of_rest(range.start)..of_rest(range.end))
+                    });
+                    creating.push(format!("{scratched}{rest}"));
+                    let name_in_file = (create.database.clone(), create.name.clone());
+                    let has_engine = create.engine.is_some();
                     let has_key = names_key(statement.sql)?;
                     let renamed = std::mem::take(&mut directive.renamed);
                     let declaration = directive.declaration(&create, location);
-                    made.push(New { name, declaration, has_key, renamed, replicas });
+                    made.push(New {
+                        name,
+                        declaration,
+                        has_key,
+                        renamed,
+                        replicas,
+                        acting,
+                        like,
+                        name_in_file,
+                        has_engine,
+                    });
                 }
                 CreateKind::MaterializedView | CreateKind::View => {
                     models.views.push(SqlView::read(create, directive, location)?);
@@ -116,7 +151,8 @@ pub(crate) fn load(
         }
     }
     let mut on_request = BTreeSet::new();
-    let results = scratch.run_all(&creating).into_iter().zip(&creating).zip(&made);
+    let results = create(&mut scratch, &mut creating, &made)?;
+    let results = results.into_iter().zip(&creating).zip(&made);
     for ((result, sql), New { declaration, .. }) in results {
         let Err(error) = result else {
             continue;
@@ -129,27 +165,23 @@ pub(crate) fn load(
     }
     let catalog = scratch.catalog()?;
     let mut there = Vec::new();
-    for New { name, declaration, has_key, renamed, replicas } in made {
+    for New { name, declaration, has_key, renamed, replicas, acting, .. } in made {
         let location = declaration.location.clone();
         let unread = |reason: String| failure(location.clone(), reason, "see docs/models-sql.md");
-        let made = catalog
+        let mut made = catalog
             .table(&scratch.name(&name))
-            .ok_or_else(|| unread("the server made the table and does not list it".to_owned()))?;
-        if declaration.life_cycle != LifeCycle::ExternallyManaged
-            && made.create_table_query.contains(HIDDEN)
-        {
-            return Err(failure(
-                location,
-                format!(
-                    "table {} holds a secret, which ClickHouse does not tell whoever reads its definition",
-                    declaration.name
-                ),
-                "keep the secret in a named collection of the server (CREATE NAMED COLLECTION), and name that here; or let the table be, with `-- teal: lifecycle externally_managed`",
-            ));
+            .ok_or_else(|| unread("the server made the table and does not list it".to_owned()))?
+            .clone();
+        if let Some(statement) = &acting {
+            put_engine(&mut made, statement, &mut scratch, &location)?;
+        }
+        let is_managed = declaration.life_cycle != LifeCycle::ExternallyManaged;
+        if is_managed && made.create_table_query.contains(HIDDEN) {
+            return Err(holds_secret(&declaration));
         }
         let undeclarable = made.undeclarable().map_err(|error| unread(error.to_string()))?;
         if let Some(what) = undeclarable.first()
-            && declaration.life_cycle != LifeCycle::ExternallyManaged
+            && is_managed
         {
             return Err(failure(
                 location,
@@ -157,7 +189,17 @@ pub(crate) fn load(
                 "take it out of the model, and add it to the table with `teal query` (ALTER TABLE)",
             ));
         }
-        let mut table = made.declared(declaration).map_err(|error| unread(error.to_string()))?;
+        let mut table =
+            made.declared(declaration.clone()).map_err(|error| unread(error.to_string()))?;
+        if acting.is_some() && !table.secrets().is_empty() {
+            if is_managed {
+                return Err(holds_secret(&declaration));
+            }
+            // Of a table that is managed elsewhere, its columns are all that matters.
+            table.engine.arguments.clear();
+            table.settings.clear();
+        }
+        on_request.extend(acting.is_some().then(|| table.reference()));
         if let Some(of_replicas) = replicas {
             let Engine { name, arguments } = &mut table.engine;
             *name = format!("Replicated{name}");
@@ -175,7 +217,7 @@ pub(crate) fn load(
             named.renamed_from = Some(from);
         }
         // Newer releases take the empty key then.
-        if table.engine.is_merge_tree() && !has_key {
+        if table.engine.is_merge_tree() && !has_key && table.order_by.is_empty() {
             return Err(failure(
                 location,
                 format!("table {} has no sorting key", table.name),
@@ -187,12 +229,58 @@ pub(crate) fn load(
     }
     let as_teal_would =
         |table: &Table| !is_nested(table) && !on_request.contains(&table.reference());
-    let pairs = models.tables.iter().zip(there).filter(|(table, _)| as_teal_would(table));
+    let pairs = models.tables.iter().zip(&there).filter(|(table, _)| as_teal_would(table));
     let pairs = pairs.collect::<Vec<_>>();
     let alike = made_alike(scratch.session.as_mut(), &pairs)?.into_iter().zip(&pairs);
     models.accepted =
         alike.filter(|(alike, _)| *alike).map(|(_, (table, _))| table.reference()).collect();
     Ok(models)
+}
+
+/// Creates the tables: one that has its columns of another declared one behind that.
+fn create(
+    scratch: &mut Scratch,
+    creating: &mut [String],
+    made: &[New],
+) -> Result<Vec<Result<(), ClientError>>, ModelError> {
+    let mut rounds = vec![0; made.len()];
+    for (i, new) in made.iter().enumerate() {
+        let Some((of, range)) = &new.like else {
+            continue;
+        };
+        // What no file declares is the target's.
+        let Some(like) = declared_by(made, of) else {
+            continue;
+        };
+        if !new.has_engine && (like.replicas.is_some() || like.acting.is_some()) {
+            return Err(failure(
+                new.declaration.location.clone(),
+                format!("table {} has columns and engine of {} (AS)", new.name_in_file.1, of.1),
+                "give its engine",
+            ));
+        }
+        creating[i].replace_range(range.clone(), &scratch.name(&like.name).sql());
+        let next = |new: &New| declared_by(made, &new.like.as_ref()?.0);
+        let chain = std::iter::successors(Some(like), |new| next(new));
+        rounds[i] = chain.take(made.len()).count();
+    }
+    let mut results = Vec::new();
+    let last = rounds.iter().max().copied().unwrap_or_default();
+    for round in 0..=last {
+        let now = (0..made.len()).filter(|i| rounds[*i] == round).collect::<Vec<_>>();
+        let statements = now.iter().map(|i| creating[*i].clone()).collect::<Vec<_>>();
+        results.extend(now.into_iter().zip(scratch.run_all(&statements)));
+    }
+    results.sort_by_key(|(i, _)| *i);
+    Ok(results.into_iter().map(|(_, result)| result).collect())
+}
+
+fn declared_by<'m>(made: &'m [New], name: &TableName) -> Option<&'m New> {
+    let physical = |new: &&New| {
+        let Declaration { database, name: logical, version, .. } = &new.declaration;
+        *database == name.0 && teal_schema::physical_name(logical, version.as_ref()) == name.1
+    };
+    made.iter().find(physical).or_else(|| made.iter().find(|new| new.name_in_file == *name))
 }
 
 /// What stands behind a table's name, from byte `start` on, with its engine without replicas; and the
@@ -218,6 +306,61 @@ fn alone<'s>(
     let mut rest = rest.to_owned();
     rest.replace_range(range, &format!("{engine}{lines}"));
     Ok((rest.into(), Some(of_replicas)))
+}
+
+/// What stands behind the name of a table whose engine acts when it is made, with one in its place that does not: the
+/// columns alone. Nothing of other engines. Lines stay where they are.
+fn stand_in(sql: &str, create: &Create<'_>) -> Result<Option<String>, ModelError> {
+    // Else the server has them of what the table is to read.
+    let has_columns = create.definitions.is_some() || create.like.is_some();
+    let Some(range) = create.engine.clone().filter(|_| has_columns) else {
+        return Ok(None);
+    };
+    let (Some(columns), Some(engine)) =
+        (sql.get(create.name_range.end..range.start), sql.get(range.start..))
+    else {
+        return Ok(None);
+    };
+    let acts = acts_when_made(call(&engine[..range.len()])?.0);
+    let comment = clause(engine, &["COMMENT"], &[])?.map(|text| format!(" COMMENT {text}"));
+    Ok(acts.then(|| format!("{columns}Null{}", comment.unwrap_or_default())))
+}
+
+/// Gives the table that stands in for another one the engine of that, as the server's parser writes it.
+fn put_engine(
+    made: &mut CatalogTable,
+    statement: &str,
+    scratch: &mut Scratch,
+    location: &Location,
+) -> Result<(), ModelError> {
+    let session = scratch.session.as_mut();
+    let written = formatted(session, &[statement.to_owned()])?.pop().flatten();
+    let written = match written {
+        Some(written) => written,
+        None => {
+            // The parser says what is wrong; a server may be too old to write it.
+            let explained = session.command(&format!("EXPLAIN AST {statement}"));
+            explained.map_err(|error| refused(error, scratch, location))?;
+            statement.to_owned()
+        }
+    };
+    let Some(engine) = read_create(&written)?.and_then(|create| create.engine) else {
+        return Ok(());
+    };
+    made.engine = call(&written[engine.clone()])?.0.to_owned();
+    made.engine_full = head(&written[engine.start..], &[&["COMMENT"]])?.to_owned();
+    Ok(())
+}
+
+fn holds_secret(declaration: &Declaration) -> ModelError {
+    failure(
+        declaration.location.clone(),
+        format!(
+            "table {} holds a secret, which ClickHouse does not tell whoever reads its definition",
+            declaration.name
+        ),
+        "keep the secret in a named collection of the server (CREATE NAMED COLLECTION), and name that here; or let the table be, with `-- teal: lifecycle externally_managed`",
+    )
 }
 
 /// teal creates nested columns flattened, unlike the scratch database.
@@ -283,6 +426,16 @@ impl Directive {
         location: &Location,
     ) -> Result<Self, ModelError> {
         let mut directive = Self::default();
+        let is_directive = |comment: &&Comment| comment.text.starts_with("teal:");
+        if let Some(comment) = statement.later_comments.iter().find(is_directive) {
+            let location = Location { line: comment.line, column: None, ..location.clone() };
+            let message = format!("the directive stands within the statement of {}", create.name);
+            return Err(failure(
+                location,
+                message,
+                "write it in front of the statement that it is about",
+            ));
+        }
         for comment in &statement.comments {
             let Some(text) = comment.text.strip_prefix("teal:") else {
                 continue;

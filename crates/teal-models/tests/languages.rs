@@ -296,6 +296,11 @@ const ENGINES: &[(&str, &str, &str)] = &[
         "S3('https://b/x', NOSIGN, 'CSV')",
     ),
     (
+        "engine: { name: \"S3\", arguments: [\"'p'\", \"'CSV'\"] }, partitionBy: \"n\"",
+        "engine=SqlEngine(\"S3\", [\"'p'\", \"'CSV'\"]), partition_by=\"n\"",
+        "S3('p', 'CSV')",
+    ),
+    (
         "engine: \"S3\", path: \"https://b/x\", format: \"CSV\", noSign: true, compression: \"gzip\", partitionStrategy: \"hive\", partitionColumnsInDataFile: \"0\"",
         "engine=S3Engine(path=\"https://b/x\", format=\"CSV\", no_sign=True, compression=\"gzip\", partition_strategy=\"hive\", partition_columns_in_data_file=\"0\")",
         "S3('https://b/x', NOSIGN, 'CSV', 'gzip', partition_strategy = 'hive', partition_columns_in_data_file = 0)",

@@ -2,7 +2,7 @@
 
 use teal_schema::{
     Column, QualifiedName, Table, column_definition, constraint_definition, index_definition,
-    projection_definition, quote_ident, quote_string, setting_value, sorting_key_expression,
+    names, projection_definition, quote_ident, quote_string, setting_value, sorting_key_expression,
 };
 
 use crate::diff::{Change, Field, origin};
@@ -15,32 +15,38 @@ pub(crate) fn statements(
     desired: &Table,
     changes: &[Change],
 ) -> Vec<String> {
-    let is = |field: &dyn Fn(&Field) -> bool| changes.iter().any(|change| field(&change.field));
-    let mut commands = [
-        // What stands on a column goes before the column changes, and comes after it.
+    let is_changed = |field: Field| changes.iter().any(|change| change.field == field);
+    let (mut ttl_gone, mut ttl_set) = (Vec::new(), Vec::new());
+    if is_changed(Field::Ttl) {
+        match &desired.ttl {
+            Some(ttl) => ttl_set.push(format!("MODIFY TTL {ttl}")),
+            None => ttl_gone.push("REMOVE TTL".to_owned()),
+        }
+    }
+    let mut comment = Vec::new();
+    if is_changed(Field::Comment) {
+        let text = quote_string(desired.comment.as_deref().unwrap_or_default());
+        comment.push(format!("MODIFY COMMENT {text}"));
+    }
+    // A setting goes ahead of what needs it, and is reset behind what needed it. What stands on a column goes before the
+    // column changes, and comes after it. A column is not dropped that a default or a TTL names, also where another
+    // command of the same statement takes the name out of it (26.7).
+    let commands = [
+        settings_set(changes),
         removals(changes),
+        ttl_gone,
         renames(changes),
-        columns(current, desired, changes),
         lost_parts(desired, changes),
+        columns(current, desired, changes),
+        ttl_set,
+        drops(current, desired),
         additions(desired, changes),
-    ]
-    .into_iter()
-    .filter(|commands| !commands.is_empty())
-    .map(|commands| commands.join(", "))
-    .collect::<Vec<_>>();
-    if is(&|field| *field == Field::Ttl) {
-        commands.push(match &desired.ttl {
-            Some(ttl) => format!("MODIFY TTL {ttl}"),
-            None => "REMOVE TTL".to_owned(),
-        });
-    }
-    commands.extend(settings(changes));
-    if is(&|field| *field == Field::Comment) {
-        let comment = quote_string(desired.comment.as_deref().unwrap_or_default());
-        commands.push(format!("MODIFY COMMENT {comment}"));
-    }
+        settings_reset(changes),
+        comment,
+    ];
+    let commands = commands.into_iter().filter(|commands| !commands.is_empty());
     let table = name.sql();
-    commands.into_iter().map(|commands| format!("ALTER TABLE {table} {commands}")).collect()
+    commands.map(|commands| format!("ALTER TABLE {table} {}", commands.join(", "))).collect()
 }
 
 fn removals(changes: &[Change]) -> Vec<String> {
@@ -64,21 +70,13 @@ fn renames(changes: &[Change]) -> Vec<String> {
     renamed.collect()
 }
 
-/// Columns that come, go, move or change, and the sorting key, which may only get columns that come
+/// Columns that come, move or change, and the sorting key, which may only get columns that come
 /// in the same statement.
 fn columns(current: &Table, desired: &Table, changes: &[Change]) -> Vec<String> {
     let mut commands = Vec::new();
-    // The names as they stand while the statement is carried out.
-    let mut order = Vec::new();
-    for column in &current.columns {
-        let now = desired.columns.iter().find(|new| {
-            origin(new, current, desired).is_some_and(|origin| origin.name == column.name)
-        });
-        match now {
-            Some(new) => order.push(new.name.as_str()),
-            None => commands.push(format!("DROP COLUMN {}", quote_ident(&column.name))),
-        }
-    }
+    // The names as they stand while the statement is carried out, without those that are going to be dropped.
+    let stay = current.columns.iter().filter_map(|column| becomes(column, current, desired));
+    let mut order = stay.map(|new| new.name.as_str()).collect::<Vec<_>>();
     for (i, column) in desired.columns.iter().enumerate() {
         let name = column.name.as_str();
         let before = i.checked_sub(1).and_then(|i| desired.columns.get(i));
@@ -107,6 +105,35 @@ fn columns(current: &Table, desired: &Table, changes: &[Change]) -> Vec<String> 
     }
     if changes.iter().any(|change| change.field == Field::SortingKey) {
         commands.push(format!("MODIFY ORDER BY {}", sorting_key_expression(desired)));
+    }
+    commands
+}
+
+/// What becomes of a column of the table, where it stays.
+fn becomes<'d>(column: &Column, current: &Table, desired: &'d Table) -> Option<&'d Column> {
+    let is_from = |new: &&Column| {
+        origin(new, current, desired).is_some_and(|origin| origin.name == column.name)
+    };
+    desired.columns.iter().find(is_from)
+}
+
+/// What another one's default names goes behind that.
+fn drops(current: &Table, desired: &Table) -> Vec<String> {
+    let gone = current.columns.iter().filter(|it| becomes(it, current, desired).is_none());
+    let of_default = |column: &Column| {
+        let default = column.default.as_ref()?;
+        names(&default.expression).ok()
+    };
+    let with_names = |column| (column, of_default(column).unwrap_or_default());
+    let mut left = gone.map(with_names).collect::<Vec<_>>();
+    let mut commands = Vec::new();
+    while !left.is_empty() {
+        let is_free = |(column, _): &(&Column, _)| {
+            left.iter().all(|(other, named)| other == column || !named.contains(&column.name))
+        };
+        // In a circle the server will say what is wrong.
+        let (column, _) = left.remove(left.iter().position(is_free).unwrap_or(0));
+        commands.push(format!("DROP COLUMN {}", quote_ident(&column.name)));
     }
     commands
 }
@@ -166,23 +193,25 @@ fn additions(desired: &Table, changes: &[Change]) -> Vec<String> {
     commands
 }
 
-fn settings(changes: &[Change]) -> Vec<String> {
-    let mut set = Vec::new();
-    let mut reset = Vec::new();
-    for change in changes {
-        if let Field::Setting(name) = &change.field {
-            match &change.to {
-                Some(value) => set.push(format!("{name} = {}", setting_value(value))),
-                None => reset.push(name.as_str()),
-            }
-        }
+fn settings_set(changes: &[Change]) -> Vec<String> {
+    let set = changes.iter().filter_map(|change| match (&change.field, &change.to) {
+        (Field::Setting(name), Some(value)) => Some(format!("{name} = {}", setting_value(value))),
+        _ => None,
+    });
+    one_command("MODIFY SETTING", set.collect())
+}
+
+fn settings_reset(changes: &[Change]) -> Vec<String> {
+    let reset = changes.iter().filter_map(|change| match (&change.field, &change.to) {
+        (Field::Setting(name), None) => Some(name.clone()),
+        _ => None,
+    });
+    one_command("RESET SETTING", reset.collect())
+}
+
+fn one_command(keyword: &str, items: Vec<String>) -> Vec<String> {
+    match items.is_empty() {
+        true => items,
+        false => vec![format!("{keyword} {}", items.join(", "))],
     }
-    let mut commands = Vec::new();
-    if !set.is_empty() {
-        commands.push(format!("MODIFY SETTING {}", set.join(", ")));
-    }
-    if !reset.is_empty() {
-        commands.push(format!("RESET SETTING {}", reset.join(", ")));
-    }
-    commands
 }

@@ -6,7 +6,7 @@ use teal_catalog::{
     CatalogTable, Declaration, QueryTreeError, Shadow, ShadowError, reads_alike, time_zones, widens,
 };
 use teal_schema::{
-    DefaultKind, LifeCycle, QualifiedName, Table, View, names, quote_ident, quote_string,
+    Column, DefaultKind, LifeCycle, QualifiedName, Table, View, names, quote_ident, quote_string,
     sorting_key,
 };
 
@@ -274,10 +274,14 @@ impl Planner<'_> {
             if column.is_stored() {
                 self.kept.push((name.clone(), column.name.clone()));
             }
-            let before = i.checked_sub(1).and_then(|i| current.columns.get(i));
-            let at = before
-                .and_then(|before| desired.columns.iter().position(|c| c.name == before.name))
-                .map_or(0, |at| at + 1);
+            // Behind the nearest of the columns before it that stays, by whatever name.
+            let place = |before: &Column| {
+                desired.columns.iter().position(|new| {
+                    origin(new, current, desired).is_some_and(|it| it.name == before.name)
+                })
+            };
+            let before = current.columns.iter().take(i).rev().find_map(place);
+            let at = before.map_or(0, |at| at + 1);
             desired.columns.insert(at, column.clone());
         }
     }

@@ -1,6 +1,7 @@
 //! What is there and in no model.
 
-use teal_schema::matches;
+use serde::Deserialize;
+use teal_schema::{QualifiedName, matches};
 
 use crate::planner::{PlanError, Planner};
 use crate::{Operation, PastMigration};
@@ -63,13 +64,50 @@ impl Planner<'_> {
         }
         // Views before the tables that they read.
         drops.sort_by_key(|(is_table, _)| *is_table);
-        self.plan.operations.extend(drops.into_iter().map(|(_, operation)| operation));
+        let drops = drops.into_iter().map(|(_, operation)| operation).collect();
+        let drops = self.needed_last(drops)?;
+        self.plan.operations.extend(drops);
         if left > 0 {
             self.plan.notes.push(format!(
                 "{left} tables or views of {database} are in no model, and stay; `teal pull` declares them, `--allow-drop NAME` drops them"
             ));
         }
         Ok(())
+    }
+
+    /// What a dictionary is loaded from, say, is not dropped before it (`HAVE_DEPENDENT_OBJECTS`, 26.7).
+    fn needed_last(&mut self, mut drops: Vec<Operation>) -> Result<Vec<Operation>, PlanError> {
+        #[derive(Deserialize)]
+        struct Row {
+            database: String,
+            name: String,
+            needs: Vec<(String, String)>,
+        }
+        if drops.len() < 2 {
+            return Ok(drops);
+        }
+        let names = drops.iter().map(Operation::object).collect::<Vec<_>>();
+        let rows = self.session.rows::<Row>(&format!(
+            "SELECT database, name, \
+                 arrayZip(loading_dependencies_database, loading_dependencies_table) AS needs \
+             FROM system.tables WHERE {} AND notEmpty(loading_dependencies_table)",
+            QualifiedName::condition_of_any(&names, "name")
+        ))?;
+        let needs = |by: &Operation, name: &QualifiedName| {
+            let by = by.object();
+            by != name
+                && rows.iter().any(|row| {
+                    (&row.database, &row.name) == (&by.database, &by.name)
+                        && row.needs.contains(&(name.database.clone(), name.name.clone()))
+                })
+        };
+        let mut ordered = Vec::with_capacity(drops.len());
+        while !drops.is_empty() {
+            let is_free = |drop: &Operation| !drops.iter().any(|other| needs(other, drop.object()));
+            let next = drops.iter().position(is_free).unwrap_or(0);
+            ordered.push(drops.remove(next));
+        }
+        Ok(ordered)
     }
 
     /// Whether `--allow-drop` names the table or view.

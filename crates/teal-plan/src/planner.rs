@@ -304,16 +304,19 @@ impl PlanError {
     }
 }
 
+/// Whether a table is an earlier version of another: one of its name elsewhere is a table of its own.
+pub(crate) fn is_older(table: &Table, than: &Table) -> bool {
+    (&table.database, &table.name) == (&than.database, &than.name) && table.version < than.version
+}
+
 /// The table that a view reads, where it reads one; of several, an older version of its target.
 pub(crate) fn source<'s>(schema: &'s Schema, view: &View, database: &str) -> Option<&'s Table> {
     let listed = match view.select_tables.as_slice() {
         [table] => schema.table(table),
         _ => None,
     };
-    let target = view.target.as_ref();
-    let is_older = |table: &&Table| {
-        target.is_some_and(|it| table.name == it.name && table.version < it.version)
-    };
+    let target = schema.target(view);
+    let leads_on = |table: &&Table| target.is_some_and(|it| is_older(table, it));
     let named = || {
         let mut named = BTreeSet::new();
         rewrite_table_references(&view.select, |table| {
@@ -322,8 +325,8 @@ pub(crate) fn source<'s>(schema: &'s Schema, view: &View, database: &str) -> Opt
             None
         })
         .ok()?;
-        let mut older = schema.tables.iter().filter(is_older);
+        let mut older = schema.tables.iter().filter(leads_on);
         older.rfind(|table| named.contains(&table.qualified(database)))
     };
-    listed.filter(is_older).or_else(named).or(listed)
+    listed.filter(leads_on).or_else(named).or(listed)
 }

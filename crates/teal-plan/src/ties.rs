@@ -2,7 +2,7 @@ use serde::Deserialize;
 use teal_schema::{hash_128, quote_ident};
 
 use crate::planner::PlanError;
-use crate::preflight::Preflight;
+use crate::preflight::{Preflight, as_green};
 use crate::{CopyStrategy, Fold, MergedColumn, Migration};
 
 /// Keys looked at, at most: each takes memory of the server.
@@ -26,19 +26,20 @@ impl Preflight<'_> {
         };
         let columns = migration.columns.iter().map(|column| quote_ident(&column.name));
         let columns = columns.collect::<Vec<_>>().join(", ");
+        let key = key.join(", ");
         let looked = self.look_in_time::<Row>(
             &migration.blue,
             &format!(
                 "SELECT countIf(rows > 1) AS keys FROM (\
                      SELECT uniqExact(_teal_row) AS rows FROM (\
-                         SELECT {} AS _teal_key, {} AS _teal_version, {} AS _teal_row FROM ({})\
+                         SELECT {} AS _teal_key, {} AS _teal_version, {} AS _teal_row FROM {}\
                      ) GROUP BY _teal_key, _teal_version ORDER BY _teal_version DESC LIMIT 1 BY _teal_key \
                      SETTINGS max_rows_to_group_by = {MOST_KEYS}, group_by_overflow_mode = 'any'\
                  )",
-                hash_128(&key.join(", ")),
+                hash_128(&key),
                 quote_ident(version),
                 hash_128(&columns),
-                migration.select
+                as_green(migration, &format!("{key}, {columns}"))
             ),
             "rows of a key that have the same version",
         )?;

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use teal_catalog::{CatalogColumn, CatalogTable, QueryTreeError, ShadowError};
 use teal_schema::{
-    Diagnostic, LifeCycle, Location, QualifiedName, Table, View, create_view,
+    Diagnostic, LifeCycle, Location, QualifiedName, Table, View, create_view, quote_string,
     rewrite_table_references,
 };
 
 use crate::declared::{Declared, Unsafe};
-use crate::planner::{PlanError, Planner, source};
+use crate::planner::{PlanError, Planner, is_older, source};
 use crate::preflight::reads;
 use crate::{Change, Conflict, Cutover, Field, Migration, Operation, Standing, Statement};
 
@@ -341,6 +341,12 @@ impl Planner<'_> {
                 return Ok(());
             }
         };
+        if engine == "View" && !current.comment.is_empty() {
+            self.plan.notes.push(format!(
+                "view {name} is made anew, and is without its comment then ({}), which models cannot declare",
+                quote_string(&current.comment)
+            ));
+        }
         let change = Operation::ChangeView {
             before: current.create_table_query.clone(),
             statement: Statement {
@@ -393,11 +399,10 @@ impl Planner<'_> {
 
     /// A view from an older version of a table to a newer one.
     pub(crate) fn is_migration(&self, view: &View) -> bool {
-        let Some(target) = &view.target else {
+        let Some(target) = self.schema.target(view) else {
             return false;
         };
-        source(self.schema, view, &self.options.database)
-            .is_some_and(|blue| blue.name == target.name && blue.version < target.version)
+        source(self.schema, view, &self.options.database).is_some_and(|blue| is_older(blue, target))
     }
 
     /// The view's SELECT, every table by its full name; for a migration, by that which its rows have now.

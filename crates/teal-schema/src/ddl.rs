@@ -142,10 +142,17 @@ pub fn sorting_key_expression(table: &Table) -> String {
     }
 }
 
-/// A storage setting's value: a number stands as it is, anything else as a string.
+/// A storage setting's value: a number stands as it is, and so does a disk that is defined there, `disk(type = …)`;
+/// anything else as a string.
 pub fn setting_value(value: &str) -> String {
     match value.parse::<f64>() {
         Ok(_) => value.to_owned(),
+        Err(_) if defined_disk(value).is_some() => value.to_owned(),
         Err(_) => quote_string(value),
     }
+}
+
+/// What stands in the parentheses of `disk(type = …)`.
+pub(crate) fn defined_disk(value: &str) -> Option<&str> {
+    value.strip_prefix("disk(")?.strip_suffix(')')
 }

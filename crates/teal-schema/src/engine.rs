@@ -37,7 +37,8 @@ impl Engine {
     }
 
     /// The arguments that are nobody else's to read, as they stand in SQL: of an engine over object storage with
-    /// a key (path, key id, key, format, …) the key, and what its headers say.
+    /// a key (path, key id, key, format, …) the key, of one over another database the password, of Azure's the key or
+    /// what holds it, what its headers say, and what is named as such.
     pub(crate) fn secrets(&self) -> Vec<String> {
         let is_text = |argument: &&String| argument.starts_with('\'');
         let texts = self.arguments.iter().filter(is_text).collect::<Vec<_>>();
@@ -45,13 +46,33 @@ impl Engine {
             .iter()
             .any(|name| self.name.starts_with(name));
         let key = texts.get(2).filter(|_| is_of_storage && texts.len() > 3);
+        let is_of_database = ["MaterializedPostgreSQL", "PostgreSQL", "MySQL", "MongoDB"]
+            .contains(&self.name.as_str());
+        let is_azure = self.name.contains("Azure");
+        let password = texts.get(4).filter(|_| is_of_database || is_azure);
+        let holds_key = |text: &str| {
+            ["AccountKey=", "SharedAccessSignature=", "sig="].iter().any(|it| text.contains(it))
+        };
+        let connection = texts.iter().filter(|text| is_azure && holds_key(text));
+        let named = self.arguments.iter().filter_map(|argument| {
+            let (name, value) = argument.split_once(" = ")?;
+            const NAMES: &[&str] = &[
+                "password",
+                "secret_access_key",
+                "session_token",
+                "account_key",
+                "connection_string",
+            ];
+            NAMES.contains(&name).then(|| value.to_owned())
+        });
         let headers = self.arguments.iter().filter_map(|argument| match call(argument) {
             Ok(("headers", Some(inside))) => split_list(inside).ok(),
             _ => None,
         });
         let values = headers.flatten().filter_map(|pair| pair.split_once("' = "));
         let values = values.map(|(_, value)| value.to_owned());
-        key.map(|key| (*key).clone()).into_iter().chain(values).collect()
+        let placed = key.into_iter().chain(password).chain(connection).map(|text| (*text).clone());
+        placed.chain(named).chain(values).collect()
     }
 }
 
@@ -98,6 +119,13 @@ mod tests {
                 .is_empty()
         );
         assert!(secrets("Kafka", &["'a:1'", "'topic'", "'group'", "'CSV'"]).is_empty());
+        assert_eq!(
+            secrets("MaterializedPostgreSQL", &["'a:1'", "'db'", "'t'", "'ana'", "'word'"]),
+            ["'word'"]
+        );
+        assert_eq!(secrets("IcebergS3", &["named", "secret_access_key = 'key'"]), ["'key'"]);
+        let connection = "'BlobEndpoint=http://a;AccountKey=key;'";
+        assert_eq!(secrets("AzureQueue", &[connection, "'b'", "'*'", "'CSV'"]), [connection]);
         let headers = "headers('Authorization' = 'Bearer, a', 'B' = 'c')";
         assert_eq!(secrets("S3Queue", &["'s3://b'", "'CSV'", headers]), ["'Bearer, a'", "'c'"]);
     }

@@ -21,7 +21,7 @@ pub struct TableReference {
 /// Gives `sql` with every table for which `replace` returns a text named by that text.
 ///
 /// Where columns are qualified with the name of a replaced table (`events.id`), that name becomes
-/// the table's alias.
+/// the table's alias; with its database too (`web.events.id`), the two are one name.
 ///
 /// ```
 /// let sql = teal_schema::rewrite_table_references("SELECT id FROM events -- from events", |table| {
@@ -37,8 +37,7 @@ pub fn rewrite_table_references(
     mut replace: impl FnMut(&TableReference) -> Option<String>,
 ) -> Result<String, TokenError> {
     let tokens = tokens(sql)?;
-    let mut out = String::with_capacity(sql.len());
-    let mut copied = 0;
+    let mut edits = Vec::new();
     for found in find(&tokens) {
         let Some(text) = replace(&found.reference) else {
             continue;
@@ -46,13 +45,27 @@ pub fn rewrite_table_references(
         let (Some(first), Some(last)) = (tokens.get(found.first), tokens.get(found.last)) else {
             continue;
         };
-        out.push_str(&sql[copied..first.start]);
-        out.push_str(&text);
-        if !found.has_alias && !found.reference.after_in && qualifies(&tokens, &found) {
-            out.push_str(" AS ");
-            out.push_str(&quote_ident(&found.reference.name));
+        let mut text = text;
+        if !found.has_alias && !found.reference.after_in {
+            let (alias, prefixes) = alias(&tokens, &found);
+            edits.extend(
+                prefixes.into_iter().map(|range| (range, alias.clone().unwrap_or_default())),
+            );
+            text.extend(alias.map(|alias| format!(" AS {alias}")));
         }
-        copied = last.end;
+        edits.push((first.start..last.end, text));
+    }
+    edits.sort_by_key(|(range, _)| range.start);
+    let mut out = String::with_capacity(sql.len());
+    let mut copied = 0;
+    for (range, text) in edits {
+        // What is qualified by a table that is named twice is put in once.
+        if range.start < copied {
+            continue;
+        }
+        out.push_str(&sql[copied..range.start]);
+        out.push_str(&text);
+        copied = range.end;
     }
     out.push_str(&sql[copied..]);
     Ok(out)
@@ -242,14 +255,29 @@ fn closing(tokens: &[Significant], open: usize) -> usize {
     tokens.len()
 }
 
-/// Whether a column is qualified with the name of the table found: `name.column`.
-fn qualifies(tokens: &[Significant], found: &Found) -> bool {
-    (0..tokens.len()).any(|at| {
-        (at < found.first || at > found.last)
-            && name(tokens, at).is_some_and(|name| name == found.reference.name)
-            && tokens.get(at + 1).is_some_and(|next| next.token == Token::Period)
-            && (at == 0 || tokens.get(at - 1).is_none_or(|before| before.token != Token::Period))
-    })
+/// The alias that the table found needs, where columns are qualified with its name, and where its database stands in
+/// front of that: `name.column`, `database.name.column`.
+fn alias(tokens: &[Significant], found: &Found) -> (Option<String>, Vec<Range<usize>>) {
+    let TableReference { database, name: table, .. } = &found.reference;
+    let is_period = |at: usize| tokens.get(at).is_some_and(|next| next.token == Token::Period);
+    let begins =
+        |at: &usize| (*at < found.first || *at > found.last) && (*at == 0 || !is_period(*at - 1));
+    let is = |at: usize, text: &str| name(tokens, at).is_some_and(|name| name == text);
+    let mut all = (0..tokens.len()).filter(begins);
+    let is_bare = all.clone().any(|at| is(at, table) && is_period(at + 1));
+    let Some(database) = database else {
+        return (is_bare.then(|| quote_ident(table)), Vec::new());
+    };
+    let is_full = |at: &usize| {
+        is(*at, database) && is_period(at + 1) && is(at + 2, table) && is_period(at + 3)
+    };
+    let range = |at: usize| Some(tokens.get(at)?.start..tokens.get(at + 2)?.end);
+    let full = all.by_ref().filter(is_full).filter_map(range).collect::<Vec<_>>();
+    let alias = match is_bare {
+        true => Some(quote_ident(table)),
+        false => (!full.is_empty()).then(|| quote_ident(&format!("{database}.{table}"))),
+    };
+    (alias, full)
 }
 
 fn starts_query(tokens: &[Significant], at: usize) -> bool {
@@ -367,6 +395,34 @@ mod tests {
             rewritten("SELECT events.id FROM events AS events"),
             "SELECT events.id FROM `events_0_0` AS events"
         );
+    }
+
+    #[test]
+    fn a_database_that_qualifies_columns_is_a_part_of_the_alias() {
+        for (sql, expected) in [
+            (
+                "SELECT db.events.id FROM db.events WHERE db . `events`.id > 1",
+                "SELECT `db.events`.id FROM `events_0_0` AS `db.events` WHERE `db.events`.id > 1",
+            ),
+            (
+                "SELECT db.events.id, events.at FROM db.events",
+                "SELECT `events`.id, events.at FROM `events_0_0` AS `events`",
+            ),
+            (
+                "SELECT db.events.id, x.events.id FROM db.events JOIN x.events ON db.events.id = x.events.id",
+                "SELECT `db.events`.id, x.events.id FROM `events_0_0` AS `db.events` JOIN x.events ON `db.events`.id = x.events.id",
+            ),
+            (
+                "SELECT db.events.id FROM db.events UNION ALL SELECT db.events.id FROM db.events",
+                "SELECT `db.events`.id FROM `events_0_0` AS `db.events` UNION ALL SELECT `db.events`.id FROM `events_0_0` AS `db.events`",
+            ),
+            (
+                "SELECT db.events.id FROM db.events AS e",
+                "SELECT db.events.id FROM `events_0_0` AS e",
+            ),
+        ] {
+            assert_eq!(rewritten(sql), expected);
+        }
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub struct Statement<'s> {
     pub column: u32,
     /// The comments in front of it, since the statement before.
     pub comments: Vec<Comment>,
+    /// Those behind its first word.
+    pub later_comments: Vec<Comment>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,23 +36,33 @@ pub fn statements(text: &str) -> Result<Vec<Statement<'_>>, TokenError> {
     let tokens = all_tokens(text)?;
     let mut statements = Vec::new();
     let mut comments = Vec::new();
+    let mut later = Vec::new();
     let mut range: Option<Range<usize>> = None;
-    let mut finish = |range: &mut Option<Range<usize>>, comments: &mut Vec<Comment>| {
+    let mut finish = |range: &mut Option<Range<usize>>,
+                      comments: &mut Vec<Comment>,
+                      later: &mut Vec<Comment>| {
         if let Some(range) = range.take() {
             let (line, column) = place(text, range.start);
-            let comments = std::mem::take(comments);
-            statements.push(Statement { sql: &text[range], line, column, comments });
+            let (comments, later_comments) = (std::mem::take(comments), std::mem::take(later));
+            statements.push(Statement {
+                sql: &text[range],
+                line,
+                column,
+                comments,
+                later_comments,
+            });
         }
     };
     for token in &tokens {
         match &token.token {
-            Token::SemiColon => finish(&mut range, &mut comments),
+            Token::SemiColon => finish(&mut range, &mut comments, &mut later),
             Token::Whitespace(
                 Whitespace::SingleLineComment { comment, .. }
                 | Whitespace::MultiLineComment(comment),
-            ) if range.is_none() => {
+            ) => {
                 let line = place(text, token.start).0;
-                comments.push(Comment { line, text: comment.trim().to_owned() });
+                let of = if range.is_none() { &mut comments } else { &mut later };
+                of.push(Comment { line, text: comment.trim().to_owned() });
             }
             Token::Whitespace(_) => (),
             _ => {
@@ -59,7 +71,7 @@ pub fn statements(text: &str) -> Result<Vec<Statement<'_>>, TokenError> {
             }
         }
     }
-    finish(&mut range, &mut comments);
+    finish(&mut range, &mut comments, &mut later);
     Ok(statements)
 }
 
@@ -89,6 +101,8 @@ pub struct Create<'s> {
     pub cluster: Option<String>,
     /// What stands in the parentheses behind the name: columns, indexes and so on.
     pub definitions: Option<&'s str>,
+    /// The table that a table has its columns of (`AS`), database and name, and where that stands, in bytes.
+    pub like: Option<(Option<String>, String, Range<usize>)>,
     /// Where a table's engine stands, with its arguments, in bytes.
     pub engine: Option<Range<usize>>,
     /// The table behind `TO`: database and name.
@@ -146,12 +160,15 @@ pub fn read_create(sql: &str) -> Result<Option<Create<'_>>, TokenError> {
     let outer = outermost(rest).collect::<Vec<_>>();
     let keyword_at =
         |word: &str| outer.iter().position(|token| crate::tokens::keyword(&token.token) == word);
-    let target = keyword_at("TO").filter(|_| kind == CreateKind::MaterializedView).and_then(|to| {
+    // Behind it, a TO is one of the SELECT's.
+    let query = keyword_at("AS").filter(|_| kind != CreateKind::Table);
+    let is_of_view =
+        |to: &usize| kind == CreateKind::MaterializedView && query.is_none_or(|query| *to < query);
+    let target = keyword_at("TO").filter(is_of_view).and_then(|to| {
         let behind = rest.iter().position(|token| token.start == outer[to].start)? + 1;
         let (database, name, end) = table_name(rest, behind)?;
         Some((database, name, behind - 1..end))
     });
-    let query = keyword_at("AS").filter(|_| kind != CreateKind::Table);
     // A text stands behind no alias.
     let comment = query.and_then(|query| {
         let at = outer.len().checked_sub(2).filter(|at| *at > query)?;
@@ -187,6 +204,12 @@ pub fn read_create(sql: &str) -> Result<Option<Create<'_>>, TokenError> {
     let is_filled = kind == CreateKind::Table
         && (stands(&["CLONE", "AS"]).is_some()
             || keyword_at("AS").is_some_and(|at| is_next(at, &begins_query)));
+    let like = table_name(rest, 1).and_then(|(database, name, end)| {
+        let is_it = kind == CreateKind::Table && !is_filled && is_keyword(rest, 0, "AS");
+        let is_function = rest.get(end).is_some_and(|next| next.token == Token::LParen);
+        let range = rest.get(1)?.start..rest.get(end - 1)?.end;
+        (is_it && !is_function).then_some((database, name, range))
+    });
     let definitions = match rest.first() {
         Some(Significant { token: Token::LParen, start, .. }) => {
             let close = outer.get(1).map_or(sql.len(), |token| token.start);
@@ -209,6 +232,7 @@ pub fn read_create(sql: &str) -> Result<Option<Create<'_>>, TokenError> {
         name_range: start..name_end,
         cluster,
         definitions,
+        like,
         engine,
         target: target.map(|(database, name, _)| (database, name)),
         is_refreshed: kind == CreateKind::MaterializedView && is_keyword(rest, 0, "REFRESH"),
@@ -250,7 +274,9 @@ mod tests {
         );
         let comments = found[0].comments.iter().map(|c| (c.line, c.text.as_str()));
         assert_eq!(comments.collect::<Vec<_>>(), [(1, "teal: version 0.1"), (2, "two")]);
-        assert!(found[1].comments.is_empty());
+        assert!(found[1].comments.is_empty() && found[0].later_comments.is_empty());
+        let later = found[1].later_comments.iter().map(|c| (c.line, c.text.as_str()));
+        assert_eq!(later.collect::<Vec<_>>(), [(5, "no;")]);
     }
 
     #[test]
@@ -267,11 +293,28 @@ mod tests {
         let engine = read_create(sql).unwrap().unwrap().engine;
         assert_eq!(engine.map(|engine| &sql[engine]), Some("Replicated /* r */ ('/p', f('r'))"));
 
+        let sql = "CREATE TABLE t AS d.`a b` ENGINE = Distributed(c, d, `a b`)";
+        let like = read_create(sql).unwrap().unwrap().like.unwrap();
+        assert_eq!(
+            (like.0.as_deref(), like.1.as_str(), &sql[like.2]),
+            (Some("d"), "a b", "d.`a b`")
+        );
+        for sql in [
+            "CREATE TABLE t AS numbers(3)",
+            "CREATE TABLE t (a UInt8) ENGINE = Log",
+            "CREATE TABLE t AS SELECT 1",
+        ] {
+            assert_eq!(read_create(sql).unwrap().unwrap().like, None);
+        }
+
         let sql = "create materialized view mv to d.`the t` (a UInt8) as select a as b from x";
         let create = read_create(sql).unwrap().unwrap();
         assert_eq!(create.kind, CreateKind::MaterializedView);
         assert_eq!(create.target, Some((Some("d".to_owned()), "the t".to_owned())));
         assert_eq!(create.select, Some("select a as b from x"));
+
+        let filled = "CREATE MATERIALIZED VIEW v ENGINE = Log AS SELECT 1 AS a ORDER BY a WITH FILL FROM 1 TO b";
+        assert_eq!(read_create(filled).unwrap().unwrap().target, None);
 
         let create = read_create("CREATE VIEW v AS SELECT 1").unwrap().unwrap();
         assert_eq!((create.kind, create.select), (CreateKind::View, Some("SELECT 1")));

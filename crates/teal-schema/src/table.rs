@@ -2,7 +2,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Column, Engine, Location, QualifiedName, Version, physical_name, setting_value};
+use crate::ddl::defined_disk;
+use crate::{
+    Column, Engine, Location, QualifiedName, Version, physical_name, setting_value, split_list,
+};
 
 /// A table as declared in a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +74,12 @@ impl Table {
         let of_setting = |name: &str| WORDS.iter().any(|word| name.contains(word));
         let settings = self.settings.iter().filter(|(name, _)| of_setting(name));
         let settings = settings.map(|(_, value)| setting_value(value));
-        let all = self.engine.secrets().into_iter().chain(settings);
+        let disks = self.settings.values().filter_map(|value| defined_disk(value));
+        let of_disks = disks.flat_map(|disk| split_list(disk).unwrap_or_default());
+        let of_disks = of_disks.filter_map(|part| part.split_once('='));
+        let of_disks = of_disks.filter(|(name, _)| of_setting(name) || name.contains("_key"));
+        let of_disks = of_disks.map(|(_, value)| value.trim().to_owned());
+        let all = self.engine.secrets().into_iter().chain(settings).chain(of_disks);
         // An empty text, or a digit or two, says nothing, and stands everywhere.
         all.filter(|secret| secret.len() > 4).collect()
     }

@@ -86,40 +86,41 @@ export interface Engine {
   arguments?: string[];
 }
 
+const ofS3 = ["format", "compression", "awsAccessKeyId", "awsSecretAccessKey", "noSign"] as const;
+
+/** The parameters that an engine has, by its name without `Replicated`. */
+const parameters: Record<string, readonly (keyof EngineConfig)[]> = {
+  MergeTree: [],
+  ReplacingMergeTree: ["ver", "isDeleted"],
+  SummingMergeTree: ["columns"],
+  AggregatingMergeTree: [],
+  CollapsingMergeTree: ["sign"],
+  VersionedCollapsingMergeTree: ["sign", "ver"],
+  Distributed: ["cluster", "targetDatabase", "targetTable", "shardingKey", "policyName"],
+  S3: ["path", ...ofS3, "partitionStrategy", "partitionColumnsInDataFile"],
+  S3Queue: ["s3Path", ...ofS3, "headers"],
+  IcebergS3: ["path", ...ofS3],
+  Kafka: ["brokerList", "topicList", "groupName", "format"],
+  Merge: ["sourceDatabase", "tablesRegexp"],
+  Buffer: ["targetDatabase", "targetTable", ...bufferLimits, "flushTime", "flushRows", "flushBytes"],
+};
+const ofReplicas = ["keeperPath", "replicaName"] as const;
+const allParameters = [...new Set([...Object.values(parameters).flat(), ...ofReplicas])];
+
 /** What of a configuration belongs to the engine. */
-export const engineOptions = [
-  "engine",
-  "ver",
-  "isDeleted",
-  "columns",
-  "sign",
-  "keeperPath",
-  "replicaName",
-  "cluster",
-  "targetDatabase",
-  "targetTable",
-  "shardingKey",
-  "policyName",
-  "path",
-  "s3Path",
-  "format",
-  "compression",
-  "partitionStrategy",
-  "partitionColumnsInDataFile",
-  "headers",
-  "awsAccessKeyId",
-  "awsSecretAccessKey",
-  "noSign",
-  "brokerList",
-  "topicList",
-  "groupName",
-  "sourceDatabase",
-  "tablesRegexp",
-  ...bufferLimits,
-  "flushTime",
-  "flushRows",
-  "flushBytes",
-] as const;
+export const engineOptions = ["engine", ...allParameters] as const;
+
+/** Throws where a parameter is given that the engine would not use. Any table may have a cluster. */
+function refuseOthers(config: EngineConfig, engine: string): void {
+  const used = parameters[engine.replace(/^Replicated/, "")] ?? [];
+  const isReplicated = engine.startsWith("Replicated");
+  const isOther = (option: keyof EngineConfig): boolean =>
+    config[option] !== undefined && option !== "cluster" && !used.includes(option) && !(isReplicated && (ofReplicas as readonly string[]).includes(option));
+  const other = allParameters.find(isOther);
+  if (!other) return;
+  const takers = Object.keys(parameters).filter((name) => parameters[name]?.includes(other));
+  throw new Error(`${engine} takes no ${other}${takers.length ? `: it is a parameter of ${takers.join(", ")}` : ": it is not replicated"}`);
+}
 
 export function isSorted(engine: string): boolean {
   return engine.endsWith("MergeTree") || engine === "S3";
@@ -160,7 +161,12 @@ function list(columns: string[]): string {
 
 /** Reads the engine from a configuration; throws with what is wrong. */
 export function readEngine(config: EngineConfig): Engine {
-  if (typeof config.engine === "object") return sqlEngine(config.engine);
+  if (typeof config.engine === "object") {
+    const engine = sqlEngine(config.engine);
+    // Its arguments are all that it takes.
+    refuseOthers(config, `the engine ${engine.name} as it stands in SQL`);
+    return engine;
+  }
   const name: string = config.engine ?? "MergeTree";
   if (!(Object.values(ClickHouseEngines) as string[]).includes(name)) {
     throw new Error(`unknown engine ${JSON.stringify(name)}; the engines are ${Object.values(ClickHouseEngines).join(", ")}`);
@@ -175,9 +181,8 @@ export function readEngine(config: EngineConfig): Engine {
       if (given("cluster")) throw new Error("with a cluster, the server makes keeperPath and replicaName: give neither");
       args.push(quoteString(config.keeperPath!), quoteString(config.replicaName!));
     }
-  } else if (given("keeperPath")) {
-    throw new Error(`${name} takes no keeperPath: it is not replicated`);
   }
+  refuseOthers(config, name);
   const needs = <O extends keyof EngineConfig>(option: O): NonNullable<EngineConfig[O]> => {
     const value = config[option];
     if (value === undefined || value === null) throw new Error(`${name} needs ${option}`);

@@ -77,3 +77,11 @@ export class ModelError extends Error {
 
 /** The place of a declaration made outside the extractor. */
 export const nowhere: Declaration = { location: { file: "", line: 0 } };
+
+/** Where the extractor keeps the declarations at run time. */
+export const holder = "__tealDeclarations";
+
+/** Whether the models are run to be read, and not by an application. */
+export function isExtracted(): boolean {
+  return holder in globalThis;
+}

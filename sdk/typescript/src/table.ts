@@ -2,7 +2,7 @@ import { ClickHouseEngines, type Engine, type EngineConfig, engineOptions, isSor
 import type { LifeCycle } from "./lifecycle.js";
 import { checked, columnsOnly, lifeCycleOnly, listOnly, onlyKnown, settingsAsText, shown, textsOnly } from "./options.js";
 import { quoteIdent } from "./quote.js";
-import { type ColumnDocument, type Declaration, nowhere, registry } from "./registry.js";
+import { type ColumnDocument, type Declaration, isExtracted, ModelError, nowhere, registry } from "./registry.js";
 import { ColumnReference, type SqlReference } from "./sql.js";
 
 export type Column = ColumnReference;
@@ -109,6 +109,13 @@ export class OlapTable<T = any> implements SqlReference {
 
   private register(declaration: Declaration, columns: ColumnDocument[]): void {
     const config = this.config as OlapConfig;
+    if (declaration === nowhere && isExtracted()) {
+      throw new ModelError(
+        `table ${this.name}: its columns are not known, since it is not made by new OlapTable<Row>(…) itself, but by a class of its own, say`,
+        declaration.location,
+        "write new OlapTable<Row>(…), where Row is the interface of a row",
+      );
+    }
     check(config);
     const engine: Engine = readEngine(config);
     const { tables } = registry();
@@ -216,8 +223,11 @@ function sortingKey(config: OlapConfig, columns: ColumnDocument[], engine: strin
   if (fields?.length && expression?.trim()) {
     throw new Error("orderByFields and orderByExpression exclude each other: give one of them");
   }
-  if (!isSorted(engine)) {
-    if (fields?.length || expression || config.partitionBy) throw new Error(`the engine ${engine} takes no ORDER BY and no PARTITION BY`);
+  const isInSql = typeof config.engine === "object";
+  if (isInSql ? !engine.endsWith("MergeTree") : !isSorted(engine)) {
+    // Of an engine as it stands in SQL, the server knows what it takes.
+    const isRefused = fields?.length || expression || (config.partitionBy && !isInSql);
+    if (isRefused) throw new Error(`the engine ${engine} takes no ORDER BY and no PARTITION BY`);
     return [];
   }
   if (expression?.trim()) return [unwrapped(expression)];

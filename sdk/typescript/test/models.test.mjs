@@ -70,6 +70,14 @@ test("an enum's numbers are those of its declaration, whoever names a member bef
   assert.deepEqual(types, [["Enum8('a' = 1)", "Enum8('a' = 1, 'c' = 2)"], [all, all, `Nullable(${all})`]]);
 });
 
+test("an engine as it stands in SQL may have partitions", async () => {
+  const { tables, error } = await extract(
+    `${head}export const t = new OlapTable<Row>("t", { engine: { name: "AzureBlobStorage", arguments: ["named"] }, partitionBy: "n" });`,
+  );
+  assert.equal(error, undefined, JSON.stringify(error));
+  assert.deepEqual([tables[0].engine.name, tables[0].partitionBy], ["AzureBlobStorage", "n"]);
+});
+
 test("settings may be numbers and booleans", async () => {
   const { tables, error } = await extract(
     `${head}export const t = new OlapTable<Row>("t", { settings: { index_granularity: 4096, ratio: 0.5, on: true, off: false, text: "x" } });`,
@@ -116,6 +124,26 @@ for (const [what, text, said] of [
   ["a setting as a list", 'new OlapTable<Row>("t", { settings: { a: [1] } as never });', "settings.a is a text, a number or a boolean"],
   ["a life cycle that is none", 'new OlapTable<Row>("t", { lifeCycle: "DELETION_PROTECT" as never });', 'no lifeCycle "DELETION_PROTECT"; there are FULLY_MANAGED'],
   ["a sorting key as a text", 'new OlapTable<Row>("t", { orderByFields: "id" as never });', 'orderByFields is a list: write orderByFields: ["id"]'],
+  [
+    "a parameter without its engine",
+    'export const t = new OlapTable<Row>("t", { ver: "n", orderByFields: ["id"] });',
+    "table t: MergeTree takes no ver: it is a parameter of ReplacingMergeTree, VersionedCollapsingMergeTree",
+  ],
+  [
+    "a parameter of another engine",
+    'export const t = OlapTable.withReplacingMergeTree<Row>("t", { ver: "n", columns: ["n"] });',
+    "ReplacingMergeTree takes no columns",
+  ],
+  [
+    "a parameter beside an engine as it stands in SQL",
+    'export const t = new OlapTable<Row>("t", { engine: { name: "Memory" }, path: "x" });',
+    "the engine Memory as it stands in SQL takes no path",
+  ],
+  [
+    "a table of a class of its own",
+    'class Own<T> extends OlapTable<T> { constructor(name: string) { super(name); } } new Own<Row>("t");',
+    "table t: its columns are not known",
+  ],
   [
     "a misspelt option of a view",
     'const t = new OlapTable<Row>("t"); new MaterializedView<Row>({ materializedViewName: "v", selectTables: [t], targetTable: t, selectStatement: "SELECT 1", lifecycle: "FULLY_MANAGED" } as never);',

@@ -12,6 +12,9 @@ use super::{ModelFile, key_expression, literal, plain_columns, summed_columns, t
 
 const LONGEST_LINE: usize = 88;
 
+/// The types that need no import.
+const BUILT_IN: &[&str] = &["bool", "dict", "float", "int", "list", "str"];
+
 /// Names by the module that they come from.
 #[derive(Default)]
 struct Imports(BTreeMap<&'static str, BTreeSet<String>>);
@@ -19,6 +22,10 @@ struct Imports(BTreeMap<&'static str, BTreeSet<String>>);
 impl Imports {
     fn add(&mut self, module: &'static str, name: &str) {
         self.0.entry(module).or_default().insert(name.to_owned());
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.values().any(|names| names.contains(name))
     }
 
     /// The standard library first, then the others.
@@ -52,10 +59,18 @@ pub(super) fn table(table: &Table) -> Result<ModelFile, TokenError> {
     imports.add("teal", "OlapTable");
     imports.add("teal", "OlapConfig");
     let mut text = format!("\n\nclass {row}(BaseModel):\n");
+    let annotations = table
+        .columns
+        .iter()
+        .map(|column| annotation(column, &mut imports))
+        .collect::<Result<Vec<_>, _>>()?;
     let mut used = BTreeSet::new();
-    for column in &table.columns {
-        let annotation = annotation(column, &mut imports)?;
-        let field = field_name(&column.name, &mut used);
+    for (column, annotation) in table.columns.iter().zip(annotations) {
+        // A field with a value has its name from then on, also in annotations.
+        let is_type = BUILT_IN.contains(&column.name.as_str())
+            || imports.has(&column.name)
+            || column.name == "Field";
+        let field = field_name(&column.name, is_type && column.comment.is_some(), &mut used);
         let mut arguments = Vec::new();
         if field != column.name {
             arguments.push(format!("alias={}", literal(&column.name)));
@@ -353,7 +368,7 @@ fn engine(table: &Table, imports: &mut Imports) -> Option<String> {
 }
 
 /// The column's name where it can be a field's, else one that can, with the column as its alias.
-fn field_name(column: &str, used: &mut BTreeSet<String>) -> String {
+fn field_name(column: &str, is_unfit: bool, used: &mut BTreeSet<String>) -> String {
     // Names that pydantic's own methods have, or that it keeps for itself.
     let is_taken = |name: &str| {
         name.starts_with("model_")
@@ -362,7 +377,7 @@ fn field_name(column: &str, used: &mut BTreeSet<String>) -> String {
     };
     let is_identifier = column.starts_with(|c: char| c.is_ascii_alphabetic())
         && column.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    let mut name = match is_identifier && !is_taken(column) && !is_keyword(column) {
+    let mut name = match is_identifier && !is_unfit && !is_taken(column) && !is_keyword(column) {
         true => column.to_owned(),
         false => format!("{}_", snake(column)),
     };

@@ -93,10 +93,11 @@ impl Preflight<'_> {
     }
 }
 
-/// The rows that green gets, as far as a TTL asks for them, in green's types; as what can stand behind FROM.
-fn as_green(migration: &Migration, ttl: &str) -> String {
+/// The rows that green gets, as far as an expression over its columns (a TTL, a key) asks for them, in green's types; as
+/// what can stand behind FROM.
+pub(crate) fn as_green(migration: &Migration, expression: &str) -> String {
     // Of one that cannot be read nothing is asked at all.
-    let asked = names(ttl).unwrap_or_default();
+    let asked = names(expression).unwrap_or_default();
     let columns = migration.columns.iter().filter(|column| asked.contains(&column.name));
     let columns = columns.map(|column| {
         let name = quote_ident(&column.name);
@@ -105,8 +106,8 @@ fn as_green(migration: &Migration, ttl: &str) -> String {
             None => name,
         }
     });
-    // Of a TTL by a column that green computes, nothing is asked for here.
-    let columns = columns.chain(["1 AS _teal_row".to_owned()]).collect::<Vec<_>>().join(", ");
+    // Of a column that green computes, nothing is asked for here.
+    let columns = columns.chain(["1 AS _teal_one".to_owned()]).collect::<Vec<_>>().join(", ");
     format!("(SELECT {columns} FROM ({}))", migration.select)
 }
 

@@ -32,13 +32,28 @@ pub(super) fn in_time<T>(
     Ok(None)
 }
 
+/// Whether a server's error is that of a value which another type does not have (26.7).
+fn is_of_a_value(name: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "ATTEMPT_TO_READ_AFTER_EOF",
+        "CANNOT_CONVERT_TYPE",
+        "CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN",
+        "DECIMAL_OVERFLOW",
+        "TOO_LARGE_STRING_SIZE",
+        "UNKNOWN_ELEMENT_OF_ENUM",
+        "VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE",
+    ];
+    name.starts_with("CANNOT_PARSE_") || NAMES.contains(&name)
+}
+
 pub(super) fn is_out_of_time(error: &ClientError) -> bool {
     matches!(error.server_name(), Some("TIMEOUT_EXCEEDED" | "TOO_SLOW"))
 }
 
 impl Preflight<'_> {
     /// The one row of a query, of as many rows as can be looked at in time. Nothing where none could, which is
-    /// told, or where the query names a column that is not there yet.
+    /// told, where the query names a column that is not there yet, or where it meets a value that is none of green's
+    /// type, which the look at the values tells.
     pub(crate) fn look_in_time<T: DeserializeOwned>(
         &mut self,
         about: &QualifiedName,
@@ -53,6 +68,7 @@ impl Preflight<'_> {
                 Ok(None)
             }
             Err(error) if error.server_name() == Some("UNKNOWN_IDENTIFIER") => Ok(None),
+            Err(error) if error.server_name().is_some_and(is_of_a_value) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

@@ -13,6 +13,7 @@ mod rights;
 mod unstored;
 mod values;
 
+pub(crate) use expiring::as_green;
 pub use expiring::expired;
 pub(crate) use left_out::reads;
 pub use policies::{RowPolicy, row_policies};
@@ -338,8 +339,8 @@ impl Preflight<'_> {
             &format!(
                 "SELECT uniq({key}) AS _teal_partitions, \
                      (SELECT toUInt64(value) FROM system.settings WHERE name = 'max_partitions_per_insert_block') AS _teal_most \
-                 FROM ({})",
-                migration.select
+                 FROM {}",
+                as_green(migration, key)
             ),
             "rows of more partitions than an INSERT may have",
         )?;

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Ty
 from pydantic import BaseModel, BeforeValidator, Field
 
 from .columns import columns
-from .engines import Engine, as_engine
+from .engines import Engine, SqlEngine, as_engine
 from .options import Options
 from .quote import quote_ident
 from .registry import REGISTRY, ModelError, here
@@ -250,7 +250,9 @@ class OlapTable(Generic[Row]):
                 "give one of them",
             )
         if not engine.is_sorted():
-            if fields or expression or config.partition_by:
+            # Of an engine as it stands in SQL, the server knows what it takes.
+            partition_by = None if isinstance(engine, SqlEngine) else config.partition_by
+            if fields or expression or partition_by:
                 raise ModelError(
                     f"table {self.name}: the engine {engine.engine_name} takes no ORDER BY and no "
                     "PARTITION BY"

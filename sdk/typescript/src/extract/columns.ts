@@ -41,6 +41,13 @@ numbers.double = "Float64";
 /** The tags that only a column can have. */
 const modifiers = ["default", "materialized", "alias", "ephemeral", "ttl", "codec", "comment", "renamedFrom"];
 
+const scalarLike =
+  ts.TypeFlags.StringLike | ts.TypeFlags.TemplateLiteral | ts.TypeFlags.NumberLike | ts.TypeFlags.BigIntLike | ts.TypeFlags.BooleanLike;
+
+function isTag(property: ts.Symbol): boolean {
+  return property.name.startsWith("~teal.") || property.name === "typia.tag";
+}
+
 /** Turns the properties of a row type into columns. */
 export class Columns {
   private readonly checker: ts.TypeChecker;
@@ -123,7 +130,8 @@ export class Columns {
     const [first] = bases;
     if (!first) return this.fail("it can only be null", "give it a type");
     if (bases.length === 1) return { type: first, tags, nullable: isNullable };
-    const whole = members.length === (type.isUnion() ? type.types.length : 1) && !tags.size ? type : undefined;
+    const isWhole = members.length === (type.isUnion() ? type.types.length : 1) && bases.every((base, i) => base === members[i]);
+    const whole = isWhole && !tags.size ? type : undefined;
     return { type: whole ?? union(bases), tags, nullable: isNullable };
   }
 
@@ -135,16 +143,16 @@ export class Columns {
       return type;
     }
     const rest = type.types.filter((part) => !this.takeTags(part, tags));
-    const [only] = rest;
-    return rest.length === 1 && only ? only : type;
+    // What a brand stands beside: `string & { __brand: "Id" }`.
+    const scalars = rest.filter((part) => part.flags & scalarLike);
+    const [only] = scalars.length ? scalars : rest;
+    return only && (rest.length === 1 || scalars.length === 1) ? only : type;
   }
 
   private takeTags(part: ts.Type, tags: Tags): boolean {
     if (!(part.flags & ts.TypeFlags.Object)) return false;
     const properties = this.checker.getPropertiesOfType(part);
-    if (!properties.length || !properties.every((property) => property.name.startsWith("~teal.") || property.name === "typia.tag")) {
-      return false;
-    }
+    if (!properties.length || !properties.every(isTag)) return false;
     for (const property of properties) {
       const value = this.checker.getNonNullableType(this.typeOf(property));
       if (property.name === "typia.tag") this.takeTypiaTag(value, tags);
@@ -255,7 +263,7 @@ export class Columns {
   private object(type: ts.Type, tags: Tags): string {
     const { checker } = this;
     const [index] = checker.getIndexInfosOfType(type);
-    const properties = checker.getPropertiesOfType(type);
+    const properties = this.data(type);
     if (index) {
       if (properties.length) {
         return this.fail("an object with both named properties and an index signature", "use Record<string, V> alone, or name every property");
@@ -281,6 +289,11 @@ export class Columns {
     });
     this.open.pop();
     return `${tags.has("namedTuple") ? "Tuple" : "Nested"}(${fields.join(", ")})`;
+  }
+
+  /** The properties without those of the tags: of several types at once, the tags are beside them. */
+  private data(type: ts.Type): ts.Symbol[] {
+    return this.checker.getPropertiesOfType(type).filter((property) => !isTag(property));
   }
 
   private enumeration(type: ts.Type): string | undefined {
@@ -315,7 +328,7 @@ export class Columns {
     const list = (of: ts.Type | undefined): string[] =>
       of ? this.checker.getTypeArguments(of as ts.TypeReference).map((part) => this.literal(part)) : [];
     const isGiven = (part: ts.Type | undefined): part is ts.Type => part !== undefined && !(part.flags & ts.TypeFlags.Undefined);
-    const typed = this.checker.getIndexInfosOfType(type).length ? [] : this.checker.getPropertiesOfType(type);
+    const typed = this.data(type);
     // In the order that ClickHouse has them in.
     const parts = [
       ...(isGiven(types) ? [`max_dynamic_types=${this.literal(types)}`] : []),

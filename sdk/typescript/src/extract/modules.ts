@@ -2,11 +2,9 @@ import { readFileSync } from "node:fs";
 import Module from "node:module";
 import { basename, extname } from "node:path";
 import ts from "typescript";
+import { holder } from "../registry.js";
 import type { Found } from "./declarations.js";
 import { isMoose, isTypia, type Program, sdkName } from "./program.js";
-
-/** Where the injected declarations are found at run time. */
-const holder = "__tealDeclarations";
 
 interface NodeModule {
   filename: string;
