@@ -165,6 +165,31 @@ impl Background {
     }
 }
 
+/// A run of teal that waits at a failpoint.
+pub(crate) struct Held {
+    run: Background,
+    hold: Hold,
+}
+
+impl Held {
+    /// Starts it, and returns when it is there for the first time. `others` are failpoints too.
+    pub(crate) fn at(failpoint: &str, others: &str, mut command: Command) -> Self {
+        let hold = Hold::new();
+        command.env("FAILPOINTS", format!("{failpoint}=1*{};{others}", hold.action()));
+        let mut run = Background::start(command);
+        if !hold.is_reached_by(&mut run) {
+            panic!("{failpoint} was not reached: {}", run.finish().said());
+        }
+        Self { run, hold }
+    }
+
+    /// Lets it go on, to its end.
+    pub(crate) fn go_on(self) -> Run {
+        self.hold.release();
+        self.run.finish()
+    }
+}
+
 /// A failpoint at which a run of teal waits for the test.
 pub(crate) struct Hold {
     directory: tempfile::TempDir,
