@@ -42,7 +42,7 @@ chaos: setup ## everything at once, at random, for as long as you like (DURATION
 	  cargo test -p teal $(FEATURES) --test end_to_end -- chaos --nocapture
 
 check-model: system ## check the protocols as a model, within larger bounds than `make test` does
-	TEAL_MODEL_BOUNDS=large cargo test -p teal-migrate --test protocol -- --nocapture
+	TEAL_MODEL_BOUNDS=large cargo test -p teal-protocol --test protocol -- --nocapture
 
 test: setup test-rust test-doc test-typescript test-python ## run every test
 

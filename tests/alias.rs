@@ -12,7 +12,7 @@ use teal_client::Server as _;
 use crate::preflight::with_config;
 use crate::server_migration::{REWRITTEN, ROWS, Stage, StopsAll};
 use crate::servers::Modern;
-use crate::support::{Background, Project, Run, until};
+use crate::support::{Held, Project, Run, until};
 
 const EVENTS_0: &str = "-- teal: table events version 0\n\
      CREATE TABLE events_0 (id UInt64, town String, at DateTime) ENGINE = MergeTree \
@@ -367,10 +367,10 @@ fn what_is_deleted_just_behind_a_rollback_does_not_come_back() {
     let stage = stage();
     stage.must(&["apply"]);
     let mut rows = ROWS;
-    for (change, said, gone, times) in [
-        ("DELETE FROM events_0 WHERE id % 10 = 3", "_row_exists = 0", "id % 10 = 3", "1"),
-        ("ALTER TABLE events_0 DROP PARTITION 203001", "went", "toYYYYMM(at) = 203001", "2"),
-        ("ALTER TABLE events_0 DROP PARTITION 203101", "went", "toYYYYMM(at) = 203101", "3"),
+    for (change, said, gone) in [
+        ("DELETE FROM events_0 WHERE id % 10 = 3", "_row_exists = 0", "id % 10 = 3"),
+        ("ALTER TABLE events_0 DROP PARTITION 203001", "went", "toYYYYMM(at) = 203001"),
+        ("ALTER TABLE events_0 DROP PARTITION 203101", "went", "toYYYYMM(at) = 203101"),
     ] {
         let late = |year: u32| {
             let at = format!("toDateTime('{year}-01-01 00:00:00')");
@@ -378,17 +378,13 @@ fn what_is_deleted_just_behind_a_rollback_does_not_come_back() {
         };
         stage.must(&["cutover"]);
         late(2030);
-        let mut rollback = stage.command(&["rollback"]);
-        rollback.env("FAILPOINTS", "rolled-back=sleep(3000)");
-        let rollback = Background::start(rollback);
-        let there = "SELECT count() FROM _teal.journal WHERE kind = 'rolledBack' AND body LIKE '%rest%true%'";
-        until("the entry", || (stage.query(there) == times).then_some(()));
+        let rollback = Held::at("rolled-back", "", stage.command(&["rollback"]));
         late(2031);
         rows += 2;
         let deleted = stage.query(&format!("SELECT count() FROM events WHERE {gone}"));
         rows -= deleted.parse::<u64>().unwrap();
         stage.query(change);
-        rollback.finish().failed(3, &["default.events_0 was changed in place", said]);
+        rollback.go_on().failed(3, &["default.events_0 was changed in place", said]);
         assert_eq!(stage.query(&format!("SELECT countIf({gone}) FROM events")), "0");
         stage.teal(&["repair"]).failed(3, &["the rollback has not carried all of them back yet"]);
         stage.must(&["rollback", "--force"]);
@@ -503,16 +499,11 @@ fn a_cutover_by_alias_on_a_server_killed_at_any_step_goes_on_there_and_back() {
 fn what_is_deleted_in_the_moment_of_the_swap_is_told() {
     let stage = stage();
     stage.must(&["apply"]);
-    let mut cutover = stage.command(&["cutover"]);
-    cutover.env("FAILPOINTS", "alias-looked=sleep(2500)");
-    let cutover = Background::start(cutover);
-    let opened = "SELECT count() FROM _teal.journal WHERE kind = 'cutoverOpened'";
-    until("the entry", || (stage.query(opened) == "1").then_some(()));
-    thread::sleep(Duration::from_millis(1000));
+    let cutover = Held::at("alias-looked", "", stage.command(&["cutover"]));
     let gone = "id % 10 = 3";
     stage.query(&format!("ALTER TABLE events DELETE WHERE {gone} SETTINGS mutations_sync = 1"));
     let words = ["default.events_0 was changed in the moment of the cutover", "DELETE WHERE"];
-    cutover.finish().failed(3, &words);
+    cutover.go_on().failed(3, &words);
     stage.teal(&["cutover"]).failed(3, &["default.events_0 was changed in place", "DELETE WHERE"]);
     let count = |table: &str| stage.query(&format!("SELECT countIf({gone}) > 0 FROM {table}"));
     assert_eq!([count("events_0"), count("events_1")], ["0", "1"]);
@@ -530,14 +521,10 @@ fn what_a_rollback_that_was_killed_has_not_carried_back_is_not_removed() {
     let stage = stage();
     stage.must(&["apply"]);
     stage.must(&["cutover"]);
-    let mut rollback = stage.command(&["rollback"]);
-    rollback.env("FAILPOINTS", "carried-back=sleep(3000);rolled-back=return");
-    let rollback = Background::start(rollback);
-    let turned = "SELECT countIf(kind = 'turned') FROM _teal.journal";
-    until("the turn back", || (stage.query(turned) == "2").then_some(()));
-    thread::sleep(Duration::from_millis(1500));
+    let rollback = Held::at("carried-back", "rolled-back=return", stage.command(&["rollback"]));
     stage.query(&insert("events", 5_000_000, 10));
-    assert!(rollback.finish().killed);
+    let run = rollback.go_on();
+    assert!(run.killed, "{}", run.said());
     stage.query("ALTER TABLE events DELETE WHERE id = 1 SETTINGS mutations_sync = 1");
     let status = stage.must(&["status"]);
     assert!(status.contains("teal rollback"), "{status}");

@@ -1,10 +1,9 @@
-//! teal is killed behind every single statement that changes something on the target, in turn, and the same
-//! command is run again: it must go on, end exact, and leave nothing behind. Rows are written between the
-//! kill and the next command too.
+//! What a kill of teal leaves behind every single statement that changes something on the target: the same command
+//! must go on from there, end exact, and leave nothing behind. Rows are written before it goes on too.
 //!
 //! The state behind a write is the state before the next one, so these are all there are.
 
-use crate::support::{Project, Run};
+use crate::support::{Background, Hold, Project};
 
 const ITEMS: &str = "-- teal: table items version 0\n\
      CREATE TABLE items_0 (id UInt64, town String, at DateTime) ENGINE = MergeTree \
@@ -18,6 +17,9 @@ const SET_ANEW: &str = "-- teal: table items version 1\n\
      CREATE TABLE items_1 (id UInt64, town String, at DateTime) ENGINE = MergeTree \
      PARTITION BY toYYYYMM(at) ORDER BY id SETTINGS merge_with_ttl_timeout = 7200;\n";
 const VIEW: &str = "CREATE MATERIALIZED VIEW mv_items TO items_1 AS SELECT * FROM items_0;\n";
+
+const OLD_KEY: &str = "id";
+const NEW_KEY: &str = "town, id";
 
 const ROWS: u64 = 9_000;
 /// Some chunks, of several partitions and of pieces of one.
@@ -46,24 +48,17 @@ fn insert_into(table: &str, from: u64, rows: u64) -> String {
     )
 }
 
-/// Runs the command once for each of its writes, killed behind that one, each time on data of its own;
-/// then lets `go_on` do what follows. Gives the number of writes.
+/// Lets `go_on` do what follows on what a kill behind each of the command's writes leaves, each time with some rows
+/// more. Gives the number of writes.
 fn killed_behind_every_write(
     filled: &Project,
     arguments: &[&str],
     go_on: impl Fn(&Project, &str),
 ) -> usize {
-    for number in 0.. {
-        let project = filled.copy();
-        let failpoint = format!("write={number}*off->return");
-        let output = project.command(arguments).env("FAILPOINTS", failpoint).output();
-        let run = Run::of(output.unwrap());
-        let said = format!("{arguments:?} killed behind its write {number}");
-        if !run.killed {
-            assert_eq!(run.code, Some(0), "{said}: {}", run.said());
-            assert!(number > 1, "{said}: no command of these writes so little");
-            return number;
-        }
+    let left = left_behind_every_write(filled, arguments);
+    let writes = left.len();
+    assert!(writes > 1, "no command of these writes so little as {arguments:?}");
+    for (number, project) in left.into_iter().enumerate() {
         // Where there is an alias, it is what users know. What is written to the new table only is carried
         // back bucket by bucket, so that is little.
         let (name, rows) = match project.config().contains("\"alias\"") {
@@ -71,44 +66,54 @@ fn killed_behind_every_write(
             false => ("items_0", 1_000),
         };
         project.query(&insert_into(name, 1_000_000, rows));
-        go_on(&project, &said);
+        go_on(&project, &format!("{arguments:?} killed behind its write {number}"));
     }
-    unreachable!("a command has an end")
+    writes
+}
+
+/// The data as the command has it behind each of its writes. It runs once, and is stopped at each.
+fn left_behind_every_write(filled: &Project, arguments: &[&str]) -> Vec<Project> {
+    let (project, hold) = (filled.copy(), Hold::new());
+    let mut command = project.command(arguments);
+    command.env("FAILPOINTS", format!("write={}", hold.action()));
+    let mut run = Background::start(command);
+    let mut left = Vec::new();
+    while hold.is_reached_by(&mut run) {
+        left.push(run.while_stopped(|| project.copy()));
+        hold.release();
+    }
+    let run = run.finish();
+    assert_eq!(run.code, Some(0), "{arguments:?}: {}", run.said());
+    left
 }
 
 /// The rows of one table, and by how many the two differ.
-fn difference(project: &Project) -> String {
-    project.query(
-        "SELECT (SELECT count() FROM items_0), \
-             (SELECT toUInt64(sum(abs(n))) FROM (SELECT sum(sign) AS n FROM (\
-                 SELECT 1::Int64 AS sign, * FROM items_0 UNION ALL SELECT -1::Int64 AS sign, * FROM items_1) \
-             GROUP BY id, town, at))",
-    )
-}
+const ROWS_AND_DIFFERENCE: &str = "(SELECT count() FROM items_0), \
+     (SELECT toUInt64(sum(abs(n))) FROM (SELECT sum(sign) AS n FROM (\
+         SELECT 1::Int64 AS sign, * FROM items_0 UNION ALL SELECT -1::Int64 AS sign, * FROM items_1) \
+     GROUP BY id, town, at))";
 
-/// Both tables hold the same rows, so many; teal has left nothing, and merges are on.
-fn assert_exact(project: &Project, said: &str, rows: u64) {
-    let found = project.query(
-        "SELECT (SELECT count() FROM items_0), \
-             (SELECT toUInt64(sum(abs(n))) FROM (SELECT sum(sign) AS n FROM (\
-                 SELECT 1::Int64 AS sign, * FROM items_0 UNION ALL SELECT -1::Int64 AS sign, * FROM items_1) \
-             GROUP BY id, town, at)), \
+/// Both tables hold the same rows, so many, `items_0` in this order; teal has left nothing, and merges are on.
+fn assert_exact(project: &Project, said: &str, rows: u64, sorting_key: &str) {
+    let found = project.query(&format!(
+        "SELECT {ROWS_AND_DIFFERENCE}, \
+             (SELECT sorting_key FROM system.tables WHERE database = 'default' AND name = 'items_0'), \
              (SELECT groupArray(name) FROM system.tables WHERE database LIKE '\\_teal%' \
                  AND name != 'journal' AND NOT name LIKE 'lock\\_%'), \
              (SELECT count() FROM system.tables WHERE database = 'default' \
-                 AND match(engine_full, 'max_bytes_to_merge|merges_with_ttl|force_merge'))",
-    );
+                 AND match(engine_full, 'max_bytes_to_merge|merges_with_ttl|force_merge'))"
+    ));
     assert_eq!(
         found,
-        format!("{rows}\t0\t[]\t0"),
-        "{said}: rows, difference, left behind, unmerged"
+        format!("{rows}\t0\t{sorting_key}\t[]\t0"),
+        "{said}: rows, difference, sorting key, left behind, unmerged"
     );
 }
 
 fn applied(next: &str) -> usize {
     killed_behind_every_write(&filled(next), APPLY, |project, said| {
         project.must(APPLY);
-        assert_exact(project, said, ROWS + 1_000);
+        assert_exact(project, said, ROWS + 1_000, OLD_KEY);
     })
 }
 
@@ -131,9 +136,7 @@ fn an_exchange_and_its_way_back_killed_behind_any_write_go_on() {
     let exchange = ["cutover", "--by", "exchange"];
     let writes = killed_behind_every_write(&project, &exchange, |project, said| {
         project.must(&exchange);
-        assert_exact(project, said, ROWS + 1_000);
-        let key = project.query("SELECT sorting_key FROM system.tables WHERE name = 'items_0'");
-        assert_eq!(key, "town, id", "{said}");
+        assert_exact(project, said, ROWS + 1_000, NEW_KEY);
     });
     assert!(writes > 3, "{writes} writes are not all of an exchange");
 
@@ -141,9 +144,7 @@ fn an_exchange_and_its_way_back_killed_behind_any_write_go_on() {
     let writes = killed_behind_every_write(&project, &["rollback"], |project, said| {
         project.must(&["rollback"]);
         project.must(APPLY);
-        assert_exact(project, said, ROWS + 1_000);
-        let key = project.query("SELECT sorting_key FROM system.tables WHERE name = 'items_0'");
-        assert_eq!(key, "id", "{said}");
+        assert_exact(project, said, ROWS + 1_000, OLD_KEY);
     });
     assert!(writes > 3, "{writes} writes are not all of a rollback");
 }
@@ -155,11 +156,8 @@ fn a_turn_of_the_view_and_its_way_back_killed_behind_any_write_go_on() {
     project.must(&["cutover"]);
     // Each bucket is a write.
     project.query(&insert_into("items_1", 2_000_000, 1));
-    let turned = |project: &Project| {
-        let views = "SELECT (SELECT count() FROM system.tables WHERE name LIKE '%\\_reverse'), \
-             (SELECT count() FROM system.tables WHERE name = 'mv_items')";
-        project.query(views)
-    };
+    let views = "(SELECT count() FROM system.tables WHERE name LIKE '%\\_reverse'), \
+         (SELECT count() FROM system.tables WHERE name = 'mv_items')";
     let writes = killed_behind_every_write(&project, &["cutover"], |project, said| {
         // What the kill was followed by are rows of somebody who writes to the old table still: told, if the
         // view is not turned, and carried, if it is.
@@ -168,18 +166,18 @@ fn a_turn_of_the_view_and_its_way_back_killed_behind_any_write_go_on() {
             run.failed(3, &["default.items_0 got 1000 rows"]);
             project.must(&["cutover"]);
         }
-        assert_eq!(turned(project), "1\t0", "{said}");
         project.query(&insert_into("items_1", 3_000_000, 10));
-        assert_eq!(difference(project), format!("{}\t0", ROWS + 1_011), "{said}");
+        let found = project.query(&format!("SELECT {views}, {ROWS_AND_DIFFERENCE}"));
+        assert_eq!(found, format!("1\t0\t{}\t0", ROWS + 1_011), "{said}: views, rows, difference");
     });
     assert!(writes > 20, "{writes} writes are not all of a turn");
 
     project.must(&["cutover"]);
     let writes = killed_behind_every_write(&project, &["rollback"], |project, said| {
         project.must(&["rollback"]);
-        assert_eq!(turned(project), "0\t1", "{said}");
+        assert_eq!(project.query(&format!("SELECT {views}")), "0\t1", "{said}");
         project.must(APPLY);
-        assert_exact(project, said, ROWS + 1_001);
+        assert_exact(project, said, ROWS + 1_001, OLD_KEY);
     });
     assert!(writes > 4, "{writes} writes are not all of a rollback");
 }
@@ -188,26 +186,32 @@ fn a_turn_of_the_view_and_its_way_back_killed_behind_any_write_go_on() {
 fn an_abort_and_a_cleanup_killed_behind_any_write_are_finished() {
     let project = filled(SORTED_ANEW);
     project.must(APPLY);
-    let tables = "SELECT arraySort(groupArray(concat(name, ' ', engine))) FROM system.tables \
-         WHERE database = 'default'";
-    killed_behind_every_write(&project, &["abort"], |project, said| {
+    let tables = "arraySort((SELECT groupArray(concat(name, ' ', engine)) FROM system.tables \
+         WHERE database = 'default'))";
+    let writes = killed_behind_every_write(&project, &["abort"], |project, said| {
         project.must(&["abort"]);
-        assert_eq!(project.query(tables), "['items_0 MergeTree']", "{said}");
-        assert_eq!(project.query("SELECT count() FROM items_0"), "10000", "{said}");
+        let found = project.query(&format!("SELECT {tables}, count() FROM items_0"));
+        assert_eq!(found, "['items_0 MergeTree']\t10000", "{said}");
     });
+    assert!(writes > 2, "{writes} writes are not all of an abort");
+
     project.must(&["cutover", "--by", "exchange"]);
     let park = &["cleanup", "--park", "7d"];
     let parked = "SELECT count() FROM system.tables WHERE match(name, '^items_0_drop_[0-9]{8}$')";
-    killed_behind_every_write(&project, park, |project, said| {
+    let writes = killed_behind_every_write(&project, park, |project, said| {
         project.must(park);
         assert_eq!(project.query(parked), "1", "{said}");
-        assert_exact(project, said, ROWS + 1_000);
+        assert_exact(project, said, ROWS + 1_000, NEW_KEY);
     });
-    killed_behind_every_write(&project, &["cleanup"], |project, said| {
+    assert!(writes > 2, "{writes} writes are not all of a cleanup that parks");
+
+    let writes = killed_behind_every_write(&project, &["cleanup"], |project, said| {
         project.must(&["cleanup"]);
-        assert_eq!(project.query(tables), "['items_0 MergeTree','items_1 Alias']", "{said}");
-        assert_exact(project, said, ROWS + 1_000);
+        let tables = project.query(&format!("SELECT {tables}"));
+        assert_eq!(tables, "['items_0 MergeTree','items_1 Alias']", "{said}");
+        assert_exact(project, said, ROWS + 1_000, NEW_KEY);
     });
+    assert!(writes > 2, "{writes} writes are not all of a cleanup");
 }
 
 /// Readers and writers use the alias `items`.
@@ -263,7 +267,7 @@ fn a_rollback_of_the_alias_killed_behind_any_write_goes_on() {
     project.query(&insert_into("items", 2_000_000, 2));
     let writes = killed_behind_every_write(&project, &["rollback"], |project, said| {
         project.must(&["rollback"]);
-        assert_exact(project, said, ROWS + 12);
+        assert_exact(project, said, ROWS + 12, OLD_KEY);
         assert_alias(project, "items_0", ROWS + 12, said);
     });
     assert!(writes > 10, "{writes} writes are not all of a rollback");

@@ -1,7 +1,6 @@
 //! Engines that go by the order in which rows came: a rewrite puts the history in front of what was written
 //! meanwhile.
 
-use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use teal_client::Server as _;
 
 use crate::server_migration::{EVENTS, Stage, StopsAll, run};
 use crate::servers::Modern;
-use crate::support::{Project, Run, until};
+use crate::support::{Held, Project};
 
 const BLUE: &str = "CREATE TABLE t (id UInt64, town String, n UInt64, at Date) \
      ENGINE = MergeTree PARTITION BY toYYYYMM(at) ORDER BY id;\n";
@@ -188,15 +187,10 @@ fn an_exchange_for_the_ordered_table_that_fails_leaves_no_merges_stopped() {
     let project = Project::new(&[("app/events.sql", before.as_str())]);
     let stage = Stage::of(Modern::start(), project, &format!("{before}{LAST}{VIEW}"));
     (1..=3).for_each(|n| drop(stage.query(&round(n))));
-    let mut command = stage.command(APPLY);
-    command.env("FAILPOINTS", "history-in-front=sleep(3000)");
-    let apply = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let ordered = until("the ordered table", || {
-        let name = stage.query("SELECT name FROM system.tables WHERE name LIKE '%_ordered'");
-        Some(name).filter(|name| !name.is_empty())
-    });
+    let apply = Held::at("history-in-front", "", stage.command(APPLY));
+    let ordered = stage.query("SELECT name FROM system.tables WHERE name LIKE '%_ordered'");
     stage.query(&format!("DROP TABLE _teal.`{ordered}` SYNC"));
-    Run::of(apply.wait_with_output().unwrap()).failed(1, &["UNKNOWN_TABLE"]);
+    apply.go_on().failed(1, &["UNKNOWN_TABLE"]);
     let stopped = "SELECT count() FROM system.tables WHERE database = 'default' AND match(engine_full, 'max_bytes_to_merge')";
     assert_eq!(stage.query(stopped), "0");
     stage.query(&round(4));

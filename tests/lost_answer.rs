@@ -63,7 +63,7 @@ fn an_exchange_whose_connection_breaks_at_some_write_goes_on() {
     let stage = Stage::new(Modern::start(), REWRITTEN);
     stage.must(APPLY);
     let mut rows = ROWS;
-    lost_at_some(&stage, 5, EXCHANGE, |said| {
+    let writes = lost_at_some(&stage, 5, EXCHANGE, |said| {
         stage.query(&insert(rows * 100, 1_000, 0));
         rows += 1_000;
         stage.must(EXCHANGE);
@@ -72,4 +72,5 @@ fn an_exchange_whose_connection_breaks_at_some_write_goes_on() {
         stage.must(&["repair"]);
         stage.assert_exact(rows, said);
     });
+    assert!(writes > 5, "{writes} writes are not all of an exchange");
 }

@@ -9,7 +9,7 @@ use teal_schema::{QualifiedName, quote_ident};
 
 use crate::server_migration::{CLONED, EVENTS, REWRITTEN, ROWS, Stage, insert};
 use crate::servers::Modern;
-use crate::support::{Background, Project, Run, until};
+use crate::support::{Background, Held, Project, Run, until};
 
 pub(crate) const EXCHANGE: &[&str] = &["cutover", "--by", "exchange"];
 
@@ -138,7 +138,7 @@ fn an_exchange_of_a_select_without_a_way_back_leaves_no_row_behind() {
 fn without_part_log_an_exchange_needs_a_quiet_moment() {
     let mut stage = Stage::new(Modern::start_with(Some("<clickhouse/>")), REWRITTEN);
     stage.must(&["apply"]);
-    stage.pace = (3000, Duration::ZERO);
+    stage.pace = (50, Duration::ZERO);
     let written = stage.under_traffic(3, || {
         allow(&stage, 5);
         stage.teal(EXCHANGE).failed(3, &["no clean cut", "part_log"]);
@@ -433,8 +433,8 @@ fn late_parts_that_were_attached_and_then_merged_are_not_attached_again() {
 #[test]
 fn what_an_insert_that_was_cut_off_left_in_the_old_table_comes_to_the_new_one() {
     let stage = applied(REWRITTEN);
-    let failpoints = "cutover-opened=sleep(2000);exchanged=return";
-    assert!(cut_off_behind(&stage, failpoints, "cutoverOpened", EXCHANGE).killed);
+    let run = cut_off_behind(&stage, "cutover-opened", "exchanged=return", EXCHANGE);
+    assert!(run.killed, "{}", run.said());
 
     let words = ["default.events_1 has 1 rows that default.events lacks", "`teal cutover`"];
     stage.teal(&["cleanup"]).failed(3, &words);
@@ -443,8 +443,7 @@ fn what_an_insert_that_was_cut_off_left_in_the_old_table_comes_to_the_new_one() 
     stage.assert_exact(ROWS + 1, "cut off");
 
     // On the way back it is the other table that lacks them.
-    let failpoint = "rollback-opened=sleep(2000)";
-    let run = cut_off_behind(&stage, failpoint, "rollbackOpened", &["rollback"]);
+    let run = cut_off_behind(&stage, "rollback-opened", "", &["rollback"]);
     assert_eq!(run.code, Some(0), "{}", run.said());
     assert_eq!(stage.sorting_key("events"), "id");
     stage.assert_exact(ROWS + 2, "cut off on the way back");
@@ -471,17 +470,13 @@ fn what_is_deleted_in_the_new_table_stays_so() {
     stage.must(&["cleanup"]);
 }
 
-/// A command that waits at a failpoint, when the journal has this entry, and an INSERT that fails meanwhile.
-fn cut_off_behind(stage: &Stage, failpoints: &str, entry: &str, arguments: &[&str]) -> Run {
-    let mut command = stage.command(arguments);
-    command.env("FAILPOINTS", failpoints);
+/// A command that waits at a failpoint, and an INSERT that fails meanwhile.
+fn cut_off_behind(stage: &Stage, failpoint: &str, others: &str, arguments: &[&str]) -> Run {
     let rows = stage.query("SELECT count() FROM events").parse::<u64>().unwrap();
-    let command = Background::start(command);
-    let there = format!("SELECT count() FROM _teal.journal WHERE kind = '{entry}'");
-    until("the entry", || (stage.query(&there) == "1").then_some(()));
+    let command = Held::at(failpoint, others, stage.command(arguments));
     stage.teal(&["query", CUT_OFF]).failed(1, &["FUNCTION_THROW_IF_VALUE_IS_NON_ZERO"]);
     assert_eq!(stage.query("SELECT count() FROM events"), (rows + 1).to_string());
-    command.finish()
+    command.go_on()
 }
 
 /// It fails at the last of three rows, when one is in the table (a block is committed with the next one, 26.9) and
@@ -498,16 +493,13 @@ const TWINS: &str =
 /// exchange of the names; some of them equal others.
 pub(crate) fn exchange_with_late_rows(stage: &Stage, killed_at: &str, new_key: &str) {
     stage.query(TWINS);
-    let mut cutover = stage.command(EXCHANGE);
-    cutover.env("FAILPOINTS", format!("swapping=sleep(2000);{killed_at}=return"));
-    let cutover = Background::start(cutover);
-    let swapping = "SELECT count() FROM _teal.journal WHERE kind = 'swapping'";
-    until("the entry", || (stage.query(swapping) == "1").then_some(()));
+    let kill = format!("{killed_at}=return");
+    let cutover = Held::at("swapping", &kill, stage.command(EXCHANGE));
     for from in [0, 5_000_000_000] {
         stage.query(&insert(from, 1000, 0));
     }
     stage.query(TWINS);
-    let run = cutover.finish();
+    let run = cutover.go_on();
     assert!(run.killed, "{killed_at} was not reached: {}", run.said());
     assert_eq!(stage.sorting_key("events"), new_key);
 }

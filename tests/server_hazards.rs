@@ -11,7 +11,7 @@ use crate::alias;
 use crate::chaos::Proxy;
 use crate::server_migration::{REWRITTEN, ROWS, Stage, insert};
 use crate::servers::Modern;
-use crate::support::{Background, Run, until};
+use crate::support::{Background, Held, Run, until};
 
 /// Starts teal such that it takes `milliseconds` at a failpoint.
 fn slowly(stage: &Stage, failpoint: &str, milliseconds: u64, arguments: &[&str]) -> Child {
@@ -139,17 +139,19 @@ fn what_comes_past_the_view_behind_the_last_proof_is_told_before_the_old_table_g
 fn a_mutation_that_begins_just_before_a_proof_is_known_to_the_next_one() {
     let stage = Stage::new(Modern::start(), REWRITTEN);
     stage.must(&["apply"]);
-    let proof = slowly(&stage, "verify-begins", 4000, &["repair"]);
-    // By then it has looked for mutations.
-    thread::sleep(Duration::from_millis(1500));
+    // It has looked for mutations.
+    let proof = Held::at("verify-begins", "", stage.command(&["repair"]));
     stage.query("SYSTEM STOP MERGES events");
     stage.query(
         "ALTER TABLE events UPDATE town = 'changed' WHERE id < 50 SETTINGS mutations_sync = 0",
     );
-    // It has found by then that there is something to wait for; or has not, and passed.
-    thread::sleep(Duration::from_millis(4000));
-    stage.query("SYSTEM START MERGES events");
-    let run = Run::of(proof.wait_with_output().unwrap());
+    let run = thread::scope(|scope| {
+        let proof = scope.spawn(|| proof.go_on());
+        // It has found by then that there is something to wait for; or has not, and passed.
+        thread::sleep(Duration::from_millis(1500));
+        stage.query("SYSTEM START MERGES events");
+        proof.join().unwrap()
+    });
     assert!(matches!(run.code, Some(0 | 3)), "{}", run.said());
     stage.must(&["repair"]);
     assert_eq!(stage.difference(), "0");
@@ -582,15 +584,11 @@ fn a_rollback_that_cannot_carry_the_rest_says_so_and_the_next_one_does() {
     let config = stage.config();
     let hasty = config.replace("[migrate]", "[migrate]\nfence_timeout = 1");
     stage.project.write("teal.toml", &hasty);
-    let mut command = stage.command(&["rollback"]);
-    command.env("FAILPOINTS", "rolled-back=sleep(8000)");
-    let rollback = Background::start(command);
-    let noted = "SELECT count() FROM _teal.journal WHERE kind = 'rolledBack'";
+    let rollback = Held::at("rolled-back", "", stage.command(&["rollback"]));
     let server = stage.modern.open(|_| ());
     // A session of its own: teal takes its time only once.
     let mut session = server.user_session(&[]).unwrap();
     let mut is_one = |query| session.run(query, Format::TSV).unwrap().body == b"1\n";
-    until("the swap back", || is_one(noted).then_some(()));
     let long = "INSERT INTO events SELECT number, 'long', now() FROM numbers(600) WHERE sleepEachRow(1) = 1 \
                 SETTINGS max_block_size = 1, max_threads = 1";
     let running = "SELECT count() FROM system.processes WHERE query_kind = 'Insert'";
@@ -598,7 +596,7 @@ fn a_rollback_that_cannot_carry_the_rest_says_so_and_the_next_one_does() {
         scope.spawn(|| drop(server.user_session(&[]).unwrap().command(long)));
         until("the INSERT", || is_one(running).then_some(()));
         stage.query(&alias::insert("events_1", 1_000_000, 10));
-        let said = rollback.finish();
+        let said = rollback.go_on();
         said.failed(3, &["is what readers and writers use again", "the end of INSERTs", "again"]);
         stage.query("KILL QUERY WHERE query_kind = 'Insert' SYNC");
     });

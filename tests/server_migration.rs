@@ -1,15 +1,15 @@
 //! Migrations on a server, where INSERTs cannot be held: the fence by `part_log`, under traffic, and
 //! killed at each of its steps.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use teal_client::{Server as _, Session};
 
 use crate::servers::Modern;
-use crate::support::{Background, Project, Run};
+use crate::support::{Held, Project, Run};
 
 pub(crate) const EVENTS: &str = "CREATE TABLE events (id UInt64, town String, at DateTime) ENGINE = MergeTree \
      PARTITION BY toYYYYMM(at) ORDER BY id;\n";
@@ -18,6 +18,10 @@ pub(crate) const REWRITTEN: &str = "CREATE TABLE events_1 (id UInt64, town Strin
 pub(crate) const CLONED: &str = "CREATE TABLE events_1 (id UInt64, town String, at DateTime) ENGINE = MergeTree \
      PARTITION BY toYYYYMM(at) ORDER BY id SETTINGS merge_with_ttl_timeout = 7200;\n";
 pub(crate) const ROWS: u64 = 100_000;
+
+const DIFFERENCE: &str = "SELECT toUInt64(ifNull(sum(abs(n)), 0)) FROM (SELECT sum(sign) AS n FROM (\
+         SELECT 1::Int64 AS sign, * FROM events UNION ALL SELECT -1::Int64 AS sign, * FROM events_1) \
+     GROUP BY id, town, at)";
 
 pub(crate) struct Stage {
     pub(crate) modern: Modern,
@@ -95,20 +99,16 @@ impl Stage {
 
     /// Rows by which the two tables differ, as multisets.
     pub(crate) fn difference(&self) -> String {
-        self.query(
-            "SELECT ifNull(sum(abs(n)), 0) FROM (SELECT sum(sign) AS n FROM (\
-                 SELECT 1::Int64 AS sign, * FROM events UNION ALL SELECT -1::Int64 AS sign, * FROM events_1) \
-             GROUP BY id, town, at)",
-        )
+        self.query(DIFFERENCE)
     }
 
     pub(crate) fn assert_exact(&self, rows: u64, said: &str) {
-        assert_eq!(self.query("SELECT count() FROM events"), rows.to_string(), "{said}");
-        assert_eq!(self.difference(), "0", "{said}");
-        let own = self.query(
-            "SELECT groupArray(name) FROM system.tables WHERE database = '_teal' AND name != 'journal' AND NOT name LIKE 'lock_%'",
-        );
-        assert_eq!(own, "[]", "{said}: left behind");
+        let found = self.query(&format!(
+            "SELECT (SELECT count() FROM events), ({DIFFERENCE}), \
+                 (SELECT groupArray(name) FROM system.tables \
+                  WHERE database = '_teal' AND name != 'journal' AND NOT name LIKE 'lock_%')"
+        ));
+        assert_eq!(found, format!("{rows}\t0\t[]"), "{said}: rows, difference, left behind");
         // Merges are on: else this fails, with ABORTED.
         self.query("OPTIMIZE TABLE events FINAL");
         self.query("OPTIMIZE TABLE events_1 FINAL");
@@ -129,9 +129,10 @@ impl Stage {
         let (stop, written) = (AtomicBool::new(false), AtomicU64::new(0));
         let (most, pause) = self.pace;
         let round = self.rounds.fetch_add(1, Ordering::Relaxed);
+        let (has_written, have_written) = mpsc::channel();
         thread::scope(|scope| {
             for (writer, table) in (0..).zip(tables) {
-                let (stop, written) = (&stop, &written);
+                let (stop, written, has_written) = (&stop, &written, has_written.clone());
                 let server = self.modern.open(|_| ());
                 scope.spawn(move || {
                     let mut session = server.user_session(&[]).unwrap();
@@ -147,6 +148,9 @@ impl Stage {
                         run(session.as_mut(), &insert_into(table, from, rows, slow));
                         written.fetch_add(rows, Ordering::Relaxed);
                         self.inserted.lock().unwrap().push((from, rows));
+                        if i == 1 {
+                            has_written.send(()).unwrap();
+                        }
                         // One takes some 20 ms here, and as much again of a merging thread: the slower the machine,
                         // the longer a pause leaves teal something of it. A slow one only waits.
                         if !pause.is_zero() {
@@ -158,7 +162,9 @@ impl Stage {
             }
             // Also when `work` fails.
             let _stop = StopsAll(&stop);
-            thread::sleep(Duration::from_millis(500));
+            for _ in tables {
+                have_written.recv_timeout(Duration::from_secs(120)).unwrap();
+            }
             work();
         });
         written.into_inner()
@@ -321,12 +327,9 @@ fn a_merge_between_two_looks_hides_no_row_too_many() {
     project.write("app/events.sql", &models);
     must(&["apply"]);
     must(&["query", "INSERT INTO events_1 VALUES (7, 3)"]);
-    let mut verify = teal(&["verify"]);
-    verify.env("FAILPOINTS", "verify-started=1*sleep(3000)");
-    let verify = Background::start(verify);
-    thread::sleep(Duration::from_millis(1500));
+    let verify = Held::at("verify-started", "", teal(&["verify"]));
     must(&["query", "OPTIMIZE TABLE events_1 FINAL"]);
-    verify.finish().failed(3, &["green lacks 1 and has 1 too many"]);
+    verify.go_on().failed(3, &["green lacks 1 and has 1 too many"]);
 }
 
 /// An INSERT of 2 s that began before the view and ends after it is copied; one that began behind the

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::server_exchange::{BOTH, EXCHANGE, applied, exchange_with_late_rows};
 use crate::server_migration::{ROWS, Stage, insert};
-use crate::support::{Background, until};
+use crate::support::Held;
 
 /// The ids are added up for each town and time.
 const BY_SUM: &str = "CREATE TABLE events_1 (id UInt64, town String, at DateTime) ENGINE = SummingMergeTree \
@@ -102,12 +102,9 @@ fn a_row_that_only_green_refuses_holds_up_nobody() {
     let checked =
         BY_SUM.replace("at DateTime)", "at DateTime, CONSTRAINT few CHECK id < 9000000000)");
     let stage = applied(&checked);
-    let mut cutover = stage.command(EXCHANGE);
-    cutover.env("FAILPOINTS", "view-dropped=sleep(2000)");
-    let cutover = Background::start(cutover);
-    until("the view's end", || (stage.query("EXISTS VIEW mv_events") == "0").then_some(()));
+    let cutover = Held::at("view-dropped", "", stage.command(EXCHANGE));
     stage.query(&insert(9_000_000_000, 1, 0));
-    cutover.finish().failed(1, &["few", "may lack rows", "`teal abort`"]);
+    cutover.go_on().failed(1, &["few", "may lack rows", "`teal abort`"]);
     assert_eq!(stage.sorting_key("events"), "id");
     stage.must(&["abort", "--force"]);
     stage.query("OPTIMIZE TABLE events FINAL");
@@ -116,15 +113,9 @@ fn a_row_that_only_green_refuses_holds_up_nobody() {
     // The same when the names have changed places.
     stage.query("ALTER TABLE events DELETE WHERE id >= 9000000000 SETTINGS mutations_sync = 1");
     stage.must(&["apply"]);
-    let mut cutover = stage.command(EXCHANGE);
-    cutover.env("FAILPOINTS", "swapping=sleep(2000)");
-    let cutover = Background::start(cutover);
-    let swapping =
-        "SELECT countIf(kind = 'swapping' AND body LIKE '%mergeSettings%') FROM _teal.journal";
-    let before = stage.query(swapping);
-    until("the entry", || (stage.query(swapping) != before).then_some(()));
+    let cutover = Held::at("swapping", "", stage.command(EXCHANGE));
     stage.query(&insert(9_000_000_000, 1, 0));
-    cutover.finish().failed(1, &["few", "delete it from default.events_1"]);
+    cutover.go_on().failed(1, &["few", "delete it from default.events_1"]);
     assert_eq!(stage.sorting_key("events"), "town, at");
     stage.query("OPTIMIZE TABLE events FINAL");
     stage.query("ALTER TABLE events_1 DELETE WHERE id >= 9000000000 SETTINGS mutations_sync = 1");
@@ -143,13 +134,9 @@ fn what_is_written_in_a_rollback_of_sums_comes_back_with_it() {
     stage.killed_at("exchanged=return", EXCHANGE);
     stage.must(EXCHANGE);
     assert_eq!(stage.query("EXISTS VIEW mv_events"), "0");
-    let mut rollback = stage.command(&["rollback"]);
-    rollback.env("FAILPOINTS", "carried-back=sleep(8000)");
-    let rollback = Background::start(rollback);
-    // Behind the look, which nothing tells from here.
-    std::thread::sleep(Duration::from_millis(5000));
+    let rollback = Held::at("carried-back", "", stage.command(&["rollback"]));
     stage.query(&insert(5_000_000_000, 100, 0));
-    let run = rollback.finish();
+    let run = rollback.go_on();
     assert_eq!(run.code, Some(0), "{}", run.said());
     assert_eq!(stage.sorting_key("events"), "id");
     let sum = (0..ROWS).sum::<u64>() + (5_000_000_000..5_000_000_100).sum::<u64>();

@@ -39,7 +39,6 @@ fn an_empty_table_is_migrated_on_a_server_under_traffic_from_its_first_row() {
     }
 }
 
-/// A writer of which each INSERT goes to 80 of the partitions, and more than a chunk may have.
 /// Of a table too large for its hashes to be held, a repair reads what can differ, and what differs is in that.
 #[test]
 fn a_few_rows_of_a_million_are_repaired() {

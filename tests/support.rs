@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde::de::DeserializeOwned;
 
 /// A project in a temporary directory.
@@ -142,6 +143,16 @@ impl Background {
         self.child.as_mut().unwrap()
     }
 
+    /// Does this while no thread of it runs: what it has on disk then, a kill would leave.
+    pub(crate) fn while_stopped<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let pid = Pid::from_child(self.child());
+        kill_process(pid, Signal::STOP).unwrap();
+        waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED).unwrap();
+        let done = work();
+        kill_process(pid, Signal::CONT).unwrap();
+        done
+    }
+
     /// Its own end.
     pub(crate) fn finish(mut self) -> Run {
         Run::of(self.child.take().unwrap().wait_with_output().unwrap())
@@ -151,6 +162,72 @@ impl Background {
     pub(crate) fn kill(mut self) -> Run {
         self.child().kill().unwrap();
         self.finish()
+    }
+}
+
+/// A run of teal that waits at a failpoint.
+pub(crate) struct Held {
+    run: Background,
+    hold: Hold,
+}
+
+impl Held {
+    /// Starts it, and returns when it is there for the first time. `others` are failpoints too.
+    pub(crate) fn at(failpoint: &str, others: &str, mut command: Command) -> Self {
+        let hold = Hold::new();
+        command.env("FAILPOINTS", format!("{failpoint}=1*{};{others}", hold.action()));
+        let mut run = Background::start(command);
+        if !hold.is_reached_by(&mut run) {
+            panic!("{failpoint} was not reached: {}", run.finish().said());
+        }
+        Self { run, hold }
+    }
+
+    /// Lets it go on, to its end.
+    pub(crate) fn go_on(self) -> Run {
+        self.hold.release();
+        self.run.finish()
+    }
+}
+
+/// A failpoint at which a run of teal waits for the test.
+pub(crate) struct Hold {
+    directory: tempfile::TempDir,
+}
+
+impl Hold {
+    pub(crate) fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    /// What `FAILPOINTS` says behind the name.
+    pub(crate) fn action(&self) -> String {
+        format!("return({})", self.file().display())
+    }
+
+    /// Waits until the run is there; false if it has ended before.
+    pub(crate) fn is_reached_by(&self, run: &mut Background) -> bool {
+        let mut ended = false;
+        loop {
+            if self.file().exists() {
+                return true;
+            }
+            if ended {
+                return false;
+            }
+            // What it made before its end is looked for once more.
+            ended = run.child().try_wait().unwrap().is_some();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Lets it go on.
+    pub(crate) fn release(&self) {
+        std::fs::remove_file(self.file()).unwrap();
+    }
+
+    fn file(&self) -> PathBuf {
+        self.directory.path().join("held")
     }
 }
 

@@ -123,6 +123,10 @@ impl Ledger {
         assert_eq!(strange, None, "{said}: a batch that nobody wrote");
     }
 
+    pub(crate) fn has_acknowledged(&self) -> bool {
+        self.batches.lock().values().any(|batch| batch.acknowledged > 0)
+    }
+
     pub(crate) fn summary(&self) -> String {
         let batches = self.batches.lock();
         let sum = |count: &dyn Fn(&Batch) -> u64| batches.values().map(count).sum::<u64>();

@@ -103,6 +103,7 @@ fn whatever_happens_both_tables_end_equal_and_no_row_is_lost() {
         }
     });
     println!("{}; {} connections cut; {:?}", users.ledger.summary(), chaos.proxy.cuts(), chaos.did);
+    assert!(chaos.did.contains_key("migrations") && users.ledger.has_acknowledged());
 }
 
 /// Where a cutover by app was killed when it was done, the next one would turn the view, but for the users

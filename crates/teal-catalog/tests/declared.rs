@@ -3,26 +3,19 @@
 #![allow(clippy::unwrap_used)]
 
 use teal_catalog::{Catalog, Declaration, reading_views};
-use teal_client::{EmbeddedEngine, EngineOptions, Server as _};
+use teal_client::Server as _;
 use teal_schema::{LifeCycle, Location, QualifiedName, create_table};
 
+#[path = "../../../tests/engine.rs"]
+mod engine;
 #[path = "../../../tests/every.rs"]
 mod every;
 
-fn open() -> (tempfile::TempDir, EmbeddedEngine) {
-    let directory = tempfile::tempdir().unwrap();
-    let engine = EmbeddedEngine::open(EngineOptions {
-        library: teal_fetch::fetch_engine_library(&mut |_| ()).unwrap(),
-        data: directory.path().to_owned(),
-        config_file: None,
-    })
-    .unwrap();
-    (directory, engine)
-}
+use crate::engine::OwnEngine;
 
 #[test]
 fn views_of_a_table_with_an_odd_name_are_found() {
-    let (_directory, engine) = open();
+    let engine = OwnEngine::open();
     let mut session = engine.session(&[]).unwrap();
     session.command("CREATE DATABASE one").unwrap();
     for (number, name) in ["plain", "a`b", "a\\b", "it's", "日 本"].into_iter().enumerate() {
@@ -41,7 +34,7 @@ fn views_of_a_table_with_an_odd_name_are_found() {
 
 #[test]
 fn what_is_created_again_from_its_declaration_is_the_same() {
-    let (_directory, engine) = open();
+    let engine = OwnEngine::open();
     let mut session = engine.session(every::SETTINGS).unwrap();
     for database in ["one", "other"] {
         session.command(&format!("CREATE DATABASE {database}")).unwrap();

@@ -2,17 +2,16 @@
 //! Clippy counts helpers as no tests, hence what is allowed here.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../../tests/engine.rs"]
+mod engine;
+
 use std::collections::BTreeSet;
 
 use teal_catalog::{Catalog, Shadow, made_alike};
-use teal_client::{EmbeddedEngine, EngineOptions, Server, Session};
+use teal_client::{Server as _, Session};
 use teal_schema::{QualifiedName, Schema};
 
-fn engine(directory: &tempfile::TempDir) -> EmbeddedEngine {
-    let library = teal_fetch::fetch_engine_library(&mut |_| ()).unwrap();
-    let data = directory.path().join("data");
-    EmbeddedEngine::open(EngineOptions { library, data, config_file: None }).unwrap()
-}
+use crate::engine::OwnEngine;
 
 fn schema(value: serde_json::Value) -> Schema {
     serde_json::from_value(value).unwrap()
@@ -38,8 +37,7 @@ fn table(name: &str, data_type: &str, order_by: &str) -> serde_json::Value {
 
 #[test]
 fn a_view_in_the_shadow_gets_no_rows_of_the_users() {
-    let directory = tempfile::tempdir().unwrap();
-    let engine = engine(&directory);
+    let engine = OwnEngine::open();
     let mut session = engine.session(&[]).unwrap();
     session.command("CREATE TABLE raw (id UInt64) ENGINE = MergeTree ORDER BY id").unwrap();
     // `raw` is declared in no model.
@@ -54,7 +52,7 @@ fn a_view_in_the_shadow_gets_no_rows_of_the_users() {
         }],
     }));
     let mut shadow =
-        Shadow::create(&engine, &engine, &schema, "default", &BTreeSet::new()).unwrap();
+        Shadow::create(&*engine, &*engine, &schema, "default", &BTreeSet::new()).unwrap();
     session.command("INSERT INTO raw VALUES (1)").unwrap();
     let target = shadow.name(&QualifiedName::new("default", "events"));
     assert_eq!(count(session.as_mut(), &target.sql()), 0);
@@ -66,8 +64,7 @@ fn a_view_in_the_shadow_gets_no_rows_of_the_users() {
 
 #[test]
 fn only_the_statement_that_made_a_table_is_alike() {
-    let directory = tempfile::tempdir().unwrap();
-    let engine = engine(&directory);
+    let engine = OwnEngine::open();
     let mut session = engine.session(&[]).unwrap();
     session
         .command("CREATE TABLE a (id UInt64, made Date) ENGINE = MergeTree ORDER BY (id, made % 7)")
@@ -89,8 +86,7 @@ fn only_the_statement_that_made_a_table_is_alike() {
 
 #[test]
 fn a_table_that_needs_none_has_no_shadow() {
-    let directory = tempfile::tempdir().unwrap();
-    let engine = engine(&directory);
+    let engine = OwnEngine::open();
     let schema = schema(serde_json::json!({
         "tables": [table("a", "UInt64", "id"), table("b", "UInt64", "id"), table("c", "UInt64", "id")],
         "views": [{
@@ -101,7 +97,7 @@ fn a_table_that_needs_none_has_no_shadow() {
         }],
     }));
     let without = schema.tables.iter().map(teal_schema::Table::reference).take(2).collect();
-    let mut shadow = Shadow::create(&engine, &engine, &schema, "default", &without).unwrap();
+    let mut shadow = Shadow::create(&*engine, &*engine, &schema, "default", &without).unwrap();
     let catalog = shadow.catalog().unwrap();
     let names = catalog.tables().map(|table| table.name.as_str()).collect::<Vec<_>>();
     assert_eq!(names, ["b", "c", "v"]);
@@ -109,8 +105,7 @@ fn a_table_that_needs_none_has_no_shadow() {
 
 #[test]
 fn a_queue_has_no_shadow_that_could_consume_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let engine = engine(&directory);
+    let engine = OwnEngine::open();
     let kafka = serde_json::json!({
         "name": "queue",
         "columns": [{ "name": "id", "type": "BIGINT" }],
@@ -127,7 +122,7 @@ fn a_queue_has_no_shadow_that_could_consume_it() {
     ] });
     let schema = schema(serde_json::json!({ "tables": [kafka, replicated] }));
     let mut shadow =
-        Shadow::create(&engine, &engine, &schema, "default", &BTreeSet::new()).unwrap();
+        Shadow::create(&*engine, &*engine, &schema, "default", &BTreeSet::new()).unwrap();
     let queue = shadow.name(&QualifiedName::new("default", "queue"));
     #[derive(serde::Deserialize)]
     struct Row {

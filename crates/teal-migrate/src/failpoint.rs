@@ -2,8 +2,14 @@
 /// (`name=2*off->return` for the third time). Without the feature `failpoints` it is nothing.
 ///
 /// The kill is a SIGKILL: no destructor runs, nothing is flushed.
+///
+/// `name=return(FILE)` holds it there in place of that: it makes the file, and goes on when the test has taken that
+/// away.
 pub(crate) fn reached(name: &str) {
-    fail::fail_point!(name, |_| kill());
+    fail::fail_point!(name, |file: Option<String>| match file {
+        Some(file) => hold(std::path::Path::new(&file)),
+        None => kill(),
+    });
     // Without the feature the macro leaves `name` unused.
     let _ = name;
 }
@@ -26,4 +32,20 @@ fn kill() {
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     // The signal takes the process before this matters.
     std::thread::park();
+}
+
+#[cfg(feature = "failpoints")]
+fn hold(file: &std::path::Path) {
+    let wait = || std::thread::sleep(std::time::Duration::from_millis(2));
+    loop {
+        match std::fs::File::create_new(file) {
+            Ok(_) => break,
+            // Another thread is held.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => wait(),
+            Err(_) => return kill(),
+        }
+    }
+    while file.exists() {
+        wait();
+    }
 }

@@ -3,15 +3,20 @@
 //! Clippy counts helpers as no tests, hence what is allowed here.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../../tests/engine.rs"]
+mod engine;
+
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use teal_client::{EmbeddedEngine, EngineOptions, Format, Server as _};
+use teal_client::{Format, Server as _};
 use teal_migrate::{Journal, Migrating, Operator, OperatorOptions, Silent, history};
 use teal_plan::{Cutover, PlanOptions, make_plan};
 use teal_schema::Schema;
+
+use crate::engine::OwnEngine;
 
 const ROUNDS: u32 = 4;
 /// Between two statements of a user.
@@ -43,24 +48,18 @@ fn schema() -> Schema {
 
 #[test]
 fn a_swap_of_the_alias_loses_and_doubles_nothing_there_and_back() {
-    let directory = tempfile::tempdir().unwrap();
-    let engine = EmbeddedEngine::open(EngineOptions {
-        library: teal_fetch::fetch_engine_library(&mut |_| ()).unwrap(),
-        data: directory.path().to_owned(),
-        config_file: None,
-    })
-    .unwrap();
+    let engine = OwnEngine::open();
     let plan = || {
         let database = "default".to_owned();
         let options = PlanOptions { database, cutover: Cutover::Alias, allow_drop: Vec::new() };
-        let past = history(&Migrating::all(&Journal::peek(&engine).unwrap()).unwrap());
-        make_plan(&engine, &engine, &schema(), &BTreeSet::new(), &past, &options).unwrap()
+        let past = history(&Migrating::all(&Journal::peek(&*engine).unwrap()).unwrap());
+        make_plan(&*engine, &*engine, &schema(), &BTreeSet::new(), &past, &options).unwrap()
     };
     let query = |sql: &str| {
         let body = engine.session(&[]).unwrap().run(sql, Format::TSV).unwrap().body;
         String::from_utf8(body).unwrap().trim_end().to_owned()
     };
-    let operator = Operator::open(&engine, OperatorOptions::default(), &Silent).unwrap();
+    let operator = Operator::open(&*engine, OperatorOptions::default(), &Silent).unwrap();
     operator.apply(&plan()).unwrap();
     assert_eq!(plan().operations, []);
     let mut migrating = operator.migrations().unwrap().pop().unwrap();

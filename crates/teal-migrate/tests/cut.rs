@@ -4,22 +4,27 @@
 #![allow(clippy::unwrap_used)]
 #![cfg(feature = "failpoints")]
 
+#[path = "../../../tests/engine.rs"]
+mod engine;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use teal_client::{EmbeddedEngine, EngineOptions, Format, Server, Session};
+use teal_client::{EmbeddedEngine, Format, Server, Session};
 use teal_migrate::{
     Event, Journal, Migrating, Observer, Operator, OperatorOptions, Silent, Step, Update, history,
 };
 use teal_plan::{Cutover, Plan, PlanOptions, make_plan};
 use teal_schema::{Column, Engine, LifeCycle, Location, Schema, Table, create_table};
 
+use crate::engine::OwnEngine;
+
 const DATABASE: &str = "cut";
 
 #[test]
 fn a_change_of_blue_between_the_proof_and_the_exchange_is_in_the_new_table() {
-    let (_directory, engine) = open();
+    let engine = open();
     let mut session = engine.user_session(&[]).unwrap();
-    let operator = Operator::open(&engine, OperatorOptions::default(), &Silent).unwrap();
+    let operator = Operator::open(&*engine, OperatorOptions::default(), &Silent).unwrap();
     let mut key = "id";
     for (change, rows) in [
         ("ALTER TABLE cut.t DELETE WHERE id % 10 = 3 SETTINGS mutations_sync = 1", "27000\t0"),
@@ -53,7 +58,7 @@ fn a_change_of_blue_between_the_proof_and_the_exchange_is_in_the_new_table() {
 /// proof would find what is not, and repair it.)
 #[test]
 fn a_clone_that_was_made_ahead_is_that_of_the_moment_of_the_cut() {
-    let (_directory, engine) = open();
+    let engine = open();
     let mut session = engine.user_session(&[]).unwrap();
     for insert in [
         "SELECT number, 9, 'many', number % 106 FROM numbers(318)",
@@ -90,7 +95,7 @@ fn a_clone_that_was_made_ahead_is_that_of_the_moment_of_the_cut() {
         ),
     ] {
         let steps = Steps::default();
-        let operator = Operator::open(&engine, OperatorOptions::default(), &steps).unwrap();
+        let operator = Operator::open(&*engine, OperatorOptions::default(), &steps).unwrap();
         let user = parking_lot::Mutex::new(Some(engine.user_session(&[]).unwrap()));
         fail::cfg_callback("cloned-ahead", move || {
             if let Some(mut session) = user.lock().take() {
@@ -136,8 +141,8 @@ impl Observer for Steps {
 /// An INSERT that fails behind the proof, between its two tables, is in the old one alone.
 #[test]
 fn what_an_insert_that_was_cut_off_left_in_the_old_table_comes_to_the_new_one() {
-    let (_directory, engine) = open();
-    let operator = Operator::open(&engine, OperatorOptions::default(), &Silent).unwrap();
+    let engine = open();
+    let operator = Operator::open(&*engine, OperatorOptions::default(), &Silent).unwrap();
     let mut migrating = applied(&engine, &operator, "kind, id");
     let user = parking_lot::Mutex::new(engine.user_session(&[]).unwrap());
     fail::cfg_callback("cutover-opened", move || {
@@ -170,11 +175,11 @@ fn what_an_insert_that_was_cut_off_left_in_the_old_table_comes_to_the_new_one() 
 /// `teal verify --watch` proves every minute, and what each proof and look found of parts grows with the table.
 #[test]
 fn of_proofs_and_looks_only_the_last_is_read_with_its_parts() {
-    let (_directory, engine) = open();
-    let operator = Operator::open(&engine, OperatorOptions::default(), &Silent).unwrap();
+    let engine = open();
+    let operator = Operator::open(&*engine, OperatorOptions::default(), &Silent).unwrap();
     let mut migrating = applied(&engine, &operator, "kind, id");
     operator.prove(&mut migrating).unwrap();
-    let entries = Journal::peek(&engine).unwrap().pop_last().unwrap().1;
+    let entries = Journal::peek(&*engine).unwrap().pop_last().unwrap().1;
     let (mut proven, mut seen) = (Vec::new(), Vec::new());
     for entry in entries {
         match entry.event {
@@ -191,8 +196,8 @@ fn of_proofs_and_looks_only_the_last_is_read_with_its_parts() {
 /// A server may refuse the statement that publishes a chunk. The view goes on to make parts of green then.
 #[test]
 fn a_publication_that_the_server_refuses_leaves_merges_on() {
-    let (_directory, engine) = open();
-    let operator = Operator::open(&engine, OperatorOptions::default(), &Silent).unwrap();
+    let engine = open();
+    let operator = Operator::open(&*engine, OperatorOptions::default(), &Silent).unwrap();
     let plan = plan_for(&engine, table("kind, id"));
     let mut session = engine.session(&[]).unwrap();
     const GREEN: &str =
@@ -227,14 +232,8 @@ fn a_publication_that_the_server_refuses_leaves_merges_on() {
 }
 
 /// An engine with a table of three partitions.
-fn open() -> (tempfile::TempDir, EmbeddedEngine) {
-    let directory = tempfile::tempdir().unwrap();
-    let engine = EmbeddedEngine::open(EngineOptions {
-        library: teal_fetch::fetch_engine_library(&mut |_| ()).unwrap(),
-        data: directory.path().to_owned(),
-        config_file: None,
-    })
-    .unwrap();
+fn open() -> OwnEngine {
+    let engine = OwnEngine::open();
     let mut session = engine.user_session(&[]).unwrap();
     session.command(&format!("CREATE DATABASE {DATABASE}")).unwrap();
     let old = table("id");
@@ -246,7 +245,7 @@ fn open() -> (tempfile::TempDir, EmbeddedEngine) {
         session.command(&insert).unwrap();
     }
     drop(session);
-    (directory, engine)
+    engine
 }
 
 /// A migration to this sorting key, up to its proof.

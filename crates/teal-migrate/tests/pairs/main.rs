@@ -3,6 +3,8 @@
 //! Clippy counts helpers as no tests, hence what is allowed here.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+#[path = "../../../../tests/engine.rs"]
+mod engine;
 mod generator;
 mod refusals;
 
@@ -11,11 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use teal_catalog::{Catalog, Declaration};
-use teal_client::{ClientError, EmbeddedEngine, EngineOptions, Format, Server, Session};
+use teal_client::{ClientError, EmbeddedEngine, Format, Server, Session};
 use teal_migrate::{Journal, Migrating, Operator, OperatorOptions, Silent, history};
 use teal_plan::{Cutover, Operation, Plan, PlanOptions, make_plan};
 use teal_schema::{Column, QualifiedName, Table, create_table, quote_ident, quote_string};
 
+use crate::engine::OwnEngine;
 use crate::generator::{Declared, Generator, value};
 
 const PAIRS: u64 = 140;
@@ -41,13 +44,7 @@ fn play(first: u64, pairs: u64) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let first = number("TEAL_SEED").unwrap_or(first);
     let pairs = number("TEAL_PAIRS").unwrap_or(pairs);
-    let directory = tempfile::tempdir().unwrap();
-    let engine = EmbeddedEngine::open(EngineOptions {
-        library: teal_fetch::fetch_engine_library(&mut |_| ()).unwrap(),
-        data: directory.path().to_owned(),
-        config_file: None,
-    })
-    .unwrap();
+    let engine = OwnEngine::open();
     let mut outcomes = BTreeMap::<String, u64>::new();
     for seed in first..first + pairs {
         // Shown when it fails.
