@@ -166,7 +166,7 @@ fn what_differs_in_a_large_table_is_repaired_in_as_many_pieces_as_it_has() {
             let mut command = project.command(arguments);
             Run::of(command.env("FAILPOINTS", failpoints).output().unwrap())
         };
-        // 1,504 rows, or 1,501 keys: of which a third and fourth piece would be.
+        // 1,504 rows differ, or 1,501 keys: two pieces of 800, and not the 38 that 30,003 rows are.
         let run = repair(&["repair"], "piece-rows=return(800);bucket-repaired=2*off->return");
         assert_eq!(run.code, Some(0), "{engine}: {}", run.said());
         let sum =

@@ -207,7 +207,7 @@ impl Hold {
 
     /// Waits until the run is there; false if it has ended before.
     pub(crate) fn is_reached_by(&self, run: &mut Background) -> bool {
-        let mut ended = false;
+        let (mut ended, began) = (false, Instant::now());
         loop {
             if self.file().exists() {
                 return true;
@@ -215,6 +215,7 @@ impl Hold {
             if ended {
                 return false;
             }
+            assert!(began.elapsed() < Duration::from_secs(300), "it neither comes there nor ends");
             // What it made before its end is looked for once more.
             ended = run.child().try_wait().unwrap().is_some();
             std::thread::sleep(Duration::from_millis(2));

@@ -16,7 +16,8 @@ use crate::{ClientError, Session};
 const NEUTRAL: [(&str, &str); 18] = [
     ("additional_result_filter", ""),
     ("additional_table_filters", "{}"),
-    // The sum of no rows is NULL then (26.7), where a number is read.
+    // The sum of no rows is NULL then (26.7), where a number is read. (A SELECT of the user's that adds up no rows gives
+    // 0 in the copy then, and NULL by the view: the proof shows it.)
     ("aggregate_functions_null_for_empty", "0"),
     ("allow_experimental_parallel_reading_from_replicas", "0"),
     ("apply_deleted_mask", "1"),

@@ -40,8 +40,9 @@ impl Operator<'_> {
         if !force {
             self.refuse_while_viewed(migrating, &state)?;
             self.until_clean(migrating, |migrating| self.refuse_while_kept(migrating, &state))?;
-            // Later changes of the old table go with it.
-            if state.cutover == Cutover::Exchange && !state.compared {
+            // Where nothing keeps the old table current, later changes of it go with it.
+            let may_have_missed = state.forwards_back || !state.compared;
+            if state.cutover == Cutover::Exchange && may_have_missed {
                 self.refuse_missed(migrating, &self.mutations_since_proof(migrating)?)?;
             }
         }

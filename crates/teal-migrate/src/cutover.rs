@@ -37,10 +37,12 @@ impl Operator<'_> {
             {
                 return self.until_clean(migrating, |migrating| self.verify_exchange(migrating));
             }
-            Phase::CutOver(CutOver { cutover: Cutover::Exchange, forwards_back, .. }) => {
-                return match forwards_back {
+            Phase::CutOver(CutOver {
+                cutover: Cutover::Exchange, forwards_back, compared, ..
+            }) => {
+                return match *forwards_back || *compared {
                     true => Ok(()),
-                    false => self.until_clean(migrating, |it| self.refuse_past_view(it)),
+                    false => self.until_clean(migrating, |it| self.look_past_view(it)),
                 };
             }
             Phase::CutOver(_) => return self.turn(migrating, false),
@@ -80,13 +82,15 @@ impl Operator<'_> {
             Cutover::Exchange if self.compares(migrating) => {
                 self.until_clean(migrating, |migrating| self.verify_exchange(migrating))
             }
-            Cutover::Exchange => self.until_clean(migrating, |it| self.refuse_past_view(it)),
+            Cutover::Exchange => self.until_clean(migrating, |it| self.look_past_view(it)),
             Cutover::Alias => {
                 // It came in the moment of the swap: the turn would take it for rows of the new table.
                 self.refuse_missed(migrating, &self.changes_since_proof(migrating)?)?;
                 self.turn_at_once(migrating)
             }
-            Cutover::App => Ok(()),
+            // Where it can, that compares them.
+            Cutover::App if self.can_turn(migrating)? => Ok(()),
+            Cutover::App => self.until_clean(migrating, |it| self.look_past_view(it)),
         }
     }
 

@@ -45,7 +45,12 @@ fn hold(file: &std::path::Path) {
             Err(_) => return kill(),
         }
     }
+    // A test that was killed itself does not come back.
+    let since = std::time::Instant::now();
     while file.exists() {
+        if since.elapsed() > std::time::Duration::from_secs(600) {
+            return kill();
+        }
         wait();
     }
 }

@@ -336,9 +336,9 @@ impl Journal {
         read(self.session.lock().as_mut())
     }
 
-    /// Writes entries, all or none of them. After some of which it is not known whether they were written (the server
-    /// has refused them, and they are not there, tells it) the migration gets no other one: were they written nevertheless (the connection was lost, and the server went on), two
-    /// entries would have one number, and the journal would be corrupt.
+    /// Writes entries, all or none of them. Where it is not known whether they were written (the connection was lost, and
+    /// the server may go on), the migration gets no other one: two entries would have one number, and the journal would
+    /// be corrupt. It is known where the server has refused them and they are not there.
     pub(crate) fn append(
         &self,
         migration: &str,
@@ -368,7 +368,7 @@ impl Journal {
             rows.join(", ")
         ));
         if let Err(refused) = written {
-            if refused.server_name().is_some() && is_absent(session.as_mut(), migration, first)? {
+            if is_refusal(&refused) && is_absent(session.as_mut(), migration, first)? {
                 self.unsure.lock().remove(migration);
             }
             return Err(refused.into());
@@ -378,6 +378,12 @@ impl Journal {
         self.unsure.lock().remove(migration);
         Ok(entries)
     }
+}
+
+/// Whether nothing of the statement can come later.
+fn is_refusal(error: &ClientError) -> bool {
+    const UNKNOWN: &[&str] = &["UNKNOWN_STATUS_OF_INSERT", "KEEPER_EXCEPTION", "TIMEOUT_EXCEEDED"];
+    error.server_name().is_some_and(|name| !UNKNOWN.contains(&name))
 }
 
 /// Whether a migration has no entry of this number, nor a later one.
@@ -451,7 +457,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes every statement, and gives no answer to one that writes a `fenceUndone`. Refuses a `viewCreated`.
+    /// Takes every statement, and gives no answer to one that writes a `fenceUndone`. Refuses a `publishing`.
     struct Mute;
 
     impl Server for Mute {

@@ -194,8 +194,8 @@ pub struct CutOver {
     pub old_data: Option<String>,
     /// That data is put aside, under this name.
     pub parked: Option<Parked>,
-    /// After an exchange, both tables were found to have the same rows; or, where no view keeps the old one current,
-    /// the new one to have all that had come to the old one.
+    /// After an exchange, both tables were found to have the same rows; or, where no view can keep the old one
+    /// current, the new one to have all that had come to the old one.
     pub compared: bool,
     /// A rollback was begun and not journalled as done; this tells blue's data.
     pub rollback_open: Option<String>,

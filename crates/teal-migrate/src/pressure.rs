@@ -55,6 +55,13 @@ pub(crate) struct Total {
     pub(crate) refuse_at: u64,
 }
 
+impl Total {
+    /// Half-way from what merges can bring it to at most, one part for each partition.
+    pub(crate) fn wait_at(&self) -> u64 {
+        self.partitions + self.refuse_at.saturating_sub(self.partitions) / 2
+    }
+}
+
 /// Measures. Each look costs some milliseconds of the server.
 pub(crate) struct Gauge<'a> {
     pub(crate) server: &'a dyn Server,

@@ -35,7 +35,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// A mutation of more partitions than that reads all of green once, rather than each of them.
 const PARTITIONS: usize = 32;
 
-const STOPPED: &str = "the server does not begin the mutation, though it is merging nothing else: merges of the table may be stopped (`SYSTEM START MERGES` lets them go on)";
+const STOPPED: &str = "the server does not begin the mutation, though it has threads for it: merges of the table may be stopped (`SYSTEM START MERGES` lets them go on), or there is no room for its parts";
 
 /// What green has too many. The hashes of the rows within partitions are in a table of teal's own.
 #[derive(Debug, Default)]
@@ -190,7 +190,7 @@ impl Operator<'_> {
                 }
             }
             // Where others are at work, its turn may come.
-            let is_at_work = self.count_rows("SELECT 1 FROM system.merges")? > 0;
+            let is_at_work = self.is_merging(green)?;
             match still_since {
                 Some((before, since)) if before == parts && !is_at_work => {
                     let since: Instant = since;
@@ -208,6 +208,25 @@ impl Operator<'_> {
             self.check_lock()?;
             std::thread::sleep(LOOK);
         }
+    }
+
+    /// Whether something of the table is merged or mutated, or every thread that does so is at work elsewhere.
+    fn is_merging(&self, table: &QualifiedName) -> Result<bool, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            is_merging: u8,
+        }
+        let Row { is_merging } = self.with_control(|session| {
+            session.row(&format!(
+                "SELECT (SELECT count() FROM system.merges WHERE {}) > 0 \
+                     OR sumIf(value, metric = 'BackgroundMergesAndMutationsPoolTask') >= \
+                         sumIf(value, metric = 'BackgroundMergesAndMutationsPoolSize') \
+                     AND sumIf(value, metric = 'BackgroundMergesAndMutationsPoolSize') > 0 AS is_merging \
+                 FROM system.metrics",
+                table.condition("table")
+            ))
+        })?;
+        Ok(is_merging != 0)
     }
 
     fn give_removal_up(

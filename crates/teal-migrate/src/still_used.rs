@@ -19,7 +19,7 @@ const LOOKS_BACK: Duration = Duration::from_secs(24 * 60 * 60);
 impl Operator<'_> {
     pub(crate) fn refuse_while_kept(
         &self,
-        migrating: &Migrating,
+        migrating: &mut Migrating,
         state: &CutOver,
     ) -> Result<(), MigrateError> {
         let until = kept_until(state.at, self.options.retention);
@@ -36,7 +36,7 @@ impl Operator<'_> {
             // Nothing forwards to the old table then.
             Cutover::Exchange if !state.forwards_back => {
                 self.refuse_if_written(migrating, state, false)?;
-                self.refuse_past_view(migrating)?;
+                self.look_past_view_once(migrating, state)?;
             }
             Cutover::Exchange => {
                 let can_tell = state.new_seen.is_some()
@@ -51,7 +51,7 @@ impl Operator<'_> {
             _ if state.forwards_back => self.refuse_lacking(migrating)?,
             _ => {
                 self.refuse_if_written(migrating, state, true)?;
-                self.refuse_past_view(migrating)?;
+                self.look_past_view_once(migrating, state)?;
             }
         }
         if self.server.is_exclusive() {
@@ -66,6 +66,18 @@ impl Operator<'_> {
                 let (old, new) = migrating.tables_now();
                 Err(MigrateError::StillRead { old: old.clone(), new: new.clone(), used })
             }
+        }
+    }
+
+    /// What came later, others would tell.
+    fn look_past_view_once(
+        &self,
+        migrating: &mut Migrating,
+        state: &CutOver,
+    ) -> Result<(), MigrateError> {
+        match state.compared {
+            true => Ok(()),
+            false => self.look_past_view(migrating),
         }
     }
 

@@ -69,13 +69,13 @@ pub(crate) fn waits(orders: &Orders, pressure: &Pressure) -> Vec<Wait> {
     }
     if let Some(total) = &pressure.total
         && limits.max_parts != Some(Limit::Off)
-        && total.parts > total.refuse_at / 2
+        && total.parts > total.wait_at()
     {
         waits.push(at(
             Kind::Parts,
             format!(
-                "merges of {}: it has {} parts in {} partitions, more than {}, half of what makes the server refuse INSERTs (its max_parts_in_total; max parts off)",
-                total.table, total.parts, total.partitions, total.refuse_at / 2
+                "merges of {}: it has {} parts in {} partitions, more than {}, which is half-way to those that make the server refuse INSERTs (its max_parts_in_total; max parts off)",
+                total.table, total.parts, total.partitions, total.wait_at()
             ),
         ));
     }
@@ -240,13 +240,13 @@ mod tests {
             Pressure { total, ..Pressure::default() }
         };
         let auto = Orders::default();
-        assert_eq!(kinds(&auto, &with(500)), []);
-        assert_eq!(kinds(&auto, &with(501)), [Kind::Parts]);
-        let said = &waits(&auto, &with(501))[0].reason;
-        assert!(said.contains("501 parts in 9 partitions, more than 500"), "{said}");
+        assert_eq!(kinds(&auto, &with(504)), []);
+        assert_eq!(kinds(&auto, &with(505)), [Kind::Parts]);
+        let said = &waits(&auto, &with(505))[0].reason;
+        assert!(said.contains("505 parts in 9 partitions, more than 504"), "{said}");
         // A number of one's own is one of a partition.
         let own = orders(Limits { max_parts: Some(Limit::At(20)), ..Limits::default() });
-        assert_eq!(kinds(&own, &with(501)), [Kind::Parts]);
+        assert_eq!(kinds(&own, &with(505)), [Kind::Parts]);
         let off = orders(Limits { max_parts: Some(Limit::Off), ..Limits::default() });
         assert_eq!(kinds(&off, &with(9999)), []);
     }

@@ -63,7 +63,7 @@ impl Operator<'_> {
                     if state.cutover != Cutover::Exchange && !state.forwards_back =>
                 {
                     self.refuse_while_written(migrating, is_proven)?;
-                    self.until_clean(migrating, |it| self.refuse_past_view(it))
+                    self.until_clean(migrating, |it| self.look_past_view(it))
                 }
                 _ => Ok(()),
             };

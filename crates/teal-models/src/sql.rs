@@ -10,7 +10,7 @@ use teal_catalog::{
     CatalogTable, Declaration, HIDDEN, Scratch, acts_when_made, formatted, made_alike,
     permissive_session, without_replicas,
 };
-use teal_client::{ClientError, Server};
+use teal_client::{ClientError, Server, Session};
 use teal_schema::{
     Comment, Create, CreateKind, Diagnostic, Engine, LifeCycle, Location, QualifiedName, Statement,
     Table, TableRef, Version, View, call, clause, head, read_create, rewrite_table_references,
@@ -150,19 +150,8 @@ pub(crate) fn load(
             }
         }
     }
-    let mut on_request = BTreeSet::new();
-    let results = create(&mut scratch, &mut creating, &made)?;
-    let results = results.into_iter().zip(&creating).zip(&made);
-    for ((result, sql), New { declaration, .. }) in results {
-        let Err(error) = result else {
-            continue;
-        };
-        // It may be on the target nevertheless, and whether it may be made anew shows the plan.
-        match permissive_session(server, &settings)?.command(sql) {
-            Ok(_) => on_request.insert(declaration.reference()),
-            Err(_) => return Err(refused(error, &scratch, &declaration.location)),
-        };
-    }
+    let mut permissive = || permissive_session(server, &settings);
+    let mut on_request = create(&mut scratch, &mut permissive, &mut creating, &made)?;
     let catalog = scratch.catalog()?;
     let mut there = Vec::new();
     for New { name, declaration, has_key, renamed, replicas, acting, .. } in made {
@@ -173,7 +162,7 @@ pub(crate) fn load(
             .ok_or_else(|| unread("the server made the table and does not list it".to_owned()))?
             .clone();
         if let Some(statement) = &acting {
-            put_engine(&mut made, statement, &mut scratch, &location)?;
+            put_engine(&mut made, statement, &mut scratch, &declaration)?;
         }
         let is_managed = declaration.life_cycle != LifeCycle::ExternallyManaged;
         if is_managed && made.create_table_query.contains(HIDDEN) {
@@ -237,12 +226,14 @@ pub(crate) fn load(
     Ok(models)
 }
 
-/// Creates the tables: one that has its columns of another declared one behind that.
+/// Creates the tables: one that has its columns of another declared one behind that. Tells those that the server makes
+/// on request only: such a one may be on the target nevertheless, and whether it may be made anew shows the plan.
 fn create(
     scratch: &mut Scratch,
+    permissive: &mut dyn FnMut() -> Result<Box<dyn Session>, ClientError>,
     creating: &mut [String],
     made: &[New],
-) -> Result<Vec<Result<(), ClientError>>, ModelError> {
+) -> Result<BTreeSet<TableRef>, ModelError> {
     let mut rounds = vec![0; made.len()];
     for (i, new) in made.iter().enumerate() {
         let Some((of, range)) = &new.like else {
@@ -264,15 +255,24 @@ fn create(
         let chain = std::iter::successors(Some(like), |new| next(new));
         rounds[i] = chain.take(made.len()).count();
     }
-    let mut results = Vec::new();
+    let mut on_request = BTreeSet::new();
     let last = rounds.iter().max().copied().unwrap_or_default();
     for round in 0..=last {
         let now = (0..made.len()).filter(|i| rounds[*i] == round).collect::<Vec<_>>();
         let statements = now.iter().map(|i| creating[*i].clone()).collect::<Vec<_>>();
-        results.extend(now.into_iter().zip(scratch.run_all(&statements)));
+        let results = scratch.run_all(&statements);
+        for ((i, result), sql) in now.into_iter().zip(results).zip(statements) {
+            let Err(error) = result else {
+                continue;
+            };
+            let declaration = &made[i].declaration;
+            match permissive()?.command(&sql) {
+                Ok(_) => on_request.insert(declaration.reference()),
+                Err(_) => return Err(refused(error, scratch, &declaration.location)),
+            };
+        }
     }
-    results.sort_by_key(|(i, _)| *i);
-    Ok(results.into_iter().map(|(_, result)| result).collect())
+    Ok(on_request)
 }
 
 fn declared_by<'m>(made: &'m [New], name: &TableName) -> Option<&'m New> {
@@ -331,8 +331,13 @@ fn put_engine(
     made: &mut CatalogTable,
     statement: &str,
     scratch: &mut Scratch,
-    location: &Location,
+    declaration: &Declaration,
 ) -> Result<(), ModelError> {
+    read_engine(made, statement)?;
+    // The log of queries would show what stands in a text.
+    if made.declared(declaration.clone()).is_ok_and(|table| !table.secrets().is_empty()) {
+        return Ok(());
+    }
     let session = scratch.session.as_mut();
     let written = formatted(session, &[statement.to_owned()])?.pop().flatten();
     let written = match written {
@@ -340,15 +345,18 @@ fn put_engine(
         None => {
             // The parser says what is wrong; a server may be too old to write it.
             let explained = session.command(&format!("EXPLAIN AST {statement}"));
-            explained.map_err(|error| refused(error, scratch, location))?;
-            statement.to_owned()
+            explained.map_err(|error| refused(error, scratch, &declaration.location))?;
+            return Ok(());
         }
     };
-    let Some(engine) = read_create(&written)?.and_then(|create| create.engine) else {
-        return Ok(());
-    };
-    made.engine = call(&written[engine.clone()])?.0.to_owned();
-    made.engine_full = head(&written[engine.start..], &[&["COMMENT"]])?.to_owned();
+    read_engine(made, &written)
+}
+
+fn read_engine(made: &mut CatalogTable, statement: &str) -> Result<(), ModelError> {
+    if let Some(engine) = read_create(statement)?.and_then(|create| create.engine) {
+        made.engine = call(&statement[engine.clone()])?.0.to_owned();
+        made.engine_full = head(&statement[engine.start..], &[&["COMMENT"]])?.to_owned();
+    }
     Ok(())
 }
 

@@ -14,6 +14,9 @@ pub struct Engine {
     pub arguments: Vec<String>,
 }
 
+/// The longest name of a compression method, `'brotli'` and `'deflate'` among them, as it stands in SQL. Keys are longer.
+const MOST_OF_COMPRESSION: usize = 9;
+
 impl Engine {
     pub fn merge_tree() -> Self {
         Self { name: "MergeTree".to_owned(), arguments: Vec::new() }
@@ -49,13 +52,16 @@ impl Engine {
         let is_of_database = ["MaterializedPostgreSQL", "PostgreSQL", "MySQL", "MongoDB"]
             .contains(&self.name.as_str());
         let is_azure = self.name.contains("Azure");
-        let password = texts.get(4).filter(|_| is_of_database || is_azure);
+        // Where Azure is given no account, a format and a compression stand in its place.
+        let is_account = |key: &str| key.len() > MOST_OF_COMPRESSION;
+        let password =
+            texts.get(4).filter(|key| is_of_database || is_azure && is_account(key.as_str()));
         let holds_key = |text: &str| {
             ["AccountKey=", "SharedAccessSignature=", "sig="].iter().any(|it| text.contains(it))
         };
         let connection = texts.iter().filter(|text| is_azure && holds_key(text));
         let named = self.arguments.iter().filter_map(|argument| {
-            let (name, value) = argument.split_once(" = ")?;
+            let (name, value) = argument.split_once('=')?;
             const NAMES: &[&str] = &[
                 "password",
                 "secret_access_key",
@@ -63,7 +69,7 @@ impl Engine {
                 "account_key",
                 "connection_string",
             ];
-            NAMES.contains(&name).then(|| value.to_owned())
+            NAMES.contains(&name.trim()).then(|| value.trim().to_owned())
         });
         let headers = self.arguments.iter().filter_map(|argument| match call(argument) {
             Ok(("headers", Some(inside))) => split_list(inside).ok(),

@@ -70,18 +70,62 @@ impl Table {
 
     /// What of its declaration is nobody else's to read, each as it stands in the statement that creates it.
     pub fn secrets(&self) -> Vec<String> {
-        const WORDS: [&str; 5] = ["password", "secret", "token", "access_key", "credential"];
-        let of_setting = |name: &str| WORDS.iter().any(|word| name.contains(word));
-        let settings = self.settings.iter().filter(|(name, _)| of_setting(name));
+        let settings = self.settings.iter().filter(|(name, _)| names_secret(name));
         let settings = settings.map(|(_, value)| setting_value(value));
-        let disks = self.settings.values().filter_map(|value| defined_disk(value));
-        let of_disks = disks.flat_map(|disk| split_list(disk).unwrap_or_default());
-        let of_disks = of_disks.filter_map(|part| part.split_once('='));
-        let of_disks = of_disks.filter(|(name, _)| of_setting(name) || name.contains("_key"));
-        let of_disks = of_disks.map(|(_, value)| value.trim().to_owned());
+        let of_disks = self.settings.values().flat_map(|value| secrets_of_disk(value));
         let all = self.engine.secrets().into_iter().chain(settings).chain(of_disks);
         // An empty text, or a digit or two, says nothing, and stands everywhere.
         all.filter(|secret| secret.len() > 4).collect()
+    }
+}
+
+fn names_secret(name: &str) -> bool {
+    const WORDS: [&str; 5] = ["password", "secret", "token", "access_key", "credential"];
+    WORDS.iter().any(|word| name.contains(word))
+}
+
+/// What a disk that is defined in its place holds: `disk(type = cache, disk = disk(type = s3, secret_access_key = …))`.
+fn secrets_of_disk(value: &str) -> Vec<String> {
+    let parts = defined_disk(value).map(split_list).and_then(Result::ok).unwrap_or_default();
+    let pairs = parts.into_iter().filter_map(|part| part.split_once('='));
+    let secrets = pairs.flat_map(|(name, value)| {
+        let (name, value) = (name.trim(), value.trim());
+        let is_secret = names_secret(name)
+            || name == "key"
+            || name.contains("_key")
+            || name == "connection_string";
+        match is_secret && value != "false" {
+            true => vec![value.to_owned()],
+            false => secrets_of_disk(value),
+        }
+    });
+    secrets.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_is_defined_in_its_place_holds_secrets() {
+        for (disk, secrets) in [
+            ("tiered", &[][..]),
+            ("disk(type = local, path = '/d/')", &[]),
+            (
+                "disk(type = s3, access_key_id='id', secret_access_key='word', use_environment_credentials = false)",
+                &["'id'", "'word'"],
+            ),
+            (
+                "disk(type = encrypted, disk = 'd', key = 'sixteen letters.')",
+                &["'sixteen letters.'"],
+            ),
+            (
+                "disk(type = cache, path = '/c/', disk = disk(type = azure, connection_string = 'a=b', path = 'p'))",
+                &["'a=b'"],
+            ),
+        ] {
+            assert_eq!(secrets_of_disk(disk), secrets, "{disk}");
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use teal_plan::{CopyStrategy, Fold, Migration};
 use teal_schema::quote_ident;
 
 use super::part_log::HashedPart;
-use crate::alone::{Alone, Known, MOST_PARTS, names_of, newer, only_parts};
+use crate::alone::{Alone, MOST_PARTS, Pair, names_of, newer, only_parts};
 use crate::removal::Extra;
 use crate::state::Migrating;
 use crate::verify::{folds, shown, sides};
@@ -104,14 +104,14 @@ impl Operator<'_> {
             return Ok(None);
         }
         let (sides, columns) = (sides(&known, blue, green)?, shown(&known));
-        let look = |rows, filter: &str| {
+        let look = |rows, only: &str| {
             let (these, those) = (&sides.green, &sides.blue);
-            self.rows_alone(&Known { these, those, shown: &columns, is_by_key, filter }, rows)
+            self.rows_alone(&Pair { these, those, shown: &columns, is_by_key, only }, rows)
         };
         let rows = of_green.iter().map(|part| part.rows).sum();
         if of_green.len().max(of_blue.len()) <= MOST_PARTS {
-            let filter = only_parts(&[(green, &of_green), (blue, &of_blue)]);
-            let alone = look(rows, &filter)?;
+            let only = only_parts(&[(green, &of_green), (blue, &of_blue)]);
+            let alone = look(rows, &only)?;
             let (now, of_blue) = (self.hashed_parts(blue)?, names_of(of_blue));
             // A part of blue that was merged meanwhile had no rows, and those of green seemed to be alone.
             if alone.rows == 0 || of_blue.is_subset(&names_of(&now)) {

@@ -102,8 +102,7 @@ impl Operator<'_> {
             matches!(&migrating.phase, Phase::CutOver(CutOver { forwards_back: true, .. }));
         let migration = &migrating.migration;
         if !(migration.view_runs_back() && (migration.rows_tell() || is_current)) {
-            self.refuse_past_view(migrating)?;
-            return self.record_compared(migrating);
+            return self.look_past_view(migrating);
         }
         let can_carry = migrating.migration.can_carry_back();
         match self.verify(migrating) {
@@ -124,15 +123,6 @@ impl Operator<'_> {
             other => drop(other?),
         }
         self.record_compared(migrating)
-    }
-
-    fn record_compared(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
-        match &migrating.phase {
-            Phase::CutOver(CutOver { compared: false, .. }) => {
-                self.record(migrating, Event::Compared)
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Rows that run across the exchange come behind others in the new table, which an engine that goes by

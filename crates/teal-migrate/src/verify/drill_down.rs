@@ -23,7 +23,7 @@ const LEVELS: u32 = 4;
 /// Values of 16 bits that a condition names, at most.
 const MOST_VALUES: usize = 2_000;
 /// Hashes beyond this much memory are counted on the server's disk.
-pub(super) const SPILL: &str = " SETTINGS max_bytes_before_external_group_by = 1000000000";
+pub(crate) const SPILL: &str = " SETTINGS max_bytes_before_external_group_by = 1000000000";
 
 const BLUE: u8 = 0;
 const GREEN: u8 = 1;

@@ -134,7 +134,7 @@ impl Operator<'_> {
         let mut within = String::new();
         let mut different: Option<BTreeSet<_>> = None;
         let mut seen = Sums::new();
-        let mut looks = 0;
+        let (mut looks, mut counted) = (0, None);
         loop {
             looks += 1;
             let query = sums_query(&sides, &partition, &within, &settings);
@@ -160,7 +160,10 @@ impl Operator<'_> {
                 let proven = noted(before, self.partitions(migrating)?);
                 return Ok(Found { parity, how, proven });
             }
+            let counted = *counted.get_or_insert((parity.blue_rows, parity.green_rows));
             if looks == most {
+                // Later looks read what was different.
+                (parity.blue_rows, parity.green_rows) = counted;
                 let how = format!("not within {looks} looks");
                 return Ok(Found { parity, how, proven: Vec::new() });
             }

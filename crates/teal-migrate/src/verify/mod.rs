@@ -46,13 +46,14 @@ mod unchanged;
 
 use std::collections::BTreeSet;
 
+pub(crate) use drill_down::SPILL;
 use drill_down::{in_partitions, within_buckets};
 pub use sample::SampleFound;
 use sample::Sampled;
 use sides::folds_in_order;
 pub(crate) use sides::{Sides, folds, partition_expression, row_hash, shown, sides};
 use sums::{parity, read_sums, sums_query};
-pub(crate) use surplus::{Surplus, all_buckets, hashes_of_surplus, pieces};
+pub(crate) use surplus::{Surplus, hashes_of_surplus};
 use teal_catalog::amount;
 use teal_client::Format;
 use teal_plan::{Fold, Migration};

@@ -17,8 +17,6 @@ use crate::{MigrateError, Operator, failpoint};
 
 /// Rows of a piece: some 100 bytes of each are held in memory at a time.
 const PIECE_ROWS: u64 = 4_000_000;
-/// How many buckets there are: the rest of a key by it is its bucket.
-const BUCKETS: u8 = 16;
 
 /// Rows that one side has and the other lacks.
 pub(crate) struct Surplus {
@@ -194,43 +192,7 @@ impl Operator<'_> {
     }
 }
 
-pub(crate) fn pieces(rows: u64, buckets: &BTreeSet<u8>) -> Vec<String> {
-    let all = u64::from(BUCKETS);
-    if rows <= PIECE_ROWS {
-        return vec![in_buckets(buckets)];
-    }
-    let of_each = rows.div_ceil(PIECE_ROWS * all);
-    let pieces = buckets.iter().flat_map(|bucket| {
-        (0..of_each).map(move |piece| {
-            let rest = u64::from(*bucket) + all * piece;
-            format!("WHERE _teal_key % {} = {rest}", all * of_each)
-        })
-    });
-    pieces.collect()
-}
-
-pub(crate) fn all_buckets() -> BTreeSet<u8> {
-    (0..BUCKETS).collect()
-}
-
 fn in_buckets(buckets: &BTreeSet<u8>) -> String {
     let buckets = buckets.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
     format!("WHERE {BUCKET} IN ({buckets})")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pieces_of_all_buckets_are_all_hashes_once() {
-        let buckets = (0..16).collect::<BTreeSet<_>>();
-        let rows = PIECE_ROWS * 40;
-        let cut = pieces(rows, &buckets).into_iter().collect::<BTreeSet<_>>();
-        let all = (0..48).map(|rest| format!("WHERE _teal_key % 48 = {rest}"));
-        assert_eq!(cut, all.collect());
-        // A small table is not read sixteen times.
-        let few = pieces(PIECE_ROWS, &BTreeSet::from([1, 3]));
-        assert_eq!(few, ["WHERE bitAnd(toUInt8(_teal_key), 15) IN (1, 3)"]);
-    }
 }

@@ -51,9 +51,8 @@ pub(super) fn is_out_of_time(error: &ClientError) -> bool {
 }
 
 impl Preflight<'_> {
-    /// The one row of a query, of as many rows as can be looked at in time. Nothing where none could, which is
-    /// told, where the query names a column that is not there yet, or where it meets a value that is none of green's
-    /// type, which the look at the values tells.
+    /// The one row of a query, of as many rows as can be looked at in time. Nothing where none could, or where it meets
+    /// a value that is none of green's type, which is told; or where the query names a column that is not there yet.
     pub(crate) fn look_in_time<T: DeserializeOwned>(
         &mut self,
         about: &QualifiedName,
@@ -68,8 +67,15 @@ impl Preflight<'_> {
                 Ok(None)
             }
             Err(error) if error.server_name() == Some("UNKNOWN_IDENTIFIER") => Ok(None),
-            Err(error) if error.server_name().is_some_and(is_of_a_value) => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) => match error.server_name().filter(|name| is_of_a_value(name)) {
+                Some(name) => {
+                    let says = format!("a value kept teal from looking for {what} ({name})");
+                    let instead = "look whether the SELECT works for every row".to_owned();
+                    self.found(about, false, says, instead);
+                    Ok(None)
+                }
+                None => Err(error.into()),
+            },
         }
     }
 
