@@ -32,14 +32,20 @@ pub(super) fn in_time<T>(
     Ok(None)
 }
 
-/// Whether a server's error is that of a value which another type does not have (26.7).
-fn is_of_a_value(name: &str) -> bool {
+/// Whether a server's error is that of a value which another type does not have, or of a type that becomes no other
+/// (26.7).
+fn does_not_convert(name: &str) -> bool {
     const NAMES: &[&str] = &[
         "ATTEMPT_TO_READ_AFTER_EOF",
         "CANNOT_CONVERT_TYPE",
         "CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN",
         "DECIMAL_OVERFLOW",
+        "ILLEGAL_COLUMN",
+        "ILLEGAL_TYPE_OF_ARGUMENT",
+        "NOT_IMPLEMENTED",
+        "NO_COMMON_TYPE",
         "TOO_LARGE_STRING_SIZE",
+        "TYPE_MISMATCH",
         "UNKNOWN_ELEMENT_OF_ENUM",
         "VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE",
     ];
@@ -52,7 +58,7 @@ pub(super) fn is_out_of_time(error: &ClientError) -> bool {
 
 impl Preflight<'_> {
     /// The one row of a query, of as many rows as can be looked at in time. Nothing where none could, or where it meets
-    /// a value that is none of green's type, which is told; or where the query names a column that is not there yet.
+    /// what does not convert to green's types, which is told; or where the query names a column that is not there yet.
     pub(crate) fn look_in_time<T: DeserializeOwned>(
         &mut self,
         about: &QualifiedName,
@@ -67,9 +73,10 @@ impl Preflight<'_> {
                 Ok(None)
             }
             Err(error) if error.server_name() == Some("UNKNOWN_IDENTIFIER") => Ok(None),
-            Err(error) => match error.server_name().filter(|name| is_of_a_value(name)) {
+            Err(error) => match error.server_name().filter(|name| does_not_convert(name)) {
                 Some(name) => {
-                    let says = format!("a value kept teal from looking for {what} ({name})");
+                    let says =
+                        format!("what does not convert kept teal from looking for {what} ({name})");
                     let instead = "look whether the SELECT works for every row".to_owned();
                     self.found(about, false, says, instead);
                     Ok(None)
