@@ -86,14 +86,14 @@ impl Operator<'_> {
         };
         let parts = self.parts_at_rest(old)?;
         let came = newer(migrating, &parts);
+        if came.is_empty() {
+            return Ok(Alone::default());
+        }
         let (read, only) = match came.len() > MOST_PARTS {
             true => (parts.iter().collect(), String::new()),
             false => (came.clone(), only_parts(&[(old, &came)])),
         };
         let rows = read.iter().map(|part| part.rows).sum::<u64>();
-        if came.is_empty() {
-            return Ok(Alone::default());
-        }
         if rows > MOST_ROWS && migrating.migration.rows_tell() {
             let found = self.seek(migrating, Sought::OfBlue)?;
             return match (found.missing, found.unsure) {
