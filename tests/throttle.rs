@@ -304,11 +304,15 @@ fn limits_hold_the_copy_until_they_are_changed() {
 #[test]
 fn the_copy_waits_before_green_has_so_many_parts_that_inserts_are_refused() {
     let stage = Stage::embedded();
+    // What is not merged stays more than a part for each of the three partitions.
+    let unmerged = "SETTINGS max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1;";
+    stage.project.write("app/items_v01.sql", &ITEMS_REWRITTEN.replace(';', unmerged));
     stage.project.killed_at("attached", APPLY);
-    stage.query("ALTER TABLE items_0_1 MODIFY SETTING max_parts_in_total = 2");
-    stage.query(&insert_items(200_000, 60_000));
+    stage.query(&insert_items(200_000, 30_000));
+    stage.query(&insert_items(230_000, 30_000));
+    stage.query("ALTER TABLE items_0_1 MODIFY SETTING max_parts_in_total = 4");
     let apply = stage.start(APPLY);
-    let waiting = stage.until_waiting("more than 1, half of what makes the server refuse INSERTs");
+    let waiting = stage.until_waiting("half-way to those that make the server refuse INSERTs");
     assert_eq!(rows_copied(&waiting), 0, "{waiting}");
     stage.must(&["throttle", "--max-parts", "off"]);
     let run = apply.finish();
