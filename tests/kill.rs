@@ -1,5 +1,5 @@
 //! `kill -9` at chosen steps: a second one during the recovery from the first, into an engine that folds rows,
-//! under the demo's traffic. The test `every_write` kills a plain migration behind each of its writes.
+//! under the demo's traffic. The test `every_write` has what a kill leaves behind each write of a plain migration.
 
 use crate::support::{
     ITEMS_CLONED, ITEMS_MIGRATION, ITEMS_REWRITTEN, Project, difference, filled_items, insert_items,

@@ -368,9 +368,12 @@ impl Journal {
             rows.join(", ")
         ));
         if let Err(refused) = written {
-            if is_refusal(&refused) && is_absent(session.as_mut(), migration, first)? {
+            if is_refusal(&refused)
+                && is_absent(session.as_mut(), migration, first).unwrap_or(false)
+            {
                 self.unsure.lock().remove(migration);
             }
+            // Also where that look failed, this tells why.
             return Err(refused.into());
         }
         drop(session);

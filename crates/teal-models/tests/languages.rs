@@ -3,13 +3,18 @@
 //! Clippy counts helpers as no tests, hence what is allowed here.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "../../../tests/engine.rs"]
+mod engine;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use teal_catalog::{Catalog, Shadow};
-use teal_client::{EmbeddedEngine, EngineOptions, Server};
+use teal_client::{EmbeddedEngine, Server};
 use teal_models::{LoadOptions, Loading};
 use teal_schema::{Location, QualifiedName, Schema, Table};
+
+use crate::engine::OwnEngine;
 
 /// TypeScript; Python; ClickHouse.
 const TYPES: &[(&str, &str, &str)] = &[
@@ -415,13 +420,7 @@ fn bytes(table: &Table) -> String {
 
 #[test]
 fn three_languages_declare_the_same() {
-    let directory = tempfile::tempdir().unwrap();
-    let engine = EmbeddedEngine::open(EngineOptions {
-        library: teal_fetch::fetch_engine_library(&mut |_| ()).unwrap(),
-        data: directory.path().join("data"),
-        config_file: None,
-    })
-    .unwrap();
+    let engine = OwnEngine::open();
     let in_sql = load("models.sql", &sql(), &engine);
     let in_typescript = load("models.ts", &typescript(), &engine);
     let in_python = load("models.py", &python(), &engine);

@@ -25,7 +25,6 @@ use teal_schema::QualifiedName;
 use crate::at_once::at_once;
 use crate::phase::{Prepared, Snapshot};
 use crate::seen::see_at_rest;
-use crate::stale::shortened;
 use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, Step, Update, failpoint, names};
 
@@ -156,7 +155,6 @@ impl Operator<'_> {
     pub(crate) fn cut_without_mutations(&self, table: &QualifiedName) -> Result<(), MigrateError> {
         match self.refuse_mutating(table) {
             Err(MigrateError::MutationsRunning { blue, first, .. }) => {
-                let first = shortened(&first);
                 Err(not_clean(&format!("the end of a mutation of {blue}: {first}")))
             }
             other => other,
