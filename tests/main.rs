@@ -26,6 +26,7 @@ mod kill;
 mod life_cycle;
 mod lost_answer;
 mod odd_tables;
+mod past_view;
 mod pipe;
 mod plan_file;
 mod preflight;

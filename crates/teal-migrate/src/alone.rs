@@ -12,10 +12,10 @@ use crate::verify::SPILL;
 use crate::{MigrateError, Operator};
 
 /// Rows that are shown.
-const SHOWN: usize = 3;
+pub(crate) const SHOWN: usize = 3;
 /// Rows of a piece. The hashes of those that are looked for are held in memory, and the others are looked through for
 /// each piece.
-const PIECE_ROWS: u64 = 4_000_000;
+pub(crate) const PIECE_ROWS: u64 = 4_000_000;
 /// Rather than for more pieces than that, all rows are grouped, on the server's disk where they are too many, in
 /// [`STEPS`].
 const MOST_PIECES: u64 = 8;

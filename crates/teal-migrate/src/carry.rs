@@ -95,7 +95,13 @@ impl Operator<'_> {
                         "somebody has written them there since, or deleted them from {new}; copy what is wanted (INSERT INTO … SELECT)"
                     )
                     .into(),
-                    None if is_turned(migrating) => "`teal cutover` brings them there".into(),
+                    None if is_turned(migrating) && self.can_turn(migrating)? => {
+                        "`teal cutover` brings them there".into()
+                    }
+                    None if is_turned(migrating) => format!(
+                        "{old} was altered since, so that teal carries none of them: copy them yourself (INSERT INTO … SELECT)"
+                    )
+                    .into(),
                     None => {
                         "`teal rollback`, and `teal cutover` once more, brings them there".into()
                     }

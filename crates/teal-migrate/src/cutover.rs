@@ -88,8 +88,6 @@ impl Operator<'_> {
                 self.refuse_missed(migrating, &self.changes_since_proof(migrating)?)?;
                 self.turn_at_once(migrating)
             }
-            // Where it can, that compares them.
-            Cutover::App if self.can_turn(migrating)? => Ok(()),
             Cutover::App => self.until_clean(migrating, |it| self.look_past_view(it)),
         }
     }
@@ -97,9 +95,8 @@ impl Operator<'_> {
     /// Whether the two tables are compared after an exchange. At the gate no INSERT has run across it; but one
     /// may have failed before.
     fn compares(&self, migrating: &Migrating) -> bool {
-        let migration = &migrating.migration;
-        let may_lack = migration.can_carry_back() && migration.view_runs_back();
-        self.server.write_gate().is_none() || may_lack && lacks_of_exchange(migrating)
+        let is_kept_current = migrating.migration.view_runs_back();
+        self.server.write_gate().is_none() || is_kept_current && lacks_of_exchange(migrating)
     }
 
     fn move_readers(&self, migrating: &mut Migrating, how: Cutover) -> Result<(), MigrateError> {

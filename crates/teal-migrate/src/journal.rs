@@ -129,8 +129,12 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         old_block: Option<i64>,
     },
-    /// After an exchange, both tables have the same rows.
-    Compared,
+    /// After a cutover, both tables have the same rows; or the new one has all of the old one's.
+    Compared {
+        /// The old table then. What has come to it since is in no comparison.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        old: Option<BlueSeen>,
+    },
     /// After the cutover, somebody wrote to blue still; it has these rows now.
     StillWritten {
         blue_rows: u64,
@@ -211,7 +215,7 @@ impl Event {
             Self::Carrying { .. } => "carrying",
             Self::Carried => "carried",
             Self::CutOver { .. } => "cutOver",
-            Self::Compared => "compared",
+            Self::Compared { .. } => "compared",
             Self::StillWritten { .. } => "stillWritten",
             Self::TurnOpened { .. } => "turnOpened",
             Self::Turned { .. } => "turned",

@@ -47,11 +47,14 @@ pub(crate) fn ordered(migration: &str) -> QualifiedName {
 
 /// The clones of a verification, and what tells their rows. On a server, blue is cloned once more after the two, and
 /// both once before.
-pub(crate) const VERIFY: [&str; 6] =
-    ["blue", "green", "later", "first_blue", "first_green", SURPLUS];
+pub(crate) const VERIFY: [&str; 7] =
+    ["blue", "green", "later", "first_blue", "first_green", SURPLUS, COUNTED];
 
 /// Which rows one of the clones alone has.
 pub(crate) const SURPLUS: &str = "surplus";
+
+/// How often a table has such rows.
+pub(crate) const COUNTED: &str = "counted";
 
 pub(crate) const CLONE: &str = "verify_";
 

@@ -197,6 +197,8 @@ pub struct CutOver {
     /// After an exchange, both tables were found to have the same rows; or, where no view can keep the old one
     /// current, the new one to have all that had come to the old one.
     pub compared: bool,
+    /// The old table at the last time that this was so.
+    pub(crate) old_compared: Option<BlueSeen>,
     /// A rollback was begun and not journalled as done; this tells blue's data.
     pub rollback_open: Option<String>,
     /// Blue when it was begun.

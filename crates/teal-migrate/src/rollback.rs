@@ -400,8 +400,8 @@ impl Operator<'_> {
             last_look(migrating)?;
             self.command(&format!("EXCHANGE TABLES {} AND {}", new.sql(), old.sql()))?;
             failpoint::reached("exchanged-back");
-            match state.forwards_back {
-                // The view follows names: it forwards from the old layout to the new one again.
+            // One that forwards back follows names: it forwards from the old layout to the new one again.
+            match self.exists(&migration.view)? {
                 true => Ok(()),
                 false => self.command(&migration.create_view),
             }

@@ -47,6 +47,15 @@ pub struct SeenPart(
     #[serde(default, skip_serializing_if = "std::ops::Not::not")] pub bool,
 );
 
+/// What has come to a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Newer {
+    /// The last block of before.
+    pub(crate) last_before: i64,
+    /// Rows of the parts that have later ones.
+    pub(crate) rows: u64,
+}
+
 /// What has become of the parts that were seen: partitions of blue, by id.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fate {
@@ -87,6 +96,17 @@ impl BlueSeen {
     /// Mutations that were made since then are told, save those that are noted.
     pub(crate) fn mutations_since(&self) -> u32 {
         self.mutations_since.unwrap_or(self.time)
+    }
+
+    /// By partition, what has come since `before`: parts whose last block is a later one.
+    pub(crate) fn newer_than(&self, before: Option<&Self>) -> BTreeMap<String, Newer> {
+        let newer = self.parts.iter().filter_map(|(partition, parts)| {
+            let before = before.and_then(|it| it.parts.get(partition));
+            let last_before = before.into_iter().flatten().map(|part| part.1).max().unwrap_or(-1);
+            let rows = parts.iter().filter(|part| part.1 > last_before).map(|part| part.2).sum();
+            (rows > 0).then(|| (partition.clone(), Newer { last_before, rows }))
+        });
+        newer.collect()
     }
 
     /// Compares with how blue is `now`.

@@ -264,13 +264,18 @@ impl Migrating {
                     old_data: None,
                     parked: None,
                     compared: false,
+                    old_compared: None,
                     rollback_open: None,
                     old_seen: None,
                     rollback_forced: false,
                     swapping: None,
                 })
             }
-            (P::CutOver(state), E::Compared) => P::CutOver(CutOver { compared: true, ..state }),
+            (P::CutOver(state), E::Compared { old }) => P::CutOver(CutOver {
+                compared: true,
+                old_compared: old.or(state.old_compared),
+                ..state
+            }),
             (P::CutOver(state), E::StillWritten { blue_rows }) => {
                 P::CutOver(CutOver { blue_rows, old_block: None, looked: entry.time, ..state })
             }

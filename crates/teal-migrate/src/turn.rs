@@ -56,22 +56,19 @@ impl Operator<'_> {
         migrating: &mut Migrating,
         is_proven: bool,
     ) -> Result<(), MigrateError> {
-        if !self.can_turn(migrating)? {
-            // Who writes to blue is told all the same, and `cleanup` counts from here.
-            return match &migrating.phase {
-                Phase::CutOver(state)
-                    if state.cutover != Cutover::Exchange && !state.forwards_back =>
-                {
-                    self.refuse_while_written(migrating, is_proven)?;
-                    self.until_clean(migrating, |it| self.look_past_view(it))
-                }
-                _ => Ok(()),
-            };
+        let can_turn = self.can_turn(migrating)?;
+        if !is_turned(migrating) {
+            // Who writes to blue is told in any case, and `cleanup` counts from here.
+            let written = self.refuse_while_written(migrating, is_proven);
+            if !can_turn || matches!(&written, Err(MigrateError::StillWritten { .. })) {
+                self.until_clean(migrating, |it| self.look_past_view(it))?;
+            }
+            written?;
+        }
+        if !can_turn {
+            return Ok(());
         }
         self.refuse_fed_otherwise(migrating)?;
-        if !is_turned(migrating) {
-            self.refuse_while_written(migrating, is_proven)?;
-        }
         self.until_clean(migrating, |migrating| {
             self.step(migrating, Step::Turn, |migrating| {
                 let held = match is_turned(migrating) {

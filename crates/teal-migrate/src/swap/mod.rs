@@ -465,6 +465,7 @@ fn seen_after(migrating: &Migrating, way: Way) -> Migrating {
             old_data: None,
             parked: None,
             compared: false,
+            old_compared: None,
             rollback_open: None,
             old_seen: None,
             rollback_forced: false,

@@ -105,6 +105,7 @@ impl Operator<'_> {
             return self.look_past_view(migrating);
         }
         let can_carry = migrating.migration.can_carry_back();
+        let old = self.see(migrating.tables_now().0)?;
         match self.verify(migrating) {
             // What the two differ by was left by the exchange, and by nothing else.
             Err(MigrateError::NoParity { .. })
@@ -122,7 +123,7 @@ impl Operator<'_> {
             }
             other => drop(other?),
         }
-        self.record_compared(migrating)
+        self.record_compared(migrating, Some(old))
     }
 
     /// Rows that run across the exchange come behind others in the new table, which an engine that goes by

@@ -59,6 +59,14 @@ impl Newest {
         Self { columns: columns.to_vec(), blue, green, ties: ties.clone() }
     }
 
+    /// Blue's rows and green's, not folded, by their columns' names.
+    pub(super) fn rows(&self) -> (String, String) {
+        let named = values(&self.columns, |number, _| format!("_teal_{number}"));
+        let rows =
+            |side: &Side| format!("SELECT {named}, _teal_key, _teal_version FROM ({})", side.rows);
+        (rows(&self.blue), rows(&self.green))
+    }
+
     pub(super) fn of_blue_alone(&self) -> Newer {
         let (from, against) = (self.blue.clone(), self.green.clone());
         Newer { columns: self.columns.clone(), from, against, ties: None, earlier: None }

@@ -49,6 +49,11 @@ impl Sides {
         self.newest_later = later.newest;
     }
 
+    /// The rows of both by their columns' names, each with its key and its version, where they are folded by version.
+    pub(crate) fn versions(&self) -> Option<(String, String)> {
+        self.newest.as_ref().map(Newest::rows)
+    }
+
     /// The rows that green lacks.
     pub(crate) fn of_blue_alone(&self) -> Surplus {
         match &self.newest {
