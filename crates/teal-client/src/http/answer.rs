@@ -1,14 +1,17 @@
 //! What comes back: a summary in the headers, and a body that may turn into an error half-way.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::ops::ControlFlow;
 
 use serde::Deserialize;
-use ureq::http::HeaderMap;
+use ureq::http::response::Parts;
+use ureq::http::{HeaderMap, StatusCode};
 
 use crate::{Answer, ClientError};
 
 const TAG_HEADER: &str = "x-clickhouse-exception-tag";
+const CODE_HEADER: &str = "x-clickhouse-exception-code";
 const MARK: &str = "__exception__";
 
 /// The figures in `X-ClickHouse-Summary`, which ClickHouse writes as strings.
@@ -35,6 +38,11 @@ pub(super) fn summary(headers: &HeaderMap) -> Answer {
     }
 }
 
+/// Whether the answer is an error, whatever its status: behind a sign of life, the status is out.
+pub(super) fn is_error(head: &Parts) -> bool {
+    head.status != StatusCode::OK || head.headers.contains_key(CODE_HEADER)
+}
+
 /// Why a body ended before its end.
 pub(super) enum BodyError {
     /// The connection was cut, after so many bytes.
@@ -45,7 +53,8 @@ pub(super) enum BodyError {
 
 /// Hands a body over piece by piece. Its status was sent before the result was made, so an error
 /// in the middle stands at its end: marked with the tag that the headers announced (25.10 and
-/// newer), or as it is (older ones). The end is held back until it is known to be none.
+/// newer), or as it is or in the format of the result (older ones). The end is held back until it is
+/// known to be none.
 /// When `pass_on` breaks, the rest is not read.
 pub(super) fn receive(
     headers: &HeaderMap,
@@ -97,38 +106,67 @@ pub(super) fn receive(
 fn error_at_end(end: &[u8], tag: Option<&str>, statement: &str) -> Option<ClientError> {
     let text = String::from_utf8_lossy(end);
     let message = match tag {
-        // `\r\n__exception__\r\n<tag>\r\n<message>\r\n<length> <tag>\r\n__exception__\r\n`
-        Some(tag) => {
-            let (_, message) = text.rsplit_once(&format!("{MARK}\r\n{tag}\r\n"))?;
-            message.rsplit_once(&format!(" {tag}\r\n{MARK}")).map_or(message, |(m, _)| m)
-        }
+        Some(tag) => tagged(&text, tag)?.into(),
         None => {
-            let start = text.rfind("Code: ")?;
-            let (before, message) = text.split_at(start);
-            let starts_line = before.is_empty() || before.ends_with('\n');
-            let (number, rest) = message.strip_prefix("Code: ")?.split_once(['.', ','])?;
-            // `DB::Exception`, or one of a kind, such as `DB::NetException`.
-            let is_error = number.parse::<u32>().is_ok()
-                && rest.trim_start().starts_with("DB::")
-                && rest.contains("Exception: ");
-            (starts_line && is_error).then_some(message)?
+            let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1));
+            // The first one: the text of an error may hold that of another.
+            let plain = lines.filter_map(|at| text.get(at..)).find(|message| is_message(message));
+            plain.map(Cow::from).or_else(|| in_format(&text).map(Cow::from))?
         }
     };
-    // Behind the message stands its length.
-    let message = message.trim_end().trim_end_matches(|c: char| c.is_ascii_digit()).trim_end();
-    Some(ClientError::from_server(message, statement))
+    Some(ClientError::from_server(&message, statement))
 }
 
-/// The error that a body with a status other than 200 holds, where it is ClickHouse's.
-pub(super) fn server_error(body: &str, statement: &str) -> Option<ClientError> {
-    #[derive(Deserialize)]
-    struct InFormat {
-        exception: String,
+/// `\r\n__exception__\r\n<tag>\r\n<message>\r\n<length> <tag>\r\n__exception__\r\n`
+fn tagged<'t>(text: &'t str, tag: &str) -> Option<&'t str> {
+    let (_, message) = text.rsplit_once(&format!("{MARK}\r\n{tag}\r\n"))?;
+    let message =
+        message.rsplit_once(&format!(" {tag}\r\n{MARK}")).map_or(message, |(m, _)| m).trim_end();
+    // Behind the message stands its length.
+    Some(message.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end())
+}
+
+/// Whether a text begins as ClickHouse's message of an error: `Code: 60. DB::Exception: `, and of what
+/// it did not throw itself, `Poco::Exception. Code: 1000, `.
+fn is_message(text: &str) -> bool {
+    let number = |text: &str| text.parse::<u32>().is_ok();
+    if let Some((code, rest)) = text.strip_prefix("Code: ").and_then(|t| t.split_once(['.', ','])) {
+        let class = rest.split_once("Exception: ").map(|(class, _)| class.trim_start());
+        let is_class = |class: &str| class.chars().all(|c| c.is_alphanumeric() || c == ':');
+        return number(code) && class.is_some_and(is_class);
     }
-    // Some releases write it in the format of the result.
-    let text =
-        serde_json::from_str::<InFormat>(body).map_or_else(|_| body.to_owned(), |f| f.exception);
-    text.trim_start().starts_with("Code: ").then(|| ClientError::from_server(&text, statement))
+    let others = ["Poco::Exception. Code: ", "std::exception. Code: ", "Unknown exception. Code: "];
+    let rest = others.iter().find_map(|other| text.strip_prefix(other));
+    rest.and_then(|rest| rest.split_once(',')).is_some_and(|(code, _)| number(code))
+}
+
+/// The error at the end of a result in JSON, as releases from 23.9 on write it. A blank tells it from the
+/// last row of a column `exception`, which has none there, or is followed by more than what closes the
+/// result.
+fn in_format(text: &str) -> Option<String> {
+    let (_, value) = text.rsplit_once("\"exception\": ")?;
+    let mut values = serde_json::Deserializer::from_str(value).into_iter::<String>();
+    let message = values.next()?.ok()?;
+    let behind = value.get(values.byte_offset()..)?;
+    let is_end = behind.chars().all(|c| c.is_whitespace() || matches!(c, '}' | ']'));
+    (is_end && is_message(&message)).then_some(message)
+}
+
+/// The error that a body holds which is nothing else, where it is ClickHouse's.
+pub(super) fn server_error(
+    headers: &HeaderMap,
+    body: &str,
+    statement: &str,
+) -> Option<ClientError> {
+    let tag = headers.get(TAG_HEADER).and_then(|tag| tag.to_str().ok());
+    let text = tag
+        .and_then(|tag| tagged(body, tag).map(Cow::from))
+        .or_else(|| in_format(body).map(Cow::from))
+        .unwrap_or_else(|| body.into());
+    let is_clickhouses = headers.contains_key(CODE_HEADER)
+        || text.trim_start().starts_with("Code: ")
+        || is_message(text.trim_start());
+    is_clickhouses.then(|| ClientError::from_server(&text, statement))
 }
 
 #[cfg(test)]
@@ -170,7 +208,11 @@ mod tests {
     fn an_error_behind_rows_is_an_error_in_old_and_new_forms() {
         let old = b"1\n2\nCode: 159. DB::Exception: Timeout exceeded. (TIMEOUT_EXCEEDED) (version 24.8.1)\n";
         let new = b"1\n2\n\r\n__exception__\r\nabcd\r\nCode: 159. DB::Exception: Timeout exceeded. (TIMEOUT_EXCEEDED) (version 26.1)\r\n87 abcd\r\n__exception__\r\n";
-        for (body, tag) in [(&old[..], None), (&new[..], Some("abcd"))] {
+        // From 23.9 on, and in the format JSON.
+        let in_rows = b"{\"a\":1}\n{\"exception\": \"Code: 159. DB::Exception: Timeout exceeded. (TIMEOUT_EXCEEDED) (version 24.8.1)\"}\n";
+        let in_json = b"{\n\t\"data\": [],\n\t\"exception\": \"Code: 159. DB::Exception: Timeout exceeded. (TIMEOUT_EXCEEDED)\"\n}\n";
+        let forms = [(&old[..], None), (&new[..], Some("abcd")), (in_rows, None), (in_json, None)];
+        for (body, tag) in forms {
             let error = |end: Result<(), BodyError>| {
                 let Err(BodyError::Server(error)) = end else { panic!("no server error") };
                 assert_eq!(error.server_name(), Some("TIMEOUT_EXCEEDED"));
@@ -182,9 +224,41 @@ mod tests {
     }
 
     #[test]
+    fn errors_within_errors_and_of_other_classes_are_errors() {
+        for (body, said) in [
+            (
+                "1\nCode: 341. DB::Exception: A mutation failed, reason: 'Code: 6. DB::Exception: Cannot parse. (CANNOT_PARSE_TEXT)'. (UNFINISHED)\n",
+                "A mutation failed",
+            ),
+            (
+                "1\nCode: 999. Coordination::Exception: Session expired. (KEEPER_EXCEPTION)\n",
+                "Coordination::Exception: Session expired.",
+            ),
+            ("Code: 210. DB::NetException: I/O error. (NETWORK_ERROR)", "DB::NetException: I/O"),
+            ("1\nPoco::Exception. Code: 1000, e.code() = 0, Timeout (version 24.8)\n", "Poco::"),
+        ] {
+            let (end, _) = received(body.as_bytes(), None);
+            let Err(BodyError::Server(error)) = end else { panic!("no server error: {body}") };
+            assert!(error.to_string().starts_with(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn behind_a_sign_of_life_a_header_tells_an_error() {
+        let head = |name: &'static str| {
+            let response = ureq::http::Response::builder().header(name, "159").body(()).unwrap();
+            response.into_parts().0
+        };
+        assert!(is_error(&head(CODE_HEADER)) && !is_error(&head("x-clickhouse-progress")));
+    }
+
+    #[test]
     fn rows_that_speak_of_an_error_are_rows() {
         for body in [
             &b"the log says Code: 159. DB::Exception: x\n"[..],
+            b"Code: 159. It says DB::Exception: x\n",
+            b"{\"exception\":\"Code: 159. DB::Exception: x. (TIMEOUT_EXCEEDED)\"}\n",
+            b"{\n\"data\": [{\"exception\": \"Code: 159. DB::Exception: x.\"}],\n\"rows\": 1\n}\n",
             b"{\"a\":\"Code: 159. DB::Exception: x. (TIMEOUT_EXCEEDED)\"}\n",
         ] {
             let (end, out) = received(body, None);
@@ -202,11 +276,11 @@ mod tests {
 
     #[test]
     fn an_error_in_the_format_of_the_result_is_one() {
+        let server_error = |body| server_error(&HeaderMap::new(), body, "SELECT 1");
         let error = server_error(
             r#"{"exception": "Code: 60. DB::Exception: Unknown table. (UNKNOWN_TABLE)"}"#,
-            "SELECT 1",
         );
         assert_eq!(error.unwrap().server_name(), Some("UNKNOWN_TABLE"));
-        assert!(server_error("<html>Bad gateway</html>", "SELECT 1").is_none());
+        assert!(server_error("<html>Bad gateway</html>").is_none());
     }
 }

@@ -115,8 +115,8 @@ impl HttpSession {
 
 impl Session for HttpSession {
     fn run(&mut self, statement: &str, format: Format) -> Result<Answer, ClientError> {
-        // The server keeps the result until it is whole: an error comes with its status, and the
-        // summary is that of the end.
+        // The server keeps the result until it is whole: an error comes with its status or, behind a
+        // sign of life, with its code in a header, and the summary is that of the end.
         let whole = [("wait_end_of_query", "1")];
         self.with_retries(statement, || self.answer(statement, &format, &whole))
     }

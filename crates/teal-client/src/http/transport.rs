@@ -5,7 +5,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use secrecy::ExposeSecret as _;
 use teal_schema::quote_string;
-use ureq::http::{Response, StatusCode};
+use ureq::http::Response;
 use ureq::{Agent, Body};
 
 use super::HttpOptions;
@@ -123,12 +123,12 @@ impl Transport {
         let began = Instant::now();
         let response = send().map_err(|error| self.transport_error(error, statement))?;
         let (head, mut body) = response.into_parts();
-        if head.status != StatusCode::OK {
+        if answer::is_error(&head) {
             let mut text = Vec::new();
             let whole = std::io::Read::read_to_end(&mut body.as_reader(), &mut text);
             let received = text.len() as u64;
             let text = String::from_utf8_lossy(&text);
-            let error = answer::server_error(&text, statement);
+            let error = answer::server_error(&head.headers, &text, statement);
             return Err(match (error, whole) {
                 // The end has the error's name, which tells some errors from others.
                 (Some(error), _) if error.server_name() != Some(UNKNOWN) => error,
