@@ -425,6 +425,21 @@ fn an_insert_that_folds_its_own_rows_is_no_merge_and_no_stranger() {
 }
 
 /// What cannot be made right, and why.
+/// The engine lets rows cancel each other by key and version, whatever their other columns hold: of two that it has
+/// folded, or is about to, another key would show both again.
+#[test]
+fn rows_that_cancel_each_other_by_another_key_would_come_back() {
+    let blue = "CREATE TABLE t (a UInt64, b String, sg Int8, v UInt64) \
+         ENGINE = VersionedCollapsingMergeTree(sg, v) ORDER BY a;\n";
+    let project = Project::new(&[("app/t.sql", blue)]);
+    project.must(&["apply"]);
+    project.query("INSERT INTO t SELECT number, 'new', 1, number FROM numbers(100)");
+    project.query("INSERT INTO t SELECT number, 'old', -1, number FROM numbers(50)");
+    project.write("app/t.sql", &blue.replace("ORDER BY a", "ORDER BY (a, b)"));
+    project.teal(&["apply"]).failed(3, &["would not fold in the same way"]);
+    assert_eq!(project.query("SELECT count() FROM t FINAL"), "50");
+}
+
 #[test]
 fn what_depends_on_the_order_of_rows_is_refused() {
     let replacing = BLUE.replace("= MergeTree", "= ReplacingMergeTree(v)");

@@ -59,6 +59,10 @@ impl Operator<'_> {
             });
             let name = &reader.view.name;
             match asked {
+                // A view with parameters gets them from its reader.
+                Err(error) if error.server_name() == Some("UNKNOWN_QUERY_PARAMETER") => {
+                    format!("{name} follows")
+                }
                 Err(error) => format!("{name} does not select any more: {error}"),
                 Ok(_) if reader.is_told && !told.contains(name) => format!(
                     "{name} is not told of INSERTs any more: DETACH TABLE {sql}, then ATTACH TABLE {sql}",

@@ -247,7 +247,7 @@ impl Declared<'_> {
                  of them before",
                 self.blue.engine, self.green.engine
             ),
-            instead: "keep the engine with its columns, and for a ReplacingMergeTree with a version the columns of the sorting key; their order, the partitions and the rest may change",
+            instead: "keep the engine with its columns, and for a ReplacingMergeTree with a version, and a VersionedCollapsingMergeTree, the columns of the sorting key; their order, the partitions and the rest may change",
         })
     }
 }

@@ -31,7 +31,13 @@ pub enum Fold {
         drops_zeros: bool,
     },
     /// A row cancels one that differs from it by the sign only.
-    Sign { sign: String },
+    Sign {
+        sign: String,
+        /// The items of the sorting key, the version among them: rows that differ by others may cancel each other
+        /// too. An older teal did not note them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        key: Vec<String>,
+    },
     /// Of the rows of a key, the one that came last stays.
     Last {
         /// The items of the sorting key and of the partition key.
@@ -146,7 +152,9 @@ impl Fold {
             ("SummingMergeTree", []) => merge(made, key, &Adds::Numbers),
             ("SummingMergeTree", [named, ..]) => merge(made, key, &Adds::named(named)?),
             ("AggregatingMergeTree", _) => merge(made, key, &Adds::Nothing),
-            ("VersionedCollapsingMergeTree", [sign, ..]) => Ok(Self::Sign { sign: sign.clone() }),
+            ("VersionedCollapsingMergeTree", [sign, ..]) => {
+                Ok(Self::Sign { sign: sign.clone(), key })
+            }
             _ => Err(format!("{engine} folds rows in the order in which they came")),
         }
     }
@@ -161,7 +169,7 @@ impl Fold {
                 let merged = merged.iter().map(|merged| merged.column.as_str());
                 key.iter().map(String::as_str).chain(merged).collect()
             }
-            Self::Sign { sign } => vec![sign],
+            Self::Sign { sign, .. } => vec![sign],
             // Where a column of the key is not copied, the order is not kept.
             Self::Last { sign, .. } => sign.as_deref().into_iter().collect(),
         }
@@ -190,12 +198,12 @@ impl Fold {
 
     /// Whether it makes the same of rows as of what `before` has made of some of them.
     pub(crate) fn follows(&self, before: &Self) -> bool {
+        let items = |key: &[String]| key.iter().cloned().collect::<BTreeSet<_>>();
         match (before, self) {
             (
                 Self::Version { key, version, is_deleted },
                 Self::Version { key: then, version: later, is_deleted: hides },
             ) => {
-                let items = |key: &[String]| key.iter().cloned().collect::<BTreeSet<_>>();
                 items(key) == items(then)
                     && version == later
                     && (is_deleted.is_none() || is_deleted == hides)
@@ -204,7 +212,10 @@ impl Fold {
                 then.iter().all(|item| key.contains(item))
                     && later.iter().all(|column| merged.contains(column))
             }
-            (Self::Sign { sign }, Self::Sign { sign: later }) => sign == later,
+            // What differs by an item of the one key only, that engine has let cancel each other already.
+            (Self::Sign { sign, key: then }, Self::Sign { sign: later, key }) => {
+                sign == later && items(key) == items(then)
+            }
             _ => false,
         }
     }

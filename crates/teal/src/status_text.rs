@@ -66,7 +66,7 @@ pub(crate) fn lines(migrations: &[Status]) -> Vec<String> {
 fn details(status: &Status) -> Vec<(&'static str, String)> {
     let mut details = Vec::new();
     if let Some(operator) = &status.operator {
-        let step = status.step.as_deref().unwrap_or("another migration");
+        let step = status.step.as_deref().unwrap_or("something else, or between two steps");
         let says = format!(
             "{step}, by process {} on {}, as of {}",
             operator.process,

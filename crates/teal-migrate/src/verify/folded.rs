@@ -82,7 +82,7 @@ pub(super) fn rows_of(fold: &Fold, columns: &[CopyColumn], source: &str) -> Stri
                 not_zero(merged, *drops_zeros)
             )
         }
-        Fold::Sign { sign } => {
+        Fold::Sign { sign, .. } => {
             let values = values(columns, |number, column| match column.name == *sign {
                 true => "if(_teal_count > 0, 1, -1)::Int8".to_owned(),
                 false => format!("tupleElement(any(tuple(_teal_{number})), 1)"),
