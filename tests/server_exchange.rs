@@ -21,7 +21,7 @@ pub(crate) fn applied(next: &str) -> Stage {
 }
 
 /// Lets cuts be tried for so many seconds: on a busy machine one may not be clean.
-fn allow(stage: &Stage, seconds: u64) {
+pub(crate) fn allow(stage: &Stage, seconds: u64) {
     let config = stage.config();
     let config = config.split("[migrate]").next().unwrap_or_default();
     stage.project.write("teal.toml", &format!("{config}\n[migrate]\nfence_timeout = {seconds}\n"));

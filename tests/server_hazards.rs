@@ -9,6 +9,7 @@ use teal_client::{Format, Server as _};
 
 use crate::alias;
 use crate::chaos::Proxy;
+use crate::server_exchange::allow;
 use crate::server_migration::{REWRITTEN, ROWS, Stage, insert};
 use crate::servers::Modern;
 use crate::support::{Background, Held, Run, until};
@@ -396,6 +397,30 @@ fn rows_are_not_lost_whose_equals_are_under_way() {
         rows += 3;
         stage.assert_exact(ROWS + rows, command);
     }
+}
+
+/// The look behind a cutover by app waits for it; the cutover is done all the same.
+#[test]
+fn an_insert_that_goes_on_for_long_does_not_fail_a_cutover_by_app() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    stage.must(&["apply"]);
+    allow(&stage, 1);
+    let cutover = Held::at("verified", "", stage.command(&["cutover"]));
+    stage.query(&insert(9_000_000, 1_000, 0));
+    let slow = format!(
+        "INSERT INTO events {ROW} FROM numbers(8) WHERE sleepEachRow(1) = 1 SETTINGS max_block_size = 1"
+    );
+    let running = "SELECT count() FROM system.processes WHERE query_kind = 'Insert'";
+    while_under_way(
+        &stage,
+        &slow,
+        || stage.query(running) == "1",
+        || {
+            let run = cutover.go_on();
+            assert_eq!(run.code, Some(0), "{}", run.said());
+            assert!(run.stderr.contains("the cutover is done"), "{}", run.said());
+        },
+    );
 }
 
 #[test]

@@ -88,7 +88,14 @@ impl Operator<'_> {
                 self.refuse_missed(migrating, &self.changes_since_proof(migrating)?)?;
                 self.turn_at_once(migrating)
             }
-            Cutover::App => self.until_clean(migrating, |it| self.look_past_view(it)),
+            Cutover::App => match self.until_clean(migrating, |it| self.look_past_view(it)) {
+                // INSERTs go on for long: the next `teal cutover` looks, and so does `cleanup`.
+                Err(error @ MigrateError::NoCleanCut { .. }) => {
+                    self.warn_of_rest(&error);
+                    Ok(())
+                }
+                other => other,
+            },
         }
     }
 

@@ -61,7 +61,11 @@ impl Operator<'_> {
             // Who writes to blue is told in any case, and `cleanup` counts from here.
             let written = self.refuse_while_written(migrating, is_proven);
             if !can_turn || matches!(&written, Err(MigrateError::StillWritten { .. })) {
-                self.until_clean(migrating, |it| self.look_past_view(it))?;
+                match self.until_clean(migrating, |it| self.look_past_view(it)) {
+                    // Who writes is what keeps it from being clean.
+                    Err(MigrateError::NoCleanCut { .. }) if written.is_err() => (),
+                    other => other?,
+                }
             }
             written?;
         }
@@ -90,12 +94,16 @@ impl Operator<'_> {
     pub(crate) fn turn_at_once(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         match self.turn(migrating, true) {
             Err(error) if error.is_refusal() && !is_turn_open(migrating) => {
-                let what = format!("the cutover is done; what comes after it is not: {error}");
-                self.observer.update(Update::Warning { what });
+                self.warn_of_rest(&error);
                 Ok(())
             }
             other => other,
         }
+    }
+
+    pub(crate) fn warn_of_rest(&self, error: &MigrateError) {
+        let what = format!("the cutover is done; what comes after it is not: {error}");
+        self.observer.update(Update::Warning { what });
     }
 
     /// Before a rollback: as it was before [`turn`](Self::turn).
