@@ -399,6 +399,47 @@ fn rows_are_not_lost_whose_equals_are_under_way() {
     }
 }
 
+/// The look takes its time, and an application that was deployed too early goes on.
+#[test]
+fn what_comes_to_green_while_a_cut_is_undone_is_not_thrown_away() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    stage.killed_at("view-created=return", &["apply"]);
+    stage.query(&insert(1_000_000, 1_000, 0));
+    let apply = Held::at("green-looked-at", "", stage.command(&["apply"]));
+    stage.query("INSERT INTO events_1 VALUES (7, 'direct', '2024-01-01 00:00:00')");
+    apply.go_on().failed(3, &["events_1 has 1 rows", "direct", "nothing is lost"]);
+    assert_eq!(stage.query("SELECT town FROM events_1"), "direct");
+    // Merges go on, or the mutation would not end.
+    stage.query("ALTER TABLE events_1 DELETE WHERE town = 'direct' SETTINGS mutations_sync = 1");
+    stage.must(&["apply"]);
+    stage.assert_exact(ROWS + 1_000, "the undoing");
+}
+
+/// By its own setting, and of the new table too, which gets what is forwarded.
+#[test]
+fn a_cut_is_given_up_before_a_table_has_the_parts_that_slow_its_inserts_down() {
+    let next = REWRITTEN.replace("(town, id)", "(town, id) SETTINGS parts_to_delay_insert = 8");
+    let stage = Stage::new(Modern::start(), &next);
+    let apply = Held::at("view-created", "", stage.command(&["apply"]));
+    let slow = format!("INSERT INTO events {ROW} FROM numbers(1) WHERE sleepEachRow(3) = 0");
+    let running = "SELECT count() FROM system.processes WHERE query_kind = 'Insert'";
+    while_under_way(
+        &stage,
+        &slow,
+        || stage.query(running) == "1",
+        || {
+            for insert_ in 1..=5 {
+                stage.query(&insert(insert_ * 1_000_000, 1_000, 0));
+            }
+            let run = apply.go_on();
+            assert_eq!(run.code, Some(0), "{}", run.said());
+            let words = "fewer parts of default.events_1 (5 in partition 2024";
+            assert!(run.stderr.contains(words), "{}", run.said());
+        },
+    );
+    stage.assert_exact(ROWS + 5_001, "the cut");
+}
+
 /// The look behind a cutover by app waits for it; the cutover is done all the same.
 #[test]
 fn an_insert_that_goes_on_for_long_does_not_fail_a_cutover_by_app() {

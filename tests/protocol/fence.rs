@@ -40,7 +40,7 @@ pub(crate) fn undo() -> Vec<Step> {
         Step::StartMerges(Name::Green),
         Step::ListInserts,
         Step::WaitForInserts,
-        Step::TruncateGreen,
+        Step::EmptyGreen,
         Step::DropSnapshot,
         Step::Record(Entry::FenceUndone),
         Step::Advance,

@@ -28,7 +28,7 @@ pub(crate) fn undo() -> Vec<Step> {
         Step::WaitAtGate,
         Step::DropView,
         Step::OpenGate,
-        Step::TruncateGreen,
+        Step::EmptyGreen,
         Step::DropSnapshot,
         Step::Record(Entry::FenceUndone),
         Step::Advance,

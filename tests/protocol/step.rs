@@ -39,7 +39,7 @@ pub(crate) enum Step {
     CopyWindow,
     /// The second half of `copy_parts`: the parts that were read are there still.
     CheckWindow,
-    TruncateGreen,
+    EmptyGreen,
     ShutGate,
     WaitAtGate,
     OpenGate,
@@ -259,7 +259,8 @@ impl Protocol {
                 // Not needed any more, so that states do not differ by it.
                 world.memory = Default::default();
             }
-            Step::TruncateGreen => world.empty(green),
+            // Part by part, with looks before; what goes with the first of them, no later step needs.
+            Step::EmptyGreen => world.empty(green),
             Step::ShutGate => world.is_gate_closed = true,
             Step::OpenGate => world.is_gate_closed = false,
             Step::CopyAll => {

@@ -221,7 +221,7 @@ fn the_gate_is_needed() {
 
 #[test]
 fn what_one_of_two_statements_at_the_gate_has_done_is_undone() {
-    for (at_once, undoing) in gate::AT_ONCE.into_iter().zip([Step::DropView, Step::TruncateGreen]) {
+    for (at_once, undoing) in gate::AT_ONCE.into_iter().zip([Step::DropView, Step::EmptyGreen]) {
         let setting = || Setting { is_clone: true, crashes: 1, cuts: 2, ..quiet() };
         let mutant = at_gate(setting(), at_once).without(undoing);
         is_broken("killed", REFUSED, mutant);

@@ -35,14 +35,85 @@ pub(crate) struct Disk {
     pub(crate) total: u64,
 }
 
+/// How many parts of a table the server bears.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// From so many parts of one partition on, it slows INSERTs down or refuses them; 0 where it does neither.
+    delay_at: u64,
+    /// From so many parts of all partitions on, it refuses INSERTs.
+    refuse_at: u64,
+}
+
+impl Bounds {
+    pub(crate) fn read(
+        session: &mut dyn Session,
+        table: &QualifiedName,
+    ) -> Result<Self, ClientError> {
+        #[derive(Deserialize)]
+        struct Row {
+            delay_at: u64,
+            throw_at: u64,
+            refuse_at: u64,
+        }
+        // A table's own setting stands in its declaration only.
+        let setting = |name: &str| {
+            format!(
+                "ifNull(toUInt64OrNull(extract(any(engine_full), '{name} = (\\\\d+)')), (\
+                     SELECT toUInt64(value) FROM system.merge_tree_settings \
+                     WHERE name = '{name}'))"
+            )
+        };
+        let Row { delay_at, throw_at, refuse_at } = session.row(&format!(
+            "SELECT {} AS delay_at, {} AS throw_at, {} AS refuse_at FROM system.tables WHERE {}",
+            setting("parts_to_delay_insert"),
+            setting("parts_to_throw_insert"),
+            setting("max_parts_in_total"),
+            table.condition("name")
+        ))?;
+        let delay_at = [delay_at, throw_at].into_iter().filter(|at| *at > 0).min().unwrap_or(0);
+        Ok(Self { delay_at, refuse_at })
+    }
+}
+
 /// A table's fullest partition with its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Crowd {
     pub(crate) table: QualifiedName,
     pub(crate) partition: String,
     pub(crate) parts: u64,
-    /// From so many parts on, the server slows INSERTs down; 0 where it does not.
+    /// As in [`Bounds`].
     pub(crate) delay_at: u64,
+}
+
+impl Crowd {
+    /// None of a table without parts.
+    pub(crate) fn read(
+        session: &mut dyn Session,
+        table: &QualifiedName,
+        bounds: Bounds,
+    ) -> Result<Option<Self>, ClientError> {
+        #[derive(Deserialize)]
+        struct Row {
+            partition_id: String,
+            parts: u64,
+        }
+        let fullest = session.rows::<Row>(&format!(
+            "SELECT partition_id, count() AS parts FROM system.parts WHERE active AND {} \
+             GROUP BY partition_id ORDER BY parts DESC, partition_id LIMIT 1",
+            table.condition("table")
+        ))?;
+        Ok(fullest.into_iter().next().map(|Row { partition_id: partition, parts }| Self {
+            table: table.clone(),
+            partition,
+            parts,
+            delay_at: bounds.delay_at,
+        }))
+    }
+
+    /// More than half of the parts that slow INSERTs down.
+    pub(crate) fn is_dense(&self) -> bool {
+        self.delay_at > 0 && self.parts > self.delay_at / 2
+    }
 }
 
 /// A table with the parts of all its partitions.
@@ -56,6 +127,26 @@ pub(crate) struct Total {
 }
 
 impl Total {
+    /// None of a table without parts.
+    pub(crate) fn read(
+        session: &mut dyn Session,
+        table: &QualifiedName,
+        bounds: Bounds,
+    ) -> Result<Option<Self>, ClientError> {
+        #[derive(Deserialize)]
+        struct Row {
+            partitions: u64,
+            parts: u64,
+        }
+        let Row { partitions, parts } = session.row(&format!(
+            "SELECT uniqExact(partition_id) AS partitions, count() AS parts FROM system.parts \
+             WHERE active AND {}",
+            table.condition("table")
+        ))?;
+        let total = Self { table: table.clone(), partitions, parts, refuse_at: bounds.refuse_at };
+        Ok((parts > 0).then_some(total))
+    }
+
     /// Half-way from what merges can bring it to at most, one part for each partition.
     pub(crate) fn wait_at(&self) -> u64 {
         self.partitions + self.refuse_at.saturating_sub(self.partitions) / 2
@@ -81,8 +172,12 @@ impl Gauge<'_> {
             pressure.disk = self.disk()?;
         }
         if limits.max_parts != Some(Limit::Off) {
-            pressure.crowds = self.crowds()?;
-            pressure.total = self.total()?;
+            let session = self.session.as_mut();
+            let of_blue = Bounds::read(session, &self.blue)?;
+            let of_green = Bounds::read(session, &self.green)?;
+            pressure.crowds.extend(Crowd::read(session, &self.blue, of_blue)?);
+            pressure.crowds.extend(Crowd::read(session, &self.green, of_green)?);
+            pressure.total = Total::read(session, &self.green, of_green)?;
             pressure.merges_are_full = self.merges_are_full()?;
         }
         if limits.query_latency.and_then(Limit::at).is_some() {
@@ -113,64 +208,6 @@ impl Gauge<'_> {
             self.green.condition("name")
         ))?;
         Ok(rows.into_iter().next())
-    }
-
-    fn crowds(&mut self) -> Result<Vec<Crowd>, ClientError> {
-        #[derive(Deserialize)]
-        struct Row {
-            partition_id: String,
-            parts: u64,
-        }
-        let (blue, green) = (self.blue.clone(), self.green.clone());
-        let mut crowds = Vec::new();
-        for table in [blue, green] {
-            let fullest = self.session.rows::<Row>(&format!(
-                "SELECT partition_id, count() AS parts FROM system.parts \
-                 WHERE active AND {} \
-                 GROUP BY partition_id ORDER BY parts DESC, partition_id LIMIT 1",
-                table.condition("table")
-            ))?;
-            if let Some(Row { partition_id: partition, parts }) = fullest.into_iter().next() {
-                let delay_at = self.setting(&table, "parts_to_delay_insert")?;
-                crowds.push(Crowd { table, partition, parts, delay_at });
-            }
-        }
-        Ok(crowds)
-    }
-
-    fn total(&mut self) -> Result<Option<Total>, ClientError> {
-        #[derive(Deserialize)]
-        struct Row {
-            partitions: u64,
-            parts: u64,
-        }
-        let table = self.green.clone();
-        let Row { partitions, parts } = self.session.row(&format!(
-            "SELECT uniqExact(partition_id) AS partitions, count() AS parts FROM system.parts \
-             WHERE active AND {}",
-            table.condition("table")
-        ))?;
-        if parts == 0 {
-            return Ok(None);
-        }
-        let refuse_at = self.setting(&table, "max_parts_in_total")?;
-        Ok(Some(Total { table, partitions, parts, refuse_at }))
-    }
-
-    /// A table's own setting stands in its declaration only.
-    fn setting(&mut self, table: &QualifiedName, name: &str) -> Result<u64, ClientError> {
-        #[derive(Deserialize)]
-        struct Row {
-            value: u64,
-        }
-        let Row { value } = self.session.row(&format!(
-            "SELECT ifNull(toUInt64OrNull(extract(any(engine_full), '{name} = (\\\\d+)')), (\
-                 SELECT toUInt64(value) FROM system.merge_tree_settings \
-                 WHERE name = '{name}')) AS value \
-             FROM system.tables WHERE {}",
-            table.condition("name")
-        ))?;
-        Ok(value)
     }
 
     fn merges_are_full(&mut self) -> Result<bool, ClientError> {

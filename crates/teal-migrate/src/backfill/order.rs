@@ -109,7 +109,7 @@ impl Operator<'_> {
             self.with_gate_closed(exchange)?;
         } else {
             self.stop_merges_by_settings(&green)?;
-            let hold = self.hold()?;
+            let hold = self.hold([&migrating.migration.blue, &green])?;
             self.wait_for_merges(&green, &hold).map_err(|error| match error {
                 MigrateError::NotClean { reason } => {
                     MigrateError::NoCleanCut { waited: hold.since.elapsed(), reason }

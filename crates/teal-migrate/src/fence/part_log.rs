@@ -22,12 +22,14 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use teal_catalog::{Features, amount};
+use teal_client::ClientError;
 use teal_plan::CopyStrategy;
 use teal_schema::{QualifiedName, quote_ident, quote_string};
 
 use super::running::long_inserts;
 use crate::backfill::IN_ORDER;
 use crate::phase::Phase;
+use crate::pressure::{Bounds, Crowd, Total};
 use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, Update, failpoint, names};
 
@@ -60,11 +62,10 @@ impl HashedPart {
     }
 }
 
-/// One attempt.
+/// One attempt, in which merges of two tables are off.
 pub(crate) struct Hold {
     pub(crate) since: Instant,
-    /// Parts of a partition at which the server begins to slow INSERTs down.
-    delay_at: u64,
+    tables: [(QualifiedName, Bounds); 2],
     pub(crate) server_start: i64,
 }
 
@@ -121,7 +122,7 @@ impl Operator<'_> {
             self.make_own(&clone, blue)?;
             self.make_history(migrating)?;
         }
-        let hold = self.hold()?;
+        let hold = self.hold([blue, green])?;
         let since = self.now()?;
         self.cut_without_mutations(blue)?;
         for table in [blue, green] {
@@ -137,10 +138,10 @@ impl Operator<'_> {
         // A clone of very many parts takes its time, which no waiting makes shorter.
         let off_for = hold.since;
         let hold = Hold { since: Instant::now(), ..hold };
-        self.wait_for_inserts(|running| self.check(&hold, blue, || long_inserts(running)))?;
+        self.wait_for_inserts(|running| self.check(&hold, || long_inserts(running)))?;
 
         let window = window(&cloned, self.hashed_parts(blue)?)?;
-        self.wait_for_inserts(|running| self.check(&hold, blue, || long_inserts(running)))?;
+        self.wait_for_inserts(|running| self.check(&hold, || long_inserts(running)))?;
         let uncaptured = match (window.is_empty(), has_log) {
             (true, _) => Vec::new(),
             (false, false) => {
@@ -309,10 +310,15 @@ impl Operator<'_> {
         }
     }
 
-    /// Begins to hold merges back, from now on.
-    pub(crate) fn hold(&self) -> Result<Hold, MigrateError> {
-        let (delay_at, server_start) = (self.delay_at()?, self.server_start()?);
-        Ok(Hold { since: Instant::now(), delay_at, server_start })
+    /// Begins to hold merges of two tables back, from now on.
+    pub(crate) fn hold(&self, [one, other]: [&QualifiedName; 2]) -> Result<Hold, MigrateError> {
+        let bounded = |table: &QualifiedName| {
+            let bounds = self.with_control(|session| Bounds::read(session, table))?;
+            Ok::<_, MigrateError>((table.clone(), bounds))
+        };
+        let tables = [bounded(one)?, bounded(other)?];
+        let server_start = self.server_start()?;
+        Ok(Hold { since: Instant::now(), tables, server_start })
     }
 
     /// With a server go the last entries of its log, and of one INSERT perhaps those of green alone: it would
@@ -329,31 +335,29 @@ impl Operator<'_> {
     pub(crate) fn check(
         &self,
         hold: &Hold,
-        blue: &QualifiedName,
         waits_for: impl Fn() -> String,
     ) -> Result<(), MigrateError> {
-        #[derive(Deserialize)]
-        struct Row {
-            most: u64,
-        }
         if hold.since.elapsed() > LONGEST_HOLD || self.options.interrupt.is_asked() {
             return Err(not_clean(&waits_for()));
         }
-        let Row { most } = self.with_control(|session| {
-            session.row(&format!(
-                "SELECT max(parts) AS most FROM (\
-                     SELECT count() AS parts FROM system.parts \
-                     WHERE active AND {} GROUP BY partition_id)",
-                blue.condition("table")
-            ))
-        })?;
-        match hold.delay_at > 0 && most > hold.delay_at / 2 {
-            true => Err(not_clean(&format!(
-                "fewer parts of blue ({most} in a partition); and for {}",
-                waits_for()
-            ))),
-            false => Ok(()),
+        for (table, bounds) in &hold.tables {
+            let (crowd, total) = self.with_control(|session| {
+                let crowd = Crowd::read(session, table, *bounds)?;
+                Ok::<_, ClientError>((crowd, Total::read(session, table, *bounds)?))
+            })?;
+            let parts = match (crowd, total) {
+                (Some(crowd), _) if crowd.is_dense() => {
+                    format!("{} in partition {}", crowd.parts, crowd.partition)
+                }
+                (_, Some(total)) if total.parts > total.wait_at() => {
+                    format!("{} in {} partitions", total.parts, total.partitions)
+                }
+                _ => continue,
+            };
+            let reason = format!("fewer parts of {table} ({parts}); and for {}", waits_for());
+            return Err(not_clean(&reason));
         }
+        Ok(())
     }
 
     /// The oldest of each partition first: of equal parts, [`window`] takes the first for the old ones.
@@ -379,7 +383,7 @@ impl Operator<'_> {
         hold: &Hold,
     ) -> Result<(), MigrateError> {
         while self.merges_of(table)? > 0 {
-            self.check(hold, table, || format!("the end of merges of {table}"))?;
+            self.check(hold, || format!("the end of merges of {table}"))?;
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
@@ -397,20 +401,6 @@ impl Operator<'_> {
             ))
         })?;
         Ok(merges)
-    }
-
-    fn delay_at(&self) -> Result<u64, MigrateError> {
-        #[derive(Deserialize)]
-        struct Row {
-            value: u64,
-        }
-        let Row { value } = self.with_control(|session| {
-            session.row(
-                "SELECT toUInt64(value) AS value FROM system.merge_tree_settings \
-                 WHERE name = 'parts_to_delay_insert'",
-            )
-        })?;
-        Ok(value)
     }
 
     /// The server's time, in seconds since 1970.

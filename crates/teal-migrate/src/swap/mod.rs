@@ -186,7 +186,7 @@ impl Operator<'_> {
             has_log,
             before: logged_of(&self.data_of(&swap.live)?),
             after: logged_of(&self.data_of(&swap.other)?),
-            hold: self.hold()?,
+            hold: self.hold([&swap.live, &swap.other])?,
         };
         // Where this fails, merges start when it is settled: until then, parts that are still to be carried
         // must not be merged with those that were.
@@ -228,14 +228,14 @@ impl Operator<'_> {
             }
             self.command(&format!("DROP TABLE IF EXISTS {}", migrating.migration.view.sql()))?;
             failpoint::reached("view-dropped");
-            self.wait_for_inserts_of(cut, live)?;
+            self.wait_for_inserts_of(cut)?;
         }
         let (mut carried, known) = match swap.carries {
             true => self.carry_the_window(migrating, swap, cut, old)?,
             false => (0, 0),
         };
         let there = keys(&self.parts_for_swap(other)?);
-        self.check(&cut.hold, live, || "an exchange in good time".to_owned())?;
+        self.check(&cut.hold, || "an exchange in good time".to_owned())?;
         last_look(migrating)?;
         let merge_settings = self.merge_settings([live, other])?;
         let event = Event::Swapping { known, server_start, since: None, merge_settings };
@@ -274,7 +274,7 @@ impl Operator<'_> {
             window.clone()
         } else if cut.has_log {
             // A part is there before its entry is; when its INSERT has ended, both are.
-            self.wait_for_inserts_of(cut, live)?;
+            self.wait_for_inserts_of(cut)?;
             self.not_forwarded(&cut.hold, &window, cut.since, (&cut.before, &cut.after))?
         } else {
             let reason =
@@ -314,8 +314,8 @@ impl Operator<'_> {
         Ok(window.iter().filter(|part| missed.contains(&part.name)).cloned().collect())
     }
 
-    fn wait_for_inserts_of(&self, cut: &Cut, live: &QualifiedName) -> Result<(), MigrateError> {
-        self.wait_for_inserts(|running| self.check(&cut.hold, live, || long_inserts(running)))
+    fn wait_for_inserts_of(&self, cut: &Cut) -> Result<(), MigrateError> {
+        self.wait_for_inserts(|running| self.check(&cut.hold, || long_inserts(running)))
     }
 
     /// Stops the merges of both tables, and waits for the end of those that run.
@@ -339,10 +339,8 @@ impl Operator<'_> {
         there: &BTreeSet<String>,
     ) -> Result<usize, MigrateError> {
         // Time of its own: what is too late here is found by comparing the rows.
-        let hold = self.hold()?;
-        let wait = || {
-            self.wait_for_inserts(|running| self.check(&hold, &swap.live, || long_inserts(running)))
-        };
+        let hold = self.hold([&swap.live, &swap.other])?;
+        let wait = || self.wait_for_inserts(|running| self.check(&hold, || long_inserts(running)));
         wait()?;
         let ours = swapping_of(migrating).map(|it| it.uuids.clone()).unwrap_or_default();
         let mut window = self.window_of(&swap.live, there)?;

@@ -63,7 +63,10 @@ impl Operator<'_> {
                         other => other,
                     }),
                     // The first error tells why.
-                    (Err(_), error) => Err(error),
+                    (Err(_), error) => {
+                        self.warn_of_merges(migrating);
+                        Err(error)
+                    }
                 }
             }
         }
@@ -167,9 +170,8 @@ impl Operator<'_> {
 
     /// Waits for the INSERTs that may write to the old table still.
     fn wait_for_the_late(&self, migrating: &Migrating, swap: &Swap) -> Result<(), MigrateError> {
-        let hold = self.hold()?;
-        let waited = self
-            .wait_for_inserts(|running| self.check(&hold, &swap.live, || long_inserts(running)));
+        let hold = self.hold([&swap.live, &swap.other])?;
+        let waited = self.wait_for_inserts(|running| self.check(&hold, || long_inserts(running)));
         if let Err(MigrateError::NotClean { .. }) = waited {
             // The readers' table must be merged. The old one gets rows of these INSERTs only.
             self.resume_merges_of(migrating, &swap.live)?;

@@ -86,7 +86,7 @@ impl Operator<'_> {
         let (Some(since), true) = (swapping.since, self.has_log_of_parts()?) else {
             return Err(not_clean("a cut with part_log"));
         };
-        let hold = self.hold()?;
+        let hold = self.hold([&swap.live, &swap.other])?;
         if hold.server_start.abs_diff(swapping.server_start) > 1 {
             return Err(not_clean("a cut within one life of the server (it was started anew)"));
         }
