@@ -409,6 +409,28 @@ fn a_parked_table_stays_where_the_one_of_a_later_migration_was_made_anew() {
     assert!(said.contains(&format!("{parked} dropped, whose time is over")), "{said}");
 }
 
+/// Nor does one of before count as a later one, though it was of the same table.
+#[test]
+fn a_parked_table_stays_where_its_successor_is_gone() {
+    let ordered = |by: &str| {
+        format!("CREATE TABLE t (id UInt64, s String) ENGINE = MergeTree ORDER BY {by};\n")
+    };
+    let project = Project::new(&[("app/t.sql", &ordered("id"))]);
+    project.must(&["apply"]);
+    project.query("INSERT INTO t SELECT number, toString(number % 7) FROM numbers(1000)");
+    for (by, end) in [("(s, id)", &["cleanup"][..]), ("s", &["cleanup", "--park", "0s"])] {
+        project.write("app/t.sql", &ordered(by));
+        project.must(&["apply"]);
+        project.must(&["cutover"]);
+        project.must(end);
+    }
+    let parked = project.query("SELECT name FROM system.tables WHERE name LIKE 't_drop_%'");
+    project.query("DROP TABLE t SYNC");
+    let said = project.teal(&["cleanup", "--force"]).said();
+    assert!(said.contains(&format!("{parked} stays, though its time is over")), "{said}");
+    assert_eq!(project.query(&format!("SELECT count() FROM {parked}")), "1000");
+}
+
 /// Where no view can keep the old table current: a writer who has not moved yet is told, and counted once.
 #[test]
 fn who_writes_to_the_old_table_before_the_deploy_does_not_keep_it_for_ever() {

@@ -126,6 +126,59 @@ fn what_was_deleted_in_the_new_table_does_not_come_back_by_a_turn() {
     }
 }
 
+/// With the old table goes what tells of it.
+#[test]
+fn what_was_deleted_in_the_old_table_is_told_before_that_goes() {
+    let delete = |table: &str| {
+        format!("ALTER TABLE {table} DELETE WHERE id = 8 SETTINGS mutations_sync = 1")
+    };
+    let project = cut_over();
+    project.query(&delete("items_0_0"));
+    // A view that is not turned yet: users may have written to the new table alone.
+    let copy = project.copy();
+    let said = copy.must(&["cleanup"]).said();
+    assert!(said.contains("default.items_0_0 was changed in place since the cutover"), "{said}");
+    project.teal(&["cutover"]).failed(3, &["default.items_0_0 was changed in place"]);
+    for command in ["cleanup", "rollback"] {
+        let words = ["default.items_0_0 was changed in place", "DELETE WHERE", "has 1 rows"];
+        project.teal(&[command]).failed(3, &words);
+    }
+    project.query(&delete("items_0_1"));
+    project.must(&["cleanup"]);
+}
+
+/// A teal that was killed in the midst of a cleanup may be looked for long after.
+#[test]
+fn what_came_to_the_old_table_behind_a_cleanup_that_was_cut_off_does_not_go_with_it() {
+    let project = cut_over();
+    project.must(&["cutover"]);
+    project.killed_at("retiring-view-dropped", &["cleanup"]);
+    project.query(&insert_items(1_000_000, 10));
+    project.query(&insert_new(2_000_000, 10));
+    project.teal(&["cleanup"]).failed(3, &["10 rows", "when its cleanup had begun", "--force"]);
+    assert_eq!(project.query("SELECT count() FROM items_0_0"), "90510");
+    let forced = project.copy();
+    project.query("INSERT INTO items_0_1 SELECT * FROM items_0_0 WHERE id >= 1000000");
+    project.must(&["cleanup"]);
+    assert_eq!(project.query("SELECT count() FROM items_0_1"), "90520");
+    forced.must(&["cleanup", "--force"]);
+    assert_eq!(forced.query("SELECT count() FROM items_0_1"), "90510");
+}
+
+/// While no view reads the old table, its columns can be altered; a view that reads them could not be made then.
+#[test]
+fn a_way_back_that_the_old_table_has_lost_is_not_begun() {
+    let project = cut_over();
+    project.must(&["cutover"]);
+    project.query("ALTER TABLE items_0_0 RENAME COLUMN name TO title");
+    project.teal(&["rollback"]).failed(3, &["title"]);
+    project.teal(&["rollback", "--force"]).failed(3, &["cannot be made again", "no column title"]);
+    project.must(&["status"]);
+    project.query("ALTER TABLE items_0_0 RENAME COLUMN title TO name");
+    project.must(&["rollback"]);
+    assert_both(&project, 90_500, "back");
+}
+
 #[test]
 fn where_rows_cannot_come_back_as_they_are_nothing_is_turned() {
     let project = filled_items(ITEMS_REWRITTEN);

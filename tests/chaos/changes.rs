@@ -15,19 +15,12 @@ pub(crate) struct Changes<'a> {
     rng: StdRng,
     /// Months of their own, with their batches: the table's other rows are of others.
     months: Vec<(String, Vec<u64>)>,
-    detached: Vec<(String, Vec<u64>)>,
     next_month: u32,
 }
 
 impl<'a> Changes<'a> {
     pub(crate) fn new(users: &'a Users<'a>, seed: u64) -> Self {
-        Self {
-            users,
-            rng: StdRng::seed_from_u64(seed),
-            months: Vec::new(),
-            detached: Vec::new(),
-            next_month: 0,
-        }
+        Self { users, rng: StdRng::seed_from_u64(seed), months: Vec::new(), next_month: 0 }
     }
 
     pub(crate) fn make(mut self) {
@@ -116,9 +109,12 @@ impl<'a> Changes<'a> {
             if self.users.ledger.are_settled(&batches)
                 && self.removing(&batches, &format!("ALTER TABLE events DETACH PARTITION {month}"))
             {
-                self.detached.push((month, batches));
+                self.users.detached.lock().push((month, batches));
             }
-        } else if let Some((month, batches)) = taken(&mut self.detached, &mut self.rng) {
+            return;
+        }
+        let detached = taken(&mut self.users.detached.lock(), &mut self.rng);
+        if let Some((month, batches)) = detached {
             self.users.ledger.removed(&batches, Happened::Perhaps);
             if self.run(&format!("ALTER TABLE events ATTACH PARTITION {month}")).is_ok() {
                 self.users.ledger.removed(&batches, Happened::No);

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use teal_client::{Answer, ClientError, Format, HttpServer, Server as _};
@@ -20,6 +20,8 @@ pub(crate) struct Users<'a> {
     pub(crate) changes: &'a AtomicU32,
     /// The new table keeps one of equal rows, so an INSERT has none.
     pub(crate) folds: &'a AtomicBool,
+    /// Months that lie beside the table, with their batches.
+    pub(crate) detached: &'a Mutex<Vec<(String, Vec<u64>)>>,
     pub(crate) over: &'a AtomicBool,
 }
 

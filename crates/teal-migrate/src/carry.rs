@@ -81,6 +81,7 @@ impl Operator<'_> {
         }
         let reason = match self.refuse_either_changed(migrating) {
             Err(MigrateError::CannotTurn { reason, .. }) => reason,
+            _ if cut_over(migrating)?.cleanup_open => "they came there when its cleanup had begun, and no view forwards them any more; copy them yourself (INSERT INTO … SELECT)".into(),
             other => {
                 other?;
                 let state = cut_over(migrating)?;
@@ -251,7 +252,11 @@ impl Operator<'_> {
 
     /// Before rows of the new table come to the old one: what was deleted there since the proof must not be there
     /// again. What a TTL has deleted may, for it goes once more.
-    fn refuse_old_lost(&self, migrating: &Migrating, rows: u64) -> Result<(), MigrateError> {
+    pub(crate) fn refuse_old_lost(
+        &self,
+        migrating: &Migrating,
+        rows: u64,
+    ) -> Result<(), MigrateError> {
         let old = migrating.tables_now().0;
         let catalog = self.catalog_of(&[old])?;
         let changes = match catalog.table(old).map(CatalogTable::ttl).transpose()?.flatten() {

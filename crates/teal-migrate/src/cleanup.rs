@@ -4,11 +4,12 @@
 //! becomes an alias of the new layout, so that code which uses it, as the models tell it to, works.
 
 use jiff::Timestamp;
-use teal_catalog::Features;
+use teal_catalog::{CatalogTable, Features};
 use teal_plan::Cutover;
 
 use crate::phase::{Cleaned, CutOver};
 use crate::state::Migrating;
+use crate::verify::Sought;
 use crate::{Event, MigrateError, Operator, Parked, Phase, Step, Update, failpoint};
 
 impl Operator<'_> {
@@ -18,7 +19,13 @@ impl Operator<'_> {
     /// When the migration has not been cut over, or (without `force`) someone still uses the old table
     /// or it is to be kept.
     pub fn cleanup(&self, migrating: &mut Migrating, force: bool) -> Result<(), MigrateError> {
-        self.heal_at_last(migrating)?;
+        match &migrating.phase {
+            Phase::CutOver(state) if state.cleanup_open && force => {
+                self.finish_cleanup(migrating, true)?;
+                self.healed(migrating);
+            }
+            _ => self.heal_at_last(migrating)?,
+        }
         let state = match &migrating.phase {
             Phase::CutOver(state) => state.clone(),
             Phase::Cleaned(_) => return Ok(()),
@@ -42,8 +49,12 @@ impl Operator<'_> {
             self.until_clean(migrating, |migrating| self.refuse_while_kept(migrating, &state))?;
             // Where nothing keeps the old table current, later changes of it go with it.
             let may_have_missed = state.forwards_back || !state.compared;
-            if state.cutover == Cutover::Exchange && may_have_missed {
-                self.refuse_missed(migrating, &self.mutations_since_proof(migrating)?)?;
+            match state.cutover {
+                Cutover::Exchange if may_have_missed => {
+                    self.refuse_missed(migrating, &self.mutations_since_proof(migrating)?)?;
+                }
+                Cutover::Exchange => (),
+                Cutover::App | Cutover::Alias => self.refuse_undone_changes(migrating, &state)?,
             }
         }
         self.step(migrating, Step::Cleanup, |migrating| {
@@ -51,10 +62,44 @@ impl Operator<'_> {
             self.wait_without_gate()?;
             let old_data = Some(self.data_of(migrating.tables_now().0)?);
             let parked = self.place_to_park(migrating)?;
-            self.record(migrating, Event::CleanupOpened { old_data, parked })?;
+            self.record(migrating, Event::CleanupOpened { old_data, parked, force })?;
             failpoint::reached("cleanup-opened");
             Ok(((), self.clean(migrating)?))
         })
+    }
+
+    /// Users may have been on the old table until now, or until its view was turned. What they deleted or changed there
+    /// the new one has still as it was, and with the old one goes what tells of it.
+    fn refuse_undone_changes(
+        &self,
+        migrating: &Migrating,
+        state: &CutOver,
+    ) -> Result<(), MigrateError> {
+        let (old, new) = migrating.tables_now();
+        if !migrating.migration.can_carry_back() || !self.exists(old)? {
+            return Ok(());
+        }
+        // What a TTL takes there, it takes here too.
+        let catalog = self.catalog_of(&[old])?;
+        let changes = match catalog.table(old).map(CatalogTable::ttl).transpose()?.flatten() {
+            None => self.removals_since_proof(migrating)?,
+            Some(_) => self.row_mutations_since_proof(migrating)?,
+        };
+        let Some(change) = changes.first() else { return Ok(()) };
+        let rows = self.seek(migrating, Sought::OfGreen)?.extra;
+        if rows == 0 {
+            return Ok(());
+        }
+        // What was written to the new one alone is not told from what the old one has lost.
+        if !state.forwards_back {
+            let what = format!(
+                "{old} was changed in place since the cutover or shortly before ({change}); what that took from it, {new} has still, among {rows} rows that {old} has not: do the same to {new}, if it is meant for both"
+            );
+            self.observer.update(Update::Warning { what });
+            return Ok(());
+        }
+        let (old, new, change) = (old.clone(), new.clone(), change.as_str().into());
+        Err(MigrateError::NewKeeps { old, new, change, rows })
     }
 
     /// Where somebody has let the two names change places once more, the old one's is that of the new layout.
@@ -113,7 +158,7 @@ impl Operator<'_> {
         let has_it = |other: &Migrating| match &other.phase {
             Phase::CutOver(CutOver { cutover: Cutover::Exchange, new_data, .. })
             | Phase::Cleaned(Cleaned { cutover: Cutover::Exchange, new_data, .. }) => {
-                other.id != migrating.id
+                other.is_later_than(migrating)
                     && other.migration.blue == *table
                     // An older teal did not note it.
                     && new_data.as_deref().is_none_or(|it| it == data)
@@ -123,15 +168,25 @@ impl Operator<'_> {
         Ok(self.migrations()?.iter().any(has_it))
     }
 
-    /// Ends a cleanup that a process before did not journal as done.
-    pub(crate) fn finish_cleanup(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
-        if let Phase::CutOver(state) = &migrating.phase {
-            let (old, data) = (migrating.tables_now().0, state.old_data.as_deref());
+    /// Ends a cleanup that a process before did not journal as done. That may be long ago, and who wrote to the old
+    /// table since, behind the view, has rows there alone.
+    pub(crate) fn finish_cleanup(
+        &self,
+        migrating: &mut Migrating,
+        force: bool,
+    ) -> Result<(), MigrateError> {
+        if let Phase::CutOver(state) = migrating.phase.clone() {
+            let (old, data) = (migrating.tables_now().0.clone(), state.old_data.as_deref());
             let look = || {
-                self.refuse_changed_places(migrating, state)?;
-                self.refuse_without_new(migrating, state, true)
+                self.refuse_changed_places(migrating, &state)?;
+                self.refuse_without_new(migrating, &state, true)
             };
-            self.refuse_to_end(migrating, old, data, look)?;
+            self.refuse_to_end(migrating, &old, data, look)?;
+            let may_have_more = self.has_data(&old, data)? && migrating.migration.rows_tell();
+            if may_have_more && !force && !state.cleanup_forced {
+                self.wait_without_gate()?;
+                self.until_clean(migrating, |it| self.refuse_old_alone(it, &state))?;
+            }
         }
         let told = self.clean(migrating)?;
         let what = format!("the cleanup of {} was finished: {told}", migrating.migration.green);

@@ -166,6 +166,14 @@ pub enum MigrateError {
         "{old} cannot be kept current: {reason}, and nothing has forwarded that. `teal cleanup` is possible all the same, with --force where {old} has rows that {new} lacks"
     )]
     CannotTurn { old: QualifiedName, new: QualifiedName, reason: Box<str> },
+    #[error(
+        "the view of {blue} cannot be made again as it was: {reason}\n  instead: undo what was altered in {blue}, and run the command again"
+    )]
+    NoWayBack { blue: QualifiedName, reason: Box<str> },
+    #[error(
+        "{old} was changed in place after the last proof of parity ({change}), and {new} has {rows} rows that {old} has not: users may have deleted or changed them there. Do the same to {new}, or `teal cleanup --force`, which leaves {new} as it is"
+    )]
+    NewKeeps { old: QualifiedName, new: QualifiedName, change: Box<str>, rows: u64 },
     #[error("{old} has {rows} rows that {new} lacks: {reason}. `teal cleanup --force` drops them")]
     NewLacks { old: QualifiedName, new: QualifiedName, rows: u64, reason: Box<str> },
     #[error(
@@ -366,6 +374,8 @@ impl MigrateError {
             | Self::RetireOpen { .. }
             | Self::CannotTurn { .. }
             | Self::NewLacks { .. }
+            | Self::NewKeeps { .. }
+            | Self::NoWayBack { .. }
             | Self::WouldLoseRows { .. }
             | Self::FoldsDiffer { .. }
             | Self::CannotCarryBack { .. }

@@ -175,6 +175,9 @@ pub enum Event {
         /// It is to be put aside first.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parked: Option<Parked>,
+        /// Whatever it has that the new one lacks.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        force: bool,
     },
     Cleaned,
     /// The table that was put aside is gone.

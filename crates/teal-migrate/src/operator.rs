@@ -167,9 +167,13 @@ impl<'a> Operator<'a> {
     pub fn heal_at_last(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         if self.unhealed.lock().contains(&migrating.id) {
             self.heal(migrating)?;
-            self.unhealed.lock().remove(&migrating.id);
+            self.healed(migrating);
         }
         Ok(())
+    }
+
+    pub(crate) fn healed(&self, migrating: &Migrating) {
+        self.unhealed.lock().remove(&migrating.id);
     }
 
     /// All migrations of the target, the oldest first.
@@ -304,7 +308,7 @@ impl<'a> Operator<'a> {
                 Cutover::Alias => self.settle_alias(migrating, Way::Forward),
                 _ => self.settle_exchange(migrating),
             },
-            Phase::CutOver(state) if state.cleanup_open => self.finish_cleanup(migrating),
+            Phase::CutOver(state) if state.cleanup_open => self.finish_cleanup(migrating, false),
             Phase::Aborting(_) => self.finish_abort(migrating),
             _ => Ok(()),
         }

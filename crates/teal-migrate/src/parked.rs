@@ -82,7 +82,7 @@ impl Operator<'_> {
         }
         let has_followed = |other: &Migrating| {
             matches!(other.phase, Phase::CutOver(_) | Phase::Cleaned(_))
-                && other.id != migrating.id
+                && other.is_later_than(migrating)
                 && other.migration.blue == *new
         };
         Ok(!self.migrations()?.iter().any(has_followed))

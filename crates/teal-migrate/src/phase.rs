@@ -190,6 +190,8 @@ pub struct CutOver {
     pub(crate) new_seen: Option<BlueSeen>,
     /// A cleanup was begun and not journalled as done.
     pub cleanup_open: bool,
+    /// Whatever the old table has that the new one lacks.
+    pub cleanup_forced: bool,
     /// Tells the data that it drops. Nothing where an older teal began it, which did not note that.
     pub old_data: Option<String>,
     /// That data is put aside, under this name.

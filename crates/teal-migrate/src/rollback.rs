@@ -59,7 +59,7 @@ impl Operator<'_> {
             self.refuse_to_roll_back(migrating, state, force)?;
             self.turn_back(migrating)?;
         }
-        // Where no view ran back, that is; and where there was no cutover, in any case.
+        // Where no view ran back; and where there was no cutover, in any case.
         let may_be_on_old = cut_over
             .as_ref()
             .is_none_or(|state| state.cutover == Cutover::App && !state.forwards_back);
@@ -199,6 +199,10 @@ impl Operator<'_> {
                 true => {
                     let changes = self.removals_since_proof(migrating)?;
                     refuse_old_changed(migrating, parity.extra, changes)
+                }
+                // Until the view was turned, or the alias swapped, they were on it too.
+                false if !is_exchanged(migrating) && parity.extra > 0 => {
+                    self.refuse_old_lost(migrating, parity.extra)
                 }
                 false => Ok(()),
             }
@@ -468,6 +472,10 @@ impl Operator<'_> {
 
 /// What these changes have taken from the old layout since the last proof, the new one has still: it must not
 /// come back as if it had been written there.
+fn is_exchanged(migrating: &Migrating) -> bool {
+    matches!(&migrating.phase, Phase::CutOver(CutOver { cutover: Cutover::Exchange, .. }))
+}
+
 pub(crate) fn refuse_old_changed(
     migrating: &Migrating,
     rows: u64,

@@ -49,6 +49,11 @@ pub(crate) struct Definitions {
 }
 
 impl Migrating {
+    /// Whether it began after that one.
+    pub(crate) fn is_later_than(&self, other: &Self) -> bool {
+        self.id != other.id && self.started > other.started
+    }
+
     /// All migrations of a journal, the oldest first.
     ///
     /// # Errors
@@ -261,6 +266,7 @@ impl Migrating {
                     new_data,
                     new_seen: new_seen.flatten(),
                     cleanup_open: false,
+                    cleanup_forced: false,
                     old_data: None,
                     parked: None,
                     compared: false,
@@ -316,8 +322,14 @@ impl Migrating {
             (P::Backfilled(_) | P::Verified(_), E::RolledBack { rows, rest }) => {
                 P::Backfilled(Backfilled { rows, rolled_back: true, rest })
             }
-            (P::CutOver(state), E::CleanupOpened { old_data, parked }) => {
-                P::CutOver(CutOver { cleanup_open: true, old_data, parked, ..state })
+            (P::CutOver(state), E::CleanupOpened { old_data, parked, force }) => {
+                P::CutOver(CutOver {
+                    cleanup_open: true,
+                    cleanup_forced: force,
+                    old_data,
+                    parked,
+                    ..state
+                })
             }
             (P::CutOver(CutOver { cutover, old_data, new_data, parked, .. }), E::Cleaned) => {
                 P::Cleaned(Cleaned { cutover, old_data, new_data, parked })
@@ -415,7 +427,7 @@ mod tests {
     fn what_an_older_teal_began_to_drop_is_read_as_not_noted() {
         let event = |body: &str| serde_json::from_str::<Event>(body).unwrap();
         assert_eq!(event(r#"{"kind":"abortOpened"}"#), Event::AbortOpened { green_data: None });
-        let opened = |old_data| Event::CleanupOpened { old_data, parked: None };
+        let opened = |old_data| Event::CleanupOpened { old_data, parked: None, force: false };
         assert_eq!(event(r#"{"kind":"cleanupOpened"}"#), opened(None));
         let noted = event(r#"{"kind":"cleanupOpened","oldData":"a"}"#);
         assert_eq!(noted, opened(Some("a".to_owned())));

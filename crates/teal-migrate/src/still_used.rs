@@ -32,32 +32,11 @@ impl Operator<'_> {
         if self.exists(migrating.tables_now().0)? {
             self.refuse_lost_values(migrating)?;
         }
-        match state.cutover {
-            // Nothing forwards to the old table then.
-            Cutover::Exchange if !state.forwards_back => {
-                self.refuse_if_written(migrating, state, false)?;
-                self.look_past_view(migrating)?;
-            }
-            Cutover::Exchange => {
-                let can_tell = state.new_seen.is_some() && self.exists(migrating.tables_now().0)?;
-                // Once both were equal, the new table lacks what users have deleted there.
-                if can_tell && (!state.compared || self.loss_of_new(migrating, false)?.is_none()) {
-                    match migrating.migration.rows_tell() {
-                        true => self.refuse_lacking(migrating)?,
-                        // Of rows that merges add up, the sums tell it, as long as the view brings all of them and
-                        // no TTL comes to one table earlier.
-                        false if state.compared && self.may_expire(migrating)? => (),
-                        false => drop(self.verify(migrating)?),
-                    }
-                }
-            }
-            // What the view brings makes blue's rows more.
-            _ if state.forwards_back => self.refuse_lacking(migrating)?,
-            _ => {
-                self.refuse_if_written(migrating, state, true)?;
-                self.look_past_view(migrating)?;
-            }
+        // Where nothing forwards to the old table.
+        if !state.forwards_back {
+            self.refuse_if_written(migrating, state, state.cutover != Cutover::Exchange)?;
         }
+        self.refuse_old_alone(migrating, state)?;
         if self.server.is_exclusive() {
             return Ok(());
         }
@@ -70,6 +49,33 @@ impl Operator<'_> {
                 let (old, new) = migrating.tables_now();
                 Err(MigrateError::StillRead { old: old.clone(), new: new.clone(), used })
             }
+        }
+    }
+
+    /// The new table must have what the old one has, as far as rows tell it.
+    pub(crate) fn refuse_old_alone(
+        &self,
+        migrating: &mut Migrating,
+        state: &CutOver,
+    ) -> Result<(), MigrateError> {
+        match state.cutover {
+            _ if !state.forwards_back => self.look_past_view(migrating),
+            Cutover::Exchange => {
+                let can_tell = state.new_seen.is_some() && self.exists(migrating.tables_now().0)?;
+                // Once both were equal, the new table lacks what users have deleted there.
+                if can_tell && (!state.compared || self.loss_of_new(migrating, false)?.is_none()) {
+                    match migrating.migration.rows_tell() {
+                        true => self.refuse_lacking(migrating)?,
+                        // Of rows that merges add up, the sums tell it, as long as the view brings all of them and
+                        // no TTL comes to one table earlier.
+                        false if state.compared && self.may_expire(migrating)? => (),
+                        false => drop(self.verify(migrating)?),
+                    }
+                }
+                Ok(())
+            }
+            // What the view brings makes blue's rows more.
+            Cutover::App | Cutover::Alias => self.refuse_lacking(migrating),
         }
     }
 

@@ -37,7 +37,8 @@
 //! What is changed in place in green (a mutation, a dropped partition) no view forwards. 6 would bring back
 //! what was deleted there: it is not done then.
 
-use teal_plan::Cutover;
+use serde::Deserialize;
+use teal_plan::{Cutover, Migration};
 use teal_schema::create_view;
 
 use crate::phase::CutOver;
@@ -114,12 +115,39 @@ impl Operator<'_> {
         }
         self.step(migrating, Step::Turn, |migrating| {
             self.wait_without_gate()?;
+            self.refuse_view_that_fails(migrating)?;
             self.record(migrating, Event::TurnOpened { forwards_back: false, new: None })?;
             failpoint::reached("turn-opened");
             let held = self.turn_views(migrating, false)?;
             let (old, new) = migrating.tables_now();
             Ok(((), format!("the view forwards from {old} to {new} again{held}")))
         })
+    }
+
+    /// While no view reads blue, its columns may be altered such that the view could not be made: one that its
+    /// SELECT names is gone, or `SELECT *` gives one that green has not.
+    fn refuse_view_that_fails(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            name: String,
+        }
+        let Migration { select, blue, green, .. } = &migrating.migration;
+        let catalog = self.catalog_of(&[green])?;
+        let is_known = |name: &str| {
+            let table = catalog.table(green);
+            table.is_none_or(|green| green.columns.iter().any(|it| it.name == name))
+        };
+        let asked =
+            self.with_control(|session| session.rows::<Row>(&format!("DESCRIBE TABLE ({select})")));
+        let reason = match asked {
+            Ok(columns) => match columns.into_iter().find(|column| !is_known(&column.name)) {
+                Some(Row { name }) => format!("{green} has no column {name}"),
+                None => return Ok(()),
+            },
+            Err(error) if error.server_name().is_some() => error.to_string(),
+            Err(error) => return Err(error.into()),
+        };
+        Err(MigrateError::NoWayBack { blue: blue.clone(), reason: reason.into() })
     }
 
     /// Ends a turn that a process before did not journal as done.
@@ -155,13 +183,19 @@ impl Operator<'_> {
         migrating: &mut Migrating,
         is_proven: bool,
     ) -> Result<String, MigrateError> {
-        let seen = self.see(migrating.tables_now().1)?;
+        // Behind a proof, the look that was made before the cutover tells more: users are on green since, and
+        // what they have dropped there must not come back.
+        let has_look = is_proven && cut_over(migrating)?.new_seen.is_some();
+        let new = match has_look {
+            true => None,
+            false => Some(self.see(migrating.tables_now().1)?),
+        };
         if !is_proven {
             self.refuse_lacking(migrating)?;
         }
         // INSERTs that go on for long would hold it up: better here, where nothing waits.
         self.wait_without_gate()?;
-        self.record(migrating, Event::TurnOpened { forwards_back: true, new: Some(seen) })?;
+        self.record(migrating, Event::TurnOpened { forwards_back: true, new })?;
         failpoint::reached("turn-opened");
         self.turn_views(migrating, true)
     }
@@ -200,7 +234,9 @@ impl Operator<'_> {
         };
         let held = match self.server.write_gate() {
             Some(_) => {
-                let cut = self.with_gate_closed(|| drop_one().and_then(|()| make_other()))?;
+                let cut = self
+                    .with_gate_closed(|| drop_one().and_then(|()| make_other()))
+                    .map_err(|error| open(&migration, error))?;
                 format!("; {}", cut.held)
             }
             None => {
@@ -227,9 +263,13 @@ impl Operator<'_> {
 }
 
 /// It is not known whether INSERTs that began before have ended.
-fn open(migration: &teal_plan::Migration, error: MigrateError) -> MigrateError {
+fn open(migration: &Migration, error: MigrateError) -> MigrateError {
     match error {
         MigrateError::NoCleanCut { reason, .. } => {
+            MigrateError::TurnOpen { blue: migration.blue.clone(), reason }
+        }
+        MigrateError::FenceTimeout { running, .. } => {
+            let reason = format!("the end of {running} INSERT(s)");
             MigrateError::TurnOpen { blue: migration.blue.clone(), reason }
         }
         other => other,

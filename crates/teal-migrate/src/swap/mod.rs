@@ -460,6 +460,7 @@ fn seen_after(migrating: &Migrating, way: Way) -> Migrating {
             new_data: None,
             new_seen: None,
             cleanup_open: false,
+            cleanup_forced: false,
             old_data: None,
             parked: None,
             compared: false,
