@@ -212,6 +212,15 @@ impl Project {
             let database = quote_ident(&self.plan.database);
             server.session(&[])?.command(&format!("CREATE DATABASE IF NOT EXISTS {database}"))?;
         }
+        self.finish(loading, server)
+    }
+
+    /// Waits for the models, of which those in SQL are read by the server, or by an engine that stands in.
+    pub(crate) fn finish(
+        &self,
+        loading: Loading,
+        server: Box<dyn teal_client::Server>,
+    ) -> Result<Opened, Failure> {
         let own = match may_make_databases(server.as_ref())? {
             true => None,
             false => Some(OwnEngine::open()?),
@@ -336,8 +345,8 @@ fn take_over_signals(server: Option<HttpServer>, interrupt: Interrupt) -> Result
     const GRACE: Duration = Duration::from_secs(5);
     let end = move |again: bool| {
         ENDING.store(true, Ordering::SeqCst);
-        if let Some(Err(error)) = server.as_ref().map(HttpServer::cancel_running) {
-            show::note(&format!("cannot end what runs on the server: {error}"));
+        if let Some(server) = &server {
+            cancel_running(server);
         }
         if again {
             show::note("ended in the middle; the same command sets that right, and goes on");
@@ -360,6 +369,20 @@ fn take_over_signals(server: Option<HttpServer>, interrupt: Interrupt) -> Result
         });
     })
     .map_err(|error| Failure::failed(format!("cannot take over signals: {error}")))
+}
+
+/// Ends what runs on the server, and does not wait for one that hangs.
+fn cancel_running(server: &HttpServer) {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let server = server.clone();
+    std::thread::spawn(move || sender.send(server.cancel_running()));
+    let reason = match receiver.recv_timeout(PATIENCE) {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("it has not answered within {} s", PATIENCE.as_secs()),
+    };
+    show::note(&format!("cannot end what runs on the server: {reason}"));
 }
 
 fn may_make_databases(server: &dyn teal_client::Server) -> Result<bool, Failure> {
