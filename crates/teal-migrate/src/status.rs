@@ -66,7 +66,7 @@ pub struct Status {
     #[serde(default)]
     pub old_is_kept_current: bool,
     /// After a cleanup: the old table, where it was put aside.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub parked: Option<Parked>,
     pub next: String,
 }

@@ -25,6 +25,14 @@ struct Report {
     dropped: Vec<String>,
 }
 
+impl Report {
+    /// Of tables of earlier cleanups alone.
+    fn of_parked(dropped: &[QualifiedName]) -> Self {
+        let dropped = dropped.iter().map(ToString::to_string).collect();
+        Self { migration: None, phase: None, parked: None, dropped }
+    }
+}
+
 pub(crate) fn run(common: &Common, args: &Cleanup) -> Result<(), Failure> {
     let project = Project::read(common)?;
     let server = project.open()?;
@@ -52,8 +60,6 @@ pub(crate) fn run(common: &Common, args: &Cleanup) -> Result<(), Failure> {
     for table in dropped.iter().filter(|_| !common.json) {
         show::data(&format!("{table} was parked, and is dropped"))?;
     }
-    let names =
-        |dropped: &[QualifiedName]| dropped.iter().map(ToString::to_string).collect::<Vec<_>>();
     // Who comes for these need not mean a migration that is not over.
     if !dropped.is_empty() && which.is_none() {
         for waiting in operator.migrations()? {
@@ -66,24 +72,24 @@ pub(crate) fn run(common: &Common, args: &Cleanup) -> Result<(), Failure> {
             }
         }
         return match common.json {
-            true => show::json(&Report {
-                migration: None,
-                phase: None,
-                parked: None,
-                dropped: names(&dropped),
-            }),
+            true => show::json(&Report::of_parked(&dropped)),
             false => Ok(()),
         };
     }
     let mut migrating = choose(operator.migrations()?, which, database)?;
     let was_over = matches!(migrating.phase, Phase::Cleaned(_));
-    operator.cleanup(&mut migrating, args.force)?;
+    if let Err(error) = operator.cleanup(&mut migrating, args.force) {
+        if common.json && !dropped.is_empty() {
+            show::json(&Report::of_parked(&dropped))?;
+        }
+        return Err(error.into());
+    }
     let parked = match &migrating.phase {
         Phase::Cleaned(state) => state.parked.clone(),
         _ => None,
     };
     if common.json {
-        let mut dropped = names(&dropped);
+        let mut dropped = Report::of_parked(&dropped).dropped;
         if parked.is_none() && !was_over {
             dropped.push(migrating.tables_now().0.to_string());
         }
