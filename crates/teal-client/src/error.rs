@@ -121,6 +121,11 @@ impl ClientError {
     }
 }
 
+/// Neither an answer nor an error.
+pub(crate) fn silence(statement: &str) -> ClientError {
+    ClientError::Silence { statement: shortened(statement) }
+}
+
 /// A statement cut to a length that a person reads in an error message.
 pub(crate) fn shortened(statement: &str) -> String {
     const LONGEST: usize = 400;

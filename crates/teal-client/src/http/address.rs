@@ -32,6 +32,8 @@ pub enum AddressError {
         "port {native} is that of ClickHouse's native protocol; teal speaks HTTP, which most servers have at port {http}"
     )]
     NativePort { native: u16, http: u16 },
+    #[error("`{0}` in the address is what teal says itself of each statement: leave it out")]
+    Reserved(String),
     #[error("`secure` in the address is true or false, and not {0}")]
     Secure(String),
     #[error("the address has a user, password or database that is no UTF-8")]
@@ -41,6 +43,10 @@ pub enum AddressError {
     )]
     Unescaped,
 }
+
+/// A parameter that is there twice counts once, and it is not said which.
+const TEALS: [&str; 5] =
+    ["query", "query_id", "default_format", "wait_end_of_query", "enable_http_compression"];
 
 impl Address {
     /// Reads `http[s]://user:password@host:port/path?database=d&setting=value`, or
@@ -76,6 +82,9 @@ impl Address {
                     };
                 }
                 ("database", value) => database = Some(value.to_owned()),
+                (name, _) if TEALS.contains(&name) => {
+                    return Err(AddressError::Reserved(name.to_owned()));
+                }
                 ("user", value) => user = Some(value.to_owned()),
                 ("password", value) => password = Some(value.to_owned()),
                 (name, value) => settings.push((name.to_owned(), value.to_owned())),
@@ -210,6 +219,7 @@ mod tests {
         for (text, said) in [
             ("localhost:8123", "cannot begin with localhost://"),
             ("ch.example", "write one such as https://user@host:8443/?database=name"),
+            ("http://ch:8123?query_id=mine", "`query_id`"),
             ("clickhouse://ch?secure=enabled", "true or false, and not enabled"),
             ("tcp://ch:9000", "cannot begin with tcp://"),
             ("clickhouse://ch:9000", "at port 8123"),

@@ -157,7 +157,7 @@ impl Transport {
             .map(drop)
     }
 
-    /// Also the test of whether ClickHouse answers at all, so without any setting.
+    /// Also the test of whether ClickHouse answers at all, so without any setting but the address's own.
     pub(super) fn ask_version(&self) -> Result<String, ClientError> {
         let statement = "SELECT version()";
         let mut body = Vec::new();
