@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use teal_catalog::Use;
 use teal_client::{ClientError, Server, Session, TEAL_LOG_COMMENT};
 use teal_plan::Cutover;
-use teal_schema::QualifiedName;
+use teal_schema::{QualifiedName, shell_word};
 
 use crate::live::{Live, Waiting};
 use crate::phase::{Cleaned, CutOver};
@@ -196,7 +196,7 @@ fn naming(next: &str, green: &str) -> String {
     let mut named = next.to_owned();
     for command in ["cutover", "cleanup", "abort", "rollback", "resume"] {
         let command = format!("teal {command}");
-        named = named.replace(&command, &format!("{command} {green}"));
+        named = named.replace(&command, &format!("{command} {}", shell_word(green)));
     }
     named
 }

@@ -1,7 +1,7 @@
 use serde::Serialize;
 use teal_migrate::{Operator, Parked, Phase};
 use teal_plan::Migration;
-use teal_schema::QualifiedName;
+use teal_schema::{QualifiedName, shell_word};
 
 use super::choose;
 use crate::cli::{Cleanup, Common};
@@ -67,7 +67,8 @@ pub(crate) fn run(common: &Common, args: &Cleanup) -> Result<(), Failure> {
             if matches!(waiting.phase, Phase::CutOver(_)) && green.database == *database {
                 show::note(&format!(
                     "the migration of {} is as it was; to end it: `teal cleanup {}`",
-                    waiting.migration.table, green.name
+                    waiting.migration.table,
+                    shell_word(&green.name)
                 ));
             }
         }

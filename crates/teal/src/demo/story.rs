@@ -8,7 +8,7 @@ use teal_client::{ClientError, Format, Server, Session};
 use teal_migrate::{Interrupt, Migrating, Operator, OperatorOptions, Step};
 use teal_models::Loading;
 use teal_plan::{Cutover, Migration, Operation, Plan};
-use teal_schema::QualifiedName;
+use teal_schema::{QualifiedName, shell_word};
 
 use super::data;
 use super::proof;
@@ -45,7 +45,10 @@ pub(crate) fn run(common: &Common, args: &Demo) -> Result<(), Failure> {
         false => show::data(&format!("\n{}", report.as_text()))?,
     }
     match made {
-        _ if args.keep => show::note(&format!("\nkept: teal -C {} status", directory.display())),
+        _ if args.keep => show::note(&format!(
+            "\nkept: teal -C {} status",
+            shell_word(&directory.to_string_lossy())
+        )),
         Made::Passing(temporary) => drop(temporary),
         Made::Whole => std::fs::remove_dir_all(&directory)?,
         Made::Within => passing::remove_within(&directory, data::is_of_project)?,
