@@ -82,6 +82,11 @@ fn an_address_on_the_command_line_needs_no_project() {
     empty.remove("teal.toml");
     let run = empty.teal(&["--url", &modern.url(), "query", "SELECT 1 + 1"]);
     assert_eq!(run.stdout, "2\n", "{}", run.said());
+    let of_engine = ["--engine-config", "x.xml", "--url", &modern.url(), "query", "SELECT 1"];
+    empty.teal(&of_engine).failed(0, &["--engine-config", "of no account"]);
+    empty
+        .teal(&["--url", "http://${NOSUCH}", "query", "SELECT 1"])
+        .failed(2, &["the target takes"]);
     empty.teal(&["--url", "mysql://host", "query", "SELECT 1"]).failed(2, &["mysql://"]);
 }
 
@@ -95,23 +100,24 @@ fn an_alter_that_takes_longer_than_an_answer_may_is_waited_for() {
     server.must(&["query", "INSERT INTO events SELECT number, 'x' FROM numbers(10)"]);
     let config = server.project.config();
     server.project.write("teal.toml", &format!("{config}read_timeout = 2\n"));
-    let begun = |of: &str| {
+    let begun = |of: &str, seconds: u8| {
         server.must(&["query", "SYSTEM STOP MERGES events"]);
         server.project.write("app/events.sql", &TABLE.replace("town String", of));
         let apply = Background::start(server.command("secret", &["apply"]));
-        let since =
-            "SELECT count() FROM system.mutations WHERE NOT is_done AND create_time < now() - 3";
-        until("the mutation", || (server.must(&["query", since]) == "1").then_some(()));
+        let begun = format!(
+            "SELECT count() FROM system.mutations WHERE NOT is_done AND create_time <= now() - {seconds}"
+        );
+        until("the mutation", || (server.must(&["query", &begun]) == "1").then_some(()));
         apply
     };
-    let apply = begun("town LowCardinality(String)");
+    let apply = begun("town LowCardinality(String)", 4);
     server.must(&["query", "SYSTEM START MERGES events"]);
     let run = apply.finish();
     assert_eq!(run.stdout, "changed default.events\n", "{}", run.said());
     assert!(run.stderr.contains("for the server to rewrite default.events"), "{}", run.said());
     assert_eq!(server.must(&["query", "SELECT countIf(is_done) FROM system.mutations"]), "1");
 
-    let apply = begun("town Nullable(String)");
+    let apply = begun("town Nullable(String)", 0);
     server.must(&["query", "KILL MUTATION WHERE NOT is_done SYNC"]);
     apply
         .finish()

@@ -177,7 +177,7 @@ fn from_environment(text: &str) -> Result<String, Failure> {
         };
         let value = std::env::var(name).map_err(|_| {
             Failure::usage(format!(
-                "teal.toml takes ${{{name}}} from the environment, which has no {name}; set it, and run the command again"
+                "the target takes ${{{name}}} from the environment, which has no {name}; set it, and run the command again"
             ))
         })?;
         filled.push_str(before);

@@ -170,6 +170,8 @@ mod tests {
         remove_left(parent.path(), "teal-demo-");
         assert!(!left.exists());
         assert!(others.exists() && users.exists() && moved.exists() && used.path().exists());
+        remove_within(&moved, |name| name == "data").unwrap();
+        assert!(moved.join(MARK).exists() && !moved.join("data").exists());
         std::fs::write(used.path().join("data"), "x").unwrap();
         remove_held();
         assert!(!used.path().exists());

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use teal_client::Address;
 
-use super::pull::Models;
+use super::pull::{Models, Report};
 use crate::cli::{Common, Init, Language, Pull};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -106,11 +106,15 @@ pub(crate) fn run(common: &Common, args: &Init) -> Result<(), Failure> {
         write(&at.join(file), text)?;
     }
     if let Some(models) = pulled {
-        return models.write(common, &everything(args));
+        return models.write(common, &everything(args), Some(at));
     }
     write(&at.join(model.0), model.1)?;
     match common.json {
-        true => show::json(&serde_json::json!({ "project": at, "model": model.0 })),
+        true => show::json(&Report {
+            project: Some(at.clone()),
+            written: vec![at.join(model.0).display().to_string()],
+            left: Vec::new(),
+        }),
         false => show::data(&format!(
             "a project in {}; next: `teal plan`, then `teal apply`",
             at.display()

@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use teal_catalog::{Catalog, Pulled};
@@ -13,13 +13,17 @@ use crate::failure::Failure;
 use crate::show;
 use crate::target::{Opened, Project};
 
-/// What `pull` did, for `--json`.
+/// What `pull` or `init` did, for `--json`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
-    written: Vec<String>,
+pub(super) struct Report {
+    /// A new one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) project: Option<PathBuf>,
+    /// Models.
+    pub(super) written: Vec<String>,
     /// What models cannot declare.
-    left: Vec<String>,
+    pub(super) left: Vec<String>,
 }
 
 /// What `pull --dry-run` would write, by path.
@@ -44,7 +48,7 @@ pub(crate) fn run(common: &Common, args: &Pull) -> Result<(), Failure> {
         left.iter().for_each(|reason| show::warning(reason));
         return Ok(());
     }
-    found.write(common, args)
+    found.write(common, args, None)
 }
 
 /// Models of what the target has and the project's models do not.
@@ -77,7 +81,12 @@ impl Models {
     }
 
     /// Writes the files that are not there yet, and tells of them.
-    pub(super) fn write(self, common: &Common, args: &Pull) -> Result<(), Failure> {
+    pub(super) fn write(
+        self,
+        common: &Common,
+        args: &Pull,
+        new: Option<&Path>,
+    ) -> Result<(), Failure> {
         let Self { folder, files, left } = self;
         let mut written = Vec::new();
         for ModelFile { path, text, .. } in &files {
@@ -90,7 +99,7 @@ impl Models {
             show::warning(reason);
         }
         match common.json {
-            true => show::json(&Report { written, left }),
+            true => show::json(&Report { project: new.map(Path::to_owned), written, left }),
             false if !written.is_empty() => show::data(&written.join("\n")),
             false if args.names.is_empty() && files.is_empty() && left.is_empty() => {
                 show::data("The models declare all that the target has.")
