@@ -355,3 +355,15 @@ fn next(migrating: &Migrating, orders: &Orders, is_at_work: bool) -> String {
     };
     next.to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_next_is_named_as_a_shell_takes_it() {
+        assert_eq!(naming("teal cutover", "d.t_1"), "teal cutover d.t_1");
+        assert_eq!(naming("teal cutover", "d.my t"), "teal cutover 'd.my t'");
+        assert_eq!(naming("teal apply", "d.my t"), "teal apply");
+    }
+}
