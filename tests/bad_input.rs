@@ -40,6 +40,11 @@ fn a_file_that_is_no_engine_is_named() {
     let project = Project::new(&[("app/tables/items.ts", ITEMS_V00)]);
     project.write("libchdb.so", "this is no library");
     let library = project.path().join("libchdb.so");
+    // What is not teal's has not the version of what is.
+    let info =
+        project.command(&["--json", "engine", "info"]).env("TEAL_LIBCHDB", &library).output();
+    let info = String::from_utf8(info.unwrap().stdout).unwrap();
+    assert!(info.contains("libchdb.so") && !info.contains("version"), "{info}");
     let run = project.command(&["plan"]).env("TEAL_LIBCHDB", &library).output().unwrap();
     let said = String::from_utf8(run.stderr).unwrap();
     assert_eq!(run.status.code(), Some(1), "{said}");
@@ -55,6 +60,15 @@ fn a_data_directory_that_is_named_needs_no_project() {
     let run = project.must(&["--data", data.to_str().unwrap(), "query", "SELECT id FROM t"]);
     assert_eq!(run.stdout, "7\n");
     project.teal(&["query", "SELECT 1"]).failed(2, &["teal.toml", "teal init"]);
+    // One that is mistyped is not made.
+    project.write("teal.toml", "");
+    project.write("app/t.sql", "CREATE TABLE t (id UInt64) ENGINE = MergeTree ORDER BY id;");
+    let nosuch = project.path().join("nosuch");
+    for command in [&["query", "SELECT 1"][..], &["plan"], &["doctor"]] {
+        let run = project.teal(&[&["--data", nosuch.to_str().unwrap()], command].concat());
+        run.failed(2, &["there is no data directory", "`teal apply` makes it"]);
+        assert!(!nosuch.exists());
+    }
 }
 
 #[test]
@@ -65,6 +79,7 @@ fn a_data_directory_that_is_named_is_the_target_where_teal_toml_has_a_server() {
         "kind = \"server\"\nurl = \"http://127.0.0.1:1\"\npassword = \"${TEAL_TEST_NO_SUCH}\"\n";
     project.write("teal.toml", &format!("[targets.default]\n{server}"));
     let data = project.path().join("tried");
+    std::fs::create_dir(&data).unwrap();
     let data = data.to_str().unwrap();
     let sql = "SELECT currentDatabase()";
     assert_eq!(project.must(&["--data", data, "query", sql]).stdout, "default\n");

@@ -5,7 +5,9 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::chaos::Proxy as Relay;
 use crate::servers::{Modern, Old};
@@ -76,6 +78,34 @@ fn a_server_that_takes_no_connection_is_given_up() {
         &format!("[targets.default]\nkind = \"server\"\nurl = \"http://{address}\"\nconnect_timeout = 1\n"),
     );
     is_refused(&project, &[], &["cannot reach http://127.0.0.1", "no connection within 1 s"]);
+}
+
+#[test]
+fn a_signal_ends_a_command_whose_server_hangs() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let url = serve(move |request| {
+        let asked = |statement: &[u8]| request.windows(statement.len()).any(|it| it == statement);
+        let answer = match (asked(b"SELECT version()"), asked(b"serverUUID()")) {
+            (true, _) => "26.7.1.1\n",
+            (_, true) => "5f7ee9b0-0000-4000-8000-000000000001\n",
+            _ => {
+                counted.fetch_add(1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_secs(600));
+                ""
+            }
+        };
+        let length = answer.len();
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{answer}")
+            .into_bytes()
+    });
+    let project = Project::new(&[]);
+    let mut query = Background::start(project.command(&["--url", &url, "query", "SELECT 1"]));
+    until("the query", || (asked.load(Ordering::SeqCst) > 0).then_some(()));
+    let began = Instant::now();
+    kill_process(Pid::from_child(query.child()), Signal::INT).unwrap();
+    query.finish().failed(130, &["cannot end what runs on the server: it has not answered"]);
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
 #[test]

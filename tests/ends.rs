@@ -473,6 +473,11 @@ fn a_cleanup_drops_what_its_own_database_has_parked() {
     project.teal(&["cleanup", "nosuch"]).failed(2, &["no migration nosuch"]);
     let parked = "SELECT count() FROM system.tables WHERE name LIKE 't_0_0_drop_%'";
     assert_eq!(project.query(parked), "1");
-    project.must(&["cleanup", "t_0_1"]);
+    // What has been dropped is told also where the rest is refused.
+    project.write("app/t.sql", &format!("{T_1}{T_2}{TO_2}"));
+    project.must(&["apply"]);
+    let run = project.teal(&["--json", "cleanup", "t"]);
+    run.failed(3, &["verified"]);
+    assert!(run.stdout.contains("default.t_0_0_drop_"), "{}", run.said());
     assert_eq!(project.query(parked), "0");
 }

@@ -1,11 +1,12 @@
 //! Ctrl-C and SIGTERM while `apply` runs: it ends soon, says how it goes on, and the next command goes on.
 
+use std::io::Read as _;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Background, Run, until};
+use crate::support::{Background, Project, Run, until};
 use crate::throttle::Stage;
 
 fn signal(child: &Child, signal: Signal) {
@@ -97,6 +98,19 @@ fn what_does_not_go_on_ends_at_once() {
     let run: Run = query.finish();
     assert_eq!((run.code, run.stderr.as_str()), (Some(130), ""), "{}", run.said());
     until("its end", || (stage.query(running) == "0").then_some(()));
+}
+
+/// Whoever should read the rows does not: the thread that writes them waits, with what it has locked.
+#[test]
+fn a_query_that_nobody_reads_ends_at_once() {
+    let project = Project::new(&[]);
+    project.must(&["query", "SELECT 1"]);
+    let mut query = Background::start(project.command(&["query", "SELECT * FROM system.numbers"]));
+    let mut rows = query.child().stdout.take().unwrap();
+    rows.read_exact(&mut [0; 1]).unwrap();
+    signal(query.child(), Signal::INT);
+    let end = until("the end", || query.child().try_wait().unwrap());
+    assert_eq!(end.code(), Some(130));
 }
 
 #[test]

@@ -386,6 +386,9 @@ fn a_server_where_teal_may_make_no_database_is_planned_with_the_engine() {
         let readonly = format!("{}?readonly=2", modern.url());
         assert_eq!(kinds(&readonly), kinds(&modern.url()), "{models}");
     }
+    let pulled = format!("{}?readonly=2", modern.url());
+    let pulled = project.must(&["--url", &pulled, "pull", "--lang", "sql", "--dry-run"]).stdout;
+    assert!(pulled.contains("CREATE TABLE `other`") && !pulled.contains("events"), "{pulled}");
     let mut without = project.command(&["--url", &format!("{}?readonly=2", modern.url()), "plan"]);
     let run = Run::of(without.env("TEAL_LIBCHDB", "/nosuch/libchdb.so").output().unwrap());
     run.failed(1, &["lets teal make no scratch database", "GRANT CREATE DATABASE"]);

@@ -188,6 +188,9 @@ fn init_from_a_server_declares_what_it_has() {
         let new = Project::new(&[]);
         new.remove("teal.toml");
         let place = new.path().to_str().unwrap().to_owned();
+        let away = ["init", "--from", "http://127.0.0.1:1", "--lang", language, &place];
+        new.teal(&away).failed(1, &["nothing listens at this port"]);
+        assert_eq!(std::fs::read_dir(new.path()).unwrap().count(), 0);
         new.must(&["init", "--lang", language, "--from", data.to_str().unwrap(), &place]);
         assert!(new.path().join(format!("app/tables/users.{language}")).exists());
         assert!(new.must(&["plan"]).stdout.contains("Nothing to do"));

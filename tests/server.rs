@@ -1,7 +1,9 @@
 //! teal against a server, where no embedded engine is installed.
 
+use std::process::Command;
+
 use crate::servers::Modern;
-use crate::support::{ITEMS_V00, Project, Run};
+use crate::support::{Background, ITEMS_V00, Project, Run, until};
 
 /// A project whose target is a server, on a machine without the engine.
 struct OnServer {
@@ -28,9 +30,13 @@ impl OnServer {
     }
 
     fn teal_with(&self, password: &str, arguments: &[&str]) -> Run {
+        Run::of(self.command(password, arguments).output().unwrap())
+    }
+
+    fn command(&self, password: &str, arguments: &[&str]) -> Command {
         let mut command = self.project.command(arguments);
         command.env("TEAL_LIBCHDB", "/nosuch/libchdb.so").env("TEAL_TEST_PASSWORD", password);
-        Run::of(command.output().unwrap())
+        command
     }
 
     fn must(&self, arguments: &[&str]) -> String {
@@ -76,5 +82,44 @@ fn an_address_on_the_command_line_needs_no_project() {
     empty.remove("teal.toml");
     let run = empty.teal(&["--url", &modern.url(), "query", "SELECT 1 + 1"]);
     assert_eq!(run.stdout, "2\n", "{}", run.said());
+    let of_engine = ["--engine-config", "x.xml", "--url", &modern.url(), "query", "SELECT 1"];
+    empty.teal(&of_engine).failed(0, &["--engine-config", "of no account"]);
+    empty
+        .teal(&["--url", "http://${NOSUCH}", "query", "SELECT 1"])
+        .failed(2, &["the target takes"]);
     empty.teal(&["--url", "mysql://host", "query", "SELECT 1"]).failed(2, &["mysql://"]);
+}
+
+/// As long as no part is rewritten, ClickHouse would not answer.
+#[test]
+fn an_alter_that_takes_longer_than_an_answer_may_is_waited_for() {
+    const TABLE: &str =
+        "CREATE TABLE events (id UInt64, town String) ENGINE = MergeTree ORDER BY id;\n";
+    let server = OnServer::new(&[("app/events.sql", TABLE)]);
+    server.must(&["apply"]);
+    server.must(&["query", "INSERT INTO events SELECT number, 'x' FROM numbers(10)"]);
+    let config = server.project.config();
+    server.project.write("teal.toml", &format!("{config}read_timeout = 2\n"));
+    let begun = |of: &str, seconds: u8| {
+        server.must(&["query", "SYSTEM STOP MERGES events"]);
+        server.project.write("app/events.sql", &TABLE.replace("town String", of));
+        let apply = Background::start(server.command("secret", &["apply"]));
+        let begun = format!(
+            "SELECT count() FROM system.mutations WHERE NOT is_done AND create_time <= now() - {seconds}"
+        );
+        until("the mutation", || (server.must(&["query", &begun]) == "1").then_some(()));
+        apply
+    };
+    let apply = begun("town LowCardinality(String)", 4);
+    server.must(&["query", "SYSTEM START MERGES events"]);
+    let run = apply.finish();
+    assert_eq!(run.stdout, "changed default.events\n", "{}", run.said());
+    assert!(run.stderr.contains("for the server to rewrite default.events"), "{}", run.said());
+    assert_eq!(server.must(&["query", "SELECT countIf(is_done) FROM system.mutations"]), "1");
+
+    let apply = begun("town Nullable(String)", 0);
+    server.must(&["query", "KILL MUTATION WHERE NOT is_done SYNC"]);
+    apply
+        .finish()
+        .failed(1, &["the change of default.events is not done", "has ended the mutation"]);
 }

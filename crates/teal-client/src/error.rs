@@ -41,7 +41,9 @@ pub enum ClientError {
     )]
     Cut { address: String, statement: String, received: u64, reason: String },
 
-    #[error("{address} was silent for {seconds} s; gave up waiting for the answer to: {statement}")]
+    #[error(
+        "{address} was silent for {seconds} s; gave up waiting for the answer to: {statement}\n  `read_timeout` under the target in teal.toml allows more"
+    )]
     Silent { address: String, statement: String, seconds: u64 },
 
     #[error(
@@ -63,6 +65,11 @@ pub enum ClientError {
         "{address} is more than one server: {first} answered before, and {other} now. What is written to one is not read from the other: give teal the address of one server, and not that of a balancer"
     )]
     SeveralServers { address: String, first: String, other: String },
+
+    #[error(
+        "the {what} has a line break in it, or another character that no header can hold: a secret that was read from a file may have one at its end"
+    )]
+    NoHeader { what: &'static str },
 
     #[error("{path}: {reason}; a PEM file is expected")]
     Pem { path: PathBuf, reason: String },
@@ -112,6 +119,11 @@ impl ClientError {
             _ => None,
         }
     }
+}
+
+/// Neither an answer nor an error.
+pub(crate) fn silence(statement: &str) -> ClientError {
+    ClientError::Silence { statement: shortened(statement) }
 }
 
 /// A statement cut to a length that a person reads in an error message.

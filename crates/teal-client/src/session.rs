@@ -209,13 +209,14 @@ impl dyn Session + '_ {
     /// # Errors
     /// As [`rows`](Self::rows), and when there is not exactly one row.
     pub fn row<T: DeserializeOwned>(&mut self, query: &str) -> Result<T, ClientError> {
-        let mut rows = self.rows(query)?;
-        match (rows.pop(), rows.len()) {
-            (Some(row), 0) => Ok(row),
-            (_, others) => {
-                Err(unreadable(query, &format!("one row expected, not {others} and more")))
-            }
-        }
+        only(self.rows(query)?, query)
+    }
+}
+
+fn only<T>(mut rows: Vec<T>, query: &str) -> Result<T, ClientError> {
+    match (rows.len(), rows.pop()) {
+        (1, Some(row)) => Ok(row),
+        (others, _) => Err(unreadable(query, &format!("one row expected, and not {others}"))),
     }
 }
 
@@ -232,4 +233,19 @@ pub fn read_rows<T: DeserializeOwned>(body: &[u8], query: &str) -> Result<Vec<T>
 
 fn unreadable(statement: &str, reason: &str) -> ClientError {
     ClientError::Answer { statement: shortened(statement), reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_numbers_of_rows_than_one_are_told() {
+        assert_eq!(only(vec![7], "SELECT 7").unwrap(), 7);
+        for rows in [vec![], vec![1, 2, 3]] {
+            let said = format!("one row expected, and not {}", rows.len());
+            let error = only(rows, "SELECT 7").unwrap_err().to_string();
+            assert!(error.contains(&said), "{error}");
+        }
+    }
 }

@@ -417,3 +417,13 @@ fn the_file_of_a_definition_is_found_whatever_the_name() {
     assert!(error.contains("odd-db ü.b cannot be written to the disk"), "{error}");
     session.command(&format!("DROP DATABASE {}", quote_ident(&table.database))).unwrap();
 }
+
+/// The engine as a library has no queue in which INSERTs that need not wait would leave their rows (26.7).
+#[test]
+fn an_insert_has_written_its_rows_when_it_has_passed_the_gate() {
+    let table = table("queued");
+    let queued = "async_insert = 1, wait_for_async_insert = 0, async_insert_use_adaptive_busy_timeout = 0, \
+         async_insert_busy_timeout_max_ms = 60000";
+    user().command(&format!("INSERT INTO {table} SETTINGS {queued} VALUES (1)")).unwrap();
+    assert_eq!(count(&table), 1);
+}

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 /// When it has not been fetched yet, there is none for this machine, or `TEAL_LIBCHDB` names no
 /// file.
 pub fn engine_library() -> Result<PathBuf, FetchError> {
-    match named_library(cache::set_variable("TEAL_LIBCHDB"))? {
+    match users_library()? {
         Some(path) => Ok(path),
         None => {
             let cache = Cache::of_user()?;
@@ -40,10 +40,18 @@ pub fn engine_library() -> Result<PathBuf, FetchError> {
 /// # Errors
 /// As [`Cache::fetch`], or when `TEAL_LIBCHDB` names no file.
 pub fn fetch_engine_library(progress: &mut dyn FnMut(Progress)) -> Result<PathBuf, FetchError> {
-    match named_library(cache::set_variable("TEAL_LIBCHDB"))? {
+    match users_library()? {
         Some(path) => Ok(path),
         None => Cache::of_user()?.fetch(&ENGINE, progress),
     }
+}
+
+/// The user's own copy of the engine, which `TEAL_LIBCHDB` names.
+///
+/// # Errors
+/// When it is no file.
+pub fn users_library() -> Result<Option<PathBuf>, FetchError> {
+    named_library(cache::set_variable("TEAL_LIBCHDB"))
 }
 
 fn named_library(named: Option<PathBuf>) -> Result<Option<PathBuf>, FetchError> {

@@ -44,8 +44,7 @@ impl Operator<'_> {
         if !check.drift.is_empty() {
             return Err(MigrateError::Drift { drift: check.drift });
         }
-        // A change is there when the command ends, and so is an error of it.
-        let mut session = self.server.session(&[("mutations_sync", "1")])?;
+        let mut session = self.server.session(&[])?;
         let mut applied = Applied::default();
         for (operation, done) in plan.operations.iter().zip(check.done) {
             let statements = operation.statements().unwrap_or_default();
@@ -53,8 +52,14 @@ impl Operator<'_> {
             for sql in statements.into_iter().skip(done) {
                 self.check_lock()?;
                 self.refuse_interrupted()?;
-                session.command(sql)?;
-                failpoint::written();
+                match operation {
+                    // It is there when the command ends, and so is an error of it.
+                    Operation::AlterTable { table, .. } => self.alter(table, sql)?,
+                    _ => {
+                        session.command(sql)?;
+                        failpoint::written();
+                    }
+                }
                 failpoint::reached("statement-done");
             }
             let of_this_run = is_left.then(|| operation.object().to_string());

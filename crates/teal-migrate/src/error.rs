@@ -127,6 +127,10 @@ pub enum MigrateError {
     )]
     RemovalFailed { green: QualifiedName, reason: String },
     #[error(
+        "the change of {table} is not done: {reason}\n  nothing is lost. The server tries a mutation that fails again and again (system.mutations): mend the cause; or end it (`KILL MUTATION`), and let the model say what there was"
+    )]
+    AlterFailed { table: QualifiedName, reason: String },
+    #[error(
         "{rows} rows that {green} lacks cannot be copied into it; nothing is lost. Mend the cause, or abort\n  {source}"
     )]
     NotCopyable { green: QualifiedName, rows: u64, source: Box<ClientError> },

@@ -12,6 +12,7 @@
 mod abort;
 mod alias;
 mod alone;
+mod alter;
 mod altered;
 mod apply;
 mod at_once;

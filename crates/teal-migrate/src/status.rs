@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use teal_catalog::Use;
 use teal_client::{ClientError, Server, Session, TEAL_LOG_COMMENT};
 use teal_plan::Cutover;
-use teal_schema::QualifiedName;
+use teal_schema::{QualifiedName, shell_word};
 
 use crate::live::{Live, Waiting};
 use crate::phase::{Cleaned, CutOver};
@@ -66,7 +66,7 @@ pub struct Status {
     #[serde(default)]
     pub old_is_kept_current: bool,
     /// After a cleanup: the old table, where it was put aside.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub parked: Option<Parked>,
     pub next: String,
 }
@@ -196,7 +196,7 @@ fn naming(next: &str, green: &str) -> String {
     let mut named = next.to_owned();
     for command in ["cutover", "cleanup", "abort", "rollback", "resume"] {
         let command = format!("teal {command}");
-        named = named.replace(&command, &format!("{command} {green}"));
+        named = named.replace(&command, &format!("{command} {}", shell_word(green)));
     }
     named
 }
@@ -354,4 +354,16 @@ fn next(migrating: &Migrating, orders: &Orders, is_at_work: bool) -> String {
         _ => "teal apply",
     };
     next.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_next_is_named_as_a_shell_takes_it() {
+        assert_eq!(naming("teal cutover", "d.t_1"), "teal cutover d.t_1");
+        assert_eq!(naming("teal cutover", "d.my t"), "teal cutover 'd.my t'");
+        assert_eq!(naming("teal apply", "d.my t"), "teal apply");
+    }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
-use teal_schema::{LifeCycle, QualifiedName, Table, create_alias, quote_ident};
+use teal_schema::{LifeCycle, QualifiedName, Table, create_alias, quote_ident, shell_word};
 
 use crate::planner::{PlanError, Planner};
 use crate::preflight::Preflight;
@@ -126,12 +126,13 @@ impl Preflight<'_> {
                     ),
                     format!(
                         "leave the models of {} out until `teal cutover {}`",
-                        migration.green, blue.name
+                        migration.green,
+                        shell_word(&blue.name)
                     ),
                 ),
                 Some(_) if self.is_to_be_moved_to(blue) => (
                     format!("{alias} is not moved to {blue} yet, from which this migration begins"),
-                    format!("`teal cutover {}` first", blue.name),
+                    format!("`teal cutover {}` first", shell_word(&blue.name)),
                 ),
                 Some(_) if !self.current.is_alias_of(&alias, blue) => (
                     format!("{alias}, by which the cutover would be, is an alias of another table"),

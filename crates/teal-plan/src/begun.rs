@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use teal_schema::{Location, QualifiedName, Table, View, rewrite_table_references};
+use teal_schema::{Location, QualifiedName, Table, View, rewrite_table_references, shell_word};
 
 use crate::history::PastMigration;
 use crate::planner::{PlanError, Planner, source};
@@ -30,12 +30,15 @@ impl Planner<'_> {
                 self.migrating.push(name.clone());
                 self.plan.later.push(format!(
                     "the new layout of {name} is verified; next: `teal cutover {}`",
-                    past.green.name
+                    shell_word(&past.green.name)
                 ));
                 return Ok(true);
             }
             Standing::CutOver(_) if past.in_place && is_blue => {
-                format!("{name} has its new layout; next: `teal cleanup {}`", past.green.name)
+                format!(
+                    "{name} has its new layout; next: `teal cleanup {}`",
+                    shell_word(&past.green.name)
+                )
             }
             Standing::UnderWay | Standing::Verified | Standing::CutOver(_) => return Ok(true),
             Standing::Cleaned(_) if past.in_place => return Ok(false),
@@ -109,7 +112,7 @@ impl Planner<'_> {
         if name != is_it {
             return;
         }
-        let (green, live) = (&past.green.name, past.live());
+        let (green, live) = (shell_word(&past.green.name), past.live());
         let (needed, instead) = match past.standing {
             Standing::UnderWay => return,
             Standing::Verified => (
@@ -167,7 +170,7 @@ impl Planner<'_> {
         if changes.is_empty() {
             return Ok(());
         }
-        let green = &past.green.name;
+        let green = shell_word(&past.green.name);
         self.plan.conflicts.push(Conflict {
             object: name.clone(),
             declared_at: table.location.clone(),
@@ -203,7 +206,7 @@ impl Planner<'_> {
         if !is_open || without_names(select)? == without_names(&past.begun.select)? {
             return Ok(());
         }
-        let green = &past.green.name;
+        let green = shell_word(&past.green.name);
         let back =
             format!("bring the model back until the migration is over (`teal cleanup {green}`)");
         self.plan.conflicts.push(Conflict {
@@ -249,7 +252,7 @@ impl Planner<'_> {
             ],
             instead: format!(
                 "bring the models back until it is over; or `teal abort {}`, and begin again with these",
-                migration.green.name
+                shell_word(&migration.green.name)
             ),
         });
         true

@@ -7,7 +7,7 @@ use teal_catalog::{
 };
 use teal_schema::{
     Column, DefaultKind, LifeCycle, QualifiedName, Table, View, names, quote_ident, quote_string,
-    sorting_key,
+    shell_word, sorting_key,
 };
 
 use crate::alter::statements;
@@ -264,7 +264,7 @@ impl Planner<'_> {
             }
             let how = match desired.life_cycle {
                 LifeCycle::FullyManaged => {
-                    format!("`--allow-drop {}.{}` drops it", self.called(name), column.name)
+                    format!("`--allow-drop {}` drops it", self.column_argument(name, &column.name))
                 }
                 _ => "the table is DELETION_PROTECTED".to_owned(),
             };
@@ -292,6 +292,11 @@ impl Planner<'_> {
             true => name.name.clone(),
             false => name.to_string(),
         }
+    }
+
+    /// A column as an argument of `--allow-drop`, for a shell.
+    pub(crate) fn column_argument(&self, name: &QualifiedName, column: &str) -> String {
+        shell_word(&format!("{}.{column}", self.called(name))).into_owned()
     }
 
     /// Tries the change on an empty copy of the table. Gives the statements, or why they are no way.

@@ -45,7 +45,7 @@ impl Planner<'_> {
                 "column {} is to be {kind}, and what it has stored would be lost",
                 old.name
             ));
-            columns.push(format!("--allow-drop {}.{}", self.called(name), old.name));
+            columns.push(format!("--allow-drop {}", self.column_argument(name, &old.name)));
         }
         if columns.is_empty() {
             return false;

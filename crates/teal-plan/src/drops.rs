@@ -69,7 +69,7 @@ impl Planner<'_> {
         self.plan.operations.extend(drops);
         if left > 0 {
             self.plan.notes.push(format!(
-                "{left} tables or views of {database} are in no model, and stay; `teal pull` declares them, `--allow-drop NAME` drops them"
+                "{left} tables or views of {database} are in no model, and stay; `teal pull` declares what models can hold of them, `--allow-drop NAME` drops them"
             ));
         }
         Ok(())

@@ -2,7 +2,7 @@
 //! layout, until at the end it is an alias.
 
 use teal_catalog::CatalogTable;
-use teal_schema::{QualifiedName, View};
+use teal_schema::{QualifiedName, View, shell_word};
 
 use crate::history::PastMigration;
 use crate::planner::{Planner, source};
@@ -21,7 +21,7 @@ impl Planner<'_> {
                     (past, format!("a view that reads the newer version, {}", past.green.name))
                 }
                 (None, Some(past)) if !past.is_over() => {
-                    (past, format!("`teal cleanup {}` first", past.green.name))
+                    (past, format!("`teal cleanup {}` first", shell_word(&past.green.name)))
                 }
                 _ => return None,
             };

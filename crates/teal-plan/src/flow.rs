@@ -7,7 +7,9 @@
 use std::collections::BTreeSet;
 
 use teal_catalog::{QueryTree, fired_views, reads};
-use teal_schema::{Location, QualifiedName, View, read_create, rewrite_table_references};
+use teal_schema::{
+    Location, QualifiedName, View, read_create, rewrite_table_references, shell_word,
+};
 
 use crate::planner::{PlanError, Planner, source};
 use crate::{Conflict, Operation};
@@ -142,7 +144,7 @@ impl Planner<'_> {
             .map(|past| {
                 let instead = format!(
                     "give the view that name until the migration is over (`teal cleanup {0}`); or `teal abort {0}`, and begin again with this model",
-                    green.name
+                    shell_word(&green.name)
                 );
                 (past.view.clone(), instead)
             })
@@ -265,7 +267,7 @@ impl Planner<'_> {
                 && is_one(fired_by)
                 && *fired_by != flow.writes
         })?;
-        let green = &past.green.name;
+        let green = shell_word(&past.green.name);
         Some((
             format!(
                 "it writes to {}, which the migration {} keeps in step with the table that it reads: INSERTs would fail, or rows come twice",

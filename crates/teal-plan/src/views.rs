@@ -127,8 +127,8 @@ impl Planner<'_> {
             declared_at: at.clone(),
             differences,
             instead: format!(
-                "declare it in the old version's model, and in the new one's where it is to stay; or `--allow-drop {}.COLUMN`",
-                self.called(blue)
+                "declare it in the old version's model, and in the new one's where it is to stay; or `--allow-drop {}`",
+                self.column_argument(blue, "COLUMN")
             ),
         });
         true

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -33,6 +34,20 @@ pub fn escape_ident(name: &str) -> String {
 /// ```
 pub fn quote_string(text: &str) -> String {
     quoted(text, '\'')
+}
+
+/// A text as one word for a shell, in commands that are suggested to a person.
+///
+/// ```
+/// assert_eq!(teal_schema::shell_word("events_0_1"), "events_0_1");
+/// assert_eq!(teal_schema::shell_word("my $table's"), r"'my $table'\''s'");
+/// ```
+pub fn shell_word(text: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_alphanumeric() || "_-./:@%+,".contains(c);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text.into(),
+        false => format!("'{}'", text.replace('\'', r"'\''")).into(),
+    }
 }
 
 fn quoted(text: &str, mark: char) -> String {

@@ -73,7 +73,8 @@ pub(crate) struct Common {
     /// teal.toml as "${NAME}"
     #[arg(long, global = true, value_name = "URL", env = "TEAL_URL", hide_env_values = true)]
     pub(crate) url: Option<String>,
-    /// An embedded engine's data directory, in place of the target in teal.toml, a server too
+    /// An embedded engine's data directory, in place of the target in teal.toml, even where that is a
+    /// server
     #[arg(long, global = true, value_name = "DIR", env = "TEAL_DATA")]
     pub(crate) data: Option<PathBuf>,
     /// A ClickHouse configuration file for the embedded engine, in place of the target's `config`
@@ -369,8 +370,8 @@ pub(crate) struct Abort {
 pub(crate) struct Cleanup {
     #[command(flatten)]
     pub(crate) which: Which,
-    /// Without looking at the retention, at who uses the old table and which views read it, at rows
-    /// that the new table lacks, and whether that was made anew: rows that only the old one has are lost
+    /// Look neither at the retention, nor at who uses the old table and which views read it, nor at
+    /// rows that only it has, which are lost, nor whether the new table was dropped or made anew
     #[arg(long)]
     pub(crate) force: bool,
     /// Keep the old table for so long after the cutover, as in 7d or 12h [default: as teal.toml says,
@@ -420,7 +421,7 @@ pub(crate) struct Demo {
     /// Which recipe to follow
     #[arg(long, value_enum, default_value_t = Recipe::Teal)]
     pub(crate) recipe: Recipe,
-    /// The first number of the random traffic
+    /// The seed of the random traffic: the same one gives the same rows and questions
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
 }

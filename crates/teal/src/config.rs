@@ -177,7 +177,7 @@ fn from_environment(text: &str) -> Result<String, Failure> {
         };
         let value = std::env::var(name).map_err(|_| {
             Failure::usage(format!(
-                "teal.toml takes ${{{name}}} from the environment, which has no {name}; set it, and run the command again"
+                "the target takes ${{{name}}} from the environment, which has no {name}; set it, and run the command again"
             ))
         })?;
         filled.push_str(before);
@@ -200,15 +200,7 @@ impl Config {
             ))
         })?;
         toml::from_str(&text).map_err(|error| {
-            // The line is shown with it, and may be one with a password.
-            let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count());
-            let is_secret = text.lines().nth(line).is_some_and(|line| {
-                ["password", "token", "url"].iter().any(|it| line.contains(it))
-            });
-            Failure::usage(match is_secret {
-                true => format!("{}: line {}: {}", path.display(), line + 1, error.message()),
-                false => format!("{}: {error}", path.display()),
-            })
+            Failure::usage(format!("{}: {}", path.display(), what_is_wrong(&text, &error)))
         })
     }
 
@@ -220,5 +212,58 @@ impl Config {
                 false => format!("teal.toml has no target {name}; it has {known}"),
             })
         })
+    }
+}
+
+/// Keys of a target whose values are secrets, or hold them.
+const SECRET: [&str; 3] = ["url", "password", "token"];
+
+/// An error of the file as it may be shown. The library shows the line with it, and the value in place of which
+/// another type is expected; of a target, both may be a password.
+fn what_is_wrong(text: &str, error: &toml::de::Error) -> String {
+    if let Ok(file) = text.parse::<toml::Table>()
+        && let Some(toml::Value::Table(targets)) = file.get("targets")
+    {
+        for (name, target) in targets {
+            let no_text = |key: &&str| target.get(key).is_some_and(|value| !value.is_str());
+            if let Some(key) = SECRET.iter().find(|key| no_text(key)) {
+                return format!("targets.{name}.{key} is no text; write it in quotes");
+            }
+        }
+    }
+    let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count());
+    // A value may be of several lines, of which each may be the one that is shown.
+    let mut until = text.lines().take(line + 1);
+    let header = until.clone().filter(|line| line.trim_start().starts_with('[')).last();
+    let is_of_target = header.is_some_and(|header| header.contains("targets"));
+    match is_of_target || until.any(|line| line.contains("targets")) && header.is_none() {
+        true => format!("line {}: {}", line + 1, error.message()),
+        false => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_file_shows_no_secret() {
+        const TARGET: &str = "[models]\nfolder = \"app\"\n[targets.default]\nkind = \"server\"\nurl = \"http://h\"\n";
+        for (target, said) in [
+            ("password = 12345", "targets.default.password is no text"),
+            ("token = [12345]", "targets.default.token is no text"),
+            ("pasword = \"12345\"", "pasword"),
+            ("password = \"\"\"\n12345\"\"", "line "),
+            ("password = \"\"\"\n12345\\q\"\"\"", "line 7"),
+            ("password = 12345x", "line 6"),
+        ] {
+            let text = format!("{TARGET}{target}\n");
+            let said_it = what_is_wrong(&text, &toml::from_str::<Config>(&text).unwrap_err());
+            assert!(said_it.contains(said) && !said_it.contains("12345"), "{target}: {said_it}");
+        }
+        // Elsewhere, the line says more than its number.
+        let text = format!("{TARGET}[migrate]\nworkers = \"many\"\n");
+        let said = what_is_wrong(&text, &toml::from_str::<Config>(&text).unwrap_err());
+        assert!(said.contains("workers = \"many\""), "{said}");
     }
 }

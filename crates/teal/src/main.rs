@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => {
             target::stay_if_ending();
-            show::note(&secrets::hidden(&failure.render(&cli.common.project)));
+            show::note(&failure.render(&cli.common.project));
             failure.exit_code()
         }
     }

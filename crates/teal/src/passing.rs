@@ -2,22 +2,25 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{FlockOperation, StatVfs, flock, statvfs};
 use rustix::process::geteuid;
-use tempfile::TempDir;
 
 const MEMORY: &str = "/dev/shm";
+
+/// In each of them, with its own path: what has no such file, or that of another, is not teal's to remove.
+const MARK: &str = ".teal-passing";
 
 /// Those of this process.
 static HELD: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// Goes when it is dropped, by [`remove_held`], or else when another teal looks for what was left.
 pub(crate) struct PassingDirectory {
-    directory: TempDir,
+    directory: PathBuf,
     /// As long as it is open, no other teal takes the directory for one that a killed process has left.
     _lock: File,
 }
@@ -41,29 +44,25 @@ impl PassingDirectory {
     }
 
     fn locked_in(parent: &Path, prefix: &str) -> io::Result<Self> {
-        loop {
-            let directory = tempfile::Builder::new().prefix(prefix).tempdir_in(parent)?;
-            match File::open(directory.path()) {
-                Ok(lock) if is_locked(&lock) && directory.path().exists() => {
-                    held().push(directory.path().to_owned());
-                    return Ok(Self { directory, _lock: lock });
-                }
-                // Before it was locked, another teal has taken it for one that was left.
-                Ok(_) => (),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => (),
-                Err(error) => return Err(error),
-            }
-        }
+        let directory = tempfile::Builder::new().prefix(prefix).tempdir_in(parent)?;
+        let lock = File::open(directory.path())?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        // Behind the lock: without the mark, nobody else touches it.
+        std::fs::write(directory.path().join(MARK), directory.path().as_os_str().as_bytes())?;
+        let directory = directory.keep();
+        held().push(directory.clone());
+        Ok(Self { directory, _lock: lock })
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.directory.path()
+        &self.directory
     }
 }
 
 impl Drop for PassingDirectory {
     fn drop(&mut self) {
-        held().retain(|path| path != self.directory.path());
+        held().retain(|path| *path != self.directory);
+        let _ = remove(&self.directory);
     }
 }
 
@@ -81,7 +80,7 @@ pub(crate) fn place(path: &Path) -> &'static str {
 pub(crate) fn remove_held() {
     const TIMES: usize = 3;
     for path in held().drain(..) {
-        let _ = (0..TIMES).find(|_| std::fs::remove_dir_all(&path).is_ok());
+        let _ = (0..TIMES).find(|_| remove(&path).is_ok());
     }
 }
 
@@ -107,12 +106,39 @@ fn remove_left(parent: &Path, prefix: &str) {
             .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == geteuid().as_raw());
         if is_named
             && is_ours
+            && is_marked(&entry.path())
             && let Ok(directory) = File::open(entry.path())
             && is_locked(&directory)
         {
-            let _ = std::fs::remove_dir_all(entry.path());
+            let _ = remove(&entry.path());
         }
     }
+}
+
+/// Made by a teal, in this place: a copy or what was moved, as to keep it, is the user's.
+fn is_marked(directory: &Path) -> bool {
+    let mark = std::fs::read(directory.join(MARK));
+    mark.is_ok_and(|mark| mark == directory.as_os_str().as_bytes())
+}
+
+/// With the mark at the last, so that another teal can go on where this one does not come to the end.
+fn remove(directory: &Path) -> io::Result<()> {
+    remove_within(directory, |name| name != MARK)?;
+    std::fs::remove_dir_all(directory)
+}
+
+/// Removes what the directory has under these names.
+pub(crate) fn remove_within(directory: &Path, is_of_it: impl Fn(&str) -> bool) -> io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if is_of_it(&entry.file_name().to_string_lossy()) {
+            match entry.file_type()?.is_dir() {
+                true => std::fs::remove_dir_all(entry.path())?,
+                false => std::fs::remove_file(entry.path())?,
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -128,7 +154,14 @@ mod tests {
             std::fs::write(path.join("data"), "x").unwrap();
             path
         };
-        let (left, others) = (make("teal-demo-left"), make("others"));
+        let marked = |name: &str| {
+            let path = make(name);
+            std::fs::write(path.join(MARK), path.as_os_str().as_bytes()).unwrap();
+            path
+        };
+        let (left, others) = (marked("teal-demo-left"), marked("others"));
+        let (users, moved) = (make("teal-demo-users"), parent.path().join("teal-demo-kept"));
+        std::fs::rename(marked("teal-demo-moved"), &moved).unwrap();
         let used = PassingDirectory::locked_in(parent.path(), "teal-demo-").unwrap();
         let dropped = PassingDirectory::locked_in(parent.path(), "teal-demo-").unwrap();
         let gone = dropped.path().to_owned();
@@ -136,7 +169,9 @@ mod tests {
         assert!(!gone.exists() && !held().contains(&gone));
         remove_left(parent.path(), "teal-demo-");
         assert!(!left.exists());
-        assert!(others.exists() && used.path().exists());
+        assert!(others.exists() && users.exists() && moved.exists() && used.path().exists());
+        remove_within(&moved, |name| name == "data").unwrap();
+        assert!(moved.join(MARK).exists() && !moved.join("data").exists());
         std::fs::write(used.path().join("data"), "x").unwrap();
         remove_held();
         assert!(!used.path().exists());

@@ -87,7 +87,9 @@ impl Observer for Progress {
                 self.line(&format!("  {} for {reason}", "waiting".yellow()))
             }
             Update::WentOn => self.line(&format!("  {}", "going on".yellow())),
-            Update::Warning { what } => show::warning(&what),
+            Update::Warning { what } => {
+                self.line(&format!("{} {what}", "warning:".yellow().bold()))
+            }
             Update::Stale { what } => self.line(&format!("  {}   {what}", "stale".yellow())),
             Update::Healed { what } => self.line(&format!("  {} {what}", "healed".yellow())),
         }

@@ -53,13 +53,12 @@ pub(crate) fn roughly(seconds: u64) -> String {
 }
 
 pub(crate) fn warning(text: &dyn std::fmt::Display) {
-    let text = text.to_string();
-    note(&format!("{} {}", "warning:".yellow().bold(), secrets::hidden(&text)));
+    note(&format!("{} {text}", "warning:".yellow().bold()));
 }
 
 /// What goes on, for a person. Where that cannot be written, as to a log on a full disk, the work goes on.
 pub(crate) fn note(text: &str) {
-    let _ = writeln!(anstream::stderr().lock(), "{text}");
+    let _ = writeln!(anstream::stderr().lock(), "{}", secrets::hidden(text));
 }
 
 /// A table without lines, for people and for `grep`.

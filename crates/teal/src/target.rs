@@ -23,6 +23,9 @@ pub(crate) struct Project {
     target: Opening,
     /// Where there is no target: the directory of an engine of its own.
     scratch: Option<PassingDirectory>,
+    /// A data directory that is not there may be made. One that the command line names may be mistyped: only
+    /// `apply` makes it.
+    pub(crate) makes_data: bool,
     pub(crate) plan: PlanOptions,
     pub(crate) load: LoadOptions,
     interrupt: Interrupt,
@@ -42,6 +45,10 @@ impl Opened {
     }
 }
 
+/// What scratch databases take.
+const SCRATCH_RIGHTS: [&str; 6] =
+    ["CREATE DATABASE", "DROP DATABASE", "CREATE TABLE", "CREATE VIEW", "DROP TABLE", "DROP VIEW"];
+
 /// An embedded engine that stands in where the target lets teal make no database.
 struct OwnEngine {
     engine: EmbeddedEngine,
@@ -52,7 +59,8 @@ impl OwnEngine {
     fn open() -> Result<Self, Failure> {
         let library = teal_fetch::engine_library().map_err(|error| {
             Failure::failed(format!(
-                "the target lets teal make no scratch database, and there is no embedded engine to stand in: {error}\n  instead: `teal engine install`, or GRANT CREATE DATABASE, DROP DATABASE, CREATE TABLE, CREATE VIEW, DROP TABLE, DROP VIEW ON _teal*.* to teal's user"
+                "the target lets teal make no scratch database, and there is no embedded engine to stand in: {error}\n  instead: `teal engine install`, or GRANT {} ON _teal*.* to teal's user",
+                SCRATCH_RIGHTS.join(", ")
             ))
         })?;
         let data = PassingDirectory::in_memory("teal-trials-", DEFINITIONS)?;
@@ -105,6 +113,11 @@ impl Project {
             }
             (None, _, Err(error)) => return Err(error),
         };
+        if common.engine_config.is_some() && matches!(target, Opening::Server(_)) {
+            show::warning(
+                &"the target is a server: --engine-config, for the embedded engine, is of no account",
+            );
+        }
         Ok(Self {
             directory: project.clone(),
             load: load_options(database.clone(), &config, common),
@@ -112,6 +125,7 @@ impl Project {
             interrupt: Interrupt::default(),
             target,
             scratch: None,
+            makes_data: common.data.is_none(),
             config,
         })
     }
@@ -123,6 +137,9 @@ impl Project {
         let only = config.targets.values().next().filter(|_| config.targets.len() == 1);
         let target = config.targets.get(&common.target).or(only);
         let database = target.map_or_else(default_database, Target::database);
+        if common.url.is_some() || common.data.is_some() {
+            show::warning(&"the plan is for an empty target: --url and --data are of no account");
+        }
         let scratch = PassingDirectory::in_memory("teal-plan-", DEFINITIONS)?;
         let engine = EngineOptions {
             library: teal_fetch::engine_library()?,
@@ -136,6 +153,7 @@ impl Project {
             interrupt: Interrupt::default(),
             target: Opening::Embedded(engine),
             scratch: Some(scratch),
+            makes_data: true,
             config,
         })
     }
@@ -146,8 +164,11 @@ impl Project {
         self.open_or_make()
     }
 
-    /// Opens the target; a data directory that is not there is made.
+    /// Opens the target; a data directory that is not there is made where it may be.
     pub(crate) fn open_or_make(&self) -> Result<Box<dyn teal_client::Server>, Failure> {
+        if !self.makes_data {
+            self.refuse_without_data()?;
+        }
         match &self.target {
             Opening::Embedded(options) => match open_embedded(options)? {
                 Embedded::Open(engine) => {
@@ -212,6 +233,15 @@ impl Project {
             let database = quote_ident(&self.plan.database);
             server.session(&[])?.command(&format!("CREATE DATABASE IF NOT EXISTS {database}"))?;
         }
+        self.finish(loading, server)
+    }
+
+    /// Waits for the models, of which those in SQL are read by the server, or by an engine that stands in.
+    pub(crate) fn finish(
+        &self,
+        loading: Loading,
+        server: Box<dyn teal_client::Server>,
+    ) -> Result<Opened, Failure> {
         let own = match may_make_databases(server.as_ref())? {
             true => None,
             false => Some(OwnEngine::open()?),
@@ -281,7 +311,7 @@ fn open_embedded(options: &EngineOptions) -> Result<Embedded, Failure> {
         let ClientError::DirectoryInUse { holder, .. } = &error else {
             return Err(error.into());
         };
-        let running = Running::beside(&data)?;
+        let running = running_beside(&data)?;
         match running.filter(|running| running.live.process.to_string() == *holder) {
             Some(running) => {
                 return Ok(Embedded::InUse { error, running: Some(Box::new(running)) });
@@ -292,6 +322,16 @@ fn open_embedded(options: &EngineOptions) -> Result<Embedded, Failure> {
             None => std::thread::sleep(Duration::from_millis(100)),
         }
     }
+}
+
+/// What the process says that has the data directory open.
+pub(crate) fn running_beside(data: &Path) -> Result<Option<Running>, Failure> {
+    Running::beside(data).map_err(|error| {
+        Failure::failed(format!(
+            "what the process says that has {} open cannot be read, from the file beside it: {error}",
+            data.display()
+        ))
+    })
 }
 
 /// Bytes of a data directory with the definitions of some thousand tables, and no rows.
@@ -336,8 +376,8 @@ fn take_over_signals(server: Option<HttpServer>, interrupt: Interrupt) -> Result
     const GRACE: Duration = Duration::from_secs(5);
     let end = move |again: bool| {
         ENDING.store(true, Ordering::SeqCst);
-        if let Some(Err(error)) = server.as_ref().map(HttpServer::cancel_running) {
-            show::note(&format!("cannot end what runs on the server: {error}"));
+        if let Some(server) = &server {
+            cancel_running(server);
         }
         if again {
             show::note("ended in the middle; the same command sets that right, and goes on");
@@ -362,6 +402,20 @@ fn take_over_signals(server: Option<HttpServer>, interrupt: Interrupt) -> Result
     .map_err(|error| Failure::failed(format!("cannot take over signals: {error}")))
 }
 
+/// Ends what runs on the server, and does not wait for one that hangs.
+fn cancel_running(server: &HttpServer) {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let server = server.clone();
+    std::thread::spawn(move || sender.send(server.cancel_running()));
+    let reason = match receiver.recv_timeout(PATIENCE) {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("it has not answered within {} s", PATIENCE.as_secs()),
+    };
+    show::note(&format!("cannot end what runs on the server: {reason}"));
+}
+
 fn may_make_databases(server: &dyn teal_client::Server) -> Result<bool, Failure> {
     #[derive(serde::Deserialize)]
     struct Row {
@@ -373,6 +427,5 @@ fn may_make_databases(server: &dyn teal_client::Server) -> Result<bool, Failure>
         return Ok(false);
     }
     // Where the server cannot be asked, it will say so itself.
-    let rights = ["CREATE DATABASE", "DROP DATABASE", "CREATE TABLE", "CREATE VIEW"];
-    Ok(has_rights(session.as_mut(), &rights, "_teal_shadow.*")?.unwrap_or(true))
+    Ok(has_rights(session.as_mut(), &SCRATCH_RIGHTS, "_teal_shadow.*")?.unwrap_or(true))
 }

@@ -6,8 +6,6 @@
 //! on 2 cores. The data is safe either way.
 #![allow(unsafe_code)]
 
-use std::io::Write as _;
-
 pub(super) fn connection_opened() {
     without_destructors::register();
 }
@@ -15,10 +13,9 @@ pub(super) fn connection_opened() {
 /// Ends the process at once, whatever runs in it.
 ///
 /// As [`std::process::exit`], but that nothing is destroyed under threads that are in the midst of a statement. What
-/// the engine makes late has its destructors run before any handler of ours.
+/// the engine makes late has its destructors run before any handler of ours. Nor is anything flushed: a thread that
+/// writes to a full pipe has the lock of the standard output.
 pub fn exit(status: u8) -> ! {
-    // Nobody may be left to read it.
-    let _ = std::io::stdout().flush();
     without_destructors::exit(i32::from(status))
 }
 

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::ptr::NonNull;
 
 use super::exit;
+use crate::error::silence;
 use crate::{Answer, ClientError};
 
 type Connection = *mut c_void;
@@ -282,7 +283,7 @@ impl RawInsert<'_> {
             0 => Ok(()),
             _ => {
                 self.check()?;
-                Err(ClientError::Silence { statement: self.statement.clone() })
+                Err(silence(&self.statement))
             }
         }
     }
@@ -311,7 +312,7 @@ struct RawResult {
 impl RawResult {
     fn check(&self, statement: &str) -> Result<(), ClientError> {
         if self.result.is_null() {
-            return Err(ClientError::Silence { statement: statement.to_owned() });
+            return Err(silence(statement));
         }
         // SAFETY: the result is not null and lives until `drop`.
         match unsafe { text((self.library.chdb_result_error)(self.result)) } {

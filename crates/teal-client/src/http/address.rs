@@ -20,7 +20,9 @@ pub struct Address {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    #[error("the address is no URL ({0}); write one such as https://user@host:8443/database")]
+    #[error(
+        "the address is no URL ({0}); write one such as https://user@host:8443/?database=name or clickhouse://user@host/name"
+    )]
     NoUrl(url::ParseError),
     #[error(
         "an address cannot begin with {0}://; ClickHouse is reached by http://, https:// or clickhouse://"
@@ -30,6 +32,10 @@ pub enum AddressError {
         "port {native} is that of ClickHouse's native protocol; teal speaks HTTP, which most servers have at port {http}"
     )]
     NativePort { native: u16, http: u16 },
+    #[error("`{0}` in the address is what teal says itself of each statement: leave it out")]
+    Reserved(String),
+    #[error("`secure` in the address is true or false, and not {0}")]
+    Secure(String),
     #[error("the address has a user, password or database that is no UTF-8")]
     NotUtf8,
     #[error(
@@ -37,6 +43,10 @@ pub enum AddressError {
     )]
     Unescaped,
 }
+
+/// A parameter that is there twice counts once, and it is not said which.
+const TEALS: [&str; 5] =
+    ["query", "query_id", "default_format", "wait_end_of_query", "enable_http_compression"];
 
 impl Address {
     /// Reads `http[s]://user:password@host:port/path?database=d&setting=value`, or
@@ -65,9 +75,16 @@ impl Address {
         for (name, value) in url.query_pairs() {
             match (name.as_ref(), value.as_ref()) {
                 ("secure", value) if is_native => {
-                    secure = matches!(value, "1" | "true" | "yes" | "");
+                    secure = match value.to_ascii_lowercase().as_str() {
+                        "1" | "true" | "yes" | "on" | "" => true,
+                        "0" | "false" | "no" | "off" => false,
+                        _ => return Err(AddressError::Secure(value.to_owned())),
+                    };
                 }
                 ("database", value) => database = Some(value.to_owned()),
+                (name, _) if TEALS.contains(&name) => {
+                    return Err(AddressError::Reserved(name.to_owned()));
+                }
                 ("user", value) => user = Some(value.to_owned()),
                 ("password", value) => password = Some(value.to_owned()),
                 (name, value) => settings.push((name.to_owned(), value.to_owned())),
@@ -105,6 +122,16 @@ impl Address {
             database: database.unwrap_or_else(|| "default".to_owned()),
             settings,
         })
+    }
+
+    /// As an URL with the settings, and without what says who asks and of which database.
+    pub fn url(&self) -> String {
+        let mut url = self.base.clone();
+        if self.settings.is_empty() {
+            return self.to_string();
+        }
+        url.query_pairs_mut().extend_pairs(&self.settings);
+        url.into()
     }
 
     pub(super) fn base(&self) -> &Url {
@@ -164,6 +191,8 @@ mod tests {
                 vec![],
             ),
             ("clickhouse://ch?secure=1", "https://ch:8443", None, None, "default", vec![]),
+            ("clickhouse://ch?secure=True", "https://ch:8443", None, None, "default", vec![]),
+            ("clickhouse://ch?secure=No", "http://ch:8123", None, None, "default", vec![]),
             ("http://[::1]:8123", "http://[::1]:8123", None, None, "default", vec![]),
             (
                 "http://ch:8123/?user=ana&password=p%40ss&database=web",
@@ -189,7 +218,9 @@ mod tests {
     fn what_is_no_address_says_what_one_is() {
         for (text, said) in [
             ("localhost:8123", "cannot begin with localhost://"),
-            ("ch.example", "write one such as"),
+            ("ch.example", "write one such as https://user@host:8443/?database=name"),
+            ("http://ch:8123?query_id=mine", "`query_id`"),
+            ("clickhouse://ch?secure=enabled", "true or false, and not enabled"),
             ("tcp://ch:9000", "cannot begin with tcp://"),
             ("clickhouse://ch:9000", "at port 8123"),
             ("clickhouse://ch:9440?secure=1", "at port 8443"),

@@ -35,6 +35,12 @@ impl Transport {
             ureq::Error::Io(source) if source.kind() == std::io::ErrorKind::ConnectionRefused => {
                 unreachable("nothing listens at this port".to_owned(), true)
             }
+            ureq::Error::Io(source) if is_without_way(&source) => {
+                unreachable(source.to_string(), false)
+            }
+            ureq::Error::ConnectProxyFailed(reason) => {
+                unreachable(format!("the proxy between gives no way: {reason}"), false)
+            }
             ureq::Error::Tls(reason) => unreachable(format!("TLS: {reason}"), false),
             ureq::Error::Rustls(error) => unreachable(format!("TLS: {error}"), false),
             ureq::Error::Io(source) => match connecting_reason(&source) {
@@ -83,6 +89,12 @@ impl Transport {
     }
 }
 
+/// There is no way to the host, so that nothing was sent.
+fn is_without_way(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable};
+    matches!(error.kind(), HostUnreachable | NetworkUnreachable | NetworkDown)
+}
+
 /// Why there was no connection, where it failed before a statement was sent: the name was not
 /// found, or TLS had something against the other side. The library has no kinds for these.
 fn connecting_reason(error: &std::io::Error) -> Option<String> {
@@ -92,4 +104,27 @@ fn connecting_reason(error: &std::io::Error) -> Option<String> {
     }
     let is_tls = error.get_ref()?.is::<rustls::Error>();
     is_tls.then(|| format!("TLS: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Address, HttpOptions};
+    use super::*;
+
+    #[test]
+    fn what_kept_a_statement_from_being_sent_is_no_broken_connection() {
+        let address = Address::parse("http://h").unwrap();
+        let transport = Transport::new(HttpOptions::new(address)).unwrap();
+        let of = |kind: std::io::ErrorKind| ureq::Error::Io(kind.into());
+        for error in [
+            of(std::io::ErrorKind::HostUnreachable),
+            of(std::io::ErrorKind::NetworkUnreachable),
+            ureq::Error::ConnectProxyFailed("407".to_owned()),
+        ] {
+            let error = transport.transport_error(error, "SELECT 1");
+            assert!(matches!(error, ClientError::Unreachable { .. }), "{error}");
+        }
+        let cut = transport.transport_error(of(std::io::ErrorKind::ConnectionReset), "SELECT 1");
+        assert!(matches!(cut, ClientError::Cut { .. }), "{cut}");
+    }
 }

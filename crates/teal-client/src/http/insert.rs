@@ -7,6 +7,7 @@ use flate2::read::GzEncoder;
 use ureq::SendBody;
 
 use super::session::HttpSession;
+use crate::error::silence;
 use crate::{Answer, ClientError, Format, InsertStream};
 
 /// An INSERT whose request runs in a thread of its own, fed through a channel.
@@ -45,7 +46,7 @@ impl HttpInsert {
         match self.request.take().map(JoinHandle::join) {
             Some(Ok(outcome)) => outcome,
             // Asked again after it failed, or the thread panicked.
-            Some(Err(_)) | None => Err(ClientError::Silence { statement: self.statement.clone() }),
+            Some(Err(_)) | None => Err(silence(&self.statement)),
         }
     }
 }
@@ -60,7 +61,7 @@ impl InsertStream for HttpInsert {
                 self.pieces = None;
                 Err(match self.outcome() {
                     Err(error) => error,
-                    Ok(_) => ClientError::Silence { statement: self.statement.clone() },
+                    Ok(_) => silence(&self.statement),
                 })
             }
         }

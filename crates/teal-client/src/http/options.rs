@@ -13,7 +13,7 @@ pub struct HttpOptions {
     pub key: Option<PathBuf>,
     pub connect_timeout: Duration,
     /// How long the server may be silent. It sends a sign of life more often than that while a
-    /// statement runs.
+    /// statement of teal's own runs; a user's has the user's settings only.
     pub read_timeout: Duration,
     /// Whether data is compressed on its way; by default it is, unless the server is on this
     /// machine.

@@ -1,16 +1,16 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use teal_schema::quote_string;
-use ureq::http::Response;
+use ureq::http::{HeaderValue, Response};
 use ureq::{Agent, Body};
 
-use super::HttpOptions;
 use super::agent::agent;
 use super::answer::{self, BodyError};
+use super::{Address, HttpOptions};
 use crate::error::UNKNOWN;
 use crate::{Answer, ClientError};
 
@@ -20,9 +20,14 @@ pub(super) const QUERY_ID_PREFIX: &str = "teal-";
 /// And of the users', as of `teal query`: what they write is not teal's.
 pub(super) const USERS_QUERY_ID_PREFIX: &str = "teal_query-";
 
+/// For the end of a statement that nobody waits for any more.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The way to a server and back: requests, answers, and the end of what has lost its reader.
 pub(super) struct Transport {
     agent: Agent,
+    /// Who asks.
+    headers: Vec<(&'static str, HeaderValue)>,
     pub(super) options: HttpOptions,
     pub(super) compress: bool,
     /// Statements that have been sent and have not ended.
@@ -33,6 +38,7 @@ impl Transport {
     pub(super) fn new(options: HttpOptions) -> Result<Self, ClientError> {
         Ok(Self {
             agent: agent(&options)?,
+            headers: headers(&options.address)?,
             compress: options.compress.unwrap_or_else(|| !options.address.is_loopback()),
             options,
             running: Mutex::default(),
@@ -65,17 +71,7 @@ impl Transport {
         if self.compress {
             request = request.query("enable_http_compression", "1");
         }
-        if let Some(token) = &address.token {
-            let value = format!("Bearer {}", token.expose_secret());
-            return request.header("Authorization", value);
-        }
-        if let Some(user) = &address.user {
-            request = request.header("X-ClickHouse-User", user);
-        }
-        if let Some(password) = &address.password {
-            request = request.header("X-ClickHouse-Key", password.expose_secret());
-        }
-        request
+        self.headers.iter().fold(request, |request, (name, value)| request.header(*name, value))
     }
 
     /// Sends one request and reads its answer. Whatever way it fails on this side, and when nobody wants
@@ -151,15 +147,17 @@ impl Transport {
         Ok(answer)
     }
 
+    /// A server that hangs is not waited for as for an answer that is wanted.
     fn kill(&self, query_id: &str) -> Result<(), ClientError> {
         let statement = format!("KILL QUERY WHERE query_id = {} ASYNC", quote_string(query_id));
         let id = format!("{QUERY_ID_PREFIX}kill-{}", uuid::Uuid::new_v4());
-        let mut send = || self.request(&[], &id).send(&statement);
+        let request = || self.request(&[], &id).config().timeout_global(Some(KILL_TIMEOUT)).build();
+        let mut send = || request().send(&statement);
         self.exchange(&statement, &mut send, &mut || (), &mut |_| ControlFlow::Continue(()))
             .map(drop)
     }
 
-    /// Also the test of whether ClickHouse answers at all, so without any setting.
+    /// Also the test of whether ClickHouse answers at all, so without any setting but the address's own.
     pub(super) fn ask_version(&self) -> Result<String, ClientError> {
         let statement = "SELECT version()";
         let mut body = Vec::new();
@@ -179,5 +177,43 @@ impl Transport {
             true => Ok(version.to_owned()),
             false => Err(self.not_clickhouse(200, &text)),
         }
+    }
+}
+
+/// What says who asks.
+fn headers(address: &Address) -> Result<Vec<(&'static str, HeaderValue)>, ClientError> {
+    let header = |name, text: &str, what| match HeaderValue::from_bytes(text.as_bytes()) {
+        Ok(mut value) => {
+            value.set_sensitive(true);
+            Ok((name, value))
+        }
+        Err(_) => Err(ClientError::NoHeader { what }),
+    };
+    let secret = |secret: &Option<SecretString>| {
+        secret.as_ref().map(|secret| secret.expose_secret().to_owned())
+    };
+    if let Some(token) = secret(&address.token) {
+        return Ok(vec![header("Authorization", &format!("Bearer {token}"), "token")?]);
+    }
+    let user = address.user.as_ref().map(|user| header("X-ClickHouse-User", user, "user"));
+    let password = secret(&address.password);
+    let password = password.map(|password| header("X-ClickHouse-Key", &password, "password"));
+    user.into_iter().chain(password).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_no_header_can_hold_is_named_and_not_shown() {
+        for (url, what) in
+            [("http://ana:hunter2%0A@h", "the password"), ("http://ana%07@h", "the user")]
+        {
+            let error = headers(&Address::parse(url).unwrap()).unwrap_err().to_string();
+            assert!(error.contains(what) && !error.contains("hunter2"), "{error}");
+        }
+        let headers = headers(&Address::parse("http://ana:p%C3%A4ss@h").unwrap()).unwrap();
+        assert_eq!(headers[1].1.as_bytes(), "p\u{e4}ss".as_bytes());
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use teal_catalog::{QueryTree, fired_views, reads};
 use teal_client::ClientError;
-use teal_schema::{QualifiedName, read_create};
+use teal_schema::{QualifiedName, read_create, shell_word};
 
 use super::Preflight;
 use crate::Operation;
@@ -36,7 +36,7 @@ impl Preflight<'_> {
             );
             let fix = format!(
                 "drop the view as well (`--allow-drop {}`), or let the table stay",
-                view.name
+                shell_word(&view.name)
             );
             self.found(&object, true, says, fix);
         }

@@ -10,7 +10,7 @@ use crate::cli::{Abort, Common};
 use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::show;
-use crate::target::{OpenOrRunning, Project};
+use crate::target::{OpenOrRunning, Project, running_beside};
 
 /// Between two looks whether the running teal has ended.
 const LOOK: Duration = Duration::from_millis(250);
@@ -55,7 +55,9 @@ pub(crate) fn run(common: &Common, args: &Abort) -> Result<(), Failure> {
                 return match abort(common, args, &project, server.as_ref(), asked.as_ref()) {
                     Ok(()) => Ok(()),
                     Err(Ended::Failed(failure)) => Err(failure),
-                    Err(Ended::Held) => Err(Failure::refused("the lock is held by this process")),
+                    Err(Ended::Held) => Err(Failure::refused(
+                        "something else in this process holds the target's lock; run the command again when that has ended",
+                    )),
                 };
             }
             OpenOrRunning::Running { data, running } => (data, running),
@@ -66,7 +68,7 @@ pub(crate) fn run(common: &Common, args: &Abort) -> Result<(), Failure> {
         }
         // Not by opening the directory, which would keep others from it.
         std::thread::sleep(LOOK);
-        while Running::beside(&data)?.is_some_and(|running| is_alive(&running)) {
+        while running_beside(&data)?.is_some_and(|running| is_alive(&running)) {
             std::thread::sleep(LOOK);
         }
     }

@@ -3,6 +3,7 @@ use std::path::Path;
 use teal_client::Server;
 use teal_migrate::{Applied, Operator, history};
 use teal_plan::{Plan, check, preflight};
+use teal_schema::shell_word;
 
 use super::plan::plan_for;
 use crate::cli::{Apply, Common};
@@ -14,6 +15,7 @@ use crate::target::Project;
 
 pub(crate) fn run(common: &Common, args: &Apply) -> Result<(), Failure> {
     let mut project = Project::read(common)?;
+    project.makes_data = true;
     let progress = Progress::default();
     let options = project.operator_options(Some(&args.migrate));
     let (plan, applied) = match &args.plan {
@@ -92,7 +94,11 @@ fn done_as_text(plan: &Plan, applied: &Applied) -> String {
     lines.extend(named("dropped", &applied.dropped));
     let is_one_of_many = applied.migrated.len() > 1;
     lines.extend(applied.migrated.iter().map(|migrated| {
-        let which = if is_one_of_many { format!(" {}", migrated.green) } else { String::new() };
+        let which = if is_one_of_many {
+            format!(" {}", shell_word(&migrated.green))
+        } else {
+            String::new()
+        };
         format!(
             "migrated {} to {}: {} rows, {}; next: `teal cutover{which}`",
             migrated.table,

@@ -1,7 +1,7 @@
 use serde::Serialize;
 use teal_migrate::{Operator, Parked, Phase};
 use teal_plan::Migration;
-use teal_schema::QualifiedName;
+use teal_schema::{QualifiedName, shell_word};
 
 use super::choose;
 use crate::cli::{Cleanup, Common};
@@ -23,6 +23,14 @@ struct Report {
     parked: Option<Parked>,
     /// The old table, unless it was parked; and tables of earlier cleanups, whose time is over.
     dropped: Vec<String>,
+}
+
+impl Report {
+    /// Of tables of earlier cleanups alone.
+    fn of_parked(dropped: &[QualifiedName]) -> Self {
+        let dropped = dropped.iter().map(ToString::to_string).collect();
+        Self { migration: None, phase: None, parked: None, dropped }
+    }
 }
 
 pub(crate) fn run(common: &Common, args: &Cleanup) -> Result<(), Failure> {
@@ -52,8 +60,6 @@ pub(crate) fn run(common: &Common, args: &Cleanup) -> Result<(), Failure> {
     for table in dropped.iter().filter(|_| !common.json) {
         show::data(&format!("{table} was parked, and is dropped"))?;
     }
-    let names =
-        |dropped: &[QualifiedName]| dropped.iter().map(ToString::to_string).collect::<Vec<_>>();
     // Who comes for these need not mean a migration that is not over.
     if !dropped.is_empty() && which.is_none() {
         for waiting in operator.migrations()? {
@@ -61,29 +67,30 @@ pub(crate) fn run(common: &Common, args: &Cleanup) -> Result<(), Failure> {
             if matches!(waiting.phase, Phase::CutOver(_)) && green.database == *database {
                 show::note(&format!(
                     "the migration of {} is as it was; to end it: `teal cleanup {}`",
-                    waiting.migration.table, green.name
+                    waiting.migration.table,
+                    shell_word(&green.name)
                 ));
             }
         }
         return match common.json {
-            true => show::json(&Report {
-                migration: None,
-                phase: None,
-                parked: None,
-                dropped: names(&dropped),
-            }),
+            true => show::json(&Report::of_parked(&dropped)),
             false => Ok(()),
         };
     }
     let mut migrating = choose(operator.migrations()?, which, database)?;
     let was_over = matches!(migrating.phase, Phase::Cleaned(_));
-    operator.cleanup(&mut migrating, args.force)?;
+    if let Err(error) = operator.cleanup(&mut migrating, args.force) {
+        if common.json && !dropped.is_empty() {
+            show::json(&Report::of_parked(&dropped))?;
+        }
+        return Err(error.into());
+    }
     let parked = match &migrating.phase {
         Phase::Cleaned(state) => state.parked.clone(),
         _ => None,
     };
     if common.json {
-        let mut dropped = names(&dropped);
+        let mut dropped = Report::of_parked(&dropped).dropped;
         if parked.is_none() && !was_over {
             dropped.push(migrating.tables_now().0.to_string());
         }

@@ -13,22 +13,34 @@ use crate::show;
 #[serde(rename_all = "camelCase")]
 struct Info {
     path: PathBuf,
+    /// Not of a library of the user's own, which is of another.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pinned: Option<Pinned>,
+}
+
+#[derive(Debug, Serialize)]
+struct Pinned {
     package: &'static str,
     version: &'static str,
 }
 
 pub(crate) fn run(common: &Common, args: &Engine) -> Result<(), Failure> {
-    let path = match args.action {
-        EngineAction::Install => match std::env::var_os("TEAL_LIBCHDB") {
-            // The user's own copy is the engine.
-            Some(_) => teal_fetch::engine_library()?,
-            None => fetch(&ENGINE)?,
-        },
-        EngineAction::Info => teal_fetch::engine_library()?,
+    let users = teal_fetch::users_library()?;
+    let pinned =
+        users.is_none().then_some(Pinned { package: ENGINE.name, version: ENGINE.version });
+    let path = match (users, &args.action) {
+        (Some(path), _) => path,
+        (None, EngineAction::Install) => fetch(&ENGINE)?,
+        (None, EngineAction::Info) => teal_fetch::engine_library()?,
     };
-    match common.json {
-        true => show::json(&Info { path, package: ENGINE.name, version: ENGINE.version }),
-        false => show::data(&path.display().to_string()),
+    let version = match &pinned {
+        Some(Pinned { package, version }) => format!("{package} {version}"),
+        None => "a library of your own, which TEAL_LIBCHDB names".to_owned(),
+    };
+    match (common.json, &args.action) {
+        (true, _) => show::json(&Info { path, pinned }),
+        (false, EngineAction::Install) => show::data(&path.display().to_string()),
+        (false, EngineAction::Info) => show::data(&format!("{}\n{version}", path.display())),
     }
 }
 
@@ -38,14 +50,14 @@ pub(crate) fn fetch(package: &Package) -> Result<PathBuf, Failure> {
     if let Some(path) = cache.cached(package) {
         return Ok(path);
     }
-    anstream::eprintln!(
+    show::note(&format!(
         "fetching {} ({} {}, about {}) with npm; it is kept in {}",
         package.title,
         package.name,
         package.version,
         show::bytes(package.download_bytes),
         cache.path(package).display()
-    );
+    ));
     let style = ProgressStyle::with_template("  {msg:11} {bar:30} {bytes} of {total_bytes}");
     let bar = ProgressBar::new(package.download_bytes)
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));

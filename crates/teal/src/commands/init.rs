@@ -2,6 +2,7 @@ use std::path::Path;
 
 use teal_client::Address;
 
+use super::pull::{Models, Report};
 use crate::cli::{Common, Init, Language, Pull};
 use crate::config::Config;
 use crate::failure::Failure;
@@ -90,6 +91,11 @@ pub(crate) fn run(common: &Common, args: &Init) -> Result<(), Failure> {
         Language::Py => (("app/tables/events.py", PYTHON), &[("pyproject.toml", pyproject())]),
         Language::Sql => (("app/tables/events.sql", SQL), &[]),
     };
+    // Before anything is written, so that the same command can be repeated where the target is not reached.
+    let pulled = match &args.from {
+        Some(from) => Some(pull_from(common, args, at, from)?),
+        None => None,
+    };
     let config = match &args.from {
         Some(from) => config_for(from)?,
         None => CONFIG.to_owned(),
@@ -99,29 +105,42 @@ pub(crate) fn run(common: &Common, args: &Init) -> Result<(), Failure> {
     for (file, text) in editor {
         write(&at.join(file), text)?;
     }
-    if let Some(from) = &args.from {
-        // The address as it was given may have the password, which teal.toml does not get.
-        let is_url = from.contains("://");
-        let there = Common {
-            project: at.clone(),
-            target: "default".to_owned(),
-            url: is_url.then(|| from.clone()),
-            data: None,
-            engine_config: common.engine_config.clone(),
-            model_timeout: common.model_timeout,
-            json: common.json,
-        };
-        let what = Pull { lang: args.lang, names: Vec::new(), dry_run: false };
-        return super::pull::run(&there, &what);
+    if let Some(models) = pulled {
+        return models.write(common, &everything(args), Some(at));
     }
     write(&at.join(model.0), model.1)?;
     match common.json {
-        true => show::json(&serde_json::json!({ "project": at, "model": model.0 })),
+        true => show::json(&Report {
+            project: Some(at.clone()),
+            written: vec![at.join(model.0).display().to_string()],
+            left: Vec::new(),
+        }),
         false => show::data(&format!(
             "a project in {}; next: `teal plan`, then `teal apply`",
             at.display()
         )),
     }
+}
+
+/// Models of what the target has that the project is to begin with.
+fn pull_from(common: &Common, args: &Init, at: &Path, from: &str) -> Result<Models, Failure> {
+    config_for(from)?;
+    let is_url = from.contains("://");
+    let there = Common {
+        project: at.to_owned(),
+        target: "default".to_owned(),
+        // The address as it was given may have the password, which teal.toml does not get.
+        url: is_url.then(|| from.to_owned()),
+        data: (!is_url).then(|| from.into()),
+        engine_config: common.engine_config.clone(),
+        model_timeout: common.model_timeout,
+        json: common.json,
+    };
+    Models::of_target(&there, &everything(args))
+}
+
+fn everything(args: &Init) -> Pull {
+    Pull { lang: args.lang, names: Vec::new(), dry_run: false }
 }
 
 /// For editors and `tsc`: they find the package where teal has it, for it is in no registry.
@@ -169,7 +188,7 @@ fn config_for(from: &str) -> Result<String, Failure> {
         true => {
             let address =
                 Address::parse(from).map_err(|error| Failure::usage(format!("--from: {error}")))?;
-            let mut target = format!("kind = \"server\"\nurl = {}\n", text(&address.to_string()));
+            let mut target = format!("kind = \"server\"\nurl = {}\n", text(&address.url()));
             if let Some(user) = &address.user {
                 target.push_str(&format!("user = {}\n", text(user)));
             }
@@ -211,4 +230,19 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<bool, Failure> {
     }
     std::fs::write(path, text).map_err(failed)?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_of_an_address_are_those_of_the_target() {
+        let config =
+            config_for("https://ana:hunter2@h:8443/?database=d&max_execution_time=60&a=b%26c");
+        let config = config.unwrap();
+        let target = "url = \"https://h:8443/?max_execution_time=60&a=b%26c\"\nuser = \"ana\"\n";
+        assert!(config.contains(target) && !config.contains("hunter2"), "{config}");
+        assert!(config_for("http://h:8123").unwrap().contains("url = \"http://h:8123\"\n"));
+    }
 }

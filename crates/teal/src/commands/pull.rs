@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use teal_catalog::{Catalog, Pulled};
@@ -10,15 +11,19 @@ use teal_schema::{QualifiedName, Schema, matches, quote_string};
 use crate::cli::{Common, Language, Pull};
 use crate::failure::Failure;
 use crate::show;
-use crate::target::Project;
+use crate::target::{Opened, Project};
 
-/// What `pull` did, for `--json`.
+/// What `pull` or `init` did, for `--json`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
-    written: Vec<String>,
+pub(super) struct Report {
+    /// A new one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) project: Option<PathBuf>,
+    /// Models.
+    pub(super) written: Vec<String>,
     /// What models cannot declare.
-    left: Vec<String>,
+    pub(super) left: Vec<String>,
 }
 
 /// What `pull --dry-run` would write, by path.
@@ -30,47 +35,77 @@ struct Drafts {
 }
 
 pub(crate) fn run(common: &Common, args: &Pull) -> Result<(), Failure> {
-    let project = Project::read(common)?;
-    let loading = match Loading::start(&common.project, &project.load) {
-        Ok(loading) => Some(loading),
-        Err(ModelError::NoModels { .. }) => None,
-        Err(error) => return Err(error.into()),
-    };
-    let server = project.open()?;
-    let declared = match loading {
-        Some(loading) => loading.finish(server.as_ref())?.schema,
-        None => Schema::default(),
-    };
-    let (files, left) = models(server.as_ref(), &project, &declared, args)?;
+    let found = Models::of_target(common, args)?;
+    let Models { files, left, .. } = &found;
     if args.dry_run && common.json {
-        let written = files.iter().map(|file| (file.path.clone(), file.text.clone()));
-        return show::json(&Drafts { files: written.collect(), left });
+        let drafts = files.iter().map(|file| (file.path.clone(), file.text.clone()));
+        return show::json(&Drafts { files: drafts.collect(), left: left.clone() });
     }
     if args.dry_run {
-        for ModelFile { path, text, .. } in &files {
+        for ModelFile { path, text, .. } in files {
             show::data(&format!("-- {path}\n{text}"))?;
         }
         left.iter().for_each(|reason| show::warning(reason));
         return Ok(());
     }
-    let folder = common.project.join(&project.load.folder);
-    let mut written = Vec::new();
-    for ModelFile { path, text, .. } in &files {
-        let path = folder.join(path);
-        if super::init::write(&path, text)? {
-            written.push(path.display().to_string());
-        }
+    found.write(common, args, None)
+}
+
+/// Models of what the target has and the project's models do not.
+pub(super) struct Models {
+    /// The project's, in which the files belong.
+    folder: PathBuf,
+    files: Vec<ModelFile>,
+    /// What they cannot hold.
+    left: Vec<String>,
+}
+
+impl Models {
+    pub(super) fn of_target(common: &Common, args: &Pull) -> Result<Self, Failure> {
+        let project = Project::read(common)?;
+        let folder = common.project.join(&project.load.folder);
+        let loading = match folder.exists() {
+            true => Loading::start(&common.project, &project.load),
+            false => Err(ModelError::NoModels { folder: folder.clone() }),
+        };
+        let (declared, server) = match loading {
+            Ok(loading) => {
+                let Opened { loaded, server, .. } = project.finish(loading, project.open()?)?;
+                (loaded.schema, server)
+            }
+            Err(ModelError::NoModels { .. }) => (Schema::default(), project.open()?),
+            Err(error) => return Err(error.into()),
+        };
+        let (files, left) = models(server.as_ref(), &project, &declared, args)?;
+        Ok(Self { folder, files, left })
     }
-    for reason in &left {
-        show::warning(reason);
-    }
-    match common.json {
-        true => show::json(&Report { written, left }),
-        false if !written.is_empty() => show::data(&written.join("\n")),
-        false if args.names.is_empty() && files.is_empty() && left.is_empty() => {
-            show::data("The models declare all that the target has.")
+
+    /// Writes the files that are not there yet, and tells of them.
+    pub(super) fn write(
+        self,
+        common: &Common,
+        args: &Pull,
+        new: Option<&Path>,
+    ) -> Result<(), Failure> {
+        let Self { folder, files, left } = self;
+        let mut written = Vec::new();
+        for ModelFile { path, text, .. } in &files {
+            let path = folder.join(path);
+            if super::init::write(&path, text)? {
+                written.push(path.display().to_string());
+            }
         }
-        false => show::data("No file was written."),
+        for reason in &left {
+            show::warning(reason);
+        }
+        match common.json {
+            true => show::json(&Report { project: new.map(Path::to_owned), written, left }),
+            false if !written.is_empty() => show::data(&written.join("\n")),
+            false if args.names.is_empty() && files.is_empty() && left.is_empty() => {
+                show::data("The models declare all that the target has.")
+            }
+            false => show::data("No file was written."),
+        }
     }
 }
 

@@ -11,7 +11,8 @@ pub(crate) fn run(common: &Common, args: &Query) -> Result<(), Failure> {
     let project = Project::read(common)?;
     let server = project.open_or_make()?;
     let mut session = server.user_session(&[])?;
-    let out = std::io::stdout();
+    // Without its lock, which the one has who waits for a reader: a signal could not end that.
+    let mut out = std::io::stdout();
     let format = match &args.format {
         // Once in the life of the process.
         Some(format) => Format(Box::leak(format.clone().into_boxed_str())),
@@ -19,7 +20,6 @@ pub(crate) fn run(common: &Common, args: &Query) -> Result<(), Failure> {
         None if out.is_terminal() => Format("PrettyCompact"),
         None => Format::TSV,
     };
-    let mut out = out.lock();
     let mut written = Ok(());
     session.stream_while(&args.statement, format, &mut || (), &mut |piece| {
         written = out.write_all(piece);

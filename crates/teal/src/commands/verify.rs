@@ -81,7 +81,10 @@ fn watch(project: &Project, args: &cli::Verify, json: bool) -> Result<(), Failur
                     }
                     is_watched = true;
                 }
-                Look::CutOver => return Ok(()),
+                Look::CutOver(table) => {
+                    show::note(&format!("{table} was cut over; there is no more to watch"));
+                    return Ok(());
+                }
                 Look::Busy => (),
             }
             kept = Some(server).filter(|server| !server.is_exclusive());
@@ -96,8 +99,8 @@ fn watch(project: &Project, args: &cli::Verify, json: bool) -> Result<(), Failur
 /// What one look of a watch came to.
 enum Look {
     Compared(Box<Compared>),
-    /// There was a cutover since the watch began.
-    CutOver,
+    /// There was a cutover of this table since the watch began.
+    CutOver(String),
     /// Another command is at work.
     Busy,
 }
@@ -116,7 +119,10 @@ fn look(
     let migrating =
         choose(operator.migrations()?, args.which.table.as_deref(), &project.plan.database)?;
     match migrating.phase {
-        Phase::CutOver(_) if is_watched => Ok(Look::CutOver),
+        // Two looks may have both between them.
+        Phase::CutOver(_) | Phase::Cleaned(_) if is_watched => {
+            Ok(Look::CutOver(migrating.migration.table))
+        }
         _ => Ok(Look::Compared(Box::new(prove(&operator, migrating)?))),
     }
 }

@@ -32,6 +32,11 @@ pub(super) fn write_project(at: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// What [`write_project`] makes in a directory, and the engine beside it.
+pub(super) fn is_of_project(name: &str) -> bool {
+    ["teal.toml", "app", ".teal"].contains(&name)
+}
+
 /// Fills `table` with `rows` flights: the file's, again and again, each time with the dates of
 /// another year.
 pub(super) fn load(

@@ -8,7 +8,7 @@ use teal_client::{ClientError, Format, Server, Session};
 use teal_migrate::{Interrupt, Migrating, Operator, OperatorOptions, Step};
 use teal_models::Loading;
 use teal_plan::{Cutover, Migration, Operation, Plan};
-use teal_schema::QualifiedName;
+use teal_schema::{QualifiedName, shell_word};
 
 use super::data;
 use super::proof;
@@ -29,7 +29,7 @@ pub(crate) fn run(common: &Common, args: &Demo) -> Result<(), Failure> {
         );
     }
     let file = fetch(&teal_fetch::FLIGHTS)?;
-    let (directory, temporary) = stage(args)?;
+    let (directory, made) = stage(args)?;
     let common = Common {
         project: directory.clone(),
         target: "default".to_owned(),
@@ -44,10 +44,14 @@ pub(crate) fn run(common: &Common, args: &Demo) -> Result<(), Failure> {
         true => show::json(&report)?,
         false => show::data(&format!("\n{}", report.as_text()))?,
     }
-    match temporary {
-        Some(temporary) => drop(temporary),
-        None if !args.keep => std::fs::remove_dir_all(&directory)?,
-        None => show::note(&format!("\nkept: teal -C {} status", directory.display())),
+    match made {
+        _ if args.keep => show::note(&format!(
+            "\nkept: teal -C {} status",
+            shell_word(&directory.to_string_lossy())
+        )),
+        Made::Passing(temporary) => drop(temporary),
+        Made::Whole => std::fs::remove_dir_all(&directory)?,
+        Made::Within => passing::remove_within(&directory, data::is_of_project)?,
     }
     let exact = report.is_exact();
     match (args.recipe, exact) {
@@ -62,9 +66,17 @@ pub(crate) fn run(common: &Common, args: &Demo) -> Result<(), Failure> {
 /// Of both tables and what lies beside them at the most, and as much again.
 const BYTES_OF_A_ROW: u64 = 200;
 
+/// What of the directory to play in goes with the demo.
+enum Made {
+    Passing(PassingDirectory),
+    Whole,
+    /// It was there before, empty: what the demo makes in it.
+    Within,
+}
+
 /// Makes the directory to play in, with the project.
-fn stage(args: &Demo) -> Result<(PathBuf, Option<PassingDirectory>), Failure> {
-    let (directory, temporary) = match &args.path {
+fn stage(args: &Demo) -> Result<(PathBuf, Made), Failure> {
+    let (directory, made) = match &args.path {
         Some(path) => {
             let is_free = std::fs::read_dir(path).map_or(true, |mut files| files.next().is_none());
             if !is_free {
@@ -73,22 +85,22 @@ fn stage(args: &Demo) -> Result<(PathBuf, Option<PassingDirectory>), Failure> {
                     path.display()
                 )));
             }
-            (path.clone(), None)
+            (path.clone(), if path.exists() { Made::Within } else { Made::Whole })
         }
         // Not by the name of those that go.
         None if args.keep => {
-            (tempfile::Builder::new().prefix("teal-kept-").tempdir()?.keep(), None)
+            (tempfile::Builder::new().prefix("teal-kept-").tempdir()?.keep(), Made::Whole)
         }
         None => {
             let bytes = args.rows.saturating_mul(BYTES_OF_A_ROW);
             let temporary = PassingDirectory::in_memory("teal-demo-", bytes)?;
-            (temporary.path().to_owned(), Some(temporary))
+            (temporary.path().to_owned(), Made::Passing(temporary))
         }
     };
     data::write_project(&directory).map_err(|error| {
         Failure::failed(format!("cannot play in {}: {error}", directory.display()))
     })?;
-    Ok((directory, temporary))
+    Ok((directory, made))
 }
 
 fn play(common: &Common, args: &Demo, file: &Path) -> Result<Report, Failure> {
