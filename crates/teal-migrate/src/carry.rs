@@ -257,13 +257,21 @@ impl Operator<'_> {
         migrating: &Migrating,
         rows: u64,
     ) -> Result<(), MigrateError> {
+        refuse_old_changed(migrating, rows, self.removals_by_users(migrating)?)
+    }
+
+    /// What may have taken rows from the old table since the proof, or changed some, but for its TTL.
+    pub(crate) fn removals_by_users(
+        &self,
+        migrating: &Migrating,
+    ) -> Result<Vec<String>, MigrateError> {
         let old = migrating.tables_now().0;
         let catalog = self.catalog_of(&[old])?;
-        let changes = match catalog.table(old).map(CatalogTable::ttl).transpose()?.flatten() {
-            None => self.removals_since_proof(migrating)?,
-            Some(_) => self.row_mutations_since_proof(migrating)?,
-        };
-        refuse_old_changed(migrating, rows, changes)
+        match catalog.table(old).map(CatalogTable::ttl).transpose()?.flatten() {
+            None => self.removals_since_proof(migrating),
+            // That its parts went may be by it.
+            Some(_) => self.row_mutations_since_proof(migrating),
+        }
     }
 
     fn why_rows_are_not_told(&self, migrating: &Migrating) -> Result<Option<String>, MigrateError> {

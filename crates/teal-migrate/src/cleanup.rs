@@ -4,7 +4,7 @@
 //! becomes an alias of the new layout, so that code which uses it, as the models tell it to, works.
 
 use jiff::Timestamp;
-use teal_catalog::{CatalogTable, Features};
+use teal_catalog::Features;
 use teal_plan::Cutover;
 
 use crate::phase::{Cleaned, CutOver};
@@ -76,26 +76,21 @@ impl Operator<'_> {
         state: &CutOver,
     ) -> Result<(), MigrateError> {
         let (old, new) = migrating.tables_now();
-        if !migrating.migration.can_carry_back() || !self.exists(old)? {
+        if !self.exists(old)? {
             return Ok(());
         }
-        // What a TTL takes there, it takes here too.
-        let catalog = self.catalog_of(&[old])?;
-        let changes = match catalog.table(old).map(CatalogTable::ttl).transpose()?.flatten() {
-            None => self.removals_since_proof(migrating)?,
-            Some(_) => self.row_mutations_since_proof(migrating)?,
-        };
+        let changes = self.removals_by_users(migrating)?;
         let Some(change) = changes.first() else { return Ok(()) };
-        let rows = self.seek(migrating, Sought::OfGreen)?.extra;
-        if rows == 0 {
-            return Ok(());
-        }
         // What was written to the new one alone is not told from what the old one has lost.
         if !state.forwards_back {
             let what = format!(
-                "{old} was changed in place since the cutover or shortly before ({change}); what that took from it, {new} has still, among {rows} rows that {old} has not: do the same to {new}, if it is meant for both"
+                "{old} was changed in place since the cutover or shortly before ({change}), which nothing has forwarded to {new}: do the same there, if it is meant for both"
             );
             self.observer.update(Update::Warning { what });
+            return Ok(());
+        }
+        let rows = self.seek(migrating, Sought::OfGreen)?.extra;
+        if rows == 0 {
             return Ok(());
         }
         let (old, new, change) = (old.clone(), new.clone(), change.as_str().into());
