@@ -59,12 +59,8 @@ fn config(directory: &std::path::Path, lacking: Option<&str>) -> String {
         revoked.unwrap_or_default()
     );
     std::fs::write(&users, text).unwrap();
-    let log = |name: &str| {
-        format!(
-            "<{name}><database>system</database><table>{name}</table>\
-                 <flush_interval_milliseconds>200</flush_interval_milliseconds></{name}>"
-        )
-    };
+    let log =
+        |name: &str| format!("<{name}><database>system</database><table>{name}</table></{name}>");
     format!(
         "<clickhouse><users_config>{}</users_config>{}{}</clickhouse>",
         users.display(),
