@@ -69,7 +69,7 @@ fn config(directory: &std::path::Path, lacking: Option<&str>) -> String {
     )
 }
 
-const APPLY: &[&str] = &["apply", "--chunk-rows", "50000"];
+const APPLY: &[&str] = &["apply", "--chunk-rows", "10000"];
 
 #[test]
 fn a_right_that_is_lost_in_any_phase_is_named_and_the_command_goes_on_with_it() {

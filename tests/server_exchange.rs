@@ -244,7 +244,7 @@ fn a_table_that_goes_by_a_version_gets_another_order_in_place_on_a_server() {
     let stage = Stage::of(Modern::start(), project, &BY_VERSION.replace("events_1", "events"));
     allow(&stage, 300);
     stage.under_traffic(3, || {
-        stage.must(&["apply", "--chunk-rows", "50000"]);
+        stage.must(&["apply", "--chunk-rows", "10000"]);
         stage.must(&["cutover"]);
     });
     assert_eq!(stage.sorting_key("events"), "town, id % 5000");
