@@ -80,9 +80,10 @@ components: system
 release: system
 	cargo build --release -p teal
 
-# The build is the one that the tests use.
+# The build is the one that the tests use: without --tests, dependencies have other features, and the program would be
+# compiled once more.
 engine: system
-	cargo build --workspace $(FEATURES)
+	cargo build --workspace --tests $(FEATURES)
 	@$(CARGO_TARGET_DIR)/debug/teal engine install
 
 ifneq ($(wildcard $(TYPESCRIPT)/*),)

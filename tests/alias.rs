@@ -315,7 +315,7 @@ fn a_cutover_by_alias_on_a_server_is_exact_under_traffic_there_and_back() {
     let mut rows = ROWS;
     with_readers(&stage, || {
         rows += stage.under_traffic(3, || {
-            stage.must(&["apply", "--chunk-rows", "50000"]);
+            stage.must(&["apply", "--chunk-rows", "10000"]);
             stage.must(&["cutover"]);
             thread::sleep(Duration::from_millis(500));
         });

@@ -59,12 +59,8 @@ fn config(directory: &std::path::Path, lacking: Option<&str>) -> String {
         revoked.unwrap_or_default()
     );
     std::fs::write(&users, text).unwrap();
-    let log = |name: &str| {
-        format!(
-            "<{name}><database>system</database><table>{name}</table>\
-                 <flush_interval_milliseconds>200</flush_interval_milliseconds></{name}>"
-        )
-    };
+    let log =
+        |name: &str| format!("<{name}><database>system</database><table>{name}</table></{name}>");
     format!(
         "<clickhouse><users_config>{}</users_config>{}{}</clickhouse>",
         users.display(),
@@ -73,7 +69,7 @@ fn config(directory: &std::path::Path, lacking: Option<&str>) -> String {
     )
 }
 
-const APPLY: &[&str] = &["apply", "--chunk-rows", "50000"];
+const APPLY: &[&str] = &["apply", "--chunk-rows", "10000"];
 
 #[test]
 fn a_right_that_is_lost_in_any_phase_is_named_and_the_command_goes_on_with_it() {

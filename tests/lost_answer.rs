@@ -6,7 +6,7 @@ use crate::server_migration::{CLONED, REWRITTEN, ROWS, Stage, insert};
 use crate::servers::Modern;
 use crate::support::Run;
 
-const APPLY: &[&str] = &["apply", "--chunk-rows", "100000"];
+const APPLY: &[&str] = &["apply", "--chunk-rows", "20000"];
 const EXCHANGE: &[&str] = &["cutover", "--by", "exchange"];
 
 /// Runs the command once for every `step`th of its writes, and lets `go_on` do what follows. Gives the number

@@ -50,17 +50,21 @@ fn an_exchange_on_a_server_is_exact_under_traffic_there_and_back() {
 fn a_bare_exchange_fails_the_same_check() {
     let stage = applied(REWRITTEN);
     let server = stage.modern.open(|_| ());
-    stage.under_traffic(4, || {
-        let mut session = teal_client::Server::user_session(&server, &[]).unwrap();
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_secs(20) {
-            // An even number of them, so that the names are as before.
-            for _ in 0..20 {
-                session.command("EXCHANGE TABLES events AND events_1").unwrap();
+    // Mostly it does in the first of these times.
+    let is_exact = |_| {
+        stage.under_traffic(4, || {
+            let mut session = teal_client::Server::user_session(&server, &[]).unwrap();
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_secs(2) {
+                // An even number of them, so that the names are as before.
+                for _ in 0..20 {
+                    session.command("EXCHANGE TABLES events AND events_1").unwrap();
+                }
             }
-        }
-    });
-    assert_ne!(stage.difference(), "0");
+        });
+        stage.difference() == "0"
+    };
+    assert!(!(0..10).all(is_exact));
 }
 
 /// Steps at which teal is killed; at each, rows are on their way.
@@ -244,7 +248,7 @@ fn a_table_that_goes_by_a_version_gets_another_order_in_place_on_a_server() {
     let stage = Stage::of(Modern::start(), project, &BY_VERSION.replace("events_1", "events"));
     allow(&stage, 300);
     stage.under_traffic(3, || {
-        stage.must(&["apply", "--chunk-rows", "50000"]);
+        stage.must(&["apply", "--chunk-rows", "10000"]);
         stage.must(&["cutover"]);
     });
     assert_eq!(stage.sorting_key("events"), "town, id % 5000");

@@ -47,7 +47,7 @@ const STAGED: &str =
 fn a_mutation_during_the_backfill_is_found_and_a_second_operator_is_refused() {
     let stage = Stage::new(Modern::start(), REWRITTEN);
     stage.under_traffic(1, || {
-        let apply = slowly(&stage, "chunk-copied", 400, &["apply", "--chunk-rows", "50000"]);
+        let apply = slowly(&stage, "chunk-copied", 400, &["apply", "--chunk-rows", "10000"]);
         wait_for(&stage, STAGED);
         stage.teal(&["apply"]).failed(3, &["another teal works"]);
         stage.query("ALTER TABLE events DELETE WHERE id % 10 = 3 SETTINGS mutations_sync = 1");
@@ -208,13 +208,13 @@ fn rows_that_expired_in_blue_go_from_green() {
 fn an_alter_during_the_backfill_stops_it_before_the_next_publication() {
     let stage = Stage::new(Modern::start(), REWRITTEN);
     let written = stage.under_traffic(1, || {
-        let apply = slowly(&stage, "chunk-copied", 500, &["apply", "--chunk-rows", "50000"]);
+        let apply = slowly(&stage, "chunk-copied", 500, &["apply", "--chunk-rows", "10000"]);
         wait_for(&stage, STAGED);
         stage.query("ALTER TABLE events_1 ADD COLUMN more UInt8");
         let run = Run::of(apply.wait_with_output().unwrap());
         run.failed(3, &["default.events_1", "column more: new, UInt8", "nothing is lost"]);
         stage.query("ALTER TABLE events_1 DROP COLUMN more SETTINGS mutations_sync = 1");
-        stage.must(&["apply", "--chunk-rows", "50000"]);
+        stage.must(&["apply", "--chunk-rows", "10000"]);
     });
     assert_eq!(stage.query("SELECT count() FROM events_1"), (ROWS + written).to_string());
     assert_eq!(stage.difference(), "0");
@@ -250,7 +250,7 @@ fn a_blue_that_a_view_writes_to_is_migrated_exactly_under_traffic() {
         "CREATE MATERIALIZED VIEW feed TO events AS SELECT id, upper(town) AS town, at FROM source",
     );
     let written = stage.under_traffic_to(&["source", "source", "events"], || {
-        stage.must(&["apply", "--chunk-rows", "50000"]);
+        stage.must(&["apply", "--chunk-rows", "10000"]);
     });
     assert_eq!(stage.query("SELECT count() FROM events_1"), (ROWS + written).to_string());
     assert_eq!(stage.difference(), "0");

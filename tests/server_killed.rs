@@ -7,7 +7,7 @@ use crate::alias;
 use crate::server_migration::{CLONED, REWRITTEN, ROWS, Stage, insert};
 use crate::servers::Modern;
 
-const APPLY: &[&str] = &["apply", "--chunk-rows", "50000"];
+const APPLY: &[&str] = &["apply", "--chunk-rows", "10000"];
 const EXCHANGE: &[&str] = &["cutover", "--by", "exchange"];
 
 /// Kills both at the step, and writes rows when the server is back.

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde::de::DeserializeOwned;
+use teal_client::{ClientError, EmbeddedEngine, EngineOptions, Format, Server};
 
 /// A project in a temporary directory.
 pub(crate) struct Project {
@@ -92,8 +94,21 @@ impl Project {
         run
     }
 
+    /// Runs a user's statement as `teal query` does, but in this process: there the engine is loaded once, which takes
+    /// longer than to open the data.
     pub(crate) fn query(&self, statement: &str) -> String {
-        self.must(&["query", statement]).stdout.trim_end().to_owned()
+        // `cargo test` has all tests in one process, which has one data directory open at a time.
+        static TURN: Mutex<()> = Mutex::new(());
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let library = teal_fetch::fetch_engine_library(&mut |_| ()).unwrap();
+        let options = EngineOptions { library, data: self.data(), config_file: None };
+        let engine = until("the data directory", || match EmbeddedEngine::open(options.clone()) {
+            Ok(engine) => Some(engine),
+            // Of a process that is just ending.
+            Err(ClientError::DirectoryInUse { .. }) => None,
+            Err(error) => panic!("{error}"),
+        });
+        answer(&engine, statement)
     }
 
     pub(crate) fn json<T: DeserializeOwned>(&self, arguments: &[&str]) -> T {
@@ -239,6 +254,14 @@ impl Drop for Background {
             child.wait().unwrap();
         }
     }
+}
+
+/// The rows that a user's statement gives, as `teal query` writes them.
+pub(crate) fn answer(server: &dyn Server, statement: &str) -> String {
+    let (mut session, mut rows) = (server.user_session(&[]).unwrap(), Vec::new());
+    let run = session.stream(statement, Format::TSV, &mut |piece| rows.extend_from_slice(piece));
+    run.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    String::from_utf8(rows).unwrap().trim_end().to_owned()
 }
 
 /// Looks until there is something.

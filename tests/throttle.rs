@@ -10,8 +10,8 @@ use teal_migrate::{Ask, Request};
 
 use crate::servers::Modern;
 use crate::support::{
-    Background, ITEMS, ITEMS_MIGRATION, ITEMS_REWRITTEN, Project, Run, difference, filled_items,
-    insert_items, until,
+    Background, ITEMS, ITEMS_MIGRATION, ITEMS_REWRITTEN, Project, Run, answer, difference,
+    filled_items, insert_items, until,
 };
 
 const ROWS: u64 = 90_500;
@@ -63,7 +63,10 @@ impl Stage {
     }
 
     pub(crate) fn query(&self, sql: &str) -> String {
-        self.must(&["query", sql]).stdout.trim_end().to_owned()
+        match &self.server {
+            Some(server) => answer(&server.open(|_| ()), sql),
+            None => self.project.query(sql),
+        }
     }
 
     pub(crate) fn slowly(&self, arguments: &[&str]) -> Background {

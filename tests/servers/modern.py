@@ -28,11 +28,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 import chdb
 
+# Written out as often as by any server, every 7.5 s: each time makes a part of a hundred columns,
+# and merges of those. Who reads them has them flushed first.
 LOGS = """<clickhouse>
-  <query_log><database>system</database><table>query_log</table>
-    <flush_interval_milliseconds>200</flush_interval_milliseconds></query_log>
-  <part_log><database>system</database><table>part_log</table>
-    <flush_interval_milliseconds>200</flush_interval_milliseconds></part_log>
+  <query_log><database>system</database><table>query_log</table></query_log>
+  <part_log><database>system</database><table>part_log</table></part_log>
 </clickhouse>
 """
 
@@ -99,6 +99,8 @@ class Server(ThreadingHTTPServer):
         # Keeps the engine up between requests.
         self.keeper = chdb.connect(self.connection_string)
         self.version = self.keeper.query("SELECT version()", "TSVRaw").data().strip()
+        # Their tables are made when they are written out for the first time.
+        self.keeper.query("SYSTEM FLUSH LOGS")
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         # A client that goes away is what some of the tests are about.
