@@ -100,6 +100,22 @@ fn a_new_column_at_the_end_of_the_sorting_key_is_altered() {
     assert_eq!(plan(&project)["operations"][0]["kind"], "migrate");
 }
 
+/// Merges would fold rows that differ by what leaves the key, for good.
+#[test]
+fn the_sorting_key_of_an_engine_that_folds_rows_does_not_become_shorter() {
+    let table = |key: &str| {
+        format!("CREATE TABLE t (a UInt8, b UInt8, v UInt64) ENGINE = ReplacingMergeTree(v) {key};")
+    };
+    let project = Project::new(&[("app/t.sql", &table("PRIMARY KEY a ORDER BY (a, b)"))]);
+    project.must(&["apply"]);
+    project.query("INSERT INTO t SELECT 1, number, 1 FROM numbers(5)");
+    project.write("app/t.sql", &table("PRIMARY KEY a ORDER BY a"));
+    project
+        .teal(&["apply"])
+        .failed(3, &["conflict: default.t", "would fold rows that differ by `b`"]);
+    assert_eq!(project.query("SELECT count() FROM t FINAL"), "5");
+}
+
 /// Each INSERT passes the view, and ClickHouse lets no column go that a materialized view reads.
 #[test]
 fn a_view_stops_reading_a_column_before_it_goes() {

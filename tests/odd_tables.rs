@@ -112,6 +112,41 @@ fn rows_are_sorted_by_keys_of_every_kind() {
     }
 }
 
+/// Where clocks are put back, an hour comes twice, and both partitions have one text.
+#[test]
+fn partitions_of_one_text_are_each_compared() {
+    let of = |table: &str, partition: &str| {
+        format!(
+            "CREATE TABLE {table} (id UInt64, at DateTime('Europe/Berlin')) ENGINE = MergeTree {partition} ORDER BY id;\n"
+        )
+    };
+    let (one, other) = (of("t_0", ""), of("t_1", "PARTITION BY toStartOfHour(at)"));
+    let project = Project::new(&[("app/t.sql", &format!("-- teal: table t version 0\n{one}"))]);
+    project.must(&["apply"]);
+    // From midnight UTC on, an hour before the clocks are put back.
+    project.query(
+        "INSERT INTO t_0 SELECT number, toDateTime(1729987200 + 2 * number) FROM numbers(3600)",
+    );
+    project.write(
+        "app/t.sql",
+        &format!(
+            "-- teal: table t version 0\n{one}-- teal: table t version 1\n{other}\
+             CREATE MATERIALIZED VIEW v TO t_1 AS SELECT * FROM t_0;\n"
+        ),
+    );
+    project.must(&["apply"]);
+    let twice = "SELECT max(n) FROM (SELECT uniqExact(partition_id) AS n FROM system.parts \
+         WHERE active AND table = 't_1' GROUP BY partition)";
+    assert_eq!(project.query(twice), "2");
+    for hour in ["id < 1800", "id >= 1800"] {
+        let copy = project.copy();
+        copy.query(&format!(
+            "ALTER TABLE t_1 DELETE WHERE {hour} AND id % 100 = 7 SETTINGS mutations_sync = 1"
+        ));
+        copy.teal(&["verify"]).failed(3, &["green lacks 18"]);
+    }
+}
+
 #[test]
 fn a_part_is_not_cloned_with_another_tables_ttl() {
     let of = |table: &str, days: u32| {

@@ -199,6 +199,53 @@ fn what_would_be_computed_anew_and_is_another_value_then_is_not_lost() {
     assert_eq!(came(), first);
 }
 
+/// Rows of before the column are in the first parts, and are computed at each read.
+#[test]
+fn what_only_later_parts_store_is_no_less_lost_by_a_rewrite() {
+    let with = |came: &str, sorted: &str| {
+        format!(
+            "CREATE TABLE events (id UInt64, town String{came}) ENGINE = MergeTree ORDER BY {sorted};"
+        )
+    };
+    let project = Project::new(&[("app/events.sql", &with("", "id"))]);
+    project.must(&["apply"]);
+    project.query("INSERT INTO events SELECT number, toString(number) FROM numbers(5000)");
+    let came = ", came DateTime64(6) MATERIALIZED now64(6)";
+    project.write("app/events.sql", &with(came, "id"));
+    project.must(&["apply"]);
+    project.write("app/events.sql", &with(came, "(town, id)"));
+    let planned = project.must(&["plan"]).said();
+    assert!(!planned.contains("column came"), "nothing is stored: {planned}");
+    project.query("INSERT INTO events SELECT number, toString(number) FROM numbers(10)");
+    project.teal(&["apply"]).failed(3, &["blocked", "column came", "MATERIALIZED now64(6)"]);
+}
+
+/// Its default is what such parts are read by, and gives another day in another time zone.
+#[test]
+fn what_is_computed_from_a_column_of_another_type_and_not_stored_is_told() {
+    let with = |zone: &str, day: &str| {
+        format!(
+            "CREATE TABLE events (id UInt64, at DateTime('{zone}'), n UInt8{day}) ENGINE = MergeTree ORDER BY id;"
+        )
+    };
+    let project = Project::new(&[("app/events.sql", &with("UTC", ""))]);
+    project.must(&["apply"]);
+    project.query("INSERT INTO events SELECT number, '2024-01-01 20:00:00', 1 FROM numbers(10)");
+    let day = ", day Date DEFAULT toDate(at), twice UInt16 DEFAULT n * 2";
+    project.write("app/events.sql", &with("UTC", day));
+    project.must(&["apply"]);
+    project.write("app/events.sql", &with("Asia/Tokyo", day).replace("n UInt8", "n UInt16"));
+    let run = project.teal(&["apply"]);
+    run.failed(
+        3,
+        &["blocked", "column day", "10 rows would have another value", "MATERIALIZE COLUMN `day`"],
+    );
+    assert!(!run.said().contains("column twice"), "{}", run.said());
+    project.query("ALTER TABLE events MATERIALIZE COLUMN day SETTINGS mutations_sync = 1");
+    project.must(&["apply"]);
+    assert_eq!(project.query("SELECT any(day) FROM events"), "2024-01-01");
+}
+
 /// Those of before an ALTER of the expression, say, which changes none.
 #[test]
 fn stored_values_that_a_rewrite_computes_anew_are_counted() {

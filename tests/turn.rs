@@ -126,6 +126,20 @@ fn what_was_deleted_in_the_new_table_does_not_come_back_by_a_turn() {
     }
 }
 
+/// A job that keeps both tables short is no reason not to go back.
+#[test]
+fn what_was_dropped_from_both_tables_keeps_nobody_from_going_back() {
+    let project = cut_over();
+    project.must(&["cutover"]);
+    for table in ["items_0_0", "items_0_1"] {
+        project.query(&format!("ALTER TABLE {table} DROP PARTITION 202401"));
+    }
+    project.query(&insert_new(3_000_000, 10));
+    project.must(&["rollback"]);
+    let rows = project.query("SELECT count() FROM items_0_0").parse().unwrap();
+    assert_both(&project, rows, "back");
+}
+
 /// With the old table goes what tells of it.
 #[test]
 fn what_was_deleted_in_the_old_table_is_told_before_that_goes() {

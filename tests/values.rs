@@ -213,22 +213,25 @@ fn a_type_that_is_wider_in_name_only_is_no_reason_for_an_alter() {
     let table = |types: [&str; 3]| {
         let [day, code, sum] = types;
         format!(
-            "CREATE TABLE events (id UInt64, day {day}, code {code}, sum {sum}) ENGINE = MergeTree ORDER BY id;"
+            "CREATE TABLE events (id UInt64, day {day}, code {code}, sum {sum}, \
+                 maybe Nullable({code}), codes Array({code})) ENGINE = MergeTree ORDER BY id;"
         )
     };
     let project = Project::new(&[]);
     project.write("app/events.sql", &table(["Date", "FixedString(4)", "Decimal(18, 2)"]));
     project.must(&["apply"]);
-    project.query("INSERT INTO events VALUES (1, '2149-06-06', 'a', 9999999999999999.99)");
+    project
+        .query("INSERT INTO events VALUES (1, '2149-06-06', 'a', 9999999999999999.99, 'a', ['a'])");
     project.write("app/events.sql", &table(["DateTime", "String", "Decimal(18, 4)"]));
     let lost =
         |column| format!("column {column}: 1 of 1 rows have a value that would not be the same");
-    let lost = ["day", "code", "sum"].map(lost);
+    let lost = ["day", "code", "sum", "maybe", "codes"].map(lost);
     project.teal(&["apply"]).failed(3, &lost.each_ref().map(String::as_str));
-    project.query("ALTER TABLE events UPDATE day = '2024-01-01', code = 'abcd', sum = 1.25 WHERE 1 SETTINGS mutations_sync = 1");
+    project.query("ALTER TABLE events UPDATE day = '2024-01-01', code = 'abcd', sum = 1.25, maybe = 'abcd', codes = ['abcd'] WHERE 1 SETTINGS mutations_sync = 1");
     project.must(&["apply"]);
     project.must(&["cutover"]);
-    assert_eq!(project.query("SELECT * FROM events"), "1\t2024-01-01 00:00:00\tabcd\t1.25");
+    let row = "1\t2024-01-01 00:00:00\tabcd\t1.25\tabcd\t['abcd']";
+    assert_eq!(project.query("SELECT * FROM events"), row);
 }
 
 /// The server keeps what is stored, and reads it as another value.

@@ -65,7 +65,8 @@ impl Operator<'_> {
         if let Err(
             MigrateError::NotClean { .. }
             | MigrateError::NoAlias { .. }
-            | MigrateError::Altered { .. },
+            | MigrateError::Altered { .. }
+            | MigrateError::FenceTimeout { .. },
         ) = moved
         {
             self.drop_table(&names::alias(&migrating.id))?;
@@ -101,7 +102,8 @@ impl Operator<'_> {
         if let Err(
             MigrateError::ChangedSince { .. }
             | MigrateError::NoAlias { .. }
-            | MigrateError::AlteredBeyondCompare { .. },
+            | MigrateError::AlteredBeyondCompare { .. }
+            | MigrateError::FenceTimeout { .. },
         ) = moved
         {
             self.drop_table(&names::alias(&migrating.id))?;

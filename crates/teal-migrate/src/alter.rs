@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use teal_schema::{QualifiedName, quote_string};
 
-use crate::{MigrateError, Operator, failpoint};
+use crate::{MigrateError, Operator, Update, failpoint};
 
 /// Between two looks at a mutation.
 const LOOK: Duration = Duration::from_millis(20);
@@ -83,6 +83,12 @@ impl Operator<'_> {
                 format!("the server to rewrite {table}: a mutation with {parts} parts to do")
             });
             known.extend(left.into_iter().map(|mutation| mutation.mutation_id));
+            if self.options.interrupt.is_asked() {
+                let what = format!(
+                    "{table} is changed already, and the server goes on to rewrite its parts by itself (system.mutations); no later command waits for that"
+                );
+                self.observer.update(Update::Warning { what });
+            }
             self.refuse_interrupted()?;
             self.check_lock()?;
             std::thread::sleep(LOOK);

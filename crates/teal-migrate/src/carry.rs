@@ -74,14 +74,14 @@ impl Operator<'_> {
         let rows = match found.missing {
             0 if found.unsure > 0 => return Err(not_clean(CANNOT_TELL)),
             0 => 0,
-            missing => self.lacking_for_good(migrating)?.unwrap_or(missing),
+            missing => self.rows_for_good(migrating, Sought::OfBlue)?.unwrap_or(missing),
         };
         if rows == 0 {
             return Ok(());
         }
         let reason = match self.refuse_either_changed(migrating) {
             Err(MigrateError::CannotTurn { reason, .. }) => reason,
-            _ if cut_over(migrating)?.cleanup_open => "they came there when its cleanup had begun, and no view forwards them any more; copy them yourself (INSERT INTO … SELECT)".into(),
+            Ok(()) if cut_over(migrating)?.cleanup_open => "they came there when its cleanup had begun, and no view forwards them any more; copy them yourself (INSERT INTO … SELECT)".into(),
             other => {
                 other?;
                 let state = cut_over(migrating)?;
@@ -114,16 +114,18 @@ impl Operator<'_> {
         Err(MigrateError::NewLacks { old, new, rows, reason })
     }
 
-    /// Rows that the new table lacks, without those that its TTL deletes: it comes to some of them earlier than
-    /// the old table's. Nothing where it has no such TTL, or one that asks for a column that the old table
-    /// has not.
-    pub(crate) fn lacking_for_good(
+    /// Rows of the old table (or of the new one) that the other one lacks, without those that the other one's TTL
+    /// deletes: it comes to some of them earlier. Nothing where that has no such TTL, or one that asks for a column
+    /// which these rows have not.
+    pub(crate) fn rows_for_good(
         &self,
         migrating: &Migrating,
+        sought: Sought,
     ) -> Result<Option<u64>, MigrateError> {
-        let new = migrating.tables_now().1;
-        let catalog = self.catalog_of(&[new])?;
-        let ttl = catalog.table(new).map(CatalogTable::ttl).transpose()?.flatten();
+        let (old, new) = migrating.tables_now();
+        let other = if sought == Sought::OfGreen { old } else { new };
+        let catalog = self.catalog_of(&[other])?;
+        let ttl = catalog.table(other).map(CatalogTable::ttl).transpose()?.flatten();
         let Some(expired) = ttl.and_then(|ttl| expired(&ttl)) else {
             return Ok(None);
         };
@@ -135,11 +137,14 @@ impl Operator<'_> {
             if parity.holds() {
                 return Ok(());
             }
-            let lacking = sides.of_blue_alone();
-            for within in self.pieces(&lacking, &parity.buckets())? {
+            let alone = match sought {
+                Sought::OfGreen => sides.of_green_alone(),
+                Sought::OfBlue => sides.of_blue_alone(),
+            };
+            for within in self.pieces(&alone, &parity.buckets())? {
                 rows += self.count_rows(&format!(
                     "SELECT 1 FROM ({}) WHERE NOT ifNull({expired}, 0)",
-                    lacking.rows(&within)
+                    alone.rows(&within)
                 ))?;
             }
             Ok(())
@@ -184,7 +189,7 @@ impl Operator<'_> {
         found: &Parity,
     ) -> Result<Option<String>, MigrateError> {
         let loss = self.loss_told_by(migrating, found)?;
-        match loss.is_some() && self.lacking_for_good(migrating)? == Some(0) {
+        match loss.is_some() && self.rows_for_good(migrating, Sought::OfBlue)? == Some(0) {
             true => Ok(loss),
             false => Ok(None),
         }
@@ -252,11 +257,7 @@ impl Operator<'_> {
 
     /// Before rows of the new table come to the old one: what was deleted there since the proof must not be there
     /// again. What a TTL has deleted may, for it goes once more.
-    pub(crate) fn refuse_old_lost(
-        &self,
-        migrating: &Migrating,
-        rows: u64,
-    ) -> Result<(), MigrateError> {
+    fn refuse_old_lost(&self, migrating: &Migrating, rows: u64) -> Result<(), MigrateError> {
         refuse_old_changed(migrating, rows, self.removals_by_users(migrating)?)
     }
 

@@ -89,7 +89,11 @@ impl Operator<'_> {
             self.observer.update(Update::Warning { what });
             return Ok(());
         }
-        let rows = self.seek(migrating, Sought::OfGreen)?.extra;
+        let extra = self.seek(migrating, Sought::OfGreen)?.extra;
+        let rows = match extra {
+            0 => 0,
+            extra => self.rows_for_good(migrating, Sought::OfGreen)?.unwrap_or(extra),
+        };
         if rows == 0 {
             return Ok(());
         }

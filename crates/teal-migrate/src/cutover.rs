@@ -162,7 +162,12 @@ impl Operator<'_> {
                 migration.green.sql()
             ))
         });
-        if let Err(MigrateError::NotClean { .. } | MigrateError::Altered { .. }) = cut {
+        if let Err(
+            MigrateError::NotClean { .. }
+            | MigrateError::Altered { .. }
+            | MigrateError::FenceTimeout { .. },
+        ) = cut
+        {
             self.record(migrating, Event::CutoverUndone)?;
         }
         let held = cut?.held;

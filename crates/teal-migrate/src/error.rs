@@ -48,9 +48,9 @@ pub enum MigrateError {
     #[error("INSERTs cannot be held on a server")]
     NoWriteGate,
     #[error(
-        "the exchange has happened, and {live} has the new layout; what still runs writes to the old table, and is carried over when it has ended: teal waited for {reason}. Run the command again then"
+        "the exchange has happened, and {live} has the {layout} layout; what still runs writes to the old table, and is carried over when it has ended: teal waited for {reason}. Run the command again then"
     )]
-    ExchangeOpen { live: QualifiedName, reason: String },
+    ExchangeOpen { live: QualifiedName, layout: &'static str, reason: String },
     #[error(
         "the engine of {green} folds rows by the order in which they come, and on a server INSERTs that run across an exchange are carried over after others: move by `teal cutover --by app`"
     )]
@@ -127,7 +127,7 @@ pub enum MigrateError {
     )]
     RemovalFailed { green: QualifiedName, reason: String },
     #[error(
-        "the change of {table} is not done: {reason}\n  nothing is lost. The server tries a mutation that fails again and again (system.mutations): mend the cause; or end it (`KILL MUTATION`), and let the model say what there was"
+        "the change of {table} is not done: {reason}\n  nothing is lost. The server tries a mutation that fails again and again (system.mutations): mend the cause; or end it (`KILL MUTATION`), and let the model say what there was. `teal plan` does not show it, for the definition is changed already"
     )]
     AlterFailed { table: QualifiedName, reason: String },
     #[error(
@@ -171,9 +171,9 @@ pub enum MigrateError {
     )]
     CannotTurn { old: QualifiedName, new: QualifiedName, reason: Box<str> },
     #[error(
-        "the view of {blue} cannot be made again as it was: {reason}\n  instead: undo what was altered in {blue}, and run the command again"
+        "the view that reads {old} cannot be made again as it was: {reason}\n  instead: undo what was altered, and run the command again"
     )]
-    NoWayBack { blue: QualifiedName, reason: Box<str> },
+    NoWayBack { old: QualifiedName, reason: Box<str> },
     #[error(
         "{old} was changed in place after the last proof of parity ({change}), and {new} has {rows} rows that {old} has not: users may have deleted or changed them there. Do the same to {new}, or `teal cleanup --force`, which leaves {new} as it is"
     )]

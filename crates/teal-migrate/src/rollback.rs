@@ -12,9 +12,11 @@
 //! so green is in step with blue from the first moment; after `alias` likewise, once the alias is blue's
 //! again. After `exchange`, the names are exchanged once more.
 
+use serde::Deserialize;
 use teal_plan::Cutover;
 use teal_schema::{QualifiedName, escape_ident};
 
+use crate::backfill::select_from;
 use crate::carry::CANNOT_TELL;
 use crate::fence::not_clean;
 use crate::missed::changes_rows;
@@ -62,7 +64,7 @@ impl Operator<'_> {
         // Where no view ran back; and where there was no cutover, in any case.
         let may_be_on_old = cut_over
             .as_ref()
-            .is_none_or(|state| state.cutover == Cutover::App && !state.forwards_back);
+            .is_none_or(|state| state.cutover != Cutover::Exchange && !state.forwards_back);
         let carried = self.until_clean(migrating, |migrating| {
             self.step(migrating, Step::Rollback, |migrating| {
                 let (carried, told) = self.move_back(migrating, may_be_on_old, force)?;
@@ -96,6 +98,7 @@ impl Operator<'_> {
                 self.refuse_missed(migrating, &self.changes_since_proof(migrating)?)?;
             }
         }
+        self.refuse_view_that_fails(migrating)?;
         // Whoever is on the next version would be moved back by two.
         self.refuse_while_chained(migrating, &migrating.migration.green)?;
         if is_exchange {
@@ -106,6 +109,45 @@ impl Operator<'_> {
             self.until_clean(migrating, |migrating| self.refuse_to_lose_new(migrating))?;
         }
         Ok(())
+    }
+
+    /// While no view reads the old table, its columns may be altered such that the migration's view could not be made
+    /// again: one that its SELECT names is gone, or `SELECT *` gives one that the new table has not.
+    fn refuse_view_that_fails(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            name: String,
+        }
+        let (old, new) = migrating.tables_now();
+        if !self.exists(old)? {
+            return Ok(());
+        }
+        let catalog = self.catalog_of(&[new])?;
+        let is_known = |name: &str| {
+            let table = catalog.table(new);
+            table.is_none_or(|table| table.columns.iter().any(|it| it.name == name))
+        };
+        let select = select_from(migrating, old)?;
+        let asked =
+            self.with_control(|session| session.rows::<Row>(&format!("DESCRIBE TABLE ({select})")));
+        // Other errors, as of a type that a function does not take any more, say what it is about themselves.
+        const OF_NAMES: [&str; 4] = [
+            "UNKNOWN_IDENTIFIER",
+            "THERE_IS_NO_COLUMN",
+            "NO_SUCH_COLUMN_IN_TABLE",
+            "UNKNOWN_TABLE",
+        ];
+        let reason = match asked {
+            Ok(columns) => match columns.into_iter().find(|column| !is_known(&column.name)) {
+                Some(Row { name }) => format!("{new} has no column {name}"),
+                None => return Ok(()),
+            },
+            Err(error) if error.server_name().is_some_and(|name| OF_NAMES.contains(&name)) => {
+                error.to_string()
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Err(MigrateError::NoWayBack { old: old.clone(), reason: reason.into() })
     }
 
     /// An exchange back has carried what its parts told, and of folded rows none would tell more.
@@ -200,10 +242,6 @@ impl Operator<'_> {
                     let changes = self.removals_since_proof(migrating)?;
                     refuse_old_changed(migrating, parity.extra, changes)
                 }
-                // Until the view was turned, or the alias swapped, they were on it too.
-                false if !is_exchanged(migrating) && parity.extra > 0 => {
-                    self.refuse_old_lost(migrating, parity.extra)
-                }
                 false => Ok(()),
             }
         };
@@ -217,9 +255,21 @@ impl Operator<'_> {
         };
         let found = self.seek(migrating, Sought::OfGreen)?;
         self.refuse_new_lost(migrating, state, &found)?;
-        match found.extra > 0 && !migrating.migration.can_carry_back() {
-            true => Err(cannot_carry_back(migrating, found.extra)),
-            false => Ok(()),
+        if found.extra == 0 {
+            return Ok(());
+        }
+        if !migrating.migration.can_carry_back() {
+            return Err(cannot_carry_back(migrating, found.extra));
+        }
+        // The view has brought all that was written since it was turned: what the old table lacks, users may have
+        // deleted there before, or since. What comes later, while the view is turned back, is told from that.
+        let changes = self.removals_by_users(migrating)?;
+        if changes.is_empty() {
+            return Ok(());
+        }
+        match self.rows_for_good(migrating, Sought::OfGreen)?.unwrap_or(found.extra) {
+            0 => Ok(()),
+            rows => refuse_old_changed(migrating, rows, changes),
         }
     }
 
@@ -410,8 +460,11 @@ impl Operator<'_> {
                 false => self.command(&migration.create_view),
             }
         });
-        if let Err(MigrateError::ChangedSince { .. } | MigrateError::AlteredBeyondCompare { .. }) =
-            cut
+        if let Err(
+            MigrateError::ChangedSince { .. }
+            | MigrateError::AlteredBeyondCompare { .. }
+            | MigrateError::FenceTimeout { .. },
+        ) = cut
         {
             self.record(migrating, Event::RollbackUndone)?;
         }
@@ -472,10 +525,6 @@ impl Operator<'_> {
 
 /// What these changes have taken from the old layout since the last proof, the new one has still: it must not
 /// come back as if it had been written there.
-fn is_exchanged(migrating: &Migrating) -> bool {
-    matches!(&migrating.phase, Phase::CutOver(CutOver { cutover: Cutover::Exchange, .. }))
-}
-
 pub(crate) fn refuse_old_changed(
     migrating: &Migrating,
     rows: u64,

@@ -37,7 +37,6 @@
 //! What is changed in place in green (a mutation, a dropped partition) no view forwards. 6 would bring back
 //! what was deleted there: it is not done then.
 
-use serde::Deserialize;
 use teal_plan::{Cutover, Migration};
 use teal_schema::create_view;
 
@@ -115,39 +114,12 @@ impl Operator<'_> {
         }
         self.step(migrating, Step::Turn, |migrating| {
             self.wait_without_gate()?;
-            self.refuse_view_that_fails(migrating)?;
             self.record(migrating, Event::TurnOpened { forwards_back: false, new: None })?;
             failpoint::reached("turn-opened");
             let held = self.turn_views(migrating, false)?;
             let (old, new) = migrating.tables_now();
             Ok(((), format!("the view forwards from {old} to {new} again{held}")))
         })
-    }
-
-    /// While no view reads blue, its columns may be altered such that the view could not be made: one that its
-    /// SELECT names is gone, or `SELECT *` gives one that green has not.
-    fn refuse_view_that_fails(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        #[derive(Deserialize)]
-        struct Row {
-            name: String,
-        }
-        let Migration { select, blue, green, .. } = &migrating.migration;
-        let catalog = self.catalog_of(&[green])?;
-        let is_known = |name: &str| {
-            let table = catalog.table(green);
-            table.is_none_or(|green| green.columns.iter().any(|it| it.name == name))
-        };
-        let asked =
-            self.with_control(|session| session.rows::<Row>(&format!("DESCRIBE TABLE ({select})")));
-        let reason = match asked {
-            Ok(columns) => match columns.into_iter().find(|column| !is_known(&column.name)) {
-                Some(Row { name }) => format!("{green} has no column {name}"),
-                None => return Ok(()),
-            },
-            Err(error) if error.server_name().is_some() => error.to_string(),
-            Err(error) => return Err(error.into()),
-        };
-        Err(MigrateError::NoWayBack { blue: blue.clone(), reason: reason.into() })
     }
 
     /// Ends a turn that a process before did not journal as done.

@@ -313,6 +313,14 @@ impl Planner<'_> {
         if let Some(change) = pair.changes.iter().find(|change| rebuilt(&change.field)) {
             return Ok(Err(format!("ClickHouse cannot change the {} of a table", change.field)));
         }
+        let is_lost = |item: &&String| !pair.desired.order_by.contains(item);
+        if pair.current.engine.folds_rows()
+            && let Some(item) = pair.current.order_by.iter().find(is_lost)
+        {
+            return Ok(Err(format!(
+                "the engine would fold rows that differ by {item}, which leaves the sorting key"
+            )));
+        }
         if !Shadow::is_faithful(&pair.current) {
             return Ok(Err(format!(
                 "a change of a table of the engine {} cannot be tried",

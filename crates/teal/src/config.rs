@@ -235,8 +235,13 @@ fn what_is_wrong(text: &str, error: &toml::de::Error) -> String {
     // A value may be of several lines, of which each may be the one that is shown.
     let mut until = text.lines().take(line + 1);
     let header = until.clone().filter(|line| line.trim_start().starts_with('[')).last();
-    let is_of_target = header.is_some_and(|header| header.contains("targets"));
-    match is_of_target || until.any(|line| line.contains("targets")) && header.is_none() {
+    let is_of_target = header.is_some_and(|header| header.contains("target"));
+    let is_secret =
+        text.lines().nth(line).is_some_and(|it| SECRET.iter().any(|key| it.contains(key)));
+    match is_of_target
+        || is_secret
+        || until.any(|line| line.contains("targets")) && header.is_none()
+    {
         true => format!("line {}: {}", line + 1, error.message()),
         false => error.to_string(),
     }
@@ -260,6 +265,14 @@ mod tests {
             let text = format!("{TARGET}{target}\n");
             let said_it = what_is_wrong(&text, &toml::from_str::<Config>(&text).unwrap_err());
             assert!(said_it.contains(said) && !said_it.contains("12345"), "{target}: {said_it}");
+        }
+        for text in [
+            "password = \"12345\"\n",
+            "[target.default]\nurl = 12345x\n",
+            "[target.x]\na = 12345x\n",
+        ] {
+            let said = what_is_wrong(text, &toml::from_str::<Config>(text).unwrap_err());
+            assert!(said.contains("line ") && !said.contains("12345"), "{text}: {said}");
         }
         // Elsewhere, the line says more than its number.
         let text = format!("{TARGET}[migrate]\nworkers = \"many\"\n");

@@ -62,8 +62,14 @@ pub(crate) fn cut(parts: &[Part], chunk_rows: u64, chunk_bytes: u64) -> Vec<Chun
                 let to = part.rows.min(from + fit.min(chunk_rows - chunk.rows));
                 chunk.rows += to - from;
                 chunk.bytes += share(part, to - from);
-                let part_rows = part.rows;
-                chunk.ranges.push(Range { part: part.name.clone(), from, to, part_rows });
+                match chunk.ranges.last_mut() {
+                    // Rows of less than a byte each leave room for more.
+                    Some(last) if last.part == part.name => last.to = to,
+                    _ => {
+                        let (part, part_rows) = (part.name.clone(), part.rows);
+                        chunk.ranges.push(Range { part, from, to, part_rows });
+                    }
+                }
                 from = to;
                 if chunk.rows >= chunk_rows {
                     chunks.extend(open.take());
@@ -187,6 +193,17 @@ mod tests {
         assert_eq!(rows(&cut(&parts, 100, u64::MAX)), [33]);
         let all = |chunks: &[Chunk]| chunks.iter().map(|chunk| chunk.bytes).sum::<u64>();
         assert_eq!(all(&chunks), parts.iter().map(|part| part.uncompressed_bytes).sum::<u64>());
+    }
+
+    #[test]
+    fn a_chunk_has_a_part_once_however_narrow_its_rows_are() {
+        let of = |name: &str, rows, uncompressed_bytes| Part {
+            uncompressed_bytes,
+            ..part("a", name, rows)
+        };
+        let chunks = cut(&[of("a_1", 20, 2000), of("a_2", 10, 5)], 100, 2005);
+        assert_eq!(rows(&chunks), [30]);
+        assert_eq!(chunks[0].parts().collect::<Vec<_>>(), ["a_1", "a_2"]);
     }
 
     #[test]

@@ -54,14 +54,35 @@ impl Operator<'_> {
 
     /// Part by part, each looked at before: a TRUNCATE would take with it what came since the look.
     fn drop_what_blue_has(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        let green = &migrating.migration.green;
+        let (blue, green) = (&migrating.migration.blue, &migrating.migration.green);
+        let mut looked_up_to = None;
         loop {
             let parts = self.parts_with_rows(green)?;
-            if parts.is_empty() {
+            let Some(last) = parts.iter().map(|part| part.max_block).max() else {
                 return Ok(());
-            }
+            };
             self.refuse_to_lose_parts(migrating, &parts)?;
+            // It came when others were dropped already, and not by the view. An equal row that blue has may be that of
+            // one of those.
+            let is_later =
+                |part: &&HashedPart| looked_up_to.is_some_and(|up_to| part.max_block > up_to);
+            match parts.iter().filter(is_later).map(|part| part.rows).sum() {
+                0 => (),
+                rows => {
+                    let (blue, green) = (blue.clone(), green.clone());
+                    let shown =
+                        "they came while others were dropped; equal ones may be in the old table"
+                            .into();
+                    return Err(MigrateError::WrittenToGreen { blue, green, rows, shown });
+                }
+            }
             failpoint::reached("green-looked-at");
+            // What has come meanwhile is looked at beside the others, while these are there.
+            if names_of(&self.parts_with_rows(green)?) != names_of(&parts) {
+                self.refuse_interrupted()?;
+                continue;
+            }
+            looked_up_to.get_or_insert(last);
             for parts in parts.chunks(PARTS_AT_ONCE) {
                 let drops =
                     parts.iter().map(|part| format!("DROP PART {}", quote_string(&part.name)));

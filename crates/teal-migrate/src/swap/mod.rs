@@ -82,6 +82,16 @@ pub(crate) enum Way {
     Back,
 }
 
+impl Way {
+    /// What the readers' name has afterwards.
+    fn layout(self) -> &'static str {
+        match self {
+            Self::Forward => "new",
+            Self::Back => "old",
+        }
+    }
+}
+
 /// What must hold for the names to change places.
 type LastLook<'a> = &'a dyn Fn(&Migrating) -> Result<(), MigrateError>;
 

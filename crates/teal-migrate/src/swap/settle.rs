@@ -58,7 +58,7 @@ impl Operator<'_> {
                     (Err(settling), MigrateError::NotClean { reason }) => Err(match settling {
                         MigrateError::NotClean { .. } => {
                             let live = migrating.migration.blue.clone();
-                            MigrateError::ExchangeOpen { live, reason }
+                            MigrateError::ExchangeOpen { live, layout: way.layout(), reason }
                         }
                         other => other,
                     }),
@@ -183,7 +183,8 @@ impl Operator<'_> {
     fn wait_past_the_exchange(&self, swap: &Swap) -> Result<(), MigrateError> {
         self.wait_for_inserts_in_time().map_err(|error| match error {
             MigrateError::NoCleanCut { reason, .. } => {
-                MigrateError::ExchangeOpen { live: swap.live.clone(), reason }
+                let layout = swap.way.layout();
+                MigrateError::ExchangeOpen { live: swap.live.clone(), layout, reason }
             }
             other => other,
         })
@@ -221,8 +222,10 @@ impl Operator<'_> {
                     self.command(&format!("SYSTEM START MERGES {}", swap.other.sql()))?;
                 }
                 let what = format!(
-                    "{} has the new layout, and what came to {} in that moment cannot be copied to it. If it is a row that the new layout refuses, delete it from {1}, and run the command again",
-                    swap.live, swap.other
+                    "{} has the {2} layout, and what came to {} in that moment cannot be copied to it. If it is a row that the {2} layout refuses, delete it from {1}, and run the command again",
+                    swap.live,
+                    swap.other,
+                    swap.way.layout()
                 );
                 self.observer.update(Update::Warning { what });
             }

@@ -1,7 +1,7 @@
 use serde::Deserialize;
 use teal_catalog::{CatalogColumn, CatalogTable, active_parts};
 use teal_client::{ClientError, Session};
-use teal_schema::{QualifiedName, TokenError, clause, quote_ident, quote_string};
+use teal_schema::{QualifiedName, TokenError, clause, names, quote_ident, quote_string};
 
 use super::Preflight;
 use super::in_time::{in_time, is_out_of_time};
@@ -23,16 +23,20 @@ impl Preflight<'_> {
             let Some(table) = self.current.table(&name).cloned() else {
                 continue;
             };
-            if changes.iter().all(|change| default_of(change).is_none())
-                || active_parts(self.session, &name)?.is_empty()
-            {
+            let counts = |change: &Change| {
+                default_of(change).is_some() || matches!(change.field, Field::ColumnType(_))
+            };
+            if !changes.iter().any(counts) || active_parts(self.session, &name)?.is_empty() {
                 continue;
             }
             for change in &changes {
                 match (default_of(change), was(change, &changes, &table)) {
                     (Some((_, to)), Some(column)) => self.look_at_default(&name, &column, &to)?,
                     (Some((column, to)), None) => self.look_at_new(&name, column, &to)?,
-                    (None, _) => (),
+                    (None, Some(source)) => {
+                        self.look_at_computed_from(&name, &table, &source, &changes, change)?;
+                    }
+                    (None, None) => (),
                 }
             }
         }
@@ -56,10 +60,9 @@ impl Preflight<'_> {
         if lacking == 0 {
             return Ok(());
         }
-        let rows = match self.rows_with_other(table, column, new)? {
-            Some(0) => return Ok(()),
-            Some(rows) => format!("{rows} rows"),
-            None => "rows".to_owned(),
+        let rows = match self.rows_with_other(table, column, new, None)? {
+            Some(found) if found.is_none() => return Ok(()),
+            found => found.map_or_else(|| "rows".to_owned(), |found| found.text()),
         };
         let of = |kind: &str, expression: &str| match kind {
             "" => "none".to_owned(),
@@ -91,6 +94,50 @@ impl Preflight<'_> {
         Ok(())
     }
 
+    /// Columns that are made of another one, which gets another type: where parts do not store them, they are read by
+    /// their defaults, of its new value then.
+    fn look_at_computed_from(
+        &mut self,
+        name: &QualifiedName,
+        table: &CatalogTable,
+        source: &CatalogColumn,
+        changes: &[Change],
+        change: &Change,
+    ) -> Result<(), PlanError> {
+        let to = change.to.as_deref().unwrap_or_default();
+        let has_changed = |column: &CatalogColumn| {
+            let of = Field::ColumnDefault(column.name.clone());
+            changes.iter().any(|change| change.field == of)
+        };
+        for column in &table.columns {
+            let stores = ["DEFAULT", "MATERIALIZED"].contains(&column.default_kind.as_str());
+            let named = names(&column.default_expression).unwrap_or_default();
+            if !stores || !named.contains(&source.name) || has_changed(column) {
+                continue;
+            }
+            let lacking = self.parts_that_lack(name, &column.name)?;
+            if lacking == 0 {
+                continue;
+            }
+            let expression = &column.default_expression;
+            let rows = match self.rows_with_other(name, column, expression, Some((source, to)))? {
+                Some(found) if found.is_none() => continue,
+                found => found.map_or_else(|| "rows".to_owned(), |found| found.text()),
+            };
+            let says = format!(
+                "column {}: {lacking} parts do not store it, and are read by its default ({expression}): {rows} would have another value, since {} is {to} then",
+                column.name, source.name
+            );
+            let fix = format!(
+                "store what they give now: ALTER TABLE {} MATERIALIZE COLUMN {}",
+                name.sql(),
+                quote_ident(&column.name)
+            );
+            self.found(name, true, says, fix);
+        }
+        Ok(())
+    }
+
     /// A column that comes, with a default that gives another value each time.
     fn look_at_new(
         &mut self,
@@ -114,38 +161,83 @@ impl Preflight<'_> {
         Ok(())
     }
 
-    /// Of the rows whose parts do not store the column, those that `new` gives another value. Nothing where that
-    /// cannot be counted.
+    /// Of the rows whose parts do not store the column, those that `new` gives another value, where `source` is a
+    /// column of another type then. Nothing where that cannot be counted.
     fn rows_with_other(
         &mut self,
         table: &QualifiedName,
         column: &CatalogColumn,
         new: &str,
-    ) -> Result<Option<u64>, ClientError> {
+        source: Option<(&CatalogColumn, &str)>,
+    ) -> Result<Option<Others>, ClientError> {
         #[derive(Deserialize)]
         struct Row {
-            #[serde(rename = "_teal_rows")]
             rows: u64,
         }
+        let lacking = format!(
+            "NOT IN (SELECT name FROM system.parts_columns WHERE active AND column = {} AND {})",
+            quote_string(&column.name),
+            table.condition("table")
+        );
+        let Row { rows: all } = self.session.row(&format!(
+            "SELECT sum(rows) AS rows FROM system.parts WHERE active AND {} AND name {lacking}",
+            table.condition("table")
+        ))?;
         let (name, data_type) = (quote_ident(&column.name), quote_string(&column.data_type));
         let new = match new {
             "" => format!("defaultValueOfTypeName({data_type})"),
             new => format!("CAST({new}, {data_type})"),
         };
         // As arrays of one, NULL is NULL.
+        let (is, of) = match source {
+            None => (name.clone(), format!("{} WHERE _part {lacking}", table.sql())),
+            Some((source, to)) => {
+                let (source, to) = (quote_ident(&source.name), quote_string(to));
+                let of = format!(
+                    "(SELECT * REPLACE (CAST({source}, {to}) AS {source}), {name} AS _teal_is FROM {} WHERE _part {lacking})",
+                    table.sql()
+                );
+                ("_teal_is".to_owned(), of)
+            }
+        };
         let query = format!(
-            "SELECT countIf([{name}] != [{new}]) AS _teal_rows FROM {} \
-             WHERE _part NOT IN (SELECT name FROM system.parts_columns WHERE active AND column = {} AND {})",
-            table.sql(),
-            quote_string(&column.name),
-            table.condition("table")
+            "SELECT count() AS _teal_looked, countIf([{is}] != [{new}]) AS _teal_differ FROM {of}"
         );
         let session: &mut dyn Session = self.session;
-        match in_time(|settings| session.row::<Row>(&format!("{query} SETTINGS {settings}"))) {
-            Ok(row) => Ok(row.map(|row| row.rows)),
+        match in_time(|settings| session.row::<Others>(&format!("{query} SETTINGS {settings}"))) {
+            Ok(found) => Ok(found.map(|found| Others { all, ..found })),
             // It may be made of a column that comes with it.
             Err(error @ ClientError::Server { .. }) if !is_out_of_time(&error) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+}
+
+/// Rows that would have another value.
+#[derive(Deserialize)]
+struct Others {
+    #[serde(rename = "_teal_looked")]
+    looked: u64,
+    #[serde(rename = "_teal_differ")]
+    differ: u64,
+    #[serde(skip)]
+    all: u64,
+}
+
+impl Others {
+    fn is_none(&self) -> bool {
+        self.differ == 0 && self.looked >= self.all
+    }
+
+    fn text(&self) -> String {
+        match self.looked >= self.all {
+            true => format!("{} rows", self.differ),
+            false => format!(
+                "{} of the {} rows that were looked at, and perhaps of the {} others,",
+                self.differ,
+                self.looked,
+                self.all - self.looked
+            ),
         }
     }
 }
@@ -168,7 +260,7 @@ fn default_of(change: &Change) -> Option<(&str, String)> {
 
 /// The column as it is now, by the name that it has now.
 fn was(change: &Change, changes: &[Change], table: &CatalogTable) -> Option<CatalogColumn> {
-    let Field::ColumnDefault(name) = &change.field else {
+    let (Field::ColumnDefault(name) | Field::ColumnType(name)) = &change.field else {
         return None;
     };
     let renamed = changes.iter().find(|it| it.field == Field::ColumnName(name.clone()));

@@ -9,11 +9,16 @@ use super::in_time::in_time;
 use crate::planner::PlanError;
 use crate::{CopyStrategy, Migration};
 
-/// Rows whose stored values are compared with what would be computed.
-const LOOKED_AT: u32 = 1000;
-
 /// What to do where values are not to be computed anew.
 const COPY_IT: &str = "make it a DEFAULT column first, in the model of the old layout too, which changes no stored value; then it is copied, where the SELECT gives it (`*` does)";
+
+/// Whether values are other ones than those that would be computed.
+enum Differs {
+    No,
+    Yes,
+    /// Those that were looked at are not.
+    Perhaps,
+}
 
 impl Preflight<'_> {
     /// What a table computes as rows are inserted (`MATERIALIZED`), a rewrite computes anew. Where that gives another
@@ -33,14 +38,18 @@ impl Preflight<'_> {
                 self.look_at_replaced(migration, &column)?;
                 continue;
             }
-            if !self.differs(blue, &column)? {
-                continue;
-            }
+            let (blocks, lost) = match self.differs(blue, &column)? {
+                Differs::No => continue,
+                Differs::Yes => (true, "what it has now would be lost"),
+                Differs::Perhaps => {
+                    (false, "of too many rows to look at all, what they have now may be lost")
+                }
+            };
             let says = format!(
-                "column {}: the rewrite would compute it anew for every row (MATERIALIZED {}), and what it has now would be lost",
+                "column {}: the rewrite would compute it anew for every row (MATERIALIZED {}), and {lost}",
                 column.name, column.default_expression
             );
-            self.found(blue, true, says, COPY_IT.to_owned());
+            self.found(blue, blocks, says, COPY_IT.to_owned());
         }
         Ok(())
     }
@@ -94,26 +103,47 @@ impl Preflight<'_> {
         Ok(())
     }
 
-    /// Whether what is stored is another value than what is computed now, of the first rows at least.
+    /// Whether what is stored is another value than what is computed now. Parts that do not store the column have
+    /// nothing to lose: they are read by what is computed.
     fn differs(
         &mut self,
         table: &QualifiedName,
         column: &CatalogColumn,
-    ) -> Result<bool, PlanError> {
+    ) -> Result<Differs, PlanError> {
+        #[derive(Deserialize)]
+        struct Stored {
+            stored: u64,
+        }
         #[derive(Deserialize)]
         struct Row {
-            differs: u8,
+            looked: u64,
+            differ: u64,
+        }
+        let storing = format!(
+            "system.parts_columns WHERE active AND rows > 0 AND column = {} AND {}",
+            quote_string(&column.name),
+            table.condition("table")
+        );
+        let count = format!("SELECT sum(rows) AS stored FROM {storing}");
+        let Stored { stored } = self.session.row(&count)?;
+        if stored == 0 {
+            return Ok(Differs::No);
         }
         let (name, computed) = (quote_ident(&column.name), &column.default_expression);
-        let row = self.session.row::<Row>(&format!(
-            "SELECT countIf(toString(_teal_is) != toString(CAST(_teal_now, toTypeName(_teal_is)))) > 0 AS differs \
-             FROM (SELECT [{name}] AS _teal_is, [{computed}] AS _teal_now FROM {} LIMIT {LOOKED_AT})",
+        let query = format!(
+            "SELECT count() AS looked, \
+                 countIf(toString(_teal_is) != toString(CAST(_teal_now, toTypeName(_teal_is)))) AS differ \
+             FROM (SELECT [{name}] AS _teal_is, [{computed}] AS _teal_now FROM {} \
+                 WHERE _part IN (SELECT name FROM {storing}))",
             table.sql()
-        ));
-        match row {
-            Ok(row) => Ok(row.differs == 1),
+        );
+        let session: &mut dyn Session = self.session;
+        match in_time(|settings| session.row::<Row>(&format!("{query} SETTINGS {settings}"))) {
+            Ok(Some(Row { differ: 1.., .. })) => Ok(Differs::Yes),
+            Ok(Some(Row { looked, .. })) if looked >= stored => Ok(Differs::No),
+            Ok(_) => Ok(Differs::Perhaps),
             // What cannot be compared may differ.
-            Err(ClientError::Server { .. }) => Ok(true),
+            Err(ClientError::Server { .. }) => Ok(Differs::Yes),
             Err(error) => Err(error.into()),
         }
     }

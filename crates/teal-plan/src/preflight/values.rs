@@ -114,6 +114,14 @@ pub fn may_lose(session: &mut dyn Session, column: &CopyColumn) -> Result<bool, 
     }
 }
 
+/// The type without what only lets it be NULL, or stores it otherwise.
+fn bare(data_type: &str) -> &str {
+    let within = ["Nullable(", "LowCardinality("]
+        .into_iter()
+        .find_map(|around| data_type.strip_prefix(around)?.strip_suffix(')'));
+    within.map_or(data_type, bare)
+}
+
 /// Counts the values of a column of `select` that are not the same in another type: those that it
 /// cannot hold, and those that are other ones on the way back. The two agree for most; an integer
 /// that loses its sign comes back, and a time that loses its fraction fits (both seen on 26.7).
@@ -128,8 +136,13 @@ fn value_query(select: &str, column: &str, from: &str, to: &str, cast: &str) -> 
     let value = format!("_teal_value.{}", quote_ident(column));
     let both = |part: &str| from.contains(part) && to.contains(part);
     let mut or = String::new();
-    if from.contains("FixedString(") && to.ends_with("String") {
-        or += &format!(" OR ifNull(length(_teal_there) != length({value}), 0)");
+    let fixed = |of: &str| of.matches("FixedString(").count();
+    if fixed(from) > fixed(to) && to.contains("String") {
+        or += &match (bare(from).starts_with("FixedString("), bare(to)) {
+            (true, "String") => format!(" OR ifNull(length(_teal_there) != length({value}), 0)"),
+            // Within others, the text has them.
+            _ => format!(" OR [toString(_teal_there)] != [toString({value})]"),
+        };
     }
     if both("Enum") {
         // Of a number without a name it is NULL, or an error.
