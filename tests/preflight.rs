@@ -231,16 +231,18 @@ fn what_is_computed_from_a_column_of_another_type_and_not_stored_is_told() {
     let project = Project::new(&[("app/events.sql", &with("UTC", ""))]);
     project.must(&["apply"]);
     project.query("INSERT INTO events SELECT number, '2024-01-01 20:00:00', 1 FROM numbers(10)");
-    let day = ", day Date DEFAULT toDate(at), twice UInt16 DEFAULT n * 2";
+    // Neither these nor a part of an update have rows that would be other ones.
+    project.query("DELETE FROM events WHERE id = 3");
+    let day = ", day Date DEFAULT toDate(at), twice UInt16 DEFAULT n * 2, one String MATERIALIZED '1', two String DEFAULT concat(one, toString(n))";
     project.write("app/events.sql", &with("UTC", day));
     project.must(&["apply"]);
     project.write("app/events.sql", &with("Asia/Tokyo", day).replace("n UInt8", "n UInt16"));
     let run = project.teal(&["apply"]);
     run.failed(
         3,
-        &["blocked", "column day", "10 rows would have another value", "MATERIALIZE COLUMN `day`"],
+        &["blocked", "column day", "9 rows would have another value", "MATERIALIZE COLUMN `day`"],
     );
-    assert!(!run.said().contains("column twice"), "{}", run.said());
+    assert!(!run.said().contains("column tw"), "{}", run.said());
     project.query("ALTER TABLE events MATERIALIZE COLUMN day SETTINGS mutations_sync = 1");
     project.must(&["apply"]);
     assert_eq!(project.query("SELECT any(day) FROM events"), "2024-01-01");

@@ -101,7 +101,9 @@ impl Project {
         static TURN: Mutex<()> = Mutex::new(());
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let library = teal_fetch::fetch_engine_library(&mut |_| ()).unwrap();
-        let options = EngineOptions { library, data: self.data(), config_file: None };
+        let config = self.path().join("engine.xml");
+        let config_file = self.config().contains("config = \"engine.xml\"").then_some(config);
+        let options = EngineOptions { library, data: self.data(), config_file };
         let engine = until("the data directory", || match EmbeddedEngine::open(options.clone()) {
             Ok(engine) => Some(engine),
             // Of a process that is just ending.

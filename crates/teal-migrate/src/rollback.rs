@@ -14,7 +14,7 @@
 
 use serde::Deserialize;
 use teal_plan::Cutover;
-use teal_schema::{QualifiedName, escape_ident};
+use teal_schema::{QualifiedName, escape_ident, names as identifiers};
 
 use crate::backfill::select_from;
 use crate::carry::CANNOT_TELL;
@@ -23,7 +23,7 @@ use crate::missed::changes_rows;
 use crate::phase::{Backfilled, CutOver};
 use crate::seen::BlueSeen;
 use crate::stale::{Mutation, shortened};
-use crate::state::Migrating;
+use crate::state::{Definitions, Migrating};
 use crate::swap::Way;
 use crate::verify::{Sought, Surplus};
 use crate::{Event, MigrateError, Operator, Parity, Phase, Step, Update, failpoint, names};
@@ -96,6 +96,7 @@ impl Operator<'_> {
             self.refuse_changed_in_place(migrating, state)?;
             if is_exchange {
                 self.refuse_missed(migrating, &self.changes_since_proof(migrating)?)?;
+                self.refuse_views_that_would_fail(migrating)?;
             }
         }
         self.refuse_view_that_fails(migrating)?;
@@ -119,14 +120,22 @@ impl Operator<'_> {
             name: String,
         }
         let (old, new) = migrating.tables_now();
-        if !self.exists(old)? {
+        // Of tables that are gone others speak.
+        if !self.exists(old)? || !self.exists(new)? {
             return Ok(());
         }
-        let catalog = self.catalog_of(&[new])?;
-        let is_known = |name: &str| {
-            let table = catalog.table(new);
-            table.is_none_or(|table| table.columns.iter().any(|it| it.name == name))
+        let Some(Definitions { blue, green: Some(green), .. }) = &migrating.definitions else {
+            return Ok(());
         };
+        let (of_old, of_new) =
+            (identifiers(blue).unwrap_or_default(), identifiers(green).unwrap_or_default());
+        let catalog = self.catalog_of(&[old, new])?;
+        let has = |table: &QualifiedName, name: &str| {
+            catalog.table(table).is_some_and(|table| table.columns.iter().any(|it| it.name == name))
+        };
+        // A SELECT may have given more than the new one has from the beginning.
+        let is_lost = |name: &String| of_new.contains(name) && !has(new, name);
+        let has_come = |name: &String| !of_old.contains(name) && has(old, name) && !has(new, name);
         let select = select_from(migrating, old)?;
         let asked =
             self.with_control(|session| session.rows::<Row>(&format!("DESCRIBE TABLE ({select})")));
@@ -138,10 +147,13 @@ impl Operator<'_> {
             "UNKNOWN_TABLE",
         ];
         let reason = match asked {
-            Ok(columns) => match columns.into_iter().find(|column| !is_known(&column.name)) {
-                Some(Row { name }) => format!("{new} has no column {name}"),
-                None => return Ok(()),
-            },
+            Ok(columns) => {
+                let mut names = columns.into_iter().map(|column| column.name);
+                match names.find(|name| is_lost(name) || has_come(name)) {
+                    Some(name) => format!("{new} has no column {name}"),
+                    None => return Ok(()),
+                }
+            }
             Err(error) if error.server_name().is_some_and(|name| OF_NAMES.contains(&name)) => {
                 error.to_string()
             }
@@ -239,7 +251,13 @@ impl Operator<'_> {
             }
             match users_may_be_on_old {
                 true => {
-                    let changes = self.removals_since_proof(migrating)?;
+                    // The alias has brought them to the new one, where it was not the old one's own TTL.
+                    let changes = match &migrating.phase {
+                        Phase::CutOver(CutOver { cutover: Cutover::Alias, .. }) => {
+                            self.removals_by_users(migrating)?
+                        }
+                        _ => self.removals_since_proof(migrating)?,
+                    };
                     refuse_old_changed(migrating, parity.extra, changes)
                 }
                 false => Ok(()),

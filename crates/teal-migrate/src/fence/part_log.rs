@@ -241,7 +241,7 @@ impl Operator<'_> {
         let mut uncaptured = Vec::new();
         for part in window {
             match logged.get(part) {
-                Some((query_id, _)) if query_id.is_empty() => {
+                Some((query_id, _)) if query_id.is_empty() || query_id.contains(OF_BACKGROUND) => {
                     return Err(not_clean(&format!(
                         "a cut without rows of the background (part {part} was written by no query)"
                     )));
@@ -451,6 +451,10 @@ fn window(cloned: &[HashedPart], blue: Vec<HashedPart>) -> Result<Vec<HashedPart
         false => Ok(window),
     }
 }
+
+/// In the query id of a task of the background, which is one for all that it writes at a time (newer releases; older ones
+/// have none).
+const OF_BACKGROUND: &str = "SchPool::";
 
 /// The table stays where the log is switched off, and no time brings an entry then.
 const NO_ENTRIES: &str =

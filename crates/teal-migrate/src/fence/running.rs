@@ -51,7 +51,8 @@ impl Operator<'_> {
         Ok(())
     }
 
-    /// By query id; one that a client has chosen may come again, which only makes the wait longer.
+    /// By query id; one that a client has chosen may come again, which only makes the wait longer. `EXECUTE AS … INSERT`
+    /// and `INSERT … PARALLEL WITH` are listed as what is around them.
     fn running_inserts(&self) -> Result<BTreeSet<String>, MigrateError> {
         #[derive(Deserialize)]
         struct Row {
@@ -59,8 +60,8 @@ impl Operator<'_> {
         }
         let rows = self.with_control(|session| {
             session.rows::<Row>(
-                "SELECT query_id FROM system.processes \
-                 WHERE query_kind IN ('Insert', 'AsyncInsertFlush')",
+                "SELECT query_id FROM system.processes WHERE query_kind IN \
+                     ('Insert', 'AsyncInsertFlush', 'ExecuteAs', 'ParallelWithQuery')",
             )
         })?;
         Ok(rows.into_iter().map(|row| row.query_id).collect())

@@ -213,6 +213,12 @@ impl Operator<'_> {
             let settled = self.settle_late_parts(migrating, &swap);
             if let Err(MigrateError::Client(error)) = &settled
                 && error.server_name().is_some()
+                && is_carried(migrating)
+            {
+                // It is the view that cannot be made.
+                self.resume_merges(migrating)?;
+            } else if let Err(MigrateError::Client(error)) = &settled
+                && error.server_name().is_some()
             {
                 // A row that the new table refuses, say. Users must not wait for it, and can delete it. Parts that
                 // are still to be told apart are held by the settings of the old table, which mutations pass; and

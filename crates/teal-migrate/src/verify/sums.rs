@@ -39,9 +39,9 @@ pub(super) fn sums_query(sides: &Sides, partition: &str, within: &str, settings:
     }
 }
 
-/// The sums of one side. By the text of a partition's value, of which two may have one (an hour that comes twice when
-/// the clocks are put back). `toString` alone the optimizer would leave out of the GROUP BY, as if no two values had
-/// one text (`optimize_injective_functions_in_group_by`, 26.7).
+/// The sums of one side. Two values of a partition may have one text (an hour that comes twice when the clocks are put
+/// back), which has the sums of both then. `toString` alone the optimizer would leave out of the GROUP BY, as if there
+/// were no such two (`optimize_injective_functions_in_group_by`, 26.7).
 pub(super) fn sums_of(
     is_green: bool,
     sides: &Sides,
@@ -52,13 +52,15 @@ pub(super) fn sums_of(
     let hash_sum = sides.hash_sum;
     let side = if is_green { &sides.green } else { &sides.blue };
     format!(
-        "SELECT {} AS is_green, _teal_partition AS partition, \
-             _teal_bucket AS bucket, _teal_rows AS row_count, _teal_sum AS hash_sum \
+        "SELECT {} AS is_green, concat(toString(_teal_partition), '') AS partition, \
+             _teal_bucket AS bucket, sum(_teal_rows) AS row_count, \
+             arrayStringConcat(arraySort(groupArray(_teal_sum)), ' ') AS hash_sum \
          FROM (\
-             SELECT concat(toString({partition}), '') AS _teal_partition, \
+             SELECT {partition} AS _teal_partition, \
                  {BUCKET} AS _teal_bucket, \
                  count() AS _teal_rows, {hash_sum} AS _teal_sum \
-             FROM ({side}){within} GROUP BY _teal_partition, _teal_bucket{settings})",
+             FROM ({side}){within} GROUP BY _teal_partition, _teal_bucket{settings}) \
+         GROUP BY partition, bucket",
         u8::from(is_green)
     )
 }

@@ -4,7 +4,7 @@ use teal_client::{ClientError, Session};
 use teal_schema::{QualifiedName, TokenError, clause, names, quote_ident, quote_string};
 
 use super::Preflight;
-use super::in_time::{in_time, is_out_of_time};
+use super::in_time::{in_time_up_to, is_out_of_time};
 use crate::planner::PlanError;
 use crate::{Change, Field, Operation};
 
@@ -180,9 +180,14 @@ impl Preflight<'_> {
             table.condition("table")
         );
         let Row { rows: all } = self.session.row(&format!(
-            "SELECT sum(rows) AS rows FROM system.parts WHERE active AND {} AND name {lacking}",
+            "SELECT sum(rows) AS rows FROM system.parts \
+             WHERE active AND {} AND NOT startsWith(partition_id, 'patch-') AND name {lacking}",
             table.condition("table")
         ))?;
+        // They may be parts of updates alone, which have columns of theirs only.
+        if all == 0 {
+            return Ok(Some(Others { differ: 0, looked: 0, left: false }));
+        }
         let (name, data_type) = (quote_ident(&column.name), quote_string(&column.data_type));
         let new = match new {
             "" => format!("defaultValueOfTypeName({data_type})"),
@@ -201,11 +206,12 @@ impl Preflight<'_> {
             }
         };
         let query = format!(
-            "SELECT count() AS _teal_looked, countIf([{is}] != [{new}]) AS _teal_differ FROM {of}"
+            "SELECT count() AS _teal_looked, countIf([{is}] != [{new}]) AS _teal_differ FROM {of} \
+             SETTINGS asterisk_include_materialized_columns = 1, asterisk_include_alias_columns = 1"
         );
         let session: &mut dyn Session = self.session;
-        match in_time(|settings| session.row::<Others>(&format!("{query} SETTINGS {settings}"))) {
-            Ok(found) => Ok(found.map(|found| Others { all, ..found })),
+        match in_time_up_to(|settings| session.row::<Others>(&format!("{query}, {settings}"))) {
+            Ok(found) => Ok(found.map(|(found, rows)| Others { left: all > rows, ..found })),
             // It may be made of a column that comes with it.
             Err(error @ ClientError::Server { .. }) if !is_out_of_time(&error) => Ok(None),
             Err(error) => Err(error),
@@ -220,23 +226,22 @@ struct Others {
     looked: u64,
     #[serde(rename = "_teal_differ")]
     differ: u64,
+    /// There are more than could be looked at.
     #[serde(skip)]
-    all: u64,
+    left: bool,
 }
 
 impl Others {
     fn is_none(&self) -> bool {
-        self.differ == 0 && self.looked >= self.all
+        self.differ == 0 && !self.left
     }
 
     fn text(&self) -> String {
-        match self.looked >= self.all {
-            true => format!("{} rows", self.differ),
-            false => format!(
-                "{} of the {} rows that were looked at, and perhaps of the {} others,",
-                self.differ,
-                self.looked,
-                self.all - self.looked
+        match self.left {
+            false => format!("{} rows", self.differ),
+            true => format!(
+                "{} of the {} rows that were looked at, and perhaps some of the others,",
+                self.differ, self.looked
             ),
         }
     }

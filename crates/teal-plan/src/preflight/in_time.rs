@@ -17,8 +17,15 @@ const ROWS: [u64; 2] = [100_000_000, 1_000_000];
 /// Looks at as much as can be looked at in time; nothing where even that is too much. `look` is given the
 /// query's settings.
 pub(super) fn in_time<T>(
-    mut look: impl FnMut(&str) -> Result<T, ClientError>,
+    look: impl FnMut(&str) -> Result<T, ClientError>,
 ) -> Result<Option<T>, ClientError> {
+    Ok(in_time_up_to(look)?.map(|(looked, _)| looked))
+}
+
+/// As [`in_time`], with how many rows that may have been: of no more, all were looked at.
+pub(super) fn in_time_up_to<T>(
+    mut look: impl FnMut(&str) -> Result<T, ClientError>,
+) -> Result<Option<(T, u64)>, ClientError> {
     for rows in ROWS {
         let looked = look(&format!(
             "max_rows_to_read = {rows}, read_overflow_mode = 'break', \
@@ -26,7 +33,7 @@ pub(super) fn in_time<T>(
         ));
         match looked {
             Err(error) if is_out_of_time(&error) => (),
-            other => return other.map(Some),
+            other => return other.map(|looked| Some((looked, rows))),
         }
     }
     Ok(None)

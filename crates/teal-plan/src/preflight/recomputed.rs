@@ -5,7 +5,7 @@ use teal_schema::{QualifiedName, names, quote_ident, quote_string};
 
 use super::Preflight;
 use super::created::Columns;
-use super::in_time::in_time;
+use super::in_time::{in_time, in_time_up_to};
 use crate::planner::PlanError;
 use crate::{CopyStrategy, Migration};
 
@@ -116,7 +116,6 @@ impl Preflight<'_> {
         }
         #[derive(Deserialize)]
         struct Row {
-            looked: u64,
             differ: u64,
         }
         let storing = format!(
@@ -131,16 +130,16 @@ impl Preflight<'_> {
         }
         let (name, computed) = (quote_ident(&column.name), &column.default_expression);
         let query = format!(
-            "SELECT count() AS looked, \
-                 countIf(toString(_teal_is) != toString(CAST(_teal_now, toTypeName(_teal_is)))) AS differ \
+            "SELECT countIf(toString(_teal_is) != toString(CAST(_teal_now, toTypeName(_teal_is)))) AS differ \
              FROM (SELECT [{name}] AS _teal_is, [{computed}] AS _teal_now FROM {} \
                  WHERE _part IN (SELECT name FROM {storing}))",
             table.sql()
         );
         let session: &mut dyn Session = self.session;
-        match in_time(|settings| session.row::<Row>(&format!("{query} SETTINGS {settings}"))) {
-            Ok(Some(Row { differ: 1.., .. })) => Ok(Differs::Yes),
-            Ok(Some(Row { looked, .. })) if looked >= stored => Ok(Differs::No),
+        let look = |settings: &str| session.row::<Row>(&format!("{query} SETTINGS {settings}"));
+        match in_time_up_to(look) {
+            Ok(Some((Row { differ: 1.. }, _))) => Ok(Differs::Yes),
+            Ok(Some((_, rows))) if stored <= rows => Ok(Differs::No),
             Ok(_) => Ok(Differs::Perhaps),
             // What cannot be compared may differ.
             Err(ClientError::Server { .. }) => Ok(Differs::Yes),

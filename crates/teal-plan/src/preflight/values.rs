@@ -140,8 +140,10 @@ fn value_query(select: &str, column: &str, from: &str, to: &str, cast: &str) -> 
     if fixed(from) > fixed(to) && to.contains("String") {
         or += &match (bare(from).starts_with("FixedString("), bare(to)) {
             (true, "String") => format!(" OR ifNull(length(_teal_there) != length({value}), 0)"),
-            // Within others, the text has them.
-            _ => format!(" OR [toString(_teal_there)] != [toString({value})]"),
+            // Within others, the text has them, as `\\0`.
+            _ => format!(
+                " OR ifNull(countSubstrings(toString(_teal_there), '\\\\0') != countSubstrings(toString({value}), '\\\\0'), 0)"
+            ),
         };
     }
     if both("Enum") {
