@@ -475,7 +475,7 @@ fn status_says_all_of_it_as_json() {
         "throttle": { "bytesPerSecond": "auto", "queryLatency": "auto", "maxParts": "auto", "diskFree": "auto", "hours": "auto" },
         "fence": { "by": "write gate", "at": "…", "attempts": 1 },
         "verified": null, "next": "teal resume",
-        "oldIsKeptCurrent": false,
+        "oldIsKeptCurrent": false, "parked": null,
     });
     assert_eq!(status, expected);
     let text = stage.must(&["status"]).stdout;
