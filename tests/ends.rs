@@ -382,21 +382,28 @@ fn what_ends_a_step_of_long_ago_does_not_drop_the_last_copy() {
     assert_eq!(rows(&project, &project.query(parked)), "1000");
 }
 
-/// A later migration has given the name another table, which is known; but this is not that one either.
-#[test]
-fn a_parked_table_stays_where_the_one_of_a_later_migration_was_made_anew() {
-    let ordered = |by: &str| {
-        format!("CREATE TABLE t (id UInt64, s String) ENGINE = MergeTree ORDER BY {by};\n")
-    };
+fn ordered(by: &str) -> String {
+    format!("CREATE TABLE t (id UInt64, s String) ENGINE = MergeTree ORDER BY {by};\n")
+}
+
+/// A table of a thousand rows that got another order in place twice, and the commands behind each.
+fn migrated_twice(first: &[&str], second: &[&str]) -> Project {
     let project = Project::new(&[("app/t.sql", &ordered("id"))]);
     project.must(&["apply"]);
     project.query("INSERT INTO t SELECT number, toString(number % 7) FROM numbers(1000)");
-    for (by, end) in [("(s, id)", &["cleanup", "--park", "0s"][..]), ("s", &["status"])] {
+    for (by, then) in [("(s, id)", first), ("s", second)] {
         project.write("app/t.sql", &ordered(by));
         project.must(&["apply"]);
         project.must(&["cutover"]);
-        project.must(end);
+        project.must(then);
     }
+    project
+}
+
+/// A later migration has given the name another table, which is known; but this is not that one either.
+#[test]
+fn a_parked_table_stays_where_the_one_of_a_later_migration_was_made_anew() {
+    let project = migrated_twice(&["cleanup", "--park", "0s"], &["status"]);
     let parked = project.query("SELECT name FROM system.tables WHERE name LIKE 't_drop_%'");
     let filled = project.copy();
     project.query("DROP TABLE t SYNC");
@@ -412,18 +419,7 @@ fn a_parked_table_stays_where_the_one_of_a_later_migration_was_made_anew() {
 /// Nor does one of before count as a later one, though it was of the same table.
 #[test]
 fn a_parked_table_stays_where_its_successor_is_gone() {
-    let ordered = |by: &str| {
-        format!("CREATE TABLE t (id UInt64, s String) ENGINE = MergeTree ORDER BY {by};\n")
-    };
-    let project = Project::new(&[("app/t.sql", &ordered("id"))]);
-    project.must(&["apply"]);
-    project.query("INSERT INTO t SELECT number, toString(number % 7) FROM numbers(1000)");
-    for (by, end) in [("(s, id)", &["cleanup"][..]), ("s", &["cleanup", "--park", "0s"])] {
-        project.write("app/t.sql", &ordered(by));
-        project.must(&["apply"]);
-        project.must(&["cutover"]);
-        project.must(end);
-    }
+    let project = migrated_twice(&["cleanup"], &["cleanup", "--park", "0s"]);
     let parked = project.query("SELECT name FROM system.tables WHERE name LIKE 't_drop_%'");
     project.query("DROP TABLE t SYNC");
     let said = project.teal(&["cleanup", "--force"]).said();

@@ -54,7 +54,9 @@ impl Operator<'_> {
                     self.refuse_missed(migrating, &self.mutations_since_proof(migrating)?)?;
                 }
                 Cutover::Exchange => (),
-                Cutover::App | Cutover::Alias => self.refuse_undone_changes(migrating, &state)?,
+                Cutover::App | Cutover::Alias => {
+                    self.until_clean(migrating, |it| self.refuse_undone_changes(it, &state))?;
+                }
             }
         }
         self.step(migrating, Step::Cleanup, |migrating| {

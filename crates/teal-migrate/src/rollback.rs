@@ -99,7 +99,7 @@ impl Operator<'_> {
                 self.refuse_views_that_would_fail(migrating)?;
             }
         }
-        self.refuse_view_that_fails(migrating)?;
+        self.refuse_unless_own_view_works(migrating)?;
         // Whoever is on the next version would be moved back by two.
         self.refuse_while_chained(migrating, &migrating.migration.green)?;
         if is_exchange {
@@ -114,7 +114,7 @@ impl Operator<'_> {
 
     /// While no view reads the old table, its columns may be altered such that the migration's view could not be made
     /// again: one that its SELECT names is gone, or `SELECT *` gives one that the new table has not.
-    fn refuse_view_that_fails(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+    fn refuse_unless_own_view_works(&self, migrating: &Migrating) -> Result<(), MigrateError> {
         #[derive(Deserialize)]
         struct Row {
             name: String,
@@ -251,7 +251,7 @@ impl Operator<'_> {
             }
             match users_may_be_on_old {
                 true => {
-                    // The alias has brought them to the new one, where it was not the old one's own TTL.
+                    // By the alias users are on the new table: what went from the old one by its TTL, they have not deleted.
                     let changes = match &migrating.phase {
                         Phase::CutOver(CutOver { cutover: Cutover::Alias, .. }) => {
                             self.removals_by_users(migrating)?
