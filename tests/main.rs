@@ -47,5 +47,6 @@ mod story;
 mod support;
 mod throttle;
 mod turn;
+mod under_way;
 mod values;
 mod way_back;

@@ -1,44 +1,16 @@
 //! What can go wrong around a migration on a server, provoked: blue is changed behind the view, green is
 //! written to, tables are altered, statements are killed, two operators come at once.
 
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use teal_client::{Format, Server as _};
 
-use crate::alias;
 use crate::chaos::Proxy;
-use crate::server_exchange::allow;
 use crate::server_migration::{REWRITTEN, ROWS, Stage, insert};
 use crate::servers::Modern;
 use crate::support::{Background, Held, Run, until};
-
-/// Starts teal such that it takes `milliseconds` at a failpoint.
-fn slowly(stage: &Stage, failpoint: &str, milliseconds: u64, arguments: &[&str]) -> Child {
-    stage
-        .command(arguments)
-        .env("FAILPOINTS", format!("{failpoint}=sleep({milliseconds})"))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-/// Waits until the query gives something else than 0.
-fn wait_for(stage: &Stage, query: &str) {
-    let server = stage.modern.open(|_| ());
-    let mut session = server.user_session(&[]).unwrap();
-    let began = Instant::now();
-    loop {
-        let answer = session.run(query, Format::TSV).unwrap();
-        if answer.body != b"0\n" {
-            return;
-        }
-        assert!(began.elapsed() < Duration::from_secs(120), "in vain: {query}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
 
 const STAGED: &str =
     "SELECT count() FROM system.tables WHERE database = '_teal' AND name LIKE '%_staging_0'";
@@ -47,8 +19,8 @@ const STAGED: &str =
 fn a_mutation_during_the_backfill_is_found_and_a_second_operator_is_refused() {
     let stage = Stage::new(Modern::start(), REWRITTEN);
     stage.under_traffic(1, || {
-        let apply = slowly(&stage, "chunk-copied", 400, &["apply", "--chunk-rows", "10000"]);
-        wait_for(&stage, STAGED);
+        let apply = stage.slowly("chunk-copied", 400, &["apply", "--chunk-rows", "10000"]);
+        stage.wait_for(STAGED);
         stage.teal(&["apply"]).failed(3, &["another teal works"]);
         stage.query("ALTER TABLE events DELETE WHERE id % 10 = 3 SETTINGS mutations_sync = 1");
         let run = Run::of(apply.wait_with_output().unwrap());
@@ -62,8 +34,8 @@ fn a_mutation_during_the_backfill_is_found_and_a_second_operator_is_refused() {
 #[test]
 fn a_mutation_that_began_just_before_a_cut_is_waited_for() {
     let stage = Stage::new(Modern::start(), REWRITTEN);
-    let apply = slowly(&stage, "fence-opened", 2000, &["apply"]);
-    wait_for(&stage, "SELECT count() FROM _teal.journal WHERE kind = 'fenceOpened'");
+    let apply = stage.slowly("fence-opened", 2000, &["apply"]);
+    stage.wait_for("SELECT count() FROM _teal.journal WHERE kind = 'fenceOpened'");
     // Three seconds for each part.
     stage.query("ALTER TABLE events UPDATE town = 'changed' WHERE id < 50 AND sleep(3) = 0 SETTINGS mutations_sync = 1");
     let run = Run::of(apply.wait_with_output().unwrap());
@@ -81,8 +53,7 @@ fn a_server_that_is_started_anew_within_a_cut_makes_it_be_tried_again() {
     let mut command = stage.project.command(&["--url", &proxy.url(), "apply"]);
     command.env("FAILPOINTS", "view-created=1*sleep(4000)");
     let apply = Background::start(command);
-    wait_for(
-        &stage,
+    stage.wait_for(
         "SELECT count() FROM system.tables WHERE database = 'default' AND name = 'mv_events'",
     );
     stage.query(&insert(9_000_000, 1_000, 0));
@@ -197,7 +168,7 @@ fn rows_that_expired_in_blue_go_from_green() {
     assert_eq!(stage.query("SELECT count() FROM events_1"), "1000");
     stage.query("SYSTEM START TTL MERGES events");
     stage.query("INSERT INTO events SELECT 5000 + number, 'b', now() FROM numbers(3000)");
-    wait_for(&stage, "SELECT count() = 3100 FROM events");
+    stage.wait_for("SELECT count() = 3100 FROM events");
     let run = stage.teal(&["cutover"]);
     assert_eq!(run.code, Some(0), "{}", run.said());
     assert!(run.stderr.contains("900 rows too many"), "{}", run.said());
@@ -208,8 +179,8 @@ fn rows_that_expired_in_blue_go_from_green() {
 fn an_alter_during_the_backfill_stops_it_before_the_next_publication() {
     let stage = Stage::new(Modern::start(), REWRITTEN);
     let written = stage.under_traffic(1, || {
-        let apply = slowly(&stage, "chunk-copied", 500, &["apply", "--chunk-rows", "10000"]);
-        wait_for(&stage, STAGED);
+        let apply = stage.slowly("chunk-copied", 500, &["apply", "--chunk-rows", "10000"]);
+        stage.wait_for(STAGED);
         stage.query("ALTER TABLE events_1 ADD COLUMN more UInt8");
         let run = Run::of(apply.wait_with_output().unwrap());
         run.failed(3, &["default.events_1", "column more: new, UInt8", "nothing is lost"]);
@@ -224,7 +195,7 @@ fn an_alter_during_the_backfill_stops_it_before_the_next_publication() {
 fn a_killed_copy_is_an_error_and_goes_on() {
     let stage = Stage::new(Modern::start(), REWRITTEN);
     stage.query("INSERT INTO events SELECT number, toString(cityHash64(number)), toDateTime('2024-04-01 00:00:00') FROM numbers(3000000)");
-    let apply = slowly(&stage, "none", 0, &["apply"]);
+    let apply = stage.slowly("none", 0, &["apply"]);
     let killed = "KILL QUERY WHERE Settings['log_comment'] LIKE 'teal backfill%' AND query_kind = 'Insert' SYNC";
     let server = stage.modern.open(|_| ());
     let mut session = server.user_session(&[]).unwrap();
@@ -335,158 +306,9 @@ fn reaching(stage: &Stage, failpoint: &str) -> Child {
             format!("SELECT ({entries}'cutoverOpened') > {before}")
         }
     };
-    let cutover = slowly(stage, failpoint, 2000, &["cutover", "--by", "exchange"]);
-    wait_for(stage, &is_there);
+    let cutover = stage.slowly(failpoint, 2000, &["cutover", "--by", "exchange"]);
+    stage.wait_for(&is_there);
     cutover
-}
-
-// What is decided by a comparison while an INSERT is under way. One that has written to the view's source only
-// makes up for an equal row that only the view's target has: by number, the two tables are alike.
-
-const ROW: &str =
-    "SELECT 1000000::UInt64 AS id, 'town' AS town, toDateTime('2024-01-01 00:00:00') AS at";
-
-/// Two of them: one is in the table at once; the other one, and what the view forwards, seconds later.
-fn two_rows(into: &str) -> String {
-    format!(
-        "INSERT INTO {into} {ROW} FROM numbers(3) WHERE number < 2 OR sleepEachRow(3) = 1 \
-         SETTINGS max_threads = 1, max_insert_threads = 1, max_block_size = 1, min_insert_block_size_rows = 1, \
-             min_insert_block_size_rows_for_materialized_views = 1000000, \
-             short_circuit_function_evaluation = 'force_enable'"
-    )
-}
-
-fn count(stage: &Stage, table: &str) -> String {
-    stage.query(&format!("SELECT count() FROM {table} WHERE id = 1000000"))
-}
-
-/// Does `work` while `insert` runs, from when `is_so` on.
-fn while_under_way(
-    stage: &Stage,
-    insert: &str,
-    mut is_so: impl FnMut() -> bool,
-    work: impl FnOnce(),
-) {
-    let server = stage.modern.open(|_| ());
-    thread::scope(|scope| {
-        scope.spawn(move || server.user_session(&[]).unwrap().command(insert).map(drop).unwrap());
-        until("the INSERT", || is_so().then_some(()));
-        work();
-    });
-}
-
-#[test]
-fn rows_are_not_lost_whose_equals_are_under_way() {
-    let stage = Stage::new(Modern::start(), REWRITTEN);
-    stage.must(&["apply"]);
-    let mut rows = 0;
-    for command in ["abort", "rollback"] {
-        stage.query(&format!("INSERT INTO events_1 {ROW}"));
-        let in_both = (rows + 1).to_string();
-        let is_half_done = || count(&stage, "events") == in_both;
-        while_under_way(&stage, &two_rows("events"), is_half_done, || {
-            assert_eq!(count(&stage, "events_1"), in_both, "behind the view already");
-            match command {
-                "abort" => stage.teal(&["abort"]).failed(3, &["default.events_1 has 1 rows"]),
-                _ => drop(stage.must(&["rollback"])),
-            }
-        });
-        if command == "abort" {
-            stage.must(&["rollback"]);
-        }
-        rows += 3;
-        stage.assert_exact(ROWS + rows, command);
-    }
-}
-
-/// The look takes its time, and an application that was deployed too early goes on.
-#[test]
-fn what_comes_to_green_while_a_cut_is_undone_is_not_thrown_away() {
-    let stage = Stage::new(Modern::start(), REWRITTEN);
-    stage.killed_at("view-created=return", &["apply"]);
-    stage.query(&insert(1_000_000, 1_000, 0));
-    let apply = Held::at("green-looked-at", "", stage.command(&["apply"]));
-    // Equal to one that is in blue once, and was forwarded.
-    stage.query("INSERT INTO events_1 SELECT * FROM events WHERE id = 1000007");
-    apply.go_on().failed(3, &["events_1 has 1 rows", "nothing is lost"]);
-    assert_eq!(stage.query("SELECT count() FROM events_1 WHERE id = 1000007"), "2");
-    // Merges go on, or the mutation would not end.
-    stage.query("ALTER TABLE events_1 DELETE WHERE id = 1000007 SETTINGS mutations_sync = 1");
-    stage.must(&["apply"]);
-    stage.assert_exact(ROWS + 1_000, "the undoing");
-}
-
-/// By its own setting, and of the new table too, which gets what is forwarded.
-#[test]
-fn a_cut_is_given_up_before_a_table_has_the_parts_that_slow_its_inserts_down() {
-    let next = REWRITTEN.replace("(town, id)", "(town, id) SETTINGS parts_to_delay_insert = 8");
-    let stage = Stage::new(Modern::start(), &next);
-    let apply = Held::at("view-created", "", stage.command(&["apply"]));
-    for million in 1..=5 {
-        stage.query(&insert(million * 1_000_000, 1_000, 0));
-    }
-    let slow = format!("INSERT INTO events {ROW} FROM numbers(1) WHERE sleepEachRow(3) = 0");
-    let running = "SELECT count() FROM system.processes WHERE query_kind = 'Insert'";
-    while_under_way(
-        &stage,
-        &slow,
-        || stage.query(running) == "1",
-        || {
-            let run = apply.go_on();
-            assert_eq!(run.code, Some(0), "{}", run.said());
-            let words = "fewer parts of default.events_1 (5 in partition 2024";
-            assert!(run.stderr.contains(words), "{}", run.said());
-        },
-    );
-    stage.assert_exact(ROWS + 5_001, "the cut");
-}
-
-/// The look behind a cutover by app waits for it; the cutover is done all the same.
-#[test]
-fn an_insert_that_goes_on_for_long_does_not_fail_a_cutover_by_app() {
-    let stage = Stage::new(Modern::start(), REWRITTEN);
-    stage.must(&["apply"]);
-    allow(&stage, 1);
-    let cutover = Held::at("verified", "", stage.command(&["cutover"]));
-    stage.query(&insert(9_000_000, 1_000, 0));
-    let slow = format!(
-        "INSERT INTO events {ROW} FROM numbers(8) WHERE sleepEachRow(1) = 1 SETTINGS max_block_size = 1"
-    );
-    let running = "SELECT count() FROM system.processes WHERE query_kind = 'Insert'";
-    while_under_way(
-        &stage,
-        &slow,
-        || stage.query(running) == "1",
-        || {
-            let run = cutover.go_on();
-            assert_eq!(run.code, Some(0), "{}", run.said());
-            assert!(run.stderr.contains("the cutover is done"), "{}", run.said());
-        },
-    );
-}
-
-#[test]
-fn a_cleanup_waits_for_an_insert_into_the_old_table_that_is_under_way() {
-    let stage = Stage::new(Modern::start(), REWRITTEN);
-    stage.must(&["apply"]);
-    let slow = format!("INSERT INTO events {ROW} FROM numbers(1) WHERE sleepEachRow(3) = 0");
-    let running = "SELECT count() FROM system.processes WHERE query_kind = 'Insert'";
-    stage.must(&["cutover"]);
-    // Before the view is turned, and after.
-    for refusal in ["default.events got 1 rows", "1 rows that default.events_1 lacks"] {
-        while_under_way(
-            &stage,
-            &slow,
-            || stage.query(running) == "1",
-            || {
-                stage.teal(&["cleanup"]).failed(3, &[refusal]);
-            },
-        );
-        // The first one tells of who has written, where it was not turned.
-        stage.teal(&["cutover"]);
-        stage.must(&["cutover"]);
-    }
-    assert_eq!(count(&stage, "events_1"), "2");
 }
 
 /// The clones have the changed row, and the old table has it as it was.
@@ -496,10 +318,10 @@ fn what_is_changed_while_a_rollback_compares_is_not_carried_back() {
     stage.must(&["apply"]);
     stage.must(&["cutover"]);
     stage.query(&format!("INSERT INTO events_1 {ROW}"));
-    let rollback = slowly(&stage, "verify-tables-made", 3000, &["rollback"]);
+    let rollback = stage.slowly("verify-tables-made", 3000, &["rollback"]);
     let made =
         "SELECT count() FROM system.tables WHERE database = '_teal' AND name LIKE '%_verify_green'";
-    wait_for(&stage, made);
+    stage.wait_for(made);
     stage.query(
         "ALTER TABLE events_1 UPDATE town = 'changed' WHERE id = 5 SETTINGS mutations_sync = 1",
     );
@@ -537,43 +359,6 @@ fn an_alter_in_the_moment_of_an_exchange_or_before_a_rollback_is_not_lost() {
     stage.assert_exact(ROWS, "there and back");
 }
 
-/// The view of an exchange that was not made is there again; an INSERT that began without it is not over.
-#[test]
-fn an_insert_that_began_without_the_view_is_waited_for_also_when_teal_is_killed_twice() {
-    let stage = Stage::new(Modern::start(), REWRITTEN);
-    let path = stage.project.path().join("app/events.sql");
-    let models = std::fs::read_to_string(path).unwrap();
-    let upper = "SELECT id, upper(town) AS town, at FROM events";
-    stage.project.write("app/events.sql", &models.replace("SELECT * FROM events", upper));
-    stage.must(&["apply"]);
-    let exchange = &["cutover", "--by", "exchange"];
-    stage.killed_at("view-dropped=return", exchange);
-    let slow = format!("INSERT INTO events {ROW} FROM numbers(3) WHERE sleepEachRow(3) = 0");
-    let slow = format!("{slow} SETTINGS function_sleep_max_microseconds_per_block = 0");
-    let running = "SELECT count() FROM system.processes WHERE query_kind = 'Insert'";
-    while_under_way(
-        &stage,
-        &slow,
-        || stage.query(running) == "1",
-        || {
-            stage.killed_at("view-put-back=return", exchange);
-            stage.must(exchange);
-        },
-    );
-    assert_eq!(count(&stage, "events"), "3");
-    // What comes in the midst of the way back cannot be carried, and is not passed over either.
-    let stage = Stage::new(Modern::start(), REWRITTEN);
-    stage.project.write("app/events.sql", &models.replace("SELECT * FROM events", upper));
-    stage.must(&["apply"]);
-    stage.must(exchange);
-    let rollback = slowly(&stage, "rollback-opened", 2500, &["rollback"]);
-    wait_for(&stage, "SELECT count() FROM _teal.journal WHERE kind = 'rollbackOpened'");
-    stage.query(&format!("INSERT INTO events {ROW}"));
-    let run = Run::of(rollback.wait_with_output().unwrap());
-    run.failed(3, &["default.events_1 has 1 rows that default.events lacks"]);
-    assert_eq!(stage.sorting_key("events"), "id");
-}
-
 /// From the entry on it goes on, whatever its user does next; before, nothing has begun. Who works on other tables
 /// need not wait for it.
 #[test]
@@ -591,7 +376,7 @@ fn a_cleanup_that_cannot_go_on_says_what_will_become_of_it() {
         thread::scope(|scope| {
             let cleanup = begin();
             scope.spawn(|| drop(server.user_session(&[]).unwrap().command(long)));
-            wait_for(&stage, running);
+            stage.wait_for(running);
             let run = match cleanup {
                 Some(cleanup) => Run::of(cleanup.wait_with_output().unwrap()),
                 None => stage.teal(&["cleanup", "--force"]),
@@ -604,8 +389,8 @@ fn a_cleanup_that_cannot_go_on_says_what_will_become_of_it() {
     while_it_runs(&|| None, &|| ()).failed(3, &["no clean cut"]);
     stage.must(&["verify"]);
     let cleanup = || {
-        let cleanup = slowly(&stage, "cleanup-opened", 3000, &["cleanup", "--force"]);
-        wait_for(&stage, "SELECT count() FROM _teal.journal WHERE kind = 'cleanupOpened'");
+        let cleanup = stage.slowly("cleanup-opened", 3000, &["cleanup", "--force"]);
+        stage.wait_for("SELECT count() FROM _teal.journal WHERE kind = 'cleanupOpened'");
         Some(cleanup)
     };
     let other = || {
@@ -639,40 +424,6 @@ fn tables_beyond_the_limit_for_drops_are_migrated_and_cleaned_up() {
     stage.must(&["cutover", "--by", "exchange"]);
     stage.must(&["cleanup"]);
     assert_eq!(stage.query("SELECT count() FROM events"), ROWS.to_string());
-}
-
-/// Behind the swap back, what was written to the new table until then is carried, which needs a moment that this
-/// INSERT does not give.
-#[test]
-fn a_rollback_that_cannot_carry_the_rest_says_so_and_the_next_one_does() {
-    let stage = alias::stage();
-    stage.must(&["apply"]);
-    stage.must(&["cutover"]);
-    let config = stage.config();
-    let hasty = config.replace("[migrate]", "[migrate]\nfence_timeout = 1");
-    stage.project.write("teal.toml", &hasty);
-    let rollback = Held::at("rolled-back", "", stage.command(&["rollback"]));
-    let server = stage.modern.open(|_| ());
-    // A session of its own: teal takes its time only once.
-    let mut session = server.user_session(&[]).unwrap();
-    let mut is_one = |query| session.run(query, Format::TSV).unwrap().body == b"1\n";
-    let long = "INSERT INTO events SELECT number, 'long', now() FROM numbers(600) WHERE sleepEachRow(1) = 1 \
-                SETTINGS max_block_size = 1, max_threads = 1";
-    let running = "SELECT count() FROM system.processes WHERE query_kind = 'Insert'";
-    thread::scope(|scope| {
-        scope.spawn(|| drop(server.user_session(&[]).unwrap().command(long)));
-        until("the INSERT", || is_one(running).then_some(()));
-        stage.query(&alias::insert("events_1", 1_000_000, 10));
-        let said = rollback.go_on();
-        said.failed(3, &["is what readers and writers use again", "the end of INSERTs", "again"]);
-        stage.query("KILL QUERY WHERE query_kind = 'Insert' SYNC");
-    });
-    stage.project.write("teal.toml", &config);
-    // Until then nothing is done that would lose them.
-    stage.teal(&["abort"]).failed(3, &["default.events_1 has 10 rows"]);
-    stage.teal(&["cutover"]).failed(3, &["default.events_1"]);
-    stage.must(&["rollback"]);
-    alias::assert_rolled_back(&stage, ROWS + 10, "the rest");
 }
 
 /// Where nothing else is merged either, its turn will not come.

@@ -1,15 +1,16 @@
 //! Migrations on a server, where INSERTs cannot be held: the fence by `part_log`, under traffic, and
 //! killed at each of its steps.
 
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use teal_client::{Server as _, Session};
+use teal_client::{Format, Server as _, Session};
 
 use crate::servers::Modern;
-use crate::support::{Held, Project, Run, answer};
+use crate::support::{Held, Project, Run, answer, until};
 
 pub(crate) const EVENTS: &str = "CREATE TABLE events (id UInt64, town String, at DateTime) ENGINE = MergeTree \
      PARTITION BY toYYYYMM(at) ORDER BY id;\n";
@@ -82,6 +83,23 @@ impl Stage {
         let mut command = self.command(arguments);
         let run = Run::of(command.env("FAILPOINTS", failpoint).output().unwrap());
         assert!(run.killed, "{failpoint} was not reached by {arguments:?}: {}", run.said());
+    }
+
+    /// Starts teal such that it takes `milliseconds` at a failpoint.
+    pub(crate) fn slowly(&self, failpoint: &str, milliseconds: u64, arguments: &[&str]) -> Child {
+        self.command(arguments)
+            .env("FAILPOINTS", format!("{failpoint}=sleep({milliseconds})"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Waits until the query gives something else than 0.
+    pub(crate) fn wait_for(&self, query: &str) {
+        let server = self.modern.open(|_| ());
+        let mut session = server.user_session(&[]).unwrap();
+        until(query, || (session.run(query, Format::TSV).unwrap().body != b"0\n").then_some(()));
     }
 
     pub(crate) fn query(&self, sql: &str) -> String {
