@@ -18,6 +18,7 @@ mod ends;
 mod every;
 mod every_write;
 mod examples;
+mod feeders;
 mod folded;
 mod grants;
 mod in_order;

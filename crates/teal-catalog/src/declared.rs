@@ -7,6 +7,7 @@ use teal_schema::{
     Column, ColumnDefault, Constraint, ConstraintKind, CreateKind, DefaultKind, Engine, Index,
     LifeCycle, Location, Projection, Schema, Table, TableRef, TokenError, Version, View, call,
     clause, head, quote_ident, read_create, rewrite_table_references, sorting_key, split_list,
+    unquote_string,
 };
 
 use crate::{Catalog, CatalogColumn, CatalogTable};
@@ -357,7 +358,9 @@ impl CatalogTable {
         let text = clause(&self.engine_full, &["SETTINGS"], &ENGINE_CLAUSES)?.unwrap_or_default();
         let settings = split_list(text)?.into_iter().filter_map(|setting| {
             let (name, value) = setting.split_once('=')?;
-            Some((name.trim().to_owned(), unquoted(value.trim())))
+            let value = value.trim();
+            let text = unquote_string(value).unwrap_or_else(|| value.to_owned());
+            Some((name.trim().to_owned(), text))
         });
         Ok(settings
             .filter(|(name, value)| {
@@ -477,10 +480,4 @@ fn constraints(definitions: &[&str]) -> Result<Vec<Constraint>, TokenError> {
         Ok(Constraint { name, kind, expression: expression.to_owned() })
     };
     named(definitions, "CONSTRAINT").map(read).collect()
-}
-
-/// A setting's value without the quotes of a string.
-fn unquoted(value: &str) -> String {
-    let inner = value.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
-    inner.map_or_else(|| value.to_owned(), |text| text.replace("\\'", "'").replace("\\\\", "\\"))
 }

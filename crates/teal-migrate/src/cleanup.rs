@@ -46,6 +46,7 @@ impl Operator<'_> {
         self.refuse_while_loaded(migrating)?;
         if !force {
             self.refuse_while_viewed(migrating, &state)?;
+            self.refuse_while_fed(migrating, &state)?;
             self.until_clean(migrating, |migrating| self.refuse_while_kept(migrating, &state))?;
             // Where nothing keeps the old table current, later changes of it go with it.
             let may_have_missed = state.forwards_back || !state.compared;

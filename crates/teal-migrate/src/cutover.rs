@@ -69,6 +69,7 @@ impl Operator<'_> {
                 self.refuse_while_chained(migrating, name)?;
             }
             self.refuse_views_that_would_fail(migrating)?;
+            self.refuse_fed_in_background(migrating)?;
         }
         if how == Cutover::Exchange && self.server.write_gate().is_none() {
             self.refuse_folded(migrating)?;

@@ -2,7 +2,7 @@
 //! dictionaries.
 
 use serde::Deserialize;
-use teal_catalog::ReadingView;
+use teal_catalog::{Feeder, ReadingView, feeders};
 use teal_client::{ClientError, Session};
 use teal_plan::Cutover;
 use teal_schema::{QualifiedName, quote_ident, rewrite_table_references};
@@ -101,6 +101,60 @@ impl Operator<'_> {
                 views: readers.into_iter().map(|reader| reader.view.name).collect(),
             }),
         }
+    }
+
+    /// What would go on to write to a name that is gone: a Buffer loses its rows then without an error.
+    pub(crate) fn refuse_while_fed(
+        &self,
+        migrating: &Migrating,
+        state: &CutOver,
+    ) -> Result<(), MigrateError> {
+        let (old, new) = migrating.tables_now();
+        // Its name becomes an alias of the new table, which takes what is written.
+        if state.cutover == Cutover::Exchange && !migrating.migration.in_place {
+            return Ok(());
+        }
+        let mut feeders = self.feeders_of(migrating, old)?;
+        feeders.retain(|feeder| feeder.by.is_empty() && feeder.into == *old);
+        match feeders.is_empty() {
+            true => Ok(()),
+            false => Err(MigrateError::StillFed {
+                old: old.clone(),
+                new: new.clone(),
+                by: feeders.iter().map(Feeder::told).collect::<Vec<_>>().join(", "),
+            }),
+        }
+    }
+
+    /// Before the names change places: no cut can wait for what is written in the background, and what runs across may
+    /// be in one of the tables only, or in both.
+    pub(crate) fn refuse_fed_in_background(
+        &self,
+        migrating: &Migrating,
+    ) -> Result<(), MigrateError> {
+        for table in [&migrating.migration.blue, &migrating.migration.green] {
+            let mut feeders = self.feeders_of(migrating, table)?;
+            feeders.retain(Feeder::is_in_background);
+            if !feeders.is_empty() {
+                let detach = feeders.iter().map(|it| format!("DETACH TABLE {}", it.name.sql()));
+                return Err(MigrateError::FedInBackground {
+                    table: table.clone(),
+                    detach: detach.collect::<Vec<_>>().join("; "),
+                    by: feeders.iter().map(Feeder::told).collect::<Vec<_>>().join(", "),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Without the migration's own view, and what comes by it.
+    fn feeders_of(
+        &self,
+        migrating: &Migrating,
+        table: &QualifiedName,
+    ) -> Result<Vec<Feeder>, MigrateError> {
+        let own = Some(&migrating.migration.view);
+        Ok(self.with_control(|session| feeders(session, table, own))?)
     }
 
     /// The server lets a table go only before what is loaded after it, a dictionary say.

@@ -209,6 +209,14 @@ pub enum MigrateError {
     )]
     StillViewed { old: QualifiedName, new: QualifiedName, views: Vec<QualifiedName> },
     #[error(
+        "{by} writes to {old}, and what comes there after it is gone would be lost: let it write to {new} (OPTIMIZE TABLE empties a Buffer, SYSTEM FLUSH DISTRIBUTED a Distributed table), or drop it; or --force"
+    )]
+    StillFed { old: QualifiedName, new: QualifiedName, by: String },
+    #[error(
+        "{by} writes to {table} in the background, which no cut can wait for: what comes across the exchange may be in one of the tables only, or in both. Nothing was changed\n  instead: {detach}; then the same command again, and ATTACH behind it"
+    )]
+    FedInBackground { table: QualifiedName, by: String, detach: String },
+    #[error(
         "{old} cannot be dropped while {} is loaded from it: nothing was changed. Let that read another table, or drop it, and run the command again",
         named(.dependents)
     )]
@@ -365,6 +373,8 @@ impl MigrateError {
             | Self::Chained { .. }
             | Self::BlueLeft { .. }
             | Self::StillViewed { .. }
+            | Self::StillFed { .. }
+            | Self::FedInBackground { .. }
             | Self::StillLoaded { .. }
             | Self::ViewWouldFail { .. }
             | Self::FedOtherwise { .. }

@@ -97,6 +97,7 @@ impl Operator<'_> {
             if is_exchange {
                 self.refuse_missed(migrating, &self.changes_since_proof(migrating)?)?;
                 self.refuse_views_that_would_fail(migrating)?;
+                self.refuse_fed_in_background(migrating)?;
             }
         }
         self.refuse_unless_own_view_works(migrating)?;

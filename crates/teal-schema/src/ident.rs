@@ -36,6 +36,17 @@ pub fn quote_string(text: &str) -> String {
     quoted(text, '\'')
 }
 
+/// The text of a string literal, as the server writes it; `None` where it is something else.
+///
+/// ```
+/// assert_eq!(teal_schema::unquote_string("'it\\'s'").as_deref(), Some("it's"));
+/// assert_eq!(teal_schema::unquote_string("it"), None);
+/// ```
+pub fn unquote_string(text: &str) -> Option<String> {
+    let inside = text.strip_prefix('\'')?.strip_suffix('\'')?;
+    Some(inside.replace("\\'", "'").replace("\\\\", "\\"))
+}
+
 /// A text as one word for a shell, in commands that are suggested to a person.
 ///
 /// ```

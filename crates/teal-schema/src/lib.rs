@@ -28,7 +28,9 @@ pub use ddl::{
 pub use diagnostic::Diagnostic;
 pub use engine::Engine;
 pub use hash::hash_128;
-pub use ident::{QualifiedName, escape_ident, quote_ident, quote_string, shell_word};
+pub use ident::{
+    QualifiedName, escape_ident, quote_ident, quote_string, shell_word, unquote_string,
+};
 pub use location::Location;
 pub use pattern::{matches, names_column};
 pub use references::{TableReference, rewrite_table_references};

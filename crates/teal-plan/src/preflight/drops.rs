@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use teal_catalog::{QueryTree, fired_views, reads};
+use teal_catalog::{Feeder, FeederKind, QueryTree, feeders, fired_views, reads};
 use teal_client::ClientError;
 use teal_schema::{QualifiedName, read_create, shell_word};
 
@@ -25,6 +25,22 @@ impl Preflight<'_> {
                 // It is used, whatever a saved plan says.
                 let says = format!("it had {then} rows when the plan was made, and has {now} now");
                 let fix = "make the plan anew, if it is to be dropped".to_owned();
+                self.found(object, true, says, fix);
+            }
+        }
+        for object in drops.keys() {
+            let feeders = feeders(self.session, object, None)?;
+            let stays = |feeder: &&Feeder| {
+                !drops.contains_key(&feeder.name)
+                    && matches!(feeder.kind, FeederKind::Buffer | FeederKind::Distributed)
+            };
+            for feeder in feeders.iter().filter(|it| it.by.is_empty()).filter(stays) {
+                let says =
+                    format!("{} writes into it, and what comes there would be lost", feeder.told());
+                let fix = format!(
+                    "drop it first: DROP TABLE {}; or let the table stay",
+                    feeder.name.sql()
+                );
                 self.found(object, true, says, fix);
             }
         }

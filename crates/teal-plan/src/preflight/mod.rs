@@ -4,6 +4,7 @@ mod created;
 mod defaults;
 mod drops;
 mod expiring;
+mod feeders;
 mod in_time;
 mod left_out;
 mod policies;
@@ -110,6 +111,7 @@ impl Preflight<'_> {
         self.look_at_defaults()?;
         for migration in &migrations {
             self.look_at_readers(migration)?;
+            self.look_at_feeders(migration)?;
             self.look_at_resetting(migration);
             self.look_at_left_out(migration)?;
             self.look_at_values(migration)?;

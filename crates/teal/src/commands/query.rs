@@ -1,7 +1,9 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::ops::ControlFlow;
 
-use teal_client::Format;
+use serde::Deserialize;
+use teal_client::{Format, Server};
+use teal_schema::QualifiedName;
 
 use crate::cli::{Common, Query};
 use crate::failure::Failure;
@@ -28,8 +30,31 @@ pub(crate) fn run(common: &Common, args: &Query) -> Result<(), Failure> {
             Err(_) => ControlFlow::Break(()),
         }
     })?;
+    write_out(server.as_ref())?;
     match written.and_then(|()| out.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
+}
+
+/// The embedded engine ends with the process, and without what Buffers hold in memory, which was acknowledged. (An
+/// INSERT is never asynchronous there, whatever its settings; 26.7.)
+fn write_out(server: &dyn Server) -> Result<(), Failure> {
+    #[derive(Deserialize)]
+    struct Row {
+        database: String,
+        name: String,
+    }
+    if !server.is_exclusive() {
+        return Ok(());
+    }
+    let mut session = server.session(&[])?;
+    let buffers = session.rows::<Row>(
+        "SELECT database, name FROM system.tables WHERE engine = 'Buffer' AND total_rows > 0",
+    )?;
+    for buffer in buffers {
+        let buffer = QualifiedName::new(buffer.database, buffer.name);
+        session.command(&format!("OPTIMIZE TABLE {}", buffer.sql()))?;
+    }
+    Ok(())
 }

@@ -1,0 +1,110 @@
+//! What writes to the old table in the background, and what goes on to write to it after the cutover.
+
+use serde::Deserialize;
+use teal_catalog::{Feeder, FeederKind, feeders};
+
+use super::Preflight;
+use crate::planner::PlanError;
+use crate::{Cutover, Migration};
+
+impl Preflight<'_> {
+    pub(super) fn look_at_feeders(&mut self, migration: &Migration) -> Result<(), PlanError> {
+        for feeder in feeders(self.session, &migration.blue, Some(&migration.view))? {
+            match feeder.kind {
+                FeederKind::Refreshed { appends: false } => {
+                    self.found_replacing(migration, &feeder)?;
+                }
+                _ if feeder.is_in_background() => self.found_in_background(migration, &feeder),
+                _ => self.found_behind(migration, &feeder),
+            }
+        }
+        Ok(())
+    }
+
+    fn found_replacing(&mut self, migration: &Migration, feeder: &Feeder) -> Result<(), PlanError> {
+        #[derive(Deserialize)]
+        struct Refresh {
+            status: String,
+        }
+        let refreshes = self.session.rows::<Refresh>(&format!(
+            "SELECT status FROM system.view_refreshes WHERE {}",
+            feeder.name.condition("view")
+        ))?;
+        let is_stopped = refreshes.iter().all(|refresh| refresh.status == "Disabled");
+        let says = format!(
+            "{} puts its rows in the place of all others at each refresh, which no view forwards",
+            feeder.told()
+        );
+        let fix = format!("SYSTEM STOP VIEW {} until the cleanup", feeder.name.sql());
+        self.found(&migration.blue, !is_stopped, says, fix);
+        Ok(())
+    }
+
+    fn found_in_background(&mut self, migration: &Migration, feeder: &Feeder) {
+        let (told, table) = (feeder.told(), feeder.name.sql());
+        let held = match feeder.held {
+            0 => String::new(),
+            bytes => format!(", with {bytes} bytes in memory,"),
+        };
+        let writes = format!("{told}{held} writes into it in the background");
+        let (blocks, says, fix) = match migration.cutover {
+            _ if self.has_gate => (
+                true,
+                format!(
+                    "{writes}, where the write gate holds nothing: rows may come to one of the tables only"
+                ),
+                format!(
+                    "{}DROP TABLE {table}, and make it anew when `teal cutover` is done (what is detached is attached when the engine is opened)",
+                    if feeder.kind == FeederKind::Buffer {
+                        format!("OPTIMIZE TABLE {table}, ")
+                    } else {
+                        String::new()
+                    }
+                ),
+            ),
+            Cutover::Exchange => (
+                false,
+                format!(
+                    "{writes}: across an exchange that may be in one table only or in both, so `teal cutover` refuses while it is attached"
+                ),
+                format!(
+                    "DETACH TABLE {table} before `teal cutover`, and ATTACH TABLE {table} behind it"
+                ),
+            ),
+            // What brings its rows here is told itself.
+            Cutover::App | Cutover::Alias if !feeder.by.is_empty() => return,
+            Cutover::Alias if feeder.into != migration.blue => return,
+            Cutover::Alias | Cutover::App => (
+                false,
+                format!("{writes}, and goes on to after the cutover"),
+                moved(migration, feeder),
+            ),
+        };
+        self.found(&migration.blue, blocks, says, fix);
+    }
+
+    /// What follows the name needs nothing.
+    fn found_behind(&mut self, migration: &Migration, feeder: &Feeder) {
+        let follows = migration.cutover == Cutover::Exchange || feeder.into != migration.blue;
+        if follows || !feeder.by.is_empty() {
+            return;
+        }
+        let says = format!("{} writes into it, and goes on to after the cutover", feeder.told());
+        self.found(&migration.blue, false, says, moved(migration, feeder));
+    }
+}
+
+/// How what writes to the old table comes to write to the new one.
+fn moved(migration: &Migration, feeder: &Feeder) -> String {
+    let (name, green) = (feeder.name.sql(), migration.green.sql());
+    let behind = "when readers and writers have moved, and before `teal cleanup`";
+    match feeder.kind {
+        FeederKind::Buffer => format!(
+            "put a Buffer in front of {green}, move its writers, then OPTIMIZE TABLE {name} and DROP TABLE {name}, before `teal cleanup`: a Buffer whose table is gone throws rows away without an error"
+        ),
+        FeederKind::Distributed => format!(
+            "SYSTEM FLUSH DISTRIBUTED {name}, and CREATE OR REPLACE TABLE {name} over {green}, {behind}"
+        ),
+        _ => format!("let it write to {green} {behind}"),
+    }
+}
