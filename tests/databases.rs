@@ -35,7 +35,7 @@ fn a_name_in_two_databases_is_two_tables() {
     );
     project.write("app/tables.sql", &migrating);
     let plan = project.must(&["plan"]).stdout;
-    assert!(plan.contains("green    x.ev_0_1, created"), "{plan}");
+    assert!(plan.contains("green    x.ev_0_1, to be created"), "{plan}");
 }
 
 /// Its rows are not brought over, and no cleanup drops it.

@@ -26,6 +26,7 @@ mod interrupt;
 mod kill;
 mod life_cycle;
 mod lost_answer;
+mod next;
 mod odd_tables;
 mod past_view;
 mod pipe;

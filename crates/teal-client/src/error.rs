@@ -12,7 +12,7 @@ pub enum ClientError {
     Load { path: PathBuf, reason: String },
 
     #[error(
-        "the data directory {path} is in use by process {holder}; one process at a time can open it: end that one, or name another directory"
+        "the data directory {path} is in use by process {holder}; one process at a time can open it. Wait for its end, or name another directory; of a migration that it works on, `teal status` tells, and `pause`, `resume`, `throttle` and `abort` ask it"
     )]
     DirectoryInUse { path: PathBuf, holder: String },
 

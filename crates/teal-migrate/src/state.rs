@@ -23,6 +23,8 @@ pub struct Migrating {
     pub started: Timestamp,
     /// When the last thing happened to it.
     pub since: Timestamp,
+    /// How readers and writers were moved last, also where they are back.
+    pub(crate) moved_by: Option<Cutover>,
     /// How the two tables were when it began.
     pub(crate) definitions: Option<Definitions>,
     /// The parts of blue that green is known to have the rows of.
@@ -108,6 +110,11 @@ impl Migrating {
         Self { migration, ..self.clone() }
     }
 
+    /// How readers and writers have moved, or will if nothing else is said.
+    pub fn cutover(&self) -> Cutover {
+        self.moved_by.unwrap_or(self.migration.cutover)
+    }
+
     /// The names of the old layout's table and of the new one's, as they are now: an exchange swaps
     /// them.
     pub fn tables_now(&self) -> (&QualifiedName, &QualifiedName) {
@@ -153,6 +160,7 @@ impl Migrating {
             phase: Phase::Started(Started),
             started: first.time,
             since: first.time,
+            moved_by: None,
             definitions: None,
             seen: None,
             new_seen: None,
@@ -255,6 +263,7 @@ impl Migrating {
             ) => {
                 let opened = verified.cutover_open.map(|it| (it.green_data, it.green));
                 let (new_data, new_seen) = opened.unzip();
+                self.moved_by = Some(cutover);
                 P::CutOver(CutOver {
                     cutover,
                     at: entry.time,

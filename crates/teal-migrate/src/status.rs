@@ -59,6 +59,9 @@ pub struct Status {
     pub throttle: Limits,
     pub fence: Option<Fence>,
     pub verified: Option<Verification>,
+    /// How readers and writers have moved, or will if nothing else is said: by `app`, `alias` or `exchange`.
+    #[serde(default)]
+    pub cutover: String,
     /// Who has used the old table since the cutover, where the server's log tells it.
     #[serde(default)]
     pub still_used_by: Vec<Use>,
@@ -255,6 +258,7 @@ fn status(
         throttle: limits.unwrap_or_else(|| base.then(orders.limits)).filled(),
         fence: fence(entries),
         verified: verification(entries),
+        cutover: migrating.cutover().to_string(),
         still_used_by: Vec::new(),
         old_is_kept_current: matches!(
             &migrating.phase,

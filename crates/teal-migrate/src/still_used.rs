@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use teal_catalog::{LeftOut, Use, uses};
+use teal_catalog::{Features, LeftOut, Use, uses};
 use teal_client::{ClientError, Session};
 use teal_plan::Cutover;
 use teal_schema::QualifiedName;
 
 use crate::phase::CutOver;
 use crate::state::Migrating;
-use crate::{Event, MigrateError, Operator, Phase, names};
+use crate::{Event, MigrateError, Operator, Phase, Update, names};
 
 /// A use that is longer ago does not keep a table.
 const LOOKS_BACK: Duration = Duration::from_secs(24 * 60 * 60);
@@ -38,6 +38,14 @@ impl Operator<'_> {
         }
         self.refuse_old_alone(migrating, state)?;
         if self.server.is_exclusive() {
+            return Ok(());
+        }
+        if !self.with_control(Features::read)?.query_log.is_there {
+            let what = format!(
+                "without query_log it is not known who still reads {}; a retention (`--retention 7d`) gives them time",
+                migrating.tables_now().0
+            );
+            self.observer.update(Update::Warning { what });
             return Ok(());
         }
         self.command("SYSTEM FLUSH LOGS")?;

@@ -40,6 +40,15 @@ impl Planner<'_> {
                     shell_word(&past.green.name)
                 )
             }
+            Standing::Verified | Standing::CutOver(_) if *name == past.green => {
+                let (is, next) = match past.standing {
+                    Standing::Verified => ("verified", "cutover"),
+                    _ => ("cut over", "cleanup"),
+                };
+                let green = shell_word(&past.green.name);
+                self.plan.waiting.push(format!("{name} is {is}; next: `teal {next} {green}`"));
+                return Ok(true);
+            }
             Standing::UnderWay | Standing::Verified | Standing::CutOver(_) => return Ok(true),
             Standing::Cleaned(_) if past.in_place => return Ok(false),
             Standing::Cleaned(Cutover::Exchange) if is_blue => {

@@ -6,6 +6,9 @@ use teal_schema::{QualifiedName, matches};
 use crate::planner::{PlanError, Planner};
 use crate::{Operation, PastMigration};
 
+/// Names that a note shows.
+const SHOWN: usize = 20;
+
 impl Planner<'_> {
     /// What is there and in no model: dropped where that was allowed by name, else mentioned.
     pub(crate) fn plan_drops(&mut self) -> Result<(), PlanError> {
@@ -13,7 +16,7 @@ impl Planner<'_> {
         let tables = self.schema.tables.iter().map(|table| table.qualified(database));
         let views = self.schema.views.iter().map(|view| view.qualified(database));
         let declared = tables.chain(views).collect::<Vec<_>>();
-        let mut left = 0;
+        let mut left = Vec::new();
         let mut drops = Vec::new();
         let there = self.current.tables().filter(|table| table.database == *database);
         for table in there.cloned().collect::<Vec<_>>() {
@@ -36,7 +39,7 @@ impl Planner<'_> {
                 false => None,
             };
             if !self.may_be_dropped(&table.name) {
-                left += 1;
+                left.push(table.name.clone());
                 if let Some(loss) = loss.filter(|_| table.engine == "MaterializedView") {
                     self.refuse_loss(&name, &loss, &loss.declared_at);
                 }
@@ -67,9 +70,15 @@ impl Planner<'_> {
         let drops = drops.into_iter().map(|(_, operation)| operation).collect();
         let drops = self.needed_last(drops)?;
         self.plan.operations.extend(drops);
-        if left > 0 {
+        if !left.is_empty() {
+            let named = match left.get(SHOWN..) {
+                Some(more) if !more.is_empty() => {
+                    format!("{} and {} more", left[..SHOWN].join(", "), more.len())
+                }
+                _ => left.join(", "),
+            };
             self.plan.notes.push(format!(
-                "{left} tables or views of {database} are in no model, and stay; `teal pull` declares what models can hold of them, `--allow-drop NAME` drops them"
+                "in no model of {database}, and left alone: {named}; `teal pull` writes models of tables and views"
             ));
         }
         Ok(())

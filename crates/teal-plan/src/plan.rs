@@ -30,6 +30,9 @@ pub struct Plan {
     /// What the models want beside that, and what it waits for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub later: Vec<String>,
+    /// Migrations of which nothing is left for `teal apply`, and what comes next.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<String>,
     /// What a reader of the plan may want to know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

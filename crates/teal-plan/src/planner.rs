@@ -103,6 +103,7 @@ pub fn make_plan(
         conflicts: Vec::new(),
         findings: Vec::new(),
         later: Vec::new(),
+        waiting: Vec::new(),
         notes: Vec::new(),
     };
     let (migrating, kept) = (Vec::new(), Vec::new());

@@ -27,11 +27,11 @@ impl Preflight<'_> {
                     "look at the plan of their SELECT over the new layout",
                 ),
                 Cutover::App | Cutover::Alias => (
-                    "stay with it: rows that are written to the new version alone do not reach them",
+                    "go on reading the old table: rows that are written to the new version alone do not reach them",
                     "let plain views read the new version; and after the cutover change the SELECT of the materialized ones to read it, which misses no INSERT (a second one beside them would bring rows twice)",
                 ),
             };
-            let says = format!("{} read it, and {what}", names(&of_blue));
+            let says = format!("views over it ({}) {what}", names(&of_blue));
             self.found(&migration.blue, false, says, fix.to_owned());
         }
         let mut of_green = but_own(of_green);

@@ -258,6 +258,8 @@ impl From<&LimitFlags> for Limits {
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {
+    /// Only this migration: its table, its green table or its id
+    pub(crate) table: Option<String>,
     /// Show it anew as it changes, until Ctrl-C: in place on a terminal, else a line for each change
     #[arg(long)]
     pub(crate) watch: bool,

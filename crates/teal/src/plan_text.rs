@@ -49,7 +49,10 @@ pub(crate) fn as_text(plan: &Plan) -> String {
 /// Of a plan without operations and conflicts.
 pub(crate) fn nothing_to_do(plan: &Plan) -> String {
     match plan.later.is_empty() {
-        true => "Nothing to do: the target has all that the models declare.".to_owned(),
+        true => {
+            let waiting = plan.waiting.iter().map(|it| format!("\n  {it}")).collect::<String>();
+            format!("Nothing to do: the target has all that the models declare.{waiting}")
+        }
         false => {
             let later = plan.later.iter().map(|later| format!("\n  {later}")).collect::<String>();
             format!(
@@ -125,6 +128,7 @@ fn operation_as_text(operation: &Operation) -> String {
             indented(sql)
         ),
         Operation::Migrate { migration, needs, resumes, declared_at, .. } => {
+            let is_there = resumes.is_some();
             let verb = match resumes {
                 Some(_) => "go on migrating",
                 None => "migrate",
@@ -144,13 +148,13 @@ fn operation_as_text(operation: &Operation) -> String {
                     [] => String::new(),
                     changes => listed(changes) + "\n",
                 },
-                migration_as_text(migration, needs)
+                migration_as_text(migration, needs, is_there)
             )
         }
     }
 }
 
-fn migration_as_text(migration: &Migration, needs: &Needs) -> String {
+fn migration_as_text(migration: &Migration, needs: &Needs, is_there: bool) -> String {
     let disk = match migration.strategy {
         CopyStrategy::Clone => "no disk (hard links)".to_owned(),
         CopyStrategy::Rewrite => {
@@ -189,8 +193,22 @@ fn migration_as_text(migration: &Migration, needs: &Needs) -> String {
     }
     rows.extend([
         ("blue", migration.blue.to_string()),
-        ("green", format!("{}, created", migration.green)),
-        ("view", format!("{}, attached at an exact cut", migration.view)),
+        (
+            "green",
+            format!("{}, {}", migration.green, if is_there { "is there" } else { "to be created" }),
+        ),
+        (
+            "view",
+            format!(
+                "{}, {}",
+                migration.view,
+                if is_there {
+                    "attached at an exact cut"
+                } else {
+                    "to be attached at an exact cut"
+                }
+            ),
+        ),
         (
             "copy",
             format!(

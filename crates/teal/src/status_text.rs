@@ -23,7 +23,12 @@ pub(crate) fn table(migrations: &[Status]) -> String {
                 .map(|speed| format!("{}/s", show::count(speed)))
                 .unwrap_or_default(),
             left(status).unwrap_or_default(),
-            status.next.clone(),
+            match &status.operator {
+                Some(operator) if status.step.is_some() => {
+                    format!("process {} is at it", operator.process)
+                }
+                _ => status.next.clone(),
+            },
         ]
     });
     let header = ["table", "versions", "phase", "since", "copy", "rows", "speed", "left", "next"];
@@ -113,7 +118,12 @@ fn details(status: &Status) -> Vec<(&'static str, String)> {
             None => "not yet".to_owned(),
         },
     ));
-    if status.phase == "cut over" {
+    let is_done = status.phase == "cut over";
+    details.push((
+        "cutover",
+        format!("{}{}", if is_done { "done, by " } else { "by " }, status.cutover),
+    ));
+    if is_done {
         let says = match status.old_is_kept_current {
             true => "the old table is kept current by a view from the new one",
             false => "the old table gets nothing of what is written to the new one",

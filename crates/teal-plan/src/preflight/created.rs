@@ -22,6 +22,13 @@ impl<'c> Columns<'c> {
         Self(split_list(definitions.unwrap_or_default()).unwrap_or_default())
     }
 
+    pub(super) fn has(&self, column: &str) -> bool {
+        let name = quote_ident(column);
+        self.0.iter().any(|it| {
+            it.split_whitespace().next() == Some(&name) || it.starts_with(&format!("{name} "))
+        })
+    }
+
     /// What stands behind `keyword` in the definition of a column.
     pub(super) fn part(&self, column: &str, keyword: &str) -> Option<String> {
         let name = quote_ident(column);

@@ -7,6 +7,7 @@ mod expiring;
 mod feeders;
 mod in_time;
 mod left_out;
+mod names;
 mod policies;
 mod recomputed;
 mod retries;
@@ -112,6 +113,7 @@ impl Preflight<'_> {
         for migration in &migrations {
             self.look_at_readers(migration)?;
             self.look_at_feeders(migration)?;
+            self.look_at_statements(migration);
             self.look_at_resetting(migration);
             self.look_at_left_out(migration)?;
             self.look_at_values(migration)?;

@@ -18,7 +18,7 @@ pub(crate) fn run(common: &Common, args: &Apply) -> Result<(), Failure> {
     project.makes_data = true;
     let progress = Progress::default();
     let options = project.operator_options(Some(&args.migrate));
-    let (plan, applied) = match &args.plan {
+    let (plan, applied, open) = match &args.plan {
         Some(file) => {
             let mut plan = read_plan(file)?;
             let server = project.open_or_make()?;
@@ -26,8 +26,10 @@ pub(crate) fn run(common: &Common, args: &Apply) -> Result<(), Failure> {
             let operator = Operator::open(server.as_ref(), options, &progress)?;
             look_again(&mut plan, server.as_ref(), &operator)?;
             refuse_blocked(&plan)?;
+            tell_findings(&plan);
             let applied = operator.apply(&plan)?;
-            (plan, applied)
+            let open = open_migrations(&operator, &plan.database)?;
+            (plan, applied, open)
         }
         None => {
             project.plan.allow_drop.clone_from(&args.allow_drop);
@@ -38,14 +40,29 @@ pub(crate) fn run(common: &Common, args: &Apply) -> Result<(), Failure> {
             let operator = Operator::open(server, options, &progress)?;
             let plan = plan_for(&opened.loaded, server, opened.trials(), &project)?;
             refuse_blocked(&plan)?;
+            tell_findings(&plan);
             let applied = operator.apply(&plan)?;
-            (plan, applied)
+            let open = open_migrations(&operator, &plan.database)?;
+            (plan, applied, open)
         }
     };
     if common.json {
         return show::json(&applied);
     }
-    show::data(&done_as_text(&plan, &applied))
+    show::data(&done_as_text(&plan, &applied, open))
+}
+
+/// What a person would have read in the plan.
+fn tell_findings(plan: &Plan) {
+    for finding in &plan.findings {
+        show::warning(&format!("{}: {}\n  to do: {}", finding.about, finding.says, finding.fix));
+    }
+}
+
+/// How many migrations a command without a name may mean.
+fn open_migrations(operator: &Operator<'_>, database: &str) -> Result<usize, Failure> {
+    let open = operator.migrations()?.into_iter().filter(|it| !it.phase.is_over());
+    Ok(open.filter(|it| it.migration.green.database == database).count())
 }
 
 /// Puts what stands in the plan's way now in the place of what did when it was saved. Where the target
@@ -82,7 +99,7 @@ fn refuse_other_target(plan: &Plan, server: &dyn Server, project: &Project) -> R
     }
 }
 
-fn done_as_text(plan: &Plan, applied: &Applied) -> String {
+fn done_as_text(plan: &Plan, applied: &Applied, open: usize) -> String {
     if plan.has_nothing_to_do() {
         return nothing_to_do(plan);
     }
@@ -92,7 +109,7 @@ fn done_as_text(plan: &Plan, applied: &Applied) -> String {
     let mut lines = named("created", &applied.created);
     lines.extend(named("changed", &applied.changed));
     lines.extend(named("dropped", &applied.dropped));
-    let is_one_of_many = applied.migrated.len() > 1;
+    let is_one_of_many = open > 1;
     lines.extend(applied.migrated.iter().map(|migrated| {
         let which = if is_one_of_many {
             format!(" {}", shell_word(&migrated.green))

@@ -1,5 +1,5 @@
 use serde::Serialize;
-use teal_migrate::{MigrateError, Operator, Phase};
+use teal_migrate::{Operator, Phase};
 
 use super::choose;
 use crate::cli::{Common, Cutover};
@@ -29,14 +29,13 @@ pub(crate) fn run(common: &Common, args: &Cutover) -> Result<(), Failure> {
     if let (Some(by), Phase::CutOver(state)) = (args.by, &migrating.phase)
         && state.cutover != by.into()
     {
-        return Err(MigrateError::WrongPhase {
-            migration: migrating.id.clone(),
-            phase: migrating.phase.name(),
-            wanted: "in another way than by this one: `teal rollback` first",
-        }
-        .into());
+        return Err(Failure::refused(format!(
+            "{} was cut over by {}; to move in another way: `teal rollback` first",
+            migrating.migration.green, state.cutover
+        )));
     }
-    let how = args.by.map_or(migrating.migration.cutover, Into::into);
+    let was_cut_over = matches!(migrating.phase, Phase::CutOver(_));
+    let how = args.by.map_or(migrating.cutover(), Into::into);
     operator.cutover(&mut migrating, how)?;
     let table = migrating.tables_now().1.to_string();
     let is_kept = matches!(&migrating.phase, Phase::CutOver(state) if state.forwards_back);
@@ -47,6 +46,16 @@ pub(crate) fn run(common: &Common, args: &Cutover) -> Result<(), Failure> {
             table,
             migration: migrating.id,
         });
+    }
+    if how == teal_plan::Cutover::App && !was_cut_over {
+        let old = migrating.tables_now().0;
+        let turn = match migrating.may_be_kept_current() {
+            true => "`teal cutover` once more, which keeps the old table current; then ",
+            false => "",
+        };
+        return show::data(&format!(
+            "both tables hold the same rows: let your code use {table} now. When nobody writes to {old} any more: {turn}`teal cleanup`"
+        ));
     }
     let next = match !is_kept && migrating.may_be_kept_current() {
         true => {

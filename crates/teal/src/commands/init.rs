@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use teal_client::Address;
+use teal_schema::shell_word;
 
 use super::pull::{Models, Report};
 use crate::cli::{Common, Init, Language, Pull};
@@ -76,6 +77,11 @@ ORDER BY id;
 "#;
 
 pub(crate) fn run(common: &Common, args: &Init) -> Result<(), Failure> {
+    if common.url.is_some() || common.data.is_some() {
+        return Err(Failure::usage(
+            "a new project takes its target by `--from`, or in its teal.toml",
+        ));
+    }
     let at = &common.project.join(&args.directory);
     if at.join(Config::FILE).exists() {
         return Err(Failure::refused(format!(
@@ -115,10 +121,16 @@ pub(crate) fn run(common: &Common, args: &Init) -> Result<(), Failure> {
             written: vec![at.join(model.0).display().to_string()],
             left: Vec::new(),
         }),
-        false => show::data(&format!(
-            "a project in {}; next: `teal plan`, then `teal apply`",
-            at.display()
-        )),
+        false => {
+            let enter = match at.as_path() == Path::new(".") {
+                true => String::new(),
+                false => format!("`cd {}`, ", shell_word(&at.display().to_string())),
+            };
+            show::data(&format!(
+                "a project in {}; next: {enter}`teal plan`, then `teal apply`",
+                at.display()
+            ))
+        }
     }
 }
 

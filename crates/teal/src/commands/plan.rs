@@ -34,6 +34,8 @@ pub(crate) fn run(common: &Common, args: &Args) -> Result<ExitCode, Failure> {
     if let Some(file) = &args.save {
         std::fs::write(file, yaml()?)
             .map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;
+        let name = file.display();
+        show::note(&format!("the plan is in {name}; `teal apply --plan {name}` carries it out"));
     }
     match (&args.explain, common.json, args.yaml) {
         (Some(which), ..) => show::data(&explained(&plan, &opened.loaded.schema, which)?)?,

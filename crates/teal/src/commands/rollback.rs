@@ -1,5 +1,5 @@
 use serde::Serialize;
-use teal_migrate::Operator;
+use teal_migrate::{Operator, Phase};
 
 use super::choose;
 use crate::cli::{Common, Rollback};
@@ -25,6 +25,10 @@ pub(crate) fn run(common: &Common, args: &Rollback) -> Result<(), Failure> {
     let operator = Operator::open(server.as_ref(), project.operator_options(None), &progress)?;
     let mut migrating =
         choose(operator.migrations()?, args.which.table.as_deref(), &project.plan.database)?;
+    let by = match &migrating.phase {
+        Phase::CutOver(state) => format!(" --by {}", state.cutover),
+        _ => String::new(),
+    };
     let rows_carried_back = operator.rollback(&mut migrating, args.force)?;
     let table = migrating.tables_now().0.to_string();
     if common.json {
@@ -36,7 +40,7 @@ pub(crate) fn run(common: &Common, args: &Rollback) -> Result<(), Failure> {
         });
     }
     show::data(&format!(
-        "{table} has the old layout and {} rows that only the new one had; next: `teal cutover` again, or `teal abort`",
+        "{table} has the old layout and {} rows that only the new one had; next: `teal cutover{by}` again, or `teal abort`",
         show::count(rows_carried_back)
     ))
 }

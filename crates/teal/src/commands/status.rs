@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use teal_client::Server;
 use teal_migrate::{Running, Status, read_status};
 
+use super::Named as _;
 use crate::cli::{self, Common};
 use crate::failure::Failure;
 use crate::show;
@@ -21,19 +22,33 @@ const SILENT: SignedDuration = SignedDuration::from_secs(5);
 pub(crate) fn run(common: &Common, args: &cli::Status) -> Result<(), Failure> {
     let project = Project::read(common)?;
     if args.watch {
-        return watch(&project, common.json);
+        return watch(&project, args.table.as_deref(), common.json);
     }
     let migrations = match project.open_or_running()? {
         OpenOrRunning::Open(server) => read_status(server.as_ref(), project.limits())?,
         OpenOrRunning::Running { running, .. } => running.migrations,
     };
+    let migrations = only(migrations, args.table.as_deref());
+    if let (Some(table), true) = (&args.table, migrations.is_empty()) {
+        return Err(Failure::usage(format!(
+            "there is no migration {table}; `teal status` lists them"
+        )));
+    }
     match common.json {
         true => show::json(&migrations),
         false => show::data(&status_text::table(&migrations)),
     }
 }
 
-fn watch(project: &Project, json: bool) -> Result<(), Failure> {
+/// Those of this name, where one is given.
+fn only(mut migrations: Vec<Status>, table: Option<&str>) -> Vec<Status> {
+    if let Some(table) = table {
+        migrations.retain(|it| it.names().iter().any(|name| name == table));
+    }
+    migrations
+}
+
+fn watch(project: &Project, table: Option<&str>, json: bool) -> Result<(), Failure> {
     let mut source = Source::open(project)?;
     let is_terminal = std::io::stdout().is_terminal();
     let mut shown = Vec::new();
@@ -42,6 +57,7 @@ fn watch(project: &Project, json: bool) -> Result<(), Failure> {
             std::thread::sleep(LOOK);
             continue;
         };
+        let migrations = only(migrations, table);
         if json {
             let line = serde_json::to_string(&migrations)?;
             if shown != [line.as_str()] {
