@@ -47,22 +47,24 @@ impl Peer {
     }
 
     /// A proxy in front of the server at a port, that lets through of each setting what `passes` makes of it.
-    fn before(
-        port: u16,
-        passes: impl Fn(&str, &str) -> Option<String> + Send + 'static,
-    ) -> Self {
+    fn before(port: u16, passes: impl Fn(&str, &str) -> Option<String> + Send + 'static) -> Self {
         Self::of_requests(move |_, line, body| {
             let kept = parameters(line).into_iter().filter_map(|(name, value)| {
                 let value = passes(&name, &value)?;
                 Some((name, value))
             });
-            let kept = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(kept).finish();
+            let kept =
+                url::form_urlencoded::Serializer::new(String::new()).extend_pairs(kept).finish();
             let mut server = TcpStream::connect(("127.0.0.1", port)).unwrap();
             let length = body.len();
-            let head = format!("POST /?{kept} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+            let head = format!(
+                "POST /?{kept} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+            );
             server.write_all(&[head.as_bytes(), body].concat()).unwrap();
             let mut answer = Vec::new();
             server.read_to_end(&mut answer).unwrap();
+            let status = answer.windows(2).position(|it| it == b"\r\n").unwrap();
+            answer.splice(status..status, *b"\r\nConnection: close");
             answer
         })
     }
@@ -254,6 +256,24 @@ fn a_read_is_sent_again_after_a_cut_and_a_write_is_not() {
     assert_eq!(writing.requests(), 5);
 }
 
+/// `SYSTEM KILL` ends the server before it answers, each time that it is there again.
+#[test]
+fn a_users_statement_is_sent_again_only_where_it_reads() {
+    for (statement, is_sent_again) in
+        [("SYSTEM KILL", false), ("DROP TABLE IF EXISTS t", false), ("SELECT 1", true)]
+    {
+        let peer = Peer::start(|number, line| match number {
+            0 => greets(0, line).unwrap(),
+            2 => Vec::new(),
+            _ => response("200 OK", "1\n"),
+        });
+        let mut session = HttpServer::open(peer.options()).unwrap().user_session(&[]).unwrap();
+        assert_eq!(session.command(statement).is_ok(), is_sent_again, "{statement}");
+        // Greeting, opening, the statement, its KILL.
+        assert_eq!(peer.requests(), if is_sent_again { 5 } else { 4 }, "{statement}");
+    }
+}
+
 #[test]
 fn what_was_handed_on_does_not_come_again() {
     // An error that passes, and that comes behind the first rows or instead of them.
@@ -442,7 +462,8 @@ fn a_profile_that_changes_what_statements_mean_does_not_reach_teals_own_statemen
         let shown = format!("SELECT value FROM system.settings WHERE name = '{name}'");
         let shown = session.run(&shown, Format::TSV).unwrap().body;
         assert_ne!(String::from_utf8(shown).unwrap().trim(), value);
-        let error = session.command("CREATE TABLE some ENGINE = MergeTree ORDER BY a AS SELECT 1 AS a");
+        let error =
+            session.command("CREATE TABLE some ENGINE = MergeTree ORDER BY a AS SELECT 1 AS a");
         assert_eq!(error.unwrap_err().server_name(), Some("TABLE_ALREADY_EXISTS"), "{name}");
         match session.run(count, Format::TSV) {
             Ok(answer) => assert_eq!(answer.body, b"100000\t4999950000\n", "{name}"),
