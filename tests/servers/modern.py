@@ -102,6 +102,8 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, path: Path, config: Path, users: dict[str, str]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
+        # The same where it is started anew.
+        self.name = str(path)
         self.connection_string = f"{path}?config-file={config}"
         self.users = users
         # Keeps the engine up between requests.
@@ -256,7 +258,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def head(self, status: int, headers: dict[str, str]) -> None:
         self.send_response(status)
-        self.send_header("X-ClickHouse-Server-Display-Name", "modern")
+        self.send_header("X-ClickHouse-Server-Display-Name", self.server.name)
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
