@@ -61,7 +61,7 @@ impl Operator<'_> {
                     }
                 }
                 // What another server did is not done.
-                self.check_lock()?;
+                self.server.refuse_several()?;
                 failpoint::reached("statement-done");
             }
             let of_this_run = is_left.then(|| operation.object().to_string());

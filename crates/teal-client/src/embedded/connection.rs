@@ -65,7 +65,7 @@ impl Session for EmbeddedConnection {
         let is_write = self.origin == Origin::User && !self.raw.is_read_only(statement);
         let began = Instant::now();
         let _pass = is_write.then(|| self.engine.gate().enter());
-        let streamed = has_rows_alone(format_of(statement).unwrap_or(format.0))
+        let streamed = (has_rows_alone(format.0) && formats(statement).all(has_rows_alone))
             .then(|| self.raw.stream(statement, format.0, started, receive));
         // The engine streams SELECTs only, and says so before it does anything.
         let is_none = matches!(&streamed, Some(Err(ClientError::Server { message, .. }))
@@ -104,17 +104,14 @@ fn has_rows_alone(format: &str) -> bool {
     FORMATS.iter().any(|known| known.eq_ignore_ascii_case(format))
 }
 
-/// What the statement itself says behind `FORMAT`; if in doubt, something.
-fn format_of(statement: &str) -> Option<&str> {
-    let mut words =
-        statement.split(|c: char| c.is_whitespace() || c == ';').filter(|it| !it.is_empty());
-    let mut said = None;
-    while let Some(word) = words.next() {
-        if word.eq_ignore_ascii_case("FORMAT") {
-            said = words.next();
-        }
-    }
-    said
+/// What the statement itself says behind `FORMAT`, be it in a text.
+fn formats(statement: &str) -> impl Iterator<Item = &str> {
+    let words = statement.split(|c: char| c.is_whitespace() || c == ';');
+    let words = words.filter(|word| !word.is_empty());
+    words
+        .clone()
+        .zip(words.skip(1))
+        .filter_map(|(word, next)| word.eq_ignore_ascii_case("FORMAT").then_some(next))
 }
 
 /// Field order matters: the INSERT ends (or is cancelled) before its pass is given back.
@@ -145,15 +142,14 @@ mod tests {
 
     #[test]
     fn the_format_that_a_statement_says_is_found() {
-        for (statement, format) in [
-            ("SELECT 1", None),
-            ("SELECT format('{}', 1) AS formats", None),
-            ("SELECT 1 FORMAT JSON", Some("JSON")),
-            ("SELECT 1\nformat\tCSV SETTINGS max_threads = 1;", Some("CSV")),
-            ("SELECT 1 FORMAT XML;", Some("XML")),
-            ("SELECT ' FORMAT CSV ' FORMAT Null", Some("Null")),
+        for (statement, said) in [
+            ("SELECT 1", &[][..]),
+            ("SELECT format('{}', 1) AS formats", &[]),
+            ("SELECT 1\nformat\tCSV SETTINGS max_threads = 1;", &["CSV"]),
+            ("SELECT 1 FORMAT XML;", &["XML"]),
+            ("SELECT ' FORMAT CSV ' FORMAT Null", &["CSV", "Null"]),
         ] {
-            assert_eq!(format_of(statement), format, "{statement}");
+            assert_eq!(formats(statement).collect::<Vec<_>>(), said, "{statement}");
         }
     }
 }

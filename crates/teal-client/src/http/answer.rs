@@ -115,18 +115,17 @@ fn untagged<'t>(text: &'t str, format: Option<&str>, is_whole: bool) -> Option<C
     let format = format.unwrap_or_default();
     let is_of = |kind: &&str| format.starts_with(kind);
     let plain = match format.is_empty() || TEXT_OF_VALUES.iter().any(is_of) {
-        true => only_line(text),
+        // One that came before all rows is told by the status.
+        true => only_line(text).filter(|message| !is_whole || message.len() < text.len()),
         false => behind_anything(text),
     };
-    // One that came before all rows is told by the status.
-    let plain = plain.filter(|message| !is_whole || message.len() < text.len());
     plain.map(Cow::from).or_else(|| in_json(text).map(Cow::from)).or_else(|| match format {
         "XML" => in_xml(text).map(Cow::from),
         _ => None,
     })
 }
 
-/// Formats in which the last line may be a value as it is: whole names, and what others begin with.
+/// What the formats begin with in which the last line may be a value as it is.
 const TEXT_OF_VALUES: [&str; 8] = [
     "CSV",
     "CustomSeparated",
