@@ -74,7 +74,8 @@ class Refusal(Exception):
     """An error in ClickHouse's words."""
 
 
-# What a server of 23.8 answers to what came later, as its source has it; and with what in the statement it does not.
+# What a server of 23.8 answers to what came later, as its source has it; but where the statement
+# has what stands in the middle.
 LATER = (
     (
         "ATTACH PARTITION ALL FROM",
