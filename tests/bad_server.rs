@@ -11,13 +11,55 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::chaos::Proxy as Relay;
 use crate::servers::{Modern, Old};
-use crate::support::{Background, Project, until};
+use crate::support::{Background, Held, Project, until};
 
 const EVENTS: &str =
     "CREATE TABLE events (id UInt64, town String) ENGINE = MergeTree ORDER BY id;\n";
 const MORE: &str = "CREATE TABLE events (id UInt64, town String COMMENT 'where', more UInt8) \
      ENGINE = MergeTree ORDER BY id COMMENT 'events';\n\
      CREATE TABLE other (id UInt64) ENGINE = MergeTree ORDER BY id;\n";
+
+/// A balancer leads to the one server, then to the other one, or to each in turn.
+#[test]
+fn several_servers_behind_one_address_are_refused_before_a_write() {
+    let servers = [Modern::start(), Modern::start()];
+    let ports = servers.each_ref().map(Modern::port);
+    let (turn, next) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (turns, leads_to) = (Arc::clone(&turn), Arc::clone(&next));
+    let url = serve(move |request| {
+        let which = leads_to.fetch_add(turns.load(Ordering::SeqCst), Ordering::SeqCst);
+        let mut server = TcpStream::connect(("127.0.0.1", ports[which % 2])).unwrap();
+        server.write_all(request).unwrap();
+        let mut answer = Vec::new();
+        server.read_to_end(&mut answer).unwrap();
+        let status = answer.windows(2).position(|it| it == b"\r\n").unwrap();
+        answer.splice(status..status, *b"\r\nConnection: close");
+        answer
+    });
+    let both = |columns: &str| {
+        let table =
+            |name| format!("CREATE TABLE {name} ({columns}) ENGINE = MergeTree ORDER BY id;\n");
+        format!("{}{}", table("events"), table("other"))
+    };
+    let project = Project::new(&[("app/events.sql", &both("id UInt64"))]);
+    for server in &servers {
+        project.must(&["--url", &server.url(), "apply"]);
+    }
+    // One ALTER of each table.
+    project.write("app/events.sql", &both("id UInt64, more UInt8"));
+    let apply = project.command(&["--url", &url, "apply"]);
+    let apply = Held::at("statement-done", "", apply);
+    next.store(1, Ordering::SeqCst);
+    apply.go_on().failed(3, &["is more than one server", "give teal the address of one server"]);
+    let columns = "SELECT count() FROM system.columns WHERE database = 'default'";
+    let has = |server: &Modern| project.must(&["--url", &server.url(), "query", columns]).stdout;
+    assert_eq!(servers.each_ref().map(has), ["3\n", "2\n"]);
+
+    turn.store(1, Ordering::SeqCst);
+    let run = project.teal(&["--url", &url, "plan"]);
+    run.failed(3, &["is more than one server"]);
+    assert_eq!(run.stdout, "", "{}", run.said());
+}
 
 /// Each command that talks to a server says what is wrong with it, before anything else.
 fn is_refused(project: &Project, arguments: &[&str], words: &[&str]) {

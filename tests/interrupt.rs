@@ -1,6 +1,8 @@
 //! Ctrl-C and SIGTERM while `apply` runs: it ends soon, says how it goes on, and the next command goes on.
 
-use std::io::Read as _;
+use std::fs::OpenOptions;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -83,6 +85,26 @@ fn a_second_signal_ends_it_at_once_and_the_next_command_sets_it_right() {
     assert_interrupted(copying, &["ended in the middle", "the same command sets that right"]);
     stage.must(&["apply"]);
     stage.assert_exact();
+}
+
+/// Whoever should read its messages does not (`teal apply 2>&1 | less`).
+#[test]
+fn one_whose_messages_nobody_reads_ends_too() {
+    let stage = Stage::embedded();
+    let mut command = stage.command(&["apply", "--chunk-rows", "5000"]);
+    command.env("FAILPOINTS", "published=sleep(60000)");
+    let mut copying = stage.beside(command);
+    stage.until_copying();
+    let messages = format!("/proc/{}/fd/2", copying.child().id());
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let mut messages =
+        OpenOptions::new().write(true).custom_flags(nonblocking).open(messages).unwrap();
+    while messages.write(&[b'\n'; 64]).is_ok() {}
+    while messages.write(b"\n").is_ok() {}
+    drop(messages);
+    signal(copying.child(), Signal::INT);
+    // By itself, after its time of grace.
+    assert_interrupted(copying, &[]);
 }
 
 #[test]

@@ -331,6 +331,26 @@ fn what_is_changed_while_a_rollback_compares_is_not_carried_back() {
     assert_eq!(stage.query("SELECT groupArray(town != 'changed') FROM events WHERE id = 5"), "[1]");
 }
 
+/// The rows that a rollback has copied are proven before they are attached. Equal ones come each by itself, whatever a
+/// profile says of joins.
+#[test]
+fn what_a_rollback_carries_is_proven() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    stage.must(&["apply"]);
+    stage.must(&["cutover"]);
+    stage.query(&format!("INSERT INTO events_1 {ROW} FROM numbers(3)"));
+    let rollback = Held::at("piece-carried-back", "", stage.command(&["rollback"]));
+    let back = "SELECT name FROM system.tables WHERE database = '_teal' AND name LIKE '%_back'";
+    stage.query(&format!("TRUNCATE TABLE _teal.{}", stage.query(back)));
+    rollback.go_on().failed(3, &["has 3 rows that default.events lacks"]);
+    let carried = "SELECT count() FROM events WHERE id = 1000000";
+    assert_eq!(stage.query(carried), "0");
+
+    let url = format!("{}?join_default_strictness=ANY", stage.modern.url());
+    stage.project.must(&["--url", &url, "rollback"]);
+    assert_eq!(stage.query(carried), "3");
+}
+
 /// A column that only one of the two has is not compared, and would be lost with its table.
 #[test]
 fn an_alter_in_the_moment_of_an_exchange_or_before_a_rollback_is_not_lost() {

@@ -74,15 +74,24 @@ class Refusal(Exception):
     """An error in ClickHouse's words."""
 
 
-# What a server of 23.8 answers to what came later, as its source has it.
+# What a server of 23.8 answers to what came later, as its source has it; but where the statement
+# has what stands in the middle.
 LATER = (
     (
         "ATTACH PARTITION ALL FROM",
+        None,
         "Code: 344. DB::Exception: Only support DROP/DETACH PARTITION ALL currently. "
         "(SUPPORT_IS_DISABLED)",
     ),
     (
+        "EXPLAIN QUERY TREE",
+        "allow_experimental_analyzer = 1",
+        "Code: 48. DB::Exception: EXPLAIN QUERY TREE is only supported with a new analyzer. "
+        "Set allow_experimental_analyzer = 1. (NOT_IMPLEMENTED)",
+    ),
+    (
         "xxh3_128",
+        None,
         "Code: 46. DB::Exception: Function with name `xxh3_128` does not exist. (UNKNOWN_FUNCTION)",
     ),
 )
@@ -90,10 +99,12 @@ LATER = (
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
-    later: tuple[tuple[str, str], ...] = ()
+    later: tuple[tuple[str, str | None, str], ...] = ()
 
     def __init__(self, path: Path, config: Path, users: dict[str, str]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
+        # The same where it is started anew.
+        self.name = str(path)
         self.connection_string = f"{path}?config-file={config}"
         self.users = users
         # Keeps the engine up between requests.
@@ -139,8 +150,8 @@ class Handler(BaseHTTPRequestHandler):
         statement = parameters.get("query", "")
         if not statement:
             statement = body.read().decode()
-        for word, message in self.server.later:
-            if word in statement:
+        for word, but_with, message in self.server.later:
+            if word in statement and not (but_with and but_with in statement):
                 raise Refusal(message)
         query_id = parameters.get("query_id") or f"unasked-{next(COUNTER)}"
         connection = chdb.connect(self.server.connection_string)
@@ -248,7 +259,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def head(self, status: int, headers: dict[str, str]) -> None:
         self.send_response(status)
-        self.send_header("X-ClickHouse-Server-Display-Name", "modern")
+        self.send_header("X-ClickHouse-Server-Display-Name", self.server.name)
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()

@@ -51,9 +51,13 @@ impl QueryTree {
     /// The server's error when the SELECT does not work, such as an unknown column.
     pub fn explain(session: &mut dyn Session, select: &str) -> Result<Self, QueryTreeError> {
         // `run_passes = 1` resolves names and `*`; the passes that fold or reorder come later but
-        // keep what is asked here.
+        // keep what is asked here. Before 24.3, and under a profile, the analyzer is off; the SELECT may have settings
+        // of its own, so that this one stands behind a FORMAT.
         let answer = session.run(
-            &format!("EXPLAIN QUERY TREE run_passes = 1, dump_ast = 0 {select}"),
+            &format!(
+                "EXPLAIN QUERY TREE run_passes = 1, dump_ast = 0 {select}\n\
+                 FORMAT TabSeparatedRaw SETTINGS allow_experimental_analyzer = 1"
+            ),
             Format("TabSeparatedRaw"),
         )?;
         let text = String::from_utf8_lossy(&answer.body);

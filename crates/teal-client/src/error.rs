@@ -57,9 +57,9 @@ pub enum ClientError {
     TooOld { address: String, version: String, oldest: String, lacks: String },
 
     #[error(
-        "a setting of teal's ({setting}) did not arrive at {address}: what stands between, a proxy say, leaves settings out. teal must say how its statements are run: let its settings pass, or give it the server's own address"
+        "settings did not arrive at {address} as they were sent ({settings}): what stands between, a proxy say, leaves them out. teal must say how its statements are run: let all of its settings pass, or give it the server's own address"
     )]
-    SettingsLost { address: String, setting: &'static str },
+    SettingsLost { address: String, settings: String },
 
     #[error(
         "{address} is more than one server: {first} answered before, and {other} now. What is written to one is not read from the other: give teal the address of one server, and not that of a balancer"
@@ -110,6 +110,14 @@ impl ClientError {
             None => (rest, UNKNOWN.to_owned()),
         };
         Self::Server { code, name, message: message.to_owned(), statement: shortened(statement) }
+    }
+
+    /// Whether teal could go on and will not, for the sake of the data.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::DirectoryInUse { .. } | Self::SettingsLost { .. } | Self::SeveralServers { .. }
+        )
     }
 
     /// ClickHouse's name of the error, such as `UNKNOWN_TABLE`, where the server gave one.

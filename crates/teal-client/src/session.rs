@@ -55,10 +55,11 @@ pub trait Server: Send + Sync {
     /// left a mark there is known to have ended.
     fn is_exclusive(&self) -> bool;
 
-    /// What is written to one of several servers behind one address is not read from the others.
+    /// What is written to one of several servers behind one address is not read from the others, unless they share
+    /// their tables. To be asked before a write.
     ///
     /// # Errors
-    /// [`ClientError::SeveralServers`] when the sessions until now were not all of one server.
+    /// [`ClientError::SeveralServers`] when the answers until now were not all of one server.
     fn refuse_several(&self) -> Result<(), ClientError> {
         Ok(())
     }
@@ -231,7 +232,7 @@ pub fn read_rows<T: DeserializeOwned>(body: &[u8], query: &str) -> Result<Vec<T>
         .map_err(|error| unreadable(query, &error.to_string()))
 }
 
-fn unreadable(statement: &str, reason: &str) -> ClientError {
+pub(crate) fn unreadable(statement: &str, reason: &str) -> ClientError {
     ClientError::Answer { statement: shortened(statement), reason: reason.to_owned() }
 }
 

@@ -133,6 +133,28 @@ fn a_users_insert_waits_at_a_closed_gate_while_reads_pass() {
     assert!(after.waits > before.waits && after.longest_wait > Duration::ZERO);
 }
 
+/// What has a head, a tail or something between its rows is handed over whole.
+#[test]
+fn a_streamed_result_is_one_document_in_any_format() {
+    let mut session = user();
+    let mut streamed = |statement: &str, format: &'static str| {
+        let mut body = Vec::new();
+        let end = session.stream(statement, Format(format), &mut |piece| body.extend(piece));
+        end.map(|()| String::from_utf8(body).unwrap())
+    };
+    // Of several blocks.
+    let rows = "SELECT number FROM numbers(200000)";
+    assert_eq!(streamed(rows, "CSV").unwrap().lines().count(), 200_000);
+    assert_eq!(streamed(rows, "CSVWithNames").unwrap().matches("number").count(), 1);
+    for (statement, format) in [(rows.to_owned(), "JSON"), (format!("{rows} FORMAT JSON"), "TSV")] {
+        let body = streamed(&statement, format).unwrap();
+        let document = serde_json::from_str::<serde_json::Value>(&body).unwrap();
+        assert_eq!(document["rows"], 200_000);
+    }
+    let error = streamed("SELECT throwIf(number = 900000) FROM numbers(1000000)", "Null");
+    assert!(error.is_err(), "it was not read to its end");
+}
+
 #[test]
 fn a_users_streaming_insert_waits_at_a_closed_gate() {
     let table = table("gate_stream");

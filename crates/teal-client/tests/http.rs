@@ -6,7 +6,7 @@
 mod servers;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,6 +25,11 @@ struct Peer {
 
 impl Peer {
     fn start(answer: impl Fn(usize, &str) -> Vec<u8> + Send + 'static) -> Self {
+        Self::of_requests(move |number, line, _| answer(number, line))
+    }
+
+    /// Of which a request's body is told too.
+    fn of_requests(answer: impl Fn(usize, &str, &[u8]) -> Vec<u8> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::new(AtomicUsize::new(0));
@@ -32,13 +37,36 @@ impl Peer {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
-                let line = read_request(&mut stream);
+                let (line, body) = read_request(&mut stream);
                 let number = counted.fetch_add(1, Ordering::SeqCst);
                 // The client may have gone.
-                let _ = stream.write_all(&answer(number, &line));
+                let _ = stream.write_all(&answer(number, &line, &body));
             }
         });
         Self { port, requests }
+    }
+
+    /// A proxy in front of the server at a port, that lets through of each setting what `passes` makes of it.
+    fn before(port: u16, passes: impl Fn(&str, &str) -> Option<String> + Send + 'static) -> Self {
+        Self::of_requests(move |_, line, body| {
+            let kept = parameters(line).into_iter().filter_map(|(name, value)| {
+                let value = passes(&name, &value)?;
+                Some((name, value))
+            });
+            let kept =
+                url::form_urlencoded::Serializer::new(String::new()).extend_pairs(kept).finish();
+            let mut server = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let length = body.len();
+            let head = format!(
+                "POST /?{kept} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+            );
+            server.write_all(&[head.as_bytes(), body].concat()).unwrap();
+            let mut answer = Vec::new();
+            server.read_to_end(&mut answer).unwrap();
+            let status = answer.windows(2).position(|it| it == b"\r\n").unwrap();
+            answer.splice(status..status, *b"\r\nConnection: close");
+            answer
+        })
     }
 
     fn options(&self) -> HttpOptions {
@@ -54,8 +82,8 @@ fn options(url: &str) -> HttpOptions {
     HttpOptions { compress: Some(false), ..HttpOptions::new(Address::parse(url).unwrap()) }
 }
 
-/// Reads a request with its body; gives the first line.
-fn read_request(stream: &mut (impl std::io::Read + ?Sized)) -> String {
+/// Reads a request; gives the first line and the body.
+fn read_request(stream: &mut (impl std::io::Read + ?Sized)) -> (String, Vec<u8>) {
     let mut reader = BufReader::new(stream);
     let mut first = String::new();
     reader.read_line(&mut first).unwrap();
@@ -69,8 +97,15 @@ fn read_request(stream: &mut (impl std::io::Read + ?Sized)) -> String {
             length = value.trim().parse().unwrap();
         }
     }
-    reader.read_exact(&mut vec![0; length]).unwrap();
-    first
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    (first, body)
+}
+
+/// The parameters in a request's first line.
+fn parameters(line: &str) -> Vec<(String, String)> {
+    let (_, query) = line.trim_end_matches(" HTTP/1.1\r\n").split_once('?').unwrap();
+    url::form_urlencoded::parse(query.as_bytes()).into_owned().collect()
 }
 
 fn response(status: &str, body: &str) -> Vec<u8> {
@@ -82,9 +117,20 @@ fn response(status: &str, body: &str) -> Vec<u8> {
 }
 
 /// A ClickHouse as far as [`HttpServer::open`] and an opened session look.
-fn greets(number: usize) -> Option<Vec<u8>> {
-    let said = ["26.1.1\n", "{\"settings\":[]}\n", "1b4e28ba-teal"];
-    said.get(number).map(|said| response("200 OK", said))
+fn greets(number: usize, line: &str) -> Option<Vec<u8>> {
+    match number {
+        0 => Some(response("200 OK", "26.1.1\n")),
+        1 => Some(response("200 OK", "{\"settings\":[]}\n")),
+        2 => Some(response("200 OK", &opened(line, "1b4e28ba"))),
+        _ => None,
+    }
+}
+
+/// What the server of this uuid answers when a session is opened, to which all came.
+fn opened(line: &str, uuid: &str) -> String {
+    let settings = parameters(line).into_iter().map(|(name, value)| [name, value, "1".to_owned()]);
+    let server = ["serverUUID()", uuid, ""].map(str::to_owned);
+    serde_json::to_string(&settings.chain([server]).collect::<Vec<_>>()).unwrap()
 }
 
 #[test]
@@ -150,7 +196,7 @@ fn a_peer_that_says_nothing_is_given_up() {
 fn a_result_that_is_cut_is_an_error_and_its_statement_is_killed() {
     let (sender, killed) = std::sync::mpsc::channel();
     let peer = Peer::start(move |number, line| {
-        greets(number).unwrap_or_else(|| {
+        greets(number, line).unwrap_or_else(|| {
             if number > 3 {
                 sender.send(line.contains("kill-")).unwrap();
             }
@@ -172,8 +218,8 @@ fn a_result_that_is_cut_is_an_error_and_its_statement_is_killed() {
 fn an_error_that_is_cut_is_a_broken_connection_unless_it_has_its_name() {
     let error = "Code: 60. DB::Exception: Unknown table nosuch. (UNKNOWN_TABLE)";
     let answered = |length: usize| {
-        let peer = Peer::start(move |number, _| {
-            greets(number).unwrap_or_else(|| {
+        let peer = Peer::start(move |number, line| {
+            greets(number, line).unwrap_or_else(|| {
                 let cut = &error[..length];
                 format!("HTTP/1.1 404 Not Found\r\nContent-Length: 100\r\n\r\n{cut}").into_bytes()
             })
@@ -192,7 +238,7 @@ fn a_read_is_sent_again_after_a_cut_and_a_write_is_not() {
     let peer = || {
         Peer::start(|number, line| {
             let is_kill = line.contains("kill-");
-            greets(number).unwrap_or_else(|| match (number, is_kill) {
+            greets(number, line).unwrap_or_else(|| match (number, is_kill) {
                 (3, _) => Vec::new(),
                 _ => response("200 OK", "1\n"),
             })
@@ -210,6 +256,24 @@ fn a_read_is_sent_again_after_a_cut_and_a_write_is_not() {
     assert_eq!(writing.requests(), 5);
 }
 
+/// `SYSTEM KILL` ends the server before it answers, each time that it is there again.
+#[test]
+fn a_users_statement_is_sent_again_only_where_it_reads() {
+    for (statement, is_sent_again) in
+        [("SYSTEM KILL", false), ("DROP TABLE IF EXISTS t", false), ("SELECT 1", true)]
+    {
+        let peer = Peer::start(|number, line| match number {
+            0 => greets(0, line).unwrap(),
+            2 => Vec::new(),
+            _ => response("200 OK", "1\n"),
+        });
+        let mut session = HttpServer::open(peer.options()).unwrap().user_session(&[]).unwrap();
+        assert_eq!(session.command(statement).is_ok(), is_sent_again, "{statement}");
+        // Greeting, opening, the statement, its KILL.
+        assert_eq!(peer.requests(), if is_sent_again { 5 } else { 4 }, "{statement}");
+    }
+}
+
 #[test]
 fn what_was_handed_on_does_not_come_again() {
     // An error that passes, and that comes behind the first rows or instead of them.
@@ -218,8 +282,8 @@ fn what_was_handed_on_does_not_come_again() {
         ("200 OK", format!("{}{failed}", "1\n".repeat(200_000)), 4),
         ("500 Internal Server Error", failed.to_owned(), 5),
     ] {
-        let peer = Peer::start(move |number, _| {
-            greets(number).unwrap_or_else(|| match number {
+        let peer = Peer::start(move |number, line| {
+            greets(number, line).unwrap_or_else(|| match number {
                 3 => response(status, &body),
                 _ => response("200 OK", "1\n"),
             })
@@ -240,7 +304,7 @@ fn a_statement_takes_as_long_as_the_signs_of_life_that_can_be_read() {
     let peer = Peer::start(move |number, line| {
         sender.send(line.contains("http_headers_progress_interval_ms=6000&")).unwrap();
         let progress = "X-ClickHouse-Progress: {}\r\n".repeat(200);
-        greets(number).unwrap_or_else(|| {
+        greets(number, line).unwrap_or_else(|| {
             format!("HTTP/1.1 200 OK\r\n{progress}Content-Length: 2\r\n\r\n1\n").into_bytes()
         })
     });
@@ -254,22 +318,59 @@ fn a_statement_takes_as_long_as_the_signs_of_life_that_can_be_read() {
     assert_eq!(peer.requests(), 5);
 }
 
+/// As chproxy does.
 #[test]
 fn what_leaves_settings_out_on_the_way_is_refused() {
-    let peer = Peer::start(|number, _| match number {
-        2 => response("200 OK", "other"),
-        _ => greets(number).unwrap_or_else(|| response("200 OK", "")),
-    });
-    let error = HttpServer::open(peer.options()).unwrap().session(&[]).err().unwrap();
+    let modern = servers::Modern::start();
+    let passes = |name: &str, value: &str| {
+        let passed = ["query", "query_id", "database", "default_format", "log_comment", "extremes"];
+        passed.contains(&name).then(|| value.to_owned())
+    };
+    let server = HttpServer::open(Peer::before(modern.port(), passes).options()).unwrap();
+    let error = server.session(&[("max_threads", "1")]).err().unwrap();
     assert!(matches!(error, ClientError::SettingsLost { .. }), "{error:?}");
+    let said = error.to_string();
+    for name in ["max_threads", "async_insert", "max_query_size"] {
+        assert!(said.contains(name), "{said}");
+    }
+    assert!(!said.contains("log_comment"), "{said}");
+    assert!(server.user_session(&[]).is_ok(), "that is for them to know");
+}
+
+#[test]
+fn what_says_settings_otherwise_on_the_way_is_refused() {
+    let modern = servers::Modern::start();
+    let lost = |passes: fn(&str, &str) -> Option<String>, of_address: &str| {
+        let mut options = Peer::before(modern.port(), passes).options();
+        let settings = url::form_urlencoded::parse(of_address.as_bytes());
+        options.address.settings = settings.into_owned().collect();
+        match HttpServer::open(options).unwrap().session(&[("max_threads", "1")]).err() {
+            Some(ClientError::SettingsLost { settings, .. }) => settings,
+            other => {
+                assert!(other.is_none(), "{other:?}");
+                String::new()
+            }
+        }
+    };
+    let all = |_: &str, value: &str| Some(value.to_owned());
+    let of_the_address = "max_memory_usage=10G&session_id=&final=true&max_block_size=60000";
+    assert_eq!(lost(all, of_the_address), "", "however users write theirs");
+    let other_threads = |name: &str, value: &str| match name {
+        "max_threads" => Some("2".to_owned()),
+        _ => Some(value.to_owned()),
+    };
+    assert_eq!(lost(other_threads, ""), "max_threads");
+    let no_memory =
+        |name: &str, value: &str| (name != "max_memory_usage").then(|| value.to_owned());
+    assert_eq!(lost(no_memory, of_the_address), "max_memory_usage");
 }
 
 #[test]
 fn several_servers_behind_one_address_are_noticed() {
-    let peer = Peer::start(|number, _| match number {
-        4 => response("200 OK", "6fa459ea-teal"),
-        3 => greets(2).unwrap(),
-        _ => greets(number).unwrap(),
+    let peer = Peer::start(|number, line| match number {
+        4 => response("200 OK", &opened(line, "6fa459ea")),
+        3 => greets(2, line).unwrap(),
+        _ => greets(number, line).unwrap(),
     });
     let server = HttpServer::open(peer.options()).unwrap();
     server.session(&[]).unwrap();
@@ -278,12 +379,46 @@ fn several_servers_behind_one_address_are_noticed() {
     server.session(&[]).unwrap();
     let error = server.refuse_several().unwrap_err();
     assert!(matches!(error, ClientError::SeveralServers { .. }), "{error:?}");
-    assert!(error.to_string().contains("1b4e28ba- answered before, and 6fa459ea- now"), "{error}");
+    assert!(error.to_string().contains("1b4e28ba answered before, and 6fa459ea now"), "{error}");
 }
 
-/// Each of these makes an answer of fewer rows than there are, and no error.
+/// A connection that is opened anew within a session may lead to another server.
 #[test]
-fn a_profile_that_leaves_rows_out_does_not_reach_teals_own_statements() {
+fn another_server_is_noticed_by_its_name_in_any_answer() {
+    for (is_cloud, is_refused) in [(false, true), (true, false)] {
+        let peer = Peer::start(move |number, line| {
+            let body = match number {
+                0 => "26.1.1\n".to_owned(),
+                1 => "{\"settings\":[]}\n".to_owned(),
+                2 if is_cloud => opened(&line.replace('?', "?cloud_mode=1&"), "1b4e28ba"),
+                2 => opened(line, "1b4e28ba"),
+                _ => "1\n".to_owned(),
+            };
+            // What stands between may not pass the name on.
+            let name = match number {
+                0..3 => "X-ClickHouse-Server-Display-Name: one\r\n",
+                3 => "",
+                _ => "X-ClickHouse-Server-Display-Name: two\r\n",
+            };
+            let length = body.len();
+            format!("HTTP/1.1 200 OK\r\n{name}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+                .into_bytes()
+        });
+        let server = HttpServer::open(peer.options()).unwrap();
+        let mut session = server.session(&[]).unwrap();
+        session.run("SELECT 1", Format::TSV).unwrap();
+        server.refuse_several().unwrap();
+        session.run("SELECT 1", Format::TSV).unwrap();
+        match server.refuse_several() {
+            Err(error) => assert!(error.to_string().contains("one answered before, and two now")),
+            Ok(()) => assert!(!is_refused, "servers of ClickHouse Cloud share their tables"),
+        }
+    }
+}
+
+/// Each of these makes an answer of fewer rows than there are, another one, or another table, and no error.
+#[test]
+fn a_profile_that_changes_what_statements_mean_does_not_reach_teals_own_statements() {
     let modern = servers::Modern::start();
     let mut address = modern.address();
     HttpServer::open(HttpOptions::new(address.clone()))
@@ -304,6 +439,15 @@ fn a_profile_that_leaves_rows_out_does_not_reach_teals_own_statements() {
         ("force_primary_key", "1"),
         ("output_format_json_array_of_rows", "1"),
         ("aggregate_functions_null_for_empty", "1"),
+        ("create_if_not_exists", "1"),
+        ("data_type_default_nullable", "1"),
+        ("describe_include_subcolumns", "1"),
+        ("describe_include_virtual_columns", "1"),
+        ("extremes", "1"),
+        ("join_default_strictness", "ANY"),
+        ("show_create_query_identifier_quoting_rule", "always"),
+        ("show_create_query_identifier_quoting_style", "DoubleQuotes"),
+        ("show_table_uuid_in_table_create_query_if_not_nil", "1"),
     ] {
         address.settings = vec![(name.to_owned(), value.to_owned())];
         let more: &[(&str, &str)] = match name {
@@ -315,8 +459,12 @@ fn a_profile_that_leaves_rows_out_does_not_reach_teals_own_statements() {
         address.settings.extend(more.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())));
         let server = HttpServer::open(HttpOptions::new(address.clone())).unwrap();
         let mut session = server.session(&[]).unwrap();
-        let said = session.run(&format!("SELECT getSetting('{name}')"), Format::TSV).unwrap();
-        assert_ne!(String::from_utf8(said.body).unwrap().trim(), value);
+        let shown = format!("SELECT value FROM system.settings WHERE name = '{name}'");
+        let shown = session.run(&shown, Format::TSV).unwrap().body;
+        assert_ne!(String::from_utf8(shown).unwrap().trim(), value);
+        let error =
+            session.command("CREATE TABLE some ENGINE = MergeTree ORDER BY a AS SELECT 1 AS a");
+        assert_eq!(error.unwrap_err().server_name(), Some("TABLE_ALREADY_EXISTS"), "{name}");
         match session.run(count, Format::TSV) {
             Ok(answer) => assert_eq!(answer.body, b"100000\t4999950000\n", "{name}"),
             Err(error) => assert_eq!(error.server_name(), Some("TOO_MANY_ROWS"), "{name}: {error}"),

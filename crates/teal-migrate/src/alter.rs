@@ -35,7 +35,9 @@ impl Operator<'_> {
         let syncs = if is_replicated != 0 { "1" } else { "0" };
         // A change of columns waits by the one, a `MATERIALIZE` by the other.
         let settings = [("alter_sync", syncs), ("mutations_sync", syncs)];
-        self.server.session(&settings)?.command(sql)?;
+        let mut session = self.server.session(&settings)?;
+        self.check_lock()?;
+        session.command(sql)?;
         failpoint::written();
         self.wait_for_altering(table, &before)
     }

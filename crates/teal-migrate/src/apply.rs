@@ -60,6 +60,8 @@ impl Operator<'_> {
                         failpoint::written();
                     }
                 }
+                // What another server did is not done.
+                self.server.refuse_several()?;
                 failpoint::reached("statement-done");
             }
             let of_this_run = is_left.then(|| operation.object().to_string());

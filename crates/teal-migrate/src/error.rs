@@ -345,8 +345,11 @@ impl MigrateError {
     /// Whether teal could go on and will not, for the sake of the data.
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::Lock(error) => error.is_held(),
-            Self::Journal(error) => error.is_corrupt(),
+            Self::Client(error)
+            | Self::Request(RequestError::Client(error))
+            | Self::QueryTree(QueryTreeError::Client(error)) => error.is_refusal(),
+            Self::Lock(error) => error.is_refusal(),
+            Self::Journal(error) => error.is_refusal(),
             Self::MutationsRunning { .. }
             | Self::FenceTimeout { .. }
             | Self::NotClean { .. }
@@ -407,7 +410,6 @@ impl MigrateError {
             | Self::RestOpen { .. }
             | Self::NoSample { .. }
             | Self::NoSuchCutover { .. } => true,
-            Self::Client(ClientError::DirectoryInUse { .. }) => true,
             _ => false,
         }
     }

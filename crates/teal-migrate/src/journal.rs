@@ -274,8 +274,12 @@ pub enum JournalError {
 }
 
 impl JournalError {
-    pub fn is_corrupt(&self) -> bool {
-        matches!(self, Self::Corrupt { .. })
+    /// Whether teal could go on and will not, for the sake of the data.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Client(error) => error.is_refusal(),
+            other => matches!(other, Self::Corrupt { .. }),
+        }
     }
 }
 

@@ -49,6 +49,14 @@ impl LockError {
     pub fn is_held(&self) -> bool {
         matches!(self, Self::Held { .. } | Self::Lost { .. })
     }
+
+    /// Whether teal could go on and will not, for the sake of the data.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Client(error) => error.is_refusal(),
+            other => other.is_held(),
+        }
+    }
 }
 
 /// After half of a lease without renewal its owner stops. What it had sent just before may still run

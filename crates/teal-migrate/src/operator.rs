@@ -196,7 +196,7 @@ impl<'a> Operator<'a> {
         while taken.contains_key(&id) {
             id.push('b');
         }
-        self.lock.check()?;
+        self.check_lock()?;
         let (mut migrating, entries) = Migrating::start(&self.journal, &id, migration)?;
         self.tell(entries);
         failpoint::reached("started");
@@ -345,7 +345,7 @@ impl<'a> Operator<'a> {
         migrating: &mut Migrating,
         events: Vec<Event>,
     ) -> Result<(), MigrateError> {
-        self.lock.check()?;
+        self.check_lock()?;
         self.tell(migrating.record(&self.journal, events)?);
         Ok(())
     }
@@ -360,7 +360,7 @@ impl<'a> Operator<'a> {
     /// Ends what this process, or one before it, has sent to the server and had no answer to.
     pub(crate) fn end_own_statements(&self) -> Result<(), MigrateError> {
         let mut control = self.control.lock();
-        self.lock.check()?;
+        self.check_lock()?;
         Ok(end_statements_of_the_dead(self.server, control.as_mut())?)
     }
 
@@ -373,16 +373,18 @@ impl<'a> Operator<'a> {
         self.observer.update(Update::Warning { what });
     }
 
+    /// To be asked before every write.
     pub(crate) fn check_lock(&self) -> Result<(), MigrateError> {
+        // First: on another server a lock is not found, and counts as lost.
+        self.server.refuse_several()?;
         Ok(self.lock.check()?)
     }
 
     /// Runs one statement of the control session, while the lock is held.
     pub(crate) fn command(&self, sql: &str) -> Result<(), MigrateError> {
-        self.server.refuse_several()?;
         // What waits here for another statement may wait for longer than the lock is held.
         let mut control = self.control.lock();
-        self.lock.check()?;
+        self.check_lock()?;
         control.command(sql)?;
         drop(control);
         failpoint::written();
@@ -516,6 +518,7 @@ fn end_statements_of_the_dead(
     if server.is_exclusive() {
         return Ok(());
     }
+    server.refuse_several()?;
     // Plans of others make their shadows meanwhile.
     session.command(&format!(
         "KILL QUERY WHERE (Settings['log_comment'] = {own} OR startsWith(Settings['log_comment'], {copy})) \

@@ -100,6 +100,7 @@ impl Request {
     /// When the server refuses.
     pub fn write(&self, server: &dyn Server) -> Result<(), RequestError> {
         let mut session = session(server)?;
+        server.refuse_several()?;
         make_table(session.as_mut())?;
         // By the server's clock, so that the later one of two machines is the later one.
         insert(session.as_mut(), self, "now64(6)")

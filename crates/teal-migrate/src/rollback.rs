@@ -25,7 +25,7 @@ use crate::seen::BlueSeen;
 use crate::stale::{Mutation, shortened};
 use crate::state::{Definitions, Migrating};
 use crate::swap::Way;
-use crate::verify::{Sought, Surplus};
+use crate::verify::{Sought, Surplus, sides};
 use crate::{Event, MigrateError, Operator, Parity, Phase, Step, Update, failpoint, names};
 
 impl Operator<'_> {
@@ -217,7 +217,7 @@ impl Operator<'_> {
         Ok((carried + self.carry_rest(migrating, force)?, told))
     }
 
-    /// Copies what the new layout has and the old one lacks, and proves that nothing is left.
+    /// Copies what the new layout has and the old one lacks, and proves that it is the whole of that.
     pub(crate) fn carry_back(
         &self,
         migrating: &Migrating,
@@ -403,7 +403,7 @@ impl Operator<'_> {
     /// Attaches rows to `into` that it lacks. No view forwards them.
     ///
     /// # Errors
-    /// [`MigrateError::CannotCarryBack`] when the types of `into` do not hold them; none is attached then.
+    /// [`MigrateError::CannotCarryBack`] when the old table's types, say, do not hold them; none is attached then.
     pub(crate) fn attach_surplus(
         &self,
         migrating: &Migrating,
@@ -413,31 +413,34 @@ impl Operator<'_> {
     ) -> Result<(), MigrateError> {
         let back = names::back(&migrating.id);
         self.make_own(&back, into)?;
-        for within in self.pieces(&surplus, &parity.buckets())? {
-            self.copy_within(&surplus, &back, &within)?;
+        let pieces = self.pieces(&surplus, &parity.buckets())?;
+        for within in &pieces {
+            self.copy_within(&surplus, &back, within)?;
             failpoint::reached("piece-carried-back");
         }
-        self.refuse_changed_by_types(migrating, surplus, into, parity)?;
+        if into == migrating.tables_now().0 {
+            self.prove_carried(migrating, surplus, &pieces)?;
+        }
         self.attach_all(&back, into)?;
         failpoint::reached("rows-attached-back");
         self.drop_table(&back)
     }
 
-    /// A type that does not hold what the other one does loses it without a word.
-    fn refuse_changed_by_types(
+    /// With what is about to be attached, the old table has every row that was sought. A type that does not hold what
+    /// the other one does, say, loses it without a word.
+    fn prove_carried(
         &self,
         migrating: &Migrating,
         surplus: Surplus,
-        into: &QualifiedName,
-        parity: &Parity,
+        pieces: &[String],
     ) -> Result<(), MigrateError> {
-        let (old, new) = migrating.tables_now();
-        if into != old || migrating.migration.columns.iter().all(|it| it.from_type.is_none()) {
-            return Ok(());
-        }
         let back = names::back(&migrating.id);
-        let copied = crate::verify::sides(migrating, &back, new)?.blue;
-        match self.count_surplus(&surplus.without(&copied), &parity.buckets())? {
+        let left = surplus.without(&sides(migrating, &back, migrating.tables_now().1)?);
+        let mut lost = 0;
+        for within in pieces {
+            lost += self.count_within(&left, within)?;
+        }
+        match lost {
             0 => Ok(()),
             lost => {
                 self.drop_table(&back)?;

@@ -53,6 +53,20 @@ pub fn make_plan(
     history: &History,
     options: &PlanOptions,
 ) -> Result<Plan, PlanError> {
+    let made = make(server, trials, schema, accepted, history, options);
+    // First: what one made is not found on another, which is no error of the models.
+    server.refuse_several()?;
+    made
+}
+
+fn make(
+    server: &dyn Server,
+    trials: &dyn Server,
+    schema: &Schema,
+    accepted: &BTreeSet<TableRef>,
+    history: &History,
+    options: &PlanOptions,
+) -> Result<Plan, PlanError> {
     let databases = schema
         .tables
         .iter()

@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 use annotate_snippets::Level;
 use owo_colors::OwoColorize as _;
-use teal_catalog::ShadowError;
+use teal_catalog::{QueryTreeError, ShadowError};
 use teal_client::ClientError;
 use teal_fetch::FetchError;
 use teal_migrate::{JournalError, MigrateError, RequestError};
@@ -96,9 +96,9 @@ impl Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        match error {
-            ClientError::DirectoryInUse { .. } => Self::refused(error.to_string()),
-            _ => Self::failed(error.to_string()),
+        match error.is_refusal() {
+            true => Self::refused(error.to_string()),
+            false => Self::failed(error.to_string()),
         }
     }
 }
@@ -111,9 +111,10 @@ impl From<PlanError> for Failure {
             | PlanError::Shadow(ShadowError::Refused(diagnostic)) => {
                 Self::about_code(Kind::Failed, *diagnostic)
             }
-            PlanError::Client(error) | PlanError::Shadow(ShadowError::Client(error)) => {
-                error.into()
-            }
+            PlanError::Client(error)
+            | PlanError::Shadow(
+                ShadowError::Client(error) | ShadowError::QueryTree(QueryTreeError::Client(error)),
+            ) => error.into(),
             _ => Self::failed(error.to_string()),
         }
     }

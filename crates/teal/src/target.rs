@@ -247,7 +247,10 @@ impl Project {
             false => Some(OwnEngine::open()?),
         };
         let trials = own.as_ref().map_or(server.as_ref(), |own| &own.engine);
-        let loaded = loading.finish(trials)?;
+        let loaded = loading.finish(trials);
+        // First: what one of several servers made is not found on another, which is no error of the models.
+        server.refuse_several()?;
+        let loaded = loaded?;
         secrets::learn(&loaded.schema);
         Ok(Opened { loaded, server, own })
     }
@@ -380,7 +383,9 @@ fn take_over_signals(server: Option<HttpServer>, interrupt: Interrupt) -> Result
             cancel_running(server);
         }
         if again {
-            show::note("ended in the middle; the same command sets that right, and goes on");
+            note_in_time(
+                "ended in the middle; the same command sets that right, and goes on".to_owned(),
+            );
         }
         passing::remove_held();
         teal_client::exit(INTERRUPTED);
@@ -389,15 +394,15 @@ fn take_over_signals(server: Option<HttpServer>, interrupt: Interrupt) -> Result
         if !interrupt.ask() {
             end(interrupt.is_asked());
         }
-        show::note(&format!(
-            "ending at the next place to go on from, within {} s; once more ends it at once",
-            GRACE.as_secs()
-        ));
         let end = end.clone();
         std::thread::spawn(move || {
             std::thread::sleep(GRACE);
             end(true);
         });
+        note_in_time(format!(
+            "ending at the next place to go on from, within {} s; once more ends it at once",
+            GRACE.as_secs()
+        ));
     })
     .map_err(|error| Failure::failed(format!("cannot take over signals: {error}")))
 }
@@ -413,7 +418,19 @@ fn cancel_running(server: &HttpServer) {
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("it has not answered within {} s", PATIENCE.as_secs()),
     };
-    show::note(&format!("cannot end what runs on the server: {reason}"));
+    note_in_time(format!("cannot end what runs on the server: {reason}"));
+}
+
+/// Whoever waits for a reader of the standard error has its lock: that is not waited for.
+fn note_in_time(text: String) {
+    const PATIENCE: Duration = Duration::from_millis(200);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        show::note(&text);
+        // Nobody may wait for it any more.
+        let _ = sender.send(());
+    });
+    let _ = receiver.recv_timeout(PATIENCE);
 }
 
 fn may_make_databases(server: &dyn teal_client::Server) -> Result<bool, Failure> {

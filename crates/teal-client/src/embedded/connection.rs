@@ -65,19 +65,53 @@ impl Session for EmbeddedConnection {
         let is_write = self.origin == Origin::User && !self.raw.is_read_only(statement);
         let began = Instant::now();
         let _pass = is_write.then(|| self.engine.gate().enter());
-        let outcome = match self.raw.stream(statement, format.0, started, receive) {
-            // The engine streams SELECTs only, and says so before it does anything.
-            Err(ClientError::Server { message, .. })
-                if message.starts_with("Streaming query is not supported") =>
-            {
-                let _ = receive(&self.raw.query(statement, format.0)?.body);
-                Ok(())
-            }
-            other => other,
+        let streamed = (has_rows_alone(format.0) && formats(statement).all(has_rows_alone))
+            .then(|| self.raw.stream(statement, format.0, started, receive));
+        // The engine streams SELECTs only, and says so before it does anything.
+        let is_none = matches!(&streamed, Some(Err(ClientError::Server { message, .. }))
+            if message.starts_with("Streaming query is not supported"));
+        let outcome = match streamed.filter(|_| !is_none) {
+            Some(outcome) => outcome,
+            None => self.raw.query(statement, format.0).map(|answer| {
+                started();
+                let _ = receive(&answer.body);
+            }),
         };
         self.took(began);
         outcome
     }
+}
+
+/// Whether a result in this format is rows and nothing before, between and behind them. The engine (26.7) makes each
+/// piece of a stream a document of its own, and takes one without any bytes for the end.
+fn has_rows_alone(format: &str) -> bool {
+    const FORMATS: [&str; 14] = [
+        "CSV",
+        "JSONCompactEachRow",
+        "JSONCompactStringsEachRow",
+        "JSONEachRow",
+        "JSONLines",
+        "JSONStringsEachRow",
+        "NDJSON",
+        "Native",
+        "RowBinary",
+        "TSKV",
+        "TSV",
+        "TSVRaw",
+        "TabSeparated",
+        "TabSeparatedRaw",
+    ];
+    FORMATS.iter().any(|known| known.eq_ignore_ascii_case(format))
+}
+
+/// What the statement itself says behind `FORMAT`, be it in a text.
+fn formats(statement: &str) -> impl Iterator<Item = &str> {
+    let words = statement.split(|c: char| c.is_whitespace() || c == ';');
+    let words = words.filter(|word| !word.is_empty());
+    words
+        .clone()
+        .zip(words.skip(1))
+        .filter_map(|(word, next)| word.eq_ignore_ascii_case("FORMAT").then_some(next))
 }
 
 /// Field order matters: the INSERT ends (or is cancelled) before its pass is given back.
@@ -99,5 +133,23 @@ impl InsertStream for EmbeddedInsert<'_> {
         };
         // What the user needed to send the data is not the engine's time.
         engine.pace().time(|| insert.finish())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_format_that_a_statement_says_is_found() {
+        for (statement, said) in [
+            ("SELECT 1", &[][..]),
+            ("SELECT format('{}', 1) AS formats", &[]),
+            ("SELECT 1\nformat\tCSV SETTINGS max_threads = 1;", &["CSV"]),
+            ("SELECT 1 FORMAT XML;", &["XML"]),
+            ("SELECT ' FORMAT CSV ' FORMAT Null", &["CSV", "Null"]),
+        ] {
+            assert_eq!(formats(statement).collect::<Vec<_>>(), said, "{statement}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::{Answer, ClientError};
 
 const TAG_HEADER: &str = "x-clickhouse-exception-tag";
 const CODE_HEADER: &str = "x-clickhouse-exception-code";
+const FORMAT_HEADER: &str = "x-clickhouse-format";
 const MARK: &str = "__exception__";
 
 /// The figures in `X-ClickHouse-Summary`, which ClickHouse writes as strings.
@@ -64,7 +65,8 @@ pub(super) fn receive(
 ) -> Result<(), BodyError> {
     /// Longer than ClickHouse makes the text of an error in a body (16 KiB) and its marks.
     const HELD: usize = 20 << 10;
-    let tag = headers.get(TAG_HEADER).and_then(|tag| tag.to_str().ok());
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let (tag, format) = (header(TAG_HEADER), header(FORMAT_HEADER));
     let mut buffer = vec![0; 128 << 10];
     let mut held = Vec::new();
     let mut received = 0;
@@ -91,8 +93,13 @@ pub(super) fn receive(
             }
         }
     }
-    if let Some(error) = error_at_end(&held, tag, statement) {
-        return Err(BodyError::Server(error));
+    let text = String::from_utf8_lossy(&held);
+    let message = match tag {
+        Some(tag) => tagged(&text, tag).map(Cow::from),
+        None => untagged(&text, format, received == held.len() as u64),
+    };
+    if let Some(message) = message {
+        return Err(BodyError::Server(ClientError::from_server(&message, statement)));
     }
     if let Some(source) = cut {
         return Err(BodyError::Cut { received, source });
@@ -103,18 +110,60 @@ pub(super) fn receive(
     Ok(())
 }
 
-fn error_at_end(end: &[u8], tag: Option<&str>, statement: &str) -> Option<ClientError> {
-    let text = String::from_utf8_lossy(end);
-    let message = match tag {
-        Some(tag) => tagged(&text, tag)?.into(),
-        None => {
-            let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1));
-            // The first one: the text of an error may hold that of another.
-            let plain = lines.filter_map(|at| text.get(at..)).find(|message| is_message(message));
-            plain.map(Cow::from).or_else(|| in_format(&text).map(Cow::from))?
-        }
+/// The error at the end of a body of an older release, which marks it by nothing. `is_whole`: the text is all of it.
+fn untagged<'t>(text: &'t str, format: Option<&str>, is_whole: bool) -> Option<Cow<'t, str>> {
+    let format = format.unwrap_or_default();
+    let is_of = |kind: &&str| format.starts_with(kind);
+    let plain = match format.is_empty() || TEXT_OF_VALUES.iter().any(is_of) {
+        // One that came before all rows is told by the status.
+        true => only_line(text).filter(|message| !is_whole || message.len() < text.len()),
+        false => behind_anything(text),
     };
-    Some(ClientError::from_server(&message, statement))
+    plain.map(Cow::from).or_else(|| in_json(text).map(Cow::from)).or_else(|| match format {
+        "XML" => in_xml(text).map(Cow::from),
+        _ => None,
+    })
+}
+
+/// What the formats begin with in which the last line may be a value as it is.
+const TEXT_OF_VALUES: [&str; 8] = [
+    "CSV",
+    "CustomSeparated",
+    "LineAsString",
+    "TSKV",
+    "TSV",
+    "TabSeparated",
+    "Template",
+    "Vertical",
+];
+
+/// The message that a line begins with. Where several do, they are values.
+fn only_line(text: &str) -> Option<&str> {
+    let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1));
+    let mut messages = lines.filter_map(|at| text.get(at..)).filter(|it| is_message(it));
+    let message = messages.next()?;
+    let is_last = !message.trim_end().contains('\n') || with_version(message).is_some();
+    (messages.next().is_none() && is_last).then_some(message)
+}
+
+/// The message with which the text ends. Nothing stands between the result and it: neither a line end nor, of a
+/// result in JSON, what closes it.
+fn behind_anything(text: &str) -> Option<&str> {
+    let version = with_version(text)?;
+    // Values may be messages too. The text of an error may hold that of another, without a version.
+    let begin = text.get(..version)?.rfind(VERSION).map_or(0, |at| at + VERSION.len());
+    let behind = text.get(begin..)?;
+    let begins = BEGINS.iter().flat_map(|begin| behind.match_indices(begin));
+    let messages = begins.filter_map(|(at, _)| behind.get(at..)).filter(|it| is_message(it));
+    messages.max_by_key(|message| message.len())
+}
+
+const VERSION: &str = " (version ";
+
+/// Where the version stands with which ClickHouse ends a message.
+fn with_version(message: &str) -> Option<usize> {
+    let message = message.strip_suffix('\n').filter(|message| message.ends_with(')'))?;
+    message.rfind(VERSION)
 }
 
 /// `\r\n__exception__\r\n<tag>\r\n<message>\r\n<length> <tag>\r\n__exception__\r\n`
@@ -126,6 +175,9 @@ fn tagged<'t>(text: &'t str, tag: &str) -> Option<&'t str> {
     Some(message.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end())
 }
 
+const BEGINS: [&str; 4] =
+    ["Code: ", "Poco::Exception. Code: ", "std::exception. Code: ", "Unknown exception. Code: "];
+
 /// Whether a text begins as ClickHouse's message of an error: `Code: 60. DB::Exception: `, and of what
 /// it did not throw itself, `Poco::Exception. Code: 1000, `.
 fn is_message(text: &str) -> bool {
@@ -135,21 +187,29 @@ fn is_message(text: &str) -> bool {
         let is_class = |class: &str| class.chars().all(|c| c.is_alphanumeric() || c == ':');
         return number(code) && class.is_some_and(is_class);
     }
-    let others = ["Poco::Exception. Code: ", "std::exception. Code: ", "Unknown exception. Code: "];
-    let rest = others.iter().find_map(|other| text.strip_prefix(other));
+    let rest = BEGINS.iter().find_map(|begin| text.strip_prefix(begin));
     rest.and_then(|rest| rest.split_once(',')).is_some_and(|(code, _)| number(code))
 }
 
 /// The error at the end of a result in JSON, as releases from 23.9 on write it. A blank tells it from the
 /// last row of a column `exception`, which has none there, or is followed by more than what closes the
 /// result.
-fn in_format(text: &str) -> Option<String> {
+fn in_json(text: &str) -> Option<String> {
     let (_, value) = text.rsplit_once("\"exception\": ")?;
     let mut values = serde_json::Deserializer::from_str(value).into_iter::<String>();
     let message = values.next()?.ok()?;
     let behind = value.get(values.byte_offset()..)?;
     let is_end = behind.chars().all(|c| c.is_whitespace() || matches!(c, '}' | ']'));
     (is_end && is_message(&message)).then_some(message)
+}
+
+/// The error at the end of a result in XML.
+fn in_xml(text: &str) -> Option<String> {
+    let (_, value) = text.rsplit_once("<exception>")?;
+    let (message, _) = value.split_once("</exception>")?;
+    let escaped = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&amp;", "&")];
+    let message = escaped.iter().fold(message.to_owned(), |it, (from, to)| it.replace(from, to));
+    is_message(&message).then_some(message)
 }
 
 /// The error that a body holds which is nothing else, where it is ClickHouse's.
@@ -161,7 +221,7 @@ pub(super) fn server_error(
     let tag = headers.get(TAG_HEADER).and_then(|tag| tag.to_str().ok());
     let text = tag
         .and_then(|tag| tagged(body, tag).map(Cow::from))
-        .or_else(|| in_format(body).map(Cow::from))
+        .or_else(|| in_json(body).map(Cow::from))
         .unwrap_or_else(|| body.into());
     let is_clickhouses = headers.contains_key(CODE_HEADER)
         || text.trim_start().starts_with("Code: ")
@@ -185,9 +245,16 @@ mod tests {
     }
 
     fn received(body: impl Read, tag: Option<&'static str>) -> (Result<(), BodyError>, Vec<u8>) {
+        received_with(tag.map(|tag| (TAG_HEADER, tag)), body)
+    }
+
+    fn received_with(
+        header: Option<(&'static str, &'static str)>,
+        body: impl Read,
+    ) -> (Result<(), BodyError>, Vec<u8>) {
         let mut headers = HeaderMap::new();
-        if let Some(tag) = tag {
-            headers.insert(TAG_HEADER, tag.parse().unwrap());
+        if let Some((name, value)) = header {
+            headers.insert(name, value.parse().unwrap());
         }
         let mut out = Vec::new();
         let end = receive(&headers, body, "SELECT 1", &mut |piece| {
@@ -234,7 +301,7 @@ mod tests {
                 "1\nCode: 999. Coordination::Exception: Session expired. (KEEPER_EXCEPTION)\n",
                 "Coordination::Exception: Session expired.",
             ),
-            ("Code: 210. DB::NetException: I/O error. (NETWORK_ERROR)", "DB::NetException: I/O"),
+            ("1\nCode: 210. DB::NetException: I/O error. (NETWORK_ERROR)", "DB::NetException: I/O"),
             ("1\nPoco::Exception. Code: 1000, e.code() = 0, Timeout (version 24.8)\n", "Poco::"),
         ] {
             let (end, _) = received(body.as_bytes(), None);
@@ -266,6 +333,48 @@ mod tests {
         }
         let tagged = b"Code: 159. DB::Exception: Timeout exceeded. (TIMEOUT_EXCEEDED)\n";
         assert!(received(&tagged[..], Some("abcd")).0.is_ok());
+    }
+
+    const OLD: &str = "Code: 341. DB::Exception: A mutation failed: 'Code: 6. DB::Exception: x. (A)'. \
+                       (UNFINISHED) (version 24.8.1 (official build))";
+
+    #[test]
+    fn an_error_behind_a_result_that_ends_in_no_line_is_one() {
+        for (format, rows) in [
+            ("RowBinary", format!("\x01\x02{}", OLD.replace("UNFINISHED", "OTHER"))),
+            ("Native", "\u{1}\u{0}\n".to_owned()),
+            ("Values", "(1),(2)".to_owned()),
+            ("JSON", "{\n\t\"data\":\n\t[\n\t\t{\"a\": 1}".to_owned()),
+        ] {
+            let (end, _) =
+                received_with(Some((FORMAT_HEADER, format)), format!("{rows}{OLD}\n").as_bytes());
+            let Err(BodyError::Server(error)) = end else { panic!("no server error: {format}") };
+            assert_eq!(error.server_name(), Some("UNFINISHED"), "{format}");
+            assert!(error.to_string().starts_with("A mutation failed"), "{error}");
+        }
+        let xml = OLD.replace('\'', "&apos;");
+        let xml =
+            format!("<result>\n\t<data>\n\t</data>\n\t<exception>{xml}</exception>\n</result>\n");
+        let (end, _) = received_with(Some((FORMAT_HEADER, "XML")), xml.as_bytes());
+        let Err(BodyError::Server(error)) = end else { panic!("no server error") };
+        assert!(error.to_string().starts_with("A mutation failed: 'Code: 6."), "{error}");
+    }
+
+    #[test]
+    fn rows_that_are_errors_are_rows() {
+        for (format, body) in [
+            ("TabSeparated", format!("{OLD}\n{OLD}\n")),
+            ("TabSeparated", format!("{OLD}\n")),
+            ("TabSeparated", format!("{OLD}\n1\n")),
+            ("TabSeparated", format!("1\t{OLD}\n2\t{OLD}\n")),
+            ("RowBinary", format!("\x01{OLD}")),
+            ("RawBLOB", OLD.to_owned()),
+            ("JSONEachRow", format!("{{\"a\":\"{OLD}\"}}\n")),
+            ("XML", format!("<result><row><a>{OLD}</a></row></result>\n")),
+        ] {
+            let (end, out) = received_with(Some((FORMAT_HEADER, format)), body.as_bytes());
+            assert!(end.is_ok() && out == body.as_bytes(), "{format}: {body}");
+        }
     }
 
     #[test]

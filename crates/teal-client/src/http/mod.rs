@@ -3,6 +3,7 @@
 mod address;
 mod agent;
 mod answer;
+mod answered;
 mod failure;
 mod insert;
 mod options;
@@ -10,6 +11,7 @@ mod repeat;
 mod session;
 mod transport;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use serde::Deserialize;
@@ -20,7 +22,7 @@ pub use self::options::HttpOptions;
 use self::session::HttpSession;
 use self::transport::{QUERY_ID_PREFIX, Transport, USERS_QUERY_ID_PREFIX};
 use crate::neutral::settings_to_set_back;
-use crate::session::{DROPS_OF_ANY_SIZE, LARGE_STATEMENTS};
+use crate::session::{DROPS_OF_ANY_SIZE, LARGE_STATEMENTS, unreadable};
 use crate::{ClientError, Format, Server, Session, Settings, TEAL_LOG_COMMENT, WriteGate};
 
 /// The oldest release that has all that teal needs.
@@ -43,9 +45,6 @@ struct Inner {
     version: String,
     /// What the user's profile says that teal's sessions must not.
     set_back: OnceLock<Vec<(String, String)>>,
-    /// The server that answered first, and another one that answered later, by their uuids.
-    answered: OnceLock<String>,
-    answered_too: OnceLock<String>,
 }
 
 impl HttpServer {
@@ -57,13 +56,7 @@ impl HttpServer {
     pub fn open(options: HttpOptions) -> Result<Self, ClientError> {
         let transport = Transport::new(options)?;
         let version = transport.ask_version()?;
-        let inner = Inner {
-            transport: Arc::new(transport),
-            version,
-            set_back: OnceLock::new(),
-            answered: OnceLock::new(),
-            answered_too: OnceLock::new(),
-        };
+        let inner = Inner { transport: Arc::new(transport), version, set_back: OnceLock::new() };
         let server = Self { inner: Arc::new(inner) };
         server.refuse_if_too_old()?;
         Ok(server)
@@ -99,29 +92,54 @@ impl HttpServer {
         Ok(self.inner.set_back.get_or_init(|| found))
     }
 
-    /// With the uuid of the server that answered.
-    fn open_session(
-        &self,
-        settings: Vec<(String, String)>,
-    ) -> Result<(HttpSession, String), ClientError> {
-        let comment = settings.iter().rfind(|(name, _)| name == "log_comment");
-        let comment = comment.map(|(_, comment)| comment.clone()).unwrap_or_default();
-        let mut session = HttpSession { settings, ..self.plain_session() };
-        // A setting that the server does not know is an error here, not in the middle of the work.
-        let ask = match comment.is_empty() {
-            true => "SELECT toString(serverUUID())",
-            false => "SELECT concat(toString(serverUUID()), getSetting('log_comment'))",
+    /// Sees that what the session and the address say arrives, and which server answers. A setting that the server
+    /// does not know is an error here, not in the middle of the work.
+    fn check(&self, session: &mut HttpSession) -> Result<(), ClientError> {
+        const SERVER: &str = "serverUUID()";
+        /// ClickHouse Cloud's own.
+        const CLOUD: &str = "cloud_mode";
+        let Transport { options, answered, .. } = &*self.inner.transport;
+        let sent = options.address.settings.iter().chain(&session.settings);
+        // What is said last counts.
+        let sent = sent.cloned().collect::<BTreeMap<_, _>>();
+        let names = sent.keys().map(|name| quote_string(name)).collect::<Vec<_>>().join(", ");
+        // One row, whatever limits the answer.
+        let ask = format!(
+            "SELECT toJSONString(arrayPushBack(groupArray([name, value, toString(changed)]), \
+                 ['{SERVER}', toString({SERVER}), ''])) \
+             FROM system.settings WHERE name IN ({names}, '{CLOUD}')"
+        );
+        let answer = session.run(&ask, Format("RawBLOB"))?;
+        let shown = match answer.body.as_slice() {
+            // The profile leaves out rows, and was not set back.
+            [] => Vec::new(),
+            body => serde_json::from_slice::<Vec<[String; 3]>>(body)
+                .map_err(|error| unreadable(&ask, &error.to_string()))?,
         };
-        let answer = session.run(ask, Format("RawBLOB"))?.body;
-        let answer = String::from_utf8_lossy(&answer);
-        match answer.strip_suffix(comment.as_str()) {
-            Some(server) => Ok((session, server.to_owned())),
+        let shown = shown.into_iter().map(|[name, value, changed]| (name, (value, changed)));
+        let shown = shown.collect::<BTreeMap<_, _>>();
+        let is_lost = |name: &str, said: &str| {
+            let is_own = session.settings.iter().any(|(own, _)| own == name);
+            match shown.get(name) {
+                Some((value, _)) if plain(value) == plain(said) => false,
+                // teal says a value as the server shows it; users need not (`10G`).
+                Some((_, changed)) => is_own || changed != "1",
+                // Not all that stands in an address is a setting.
+                None => is_own,
+            }
+        };
+        let lost = sent.iter().filter(|(name, said)| is_lost(name, said)).map(|(name, _)| name);
+        let lost = lost.map(String::as_str).collect::<Vec<_>>();
+        if !lost.is_empty() {
             // A proxy may leave settings out, and a copy without them is another one.
-            None => Err(ClientError::SettingsLost {
-                address: self.inner.transport.options.address.to_string(),
-                setting: "log_comment",
-            }),
+            return Err(ClientError::SettingsLost {
+                address: options.address.to_string(),
+                settings: lost.join(", "),
+            });
         }
+        let value = |name| shown.get(name).map(|(value, _)| value.as_str()).unwrap_or_default();
+        answered.by(value(SERVER), plain(value(CLOUD)) == "1");
+        Ok(())
     }
 
     /// Year and number.
@@ -186,17 +204,17 @@ impl Server for HttpServer {
         };
         let settings = teals.iter().chain(&LARGE_STATEMENTS).chain(drops).chain(settings);
         let settings = settings.map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
-        let settings = self.set_back()?.iter().cloned().chain(settings);
-        let (session, server) = self.open_session(settings.collect())?;
-        if *self.inner.answered.get_or_init(|| server.clone()) != server {
-            self.inner.answered_too.get_or_init(|| server);
-        }
+        let settings = self.set_back()?.iter().cloned().chain(settings).collect();
+        let mut session = HttpSession { settings, ..self.plain_session() };
+        self.check(&mut session)?;
         Ok(Box::new(session))
     }
 
     fn user_session(&self, settings: Settings<'_>) -> Result<Box<dyn Session>, ClientError> {
-        let settings = settings.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
-        let (session, _) = self.open_session(settings.collect())?;
+        let settings = settings.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let mut session = HttpSession { settings, ..self.plain_session() };
+        // As in `check`; the rest is the users' own.
+        session.run("SELECT serverUUID()", Format::NONE)?;
         Ok(Box::new(HttpSession { id_prefix: USERS_QUERY_ID_PREFIX, ..session }))
     }
 
@@ -213,13 +231,22 @@ impl Server for HttpServer {
     }
 
     fn refuse_several(&self) -> Result<(), ClientError> {
-        match (self.inner.answered.get(), self.inner.answered_too.get()) {
-            (Some(first), Some(other)) => Err(ClientError::SeveralServers {
-                address: self.inner.transport.options.address.to_string(),
-                first: first.clone(),
-                other: other.clone(),
-            }),
-            _ => Ok(()),
+        let Transport { options, answered, .. } = &*self.inner.transport;
+        match answered.several() {
+            Some((first, other)) => {
+                let address = options.address.to_string();
+                Err(ClientError::SeveralServers { address, first, other })
+            }
+            None => Ok(()),
         }
+    }
+}
+
+/// A setting's value, the one way of the two in which a `Bool` may be said.
+fn plain(value: &str) -> &str {
+    match value {
+        "true" => "1",
+        "false" => "0",
+        other => other,
     }
 }

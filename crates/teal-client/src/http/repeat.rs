@@ -24,7 +24,8 @@ pub(super) fn only_reads(statement: &str) -> bool {
     is_repeatable(statement) && !["DROP", "CREATE", "SYSTEM"].contains(&first.as_str())
 }
 
-/// Whether running the statement twice is the same as running it once.
+/// Whether running the statement of teal's own twice is the same as running it once. Of a table that a user drops,
+/// another may have been made by then.
 pub(super) fn is_repeatable(statement: &str) -> bool {
     let upper = statement.to_ascii_uppercase();
     let words = upper.split_whitespace().collect::<Vec<_>>();
@@ -36,7 +37,9 @@ pub(super) fn is_repeatable(statement: &str) -> bool {
         Some("WITH") => !upper.split(|c: char| !c.is_alphanumeric()).any(|word| word == "INSERT"),
         Some("DROP") => has(&["IF", "EXISTS"]),
         Some("CREATE") => words.get(1) == Some(&"DATABASE") && has(&["IF", "NOT", "EXISTS"]),
-        Some("SYSTEM") => true,
+        Some("SYSTEM") => [["FLUSH", "LOGS"], ["START", "MERGES"], ["STOP", "MERGES"]]
+            .iter()
+            .any(|its| words.get(1..3) == Some(its)),
         _ => false,
     }
 }
@@ -79,6 +82,9 @@ mod tests {
             ("CREATE DATABASE IF NOT EXISTS d", true),
             ("CREATE TABLE IF NOT EXISTS t ENGINE = Memory AS SELECT 1", false),
             ("SYSTEM FLUSH LOGS", true),
+            ("SYSTEM STOP MERGES t", true),
+            ("SYSTEM KILL", false),
+            ("SYSTEM REFRESH VIEW v", false),
             ("ALTER TABLE t DELETE WHERE 1", false),
             ("EXCHANGE TABLES a AND b", false),
             ("", false),

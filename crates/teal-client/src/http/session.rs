@@ -8,7 +8,7 @@ use ureq::SendBody;
 
 use super::insert::HttpInsert;
 use super::repeat;
-use super::transport::Transport;
+use super::transport::{Transport, USERS_QUERY_ID_PREFIX};
 use crate::clock::since_boot;
 use crate::{Answer, ClientError, Format, InsertStream, Session, Settings};
 
@@ -90,7 +90,9 @@ impl HttpSession {
         statement: &str,
         mut work: impl FnMut() -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        let (repeatable, reads) = (repeat::is_repeatable(statement), repeat::only_reads(statement));
+        let reads = repeat::only_reads(statement);
+        let is_users = self.id_prefix == USERS_QUERY_ID_PREFIX;
+        let repeatable = reads || !is_users && repeat::is_repeatable(statement);
         let began = since_boot();
         let left = || match reads {
             true => Duration::MAX,

@@ -10,6 +10,7 @@ use ureq::{Agent, Body};
 
 use super::agent::agent;
 use super::answer::{self, BodyError};
+use super::answered::Answered;
 use super::{Address, HttpOptions};
 use crate::error::UNKNOWN;
 use crate::{Answer, ClientError};
@@ -30,6 +31,7 @@ pub(super) struct Transport {
     headers: Vec<(&'static str, HeaderValue)>,
     pub(super) options: HttpOptions,
     pub(super) compress: bool,
+    pub(super) answered: Answered,
     /// Statements that have been sent and have not ended.
     running: Mutex<BTreeSet<String>>,
 }
@@ -41,6 +43,7 @@ impl Transport {
             headers: headers(&options.address)?,
             compress: options.compress.unwrap_or_else(|| !options.address.is_loopback()),
             options,
+            answered: Answered::default(),
             running: Mutex::default(),
         })
     }
@@ -119,6 +122,7 @@ impl Transport {
         let began = Instant::now();
         let response = send().map_err(|error| self.transport_error(error, statement))?;
         let (head, mut body) = response.into_parts();
+        self.answered.named(&head.headers);
         if answer::is_error(&head) {
             let mut text = Vec::new();
             let whole = std::io::Read::read_to_end(&mut body.as_reader(), &mut text);
@@ -169,7 +173,8 @@ impl Transport {
             ControlFlow::Continue(())
         })?;
         let text = String::from_utf8_lossy(&body);
-        let version = text.trim();
+        // A profile may have the extremes shown behind it.
+        let version = text.lines().next().unwrap_or_default().trim();
         let is_version = version.contains('.')
             && version.starts_with(|c: char| c.is_ascii_digit())
             && version.len() < 64;

@@ -157,7 +157,7 @@ impl Ties {
                      if(argMax(_teal_deleted, _teal_row) = 1, 0, max(_teal_row)) AS _teal_in_blue \
                  FROM ({versions}) WHERE {condition} GROUP BY _teal_key, _teal_version \
                  ORDER BY _teal_version DESC LIMIT 1 BY _teal_key) AS _teal_blue \
-             LEFT JOIN (SELECT _teal_key, _teal_hash AS _teal_in_green FROM ({green}) WHERE {condition}) AS _teal_green \
+             ALL LEFT JOIN (SELECT _teal_key, _teal_hash AS _teal_in_green FROM ({green}) WHERE {condition}) AS _teal_green \
                  USING (_teal_key) \
              WHERE _teal_in_green != _teal_in_blue \
                  AND (has(_teal_rows, _teal_in_green) OR _teal_in_green = 0 AND _teal_may_hide = 1) \

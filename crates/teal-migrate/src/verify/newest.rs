@@ -11,6 +11,7 @@
 use teal_plan::{CopyColumn, Fold};
 
 use super::folded::{Ties, listed, values, versions};
+use super::surplus::both;
 
 /// One side of a comparison.
 #[derive(Debug, Clone)]
@@ -82,6 +83,12 @@ impl Newest {
 }
 
 impl Newer {
+    /// The same, where what blue has in `more` is not lacking. Of rows of the same version it says nothing.
+    pub(super) fn without(self, more: &Newest) -> Self {
+        let against = Side { rows: both(&self.against.rows, &more.blue.rows), ..self.against };
+        Self { against, ties: None, earlier: None, ..self }
+    }
+
     /// All rows of the side that these are of, with their keys.
     pub(super) fn all(&self) -> &str {
         &self.from.rows

@@ -12,6 +12,7 @@ use teal_schema::QualifiedName;
 
 use super::drill_down::SPILL;
 use super::newest::Newer;
+use super::sides::Sides;
 use super::sums::BUCKET;
 use crate::{MigrateError, Operator, failpoint};
 
@@ -42,14 +43,15 @@ pub(super) enum By {
 }
 
 impl Surplus {
-    /// The same, where the rows of `more`, a side too, are not lacking. Of rows that are told by hash.
-    pub(crate) fn without(self, more: &str) -> Self {
-        let by = match self.by {
-            By::Hash { from, against } => {
-                let against = format!("SELECT * FROM ({against}) UNION ALL SELECT * FROM ({more})");
-                By::Hash { from, against }
+    /// The same, where what blue has in `more` is not lacking. Where the newest row of a key counts, it says nothing of
+    /// those that have the same version on both sides.
+    pub(crate) fn without(self, more: &Sides) -> Self {
+        let by = match (self.by, &more.newest) {
+            (By::Version(newer), Some(more)) => By::Version(newer.without(more)),
+            (By::Hash { from, against }, _) => {
+                By::Hash { from, against: both(&against, &more.blue) }
             }
-            by @ By::Version(_) => by,
+            (by, None) => by,
         };
         Self { by, ..self }
     }
@@ -63,7 +65,7 @@ impl Surplus {
                 "SELECT {columns} FROM (\
                      SELECT {columns}, _teal_more, row_number() OVER (PARTITION BY _teal_hash) AS _teal_number \
                      FROM (SELECT * FROM ({from}) {within}) AS _teal_from \
-                     INNER JOIN ({}) AS _teal_surplus USING (_teal_hash)\
+                     ALL INNER JOIN ({}) AS _teal_surplus USING (_teal_hash)\
                  ) WHERE _teal_number <= _teal_more",
                 hashes_of_surplus(from, against, within)
             ),
@@ -107,6 +109,11 @@ impl Surplus {
     }
 }
 
+/// The rows of two SELECTs of the same columns.
+pub(super) fn both(these: &str, those: &str) -> String {
+    format!("SELECT * FROM ({these}) UNION ALL SELECT * FROM ({those})")
+}
+
 /// The hashes of the rows that `from` has more often than `against`, each with how often, and how often `from` has it.
 pub(crate) fn hashes_of_surplus(from: &str, against: &str, within: &str) -> String {
     format!(
@@ -124,11 +131,19 @@ impl Operator<'_> {
         surplus: &Surplus,
         buckets: &BTreeSet<u8>,
     ) -> Result<u64, MigrateError> {
+        self.count_within(surplus, &surplus.within(buckets))
+    }
+
+    pub(crate) fn count_within(
+        &self,
+        surplus: &Surplus,
+        within: &str,
+    ) -> Result<u64, MigrateError> {
         #[derive(Deserialize)]
         struct Row {
             rows: u64,
         }
-        let count = format!("{}{SPILL}", surplus.count(&surplus.within(buckets)));
+        let count = format!("{}{SPILL}", surplus.count(within));
         let Row { rows } = self.with_control(|session| session.row(&count))?;
         Ok(rows)
     }

@@ -229,7 +229,7 @@ impl Preflight<'_> {
         let disks = self.session.rows::<Row>(
             "SELECT policy_name AS policy, sum(unreserved_space) AS free \
              FROM (SELECT policy_name, arrayJoin(disks) AS disk FROM system.storage_policies) AS p \
-             INNER JOIN system.disks AS d ON d.name = p.disk GROUP BY policy_name",
+             ALL INNER JOIN system.disks AS d ON d.name = p.disk GROUP BY policy_name",
         )?;
         for disk in disks {
             let on_it = needs.iter().filter(|(.., policy)| *policy == disk.policy);
