@@ -125,6 +125,9 @@ class Columns:
     def __getitem__(self, name: str) -> Column:
         return self.__getattr__(name)
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._columns
+
 
 class ColumnNames:
     """The names of the columns, as plain text: the older form of ``Columns``."""
