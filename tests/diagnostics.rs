@@ -75,7 +75,15 @@ const CASES: &[Case] = &[
         typescript: "",
         python: "",
         sql: "CREATE TABLE t -- teal: version 0.1\n(id String) ENGINE = MergeTree ORDER BY id;",
-        says: &["the directive stands within the statement of t", "in front of the statement"],
+        says: &["the directive stands within or behind the statement of t", "on a line of its own"],
+    },
+    Case {
+        what: "a directive behind a statement",
+        typescript: "",
+        python: "",
+        sql: "CREATE TABLE t (id String) ENGINE = MergeTree ORDER BY id; -- teal: lifecycle deletion_protected\n\
+              CREATE TABLE u (id String) ENGINE = MergeTree ORDER BY id;",
+        says: &["the directive stands within or behind the statement of t", "on a line of its own"],
     },
     Case {
         what: "a table that a SELECT fills",
@@ -83,6 +91,13 @@ const CASES: &[Case] = &[
         python: "",
         sql: "CREATE TABLE t ENGINE = MergeTree ORDER BY id AS SELECT 1 AS id;",
         says: &["table t is filled as it is made", "what a table is"],
+    },
+    Case {
+        what: "a view of a database that is not there",
+        typescript: "",
+        python: "",
+        sql: "CREATE TABLE t (id String) ENGINE = MergeTree ORDER BY id;\nCREATE MATERIALIZED VIEW v TO t AS SELECT id FROM nosuch.t;",
+        says: &["does not accept the SELECT of view v", "nosuch"],
     },
     Case {
         what: "what teal does not carry over, of a table",

@@ -19,6 +19,9 @@ fn every_table() -> String {
         "CREATE TABLE `odd ``name` (a UInt8) ENGINE = MergeTree ORDER BY a;\n\
          CREATE VIEW plain AS SELECT id, 'it''s\n``${x}\\\\' AS text FROM t0;\n\
          CREATE VIEW of_plain AS SELECT id FROM plain;\n\
+         CREATE VIEW of_both AS SELECT t0.id, t1.value FROM t0 JOIN t1 ON t0.id = t1.id;\n\
+         CREATE VIEW in_full AS SELECT default.t0.id FROM default.t0;\n\
+         CREATE VIEW among AS SELECT id FROM t0 WHERE id IN `odd ``name` OR notIn(id, `odd ``name`);\n\
          CREATE MATERIALIZED VIEW forwards TO t1 AS SELECT id, toInt16(value) AS value FROM t0;\n",
     );
     sql
@@ -55,11 +58,20 @@ fn what_models_cannot_declare_is_said() {
     assert!(pulled.stderr.contains("warning: own: "), "{}", pulled.said());
     assert!(project.must(&["plan"]).stdout.contains("Nothing to do"));
     project.query("CREATE TABLE Other (a UInt8) ENGINE = Memory");
+    for (view, table) in [("upper", "Other"), ("lower", "other")] {
+        project.query(&format!("CREATE VIEW {view} AS SELECT a FROM {table}"));
+    }
     let pulled = project.must(&["pull"]);
     assert!(pulled.stderr.contains("is there already"), "{}", pulled.said());
+    let without = "upper: the file of its table Other is another one's";
+    assert!(pulled.stderr.contains(without), "{}", pulled.said());
     project.remove("app/tables/other.ts");
     let pulled = project.must(&["pull"]);
     assert!(pulled.stderr.contains("its file would be that of"), "{}", pulled.said());
+    let without = "lower: the file of its table other is another one's";
+    assert!(pulled.stderr.contains(without), "{}", pulled.said());
+    assert!(pulled.stdout.contains("app/views/upper.ts"), "{}", pulled.said());
+    ["upper", "lower"].iter().for_each(|view| drop(project.query(&format!("DROP VIEW {view}"))));
 
     for statement in [
         "CREATE TABLE s (id UInt64 STATISTICS(tdigest), c String SETTINGS (max_compress_block_size = 8192), \
@@ -117,12 +129,17 @@ fn what_models_cannot_declare_is_said() {
 fn a_table_made_under_a_setting_is_pulled_and_not_made_anew() {
     let project = Project::new(&[("app/t.sql", "CREATE TABLE t (a UInt8) ENGINE = Memory;")]);
     project.query(
-        "CREATE TABLE unusual (a LowCardinality(UInt8), b Time) ENGINE = MergeTree ORDER BY a \
-         SETTINGS allow_suspicious_low_cardinality_types = 1, enable_time_time64_type = 1",
+        "CREATE TABLE unusual (a LowCardinality(UInt8), b Time, c Nullable(Tuple(a UInt8, b String)), d Nullable(Point)) \
+         ENGINE = MergeTree ORDER BY a \
+         SETTINGS allow_suspicious_low_cardinality_types = 1, enable_time_time64_type = 1, enable_nullable_tuple_type = 1",
     );
-    project.must(&["pull", "--lang", "sql", "unusual"]);
     project.remove("app/t.sql");
-    assert!(project.must(&["plan"]).stdout.contains("Nothing to do"));
+    for language in ["ts", "py", "sql"] {
+        let _ = std::fs::remove_dir_all(project.path().join("app"));
+        project.must(&["pull", "--lang", language, "unusual"]);
+        let plan = project.must(&["plan"]);
+        assert!(plan.stdout.contains("Nothing to do"), "{}", plan.said());
+    }
     project.query("DROP TABLE unusual");
     let plan = project.teal(&["plan"]);
     assert_eq!(plan.code, Some(1), "{}", plan.said());

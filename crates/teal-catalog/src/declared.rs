@@ -158,7 +158,9 @@ impl Catalog {
                 if is_known && !select_tables.contains(&reference) {
                     select_tables.push(reference);
                 }
-                table.database.as_ref().map(|_| quote_ident(&table.name))
+                // Without the database the table would be another one to its columns.
+                let is_bound = table.database.is_none() || table.qualifies_in_full;
+                (!is_bound).then(|| quote_ident(&table.name))
             })?;
             pulled.schema.views.push(View {
                 name: view.name.clone(),

@@ -229,7 +229,7 @@ impl Shadow {
 
     /// A materialized view in the shadow must read no real table: it would get the users' INSERTs,
     /// and one of them would fail when the shadow is dropped. So a table that no model declares has
-    /// its columns copied. Where there is no such table, the server says so of the view.
+    /// its columns copied. Where there is no such table, or what is named is none, the server says so of the view.
     fn create_stand_ins(
         &mut self,
         target: &dyn Server,
@@ -247,7 +247,14 @@ impl Shadow {
         let mut session = target.session(&[])?;
         for name in names {
             let columns = match session.rows::<Row>(&format!("DESCRIBE TABLE {}", name.sql())) {
-                Err(error) if error.server_name() == Some("UNKNOWN_TABLE") => continue,
+                Err(error)
+                    if matches!(
+                        error.server_name(),
+                        Some("UNKNOWN_TABLE" | "UNKNOWN_DATABASE")
+                    ) =>
+                {
+                    continue;
+                }
                 columns => columns?,
             };
             let column = |row: &Row| format!("{} {}", quote_ident(&row.name), row.data_type);

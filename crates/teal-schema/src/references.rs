@@ -7,7 +7,10 @@ use std::ops::Range;
 use sqlparser::tokenizer::Token;
 
 use crate::quote_ident;
-use crate::tokens::{Significant, TokenError, is_keyword, keyword, name, tokens};
+use crate::tokens::{
+    BEFORE_OPERAND, Significant, TokenError, ends_operand, is_keyword, keyword, name, outermost,
+    tokens,
+};
 
 /// A table named in a SELECT.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,12 +19,15 @@ pub struct TableReference {
     pub name: String,
     /// It stands behind `IN`, where a column, an alias or a parameter may be meant as well.
     pub after_in: bool,
+    /// Columns are qualified with it, its database in front: `database.name.column`.
+    pub qualifies_in_full: bool,
 }
 
 /// Gives `sql` with every table for which `replace` returns a text named by that text.
 ///
-/// Where columns are qualified with the name of a replaced table (`events.id`), that name becomes
-/// the table's alias; with its database too (`web.events.id`), the two are one name.
+/// Where columns are qualified with the name of a table (`events.id`) that gets another one, that name becomes the
+/// table's alias; with its database too (`web.events.id`), the two are one name. A table that keeps its name needs no
+/// alias, and has none: the server keeps the text of a view, and an alias is a part of it.
 ///
 /// ```
 /// let sql = teal_schema::rewrite_table_references("SELECT id FROM events -- from events", |table| {
@@ -45,15 +51,20 @@ pub fn rewrite_table_references(
         let (Some(first), Some(last)) = (tokens.get(found.first), tokens.get(found.last)) else {
             continue;
         };
-        let mut text = text;
-        if !found.has_alias && !found.reference.after_in {
-            let (alias, prefixes) = alias(&tokens, &found);
-            edits.extend(
-                prefixes.into_iter().map(|range| (range, alias.clone().unwrap_or_default())),
-            );
-            text.extend(alias.map(|alias| format!(" AS {alias}")));
-        }
-        edits.push((first.start..last.end, text));
+        let Qualified { by_name, in_full } = &found.qualified;
+        let TableReference { database, name, .. } = &found.reference;
+        let alias = match database {
+            _ if last_name(&text)?.as_ref() == Some(name) => None,
+            _ if *by_name => Some(quote_ident(name)),
+            Some(database) if !in_full.is_empty() => {
+                Some(quote_ident(&format!("{database}.{name}")))
+            }
+            _ => None,
+        };
+        let prefix = alias.as_ref().unwrap_or(&text);
+        edits.extend(in_full.iter().map(|range| (range.clone(), prefix.clone())));
+        let alias = alias.map(|alias| format!(" AS {alias}")).unwrap_or_default();
+        edits.push((first.start..last.end, text + &alias));
     }
     edits.sort_by_key(|(range, _)| range.start);
     let mut out = String::with_capacity(sql.len());
@@ -71,12 +82,27 @@ pub fn rewrite_table_references(
     Ok(out)
 }
 
+/// The last identifier of a table's text.
+fn last_name(text: &str) -> Result<Option<String>, TokenError> {
+    let tokens = tokens(text)?;
+    Ok(tokens.len().checked_sub(1).and_then(|last| name(&tokens, last)))
+}
+
 /// A table reference found, as the range of its tokens.
 struct Found {
     reference: TableReference,
     first: usize,
     last: usize,
-    has_alias: bool,
+    qualified: Qualified,
+}
+
+/// Where columns are qualified with a table.
+#[derive(Default)]
+struct Qualified {
+    /// Somewhere by its name alone.
+    by_name: bool,
+    /// Where its database stands in front of that, the two without the column, in bytes.
+    in_full: Vec<Range<usize>>,
 }
 
 /// What is known within one pair of parentheses, or at the top.
@@ -85,12 +111,53 @@ struct Frame {
     /// It holds a query, so that FROM begins a clause; else it is an argument list, where FROM may
     /// stand as in `trim(BOTH ' ' FROM s)`.
     is_query: bool,
+    next: Next,
+    /// Behind the one FROM that a SELECT has.
+    has_from: bool,
     /// Between FROM and the next clause.
     in_from: bool,
     /// A comma here separates tables.
     comma_separates_tables: bool,
     /// The next thing is a table.
     expects_table: bool,
+}
+
+/// What may come next within one pair of parentheses. It tells FROM and IN from a column and a function of those names,
+/// which need no quotes.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Next {
+    /// The first word of a query.
+    #[default]
+    Query,
+    /// An operand, or the clause behind a comma too many: `SELECT a, FROM t`. Also behind `*`, which means all columns
+    /// or is an operator.
+    Item,
+    Operand,
+    Operator,
+}
+
+impl Next {
+    fn behind_word(self, keyword: &str) -> Self {
+        match (self, keyword) {
+            (Self::Query, "WITH" | "ALL" | "DISTINCT")
+            | (Self::Operator, "UNION" | "EXCEPT" | "INTERSECT") => Self::Query,
+            (Self::Operator, word) if BEFORE_OPERAND.contains(&word) => Self::Operand,
+            // `a NOT IN b`
+            (Self::Operator, "NOT") => Self::Operator,
+            (_, "NOT" | "SELECT" | "DISTINCT") => Self::Operand,
+            _ => Self::Operator,
+        }
+    }
+
+    fn behind_mark(self, token: &Token) -> Self {
+        match token {
+            Token::Comma => Self::Item,
+            Token::Mul if self == Self::Operator => Self::Item,
+            Token::Mul => Self::Operator,
+            token if ends_operand(token) => Self::Operator,
+            _ => Self::Operand,
+        }
+    }
 }
 
 const CLAUSES: &[&str] = &[
@@ -132,54 +199,132 @@ fn find(tokens: &[Significant]) -> Vec<Found> {
         };
         let keyword = keyword(&token.token);
         match &token.token {
-            Token::LParen => {
-                let opens_query = starts_query(tokens, at + 1);
+            Token::LParen | Token::LBracket | Token::LBrace => {
+                let opens_query = token.token == Token::LParen && starts_query(tokens, at + 1);
                 // `FROM (a JOIN b …)`: a table stands first in the parentheses too.
-                let joins = frame.expects_table && !opens_query;
+                let joins = token.token == Token::LParen && frame.expects_table && !opens_query;
                 frame.expects_table = false;
+                frame.next = Next::Operator;
                 frames.push(Frame {
                     is_query: opens_query || joins,
+                    next: Next::Query,
+                    has_from: joins,
                     in_from: joins,
                     comma_separates_tables: joins,
                     expects_table: joins,
                 });
             }
-            Token::RParen if depth > 1 => {
+            Token::RParen | Token::RBracket | Token::RBrace if depth > 1 => {
                 frames.pop();
             }
-            Token::Comma => frame.expects_table = frame.in_from && frame.comma_separates_tables,
             Token::Word(_) if frame.expects_table => {
                 frame.expects_table = false;
+                frame.next = Next::Operator;
                 at = table(tokens, at, false, &ctes, &mut found);
                 continue;
             }
-            Token::Word(_) => match keyword.as_str() {
-                "FROM" if frame.is_query && !is_distinct_from(tokens, at) => {
-                    frame.in_from = true;
-                    frame.comma_separates_tables = true;
-                    frame.expects_table = true;
-                }
-                "JOIN" if frame.in_from => {
-                    let is_array_join = at > 0 && is_keyword(tokens, at - 1, "ARRAY");
-                    frame.comma_separates_tables = !is_array_join;
-                    frame.expects_table = !is_array_join;
-                }
-                // The commas of `USING a, b` are between columns.
-                "USING" => frame.comma_separates_tables = false,
-                "IN" => {
-                    if matches!(tokens.get(at + 1).map(|next| &next.token), Some(Token::Word(_))) {
-                        at = table(tokens, at + 1, true, &ctes, &mut found);
-                        continue;
+            Token::Word(_) => {
+                let next = frame.next;
+                frame.next = next.behind_word(&keyword);
+                match keyword.as_str() {
+                    "FROM"
+                        if frame.is_query && !frame.has_from && begins_from(tokens, at, next) =>
+                    {
+                        frame.has_from = true;
+                        frame.in_from = true;
+                        frame.comma_separates_tables = true;
+                        frame.expects_table = true;
+                    }
+                    "JOIN" if frame.in_from => {
+                        let is_array_join = at > 0 && is_keyword(tokens, at - 1, "ARRAY");
+                        frame.comma_separates_tables = !is_array_join;
+                        frame.expects_table = !is_array_join;
+                    }
+                    // The commas of `USING a, b` are between columns.
+                    "USING" => frame.comma_separates_tables = false,
+                    "IN" if next == Next::Operator => {
+                        if let Some((first, behind)) = set(tokens, at + 1) {
+                            frame.next = Next::Operator;
+                            table(tokens, first, true, &ctes, &mut found);
+                            at = behind;
+                            continue;
+                        }
+                    }
+                    word if CLAUSES.contains(&word) && frame.is_query => {
+                        frame.in_from = false;
+                        frame.has_from &= frame.next != Next::Query;
+                    }
+                    _ => {
+                        if let Some(first) = set_of_function(tokens, at) {
+                            table(tokens, first, true, &ctes, &mut found);
+                        }
                     }
                 }
-                word if CLAUSES.contains(&word) && frame.is_query => frame.in_from = false,
-                _ => (),
-            },
-            _ => (),
+            }
+            token => {
+                frame.expects_table =
+                    *token == Token::Comma && frame.in_from && frame.comma_separates_tables;
+                frame.next = frame.next.behind_mark(token);
+            }
         }
         at += 1;
     }
     found
+}
+
+/// Whether the FROM at `at` begins a clause, where `next` may come. Else it is a column.
+fn begins_from(tokens: &[Significant], at: usize, next: Next) -> bool {
+    match next {
+        Next::Operator => true,
+        Next::Query | Next::Item => is_before_table(tokens, at),
+        Next::Operand => false,
+    }
+}
+
+/// Whether a table may follow the FROM at `at`, which is a column in `SELECT to, from FROM t`.
+fn is_before_table(tokens: &[Significant], at: usize) -> bool {
+    const BEHIND_COLUMN: &[&str] = &[
+        "AND", "AS", "BETWEEN", "DIV", "FROM", "GLOBAL", "ILIKE", "IN", "IS", "LIKE", "MOD", "NOT",
+        "OR", "REGEXP",
+    ];
+    match tokens.get(at + 1).map(|next| &next.token) {
+        Some(Token::LParen | Token::LBrace | Token::SingleQuotedString(_)) => true,
+        Some(word @ Token::Word(_)) => !BEHIND_COLUMN.contains(&keyword(word).as_str()),
+        _ => false,
+    }
+}
+
+/// The name that is the right side of an IN at `at`, and the index behind it and the parentheses that it may stand in:
+/// `t`, `(d.t)`. A server writes all of them in parentheses (26.7).
+fn set(tokens: &[Significant], at: usize) -> Option<(usize, usize)> {
+    let count = |at: usize, mark: &Token| {
+        tokens.iter().skip(at).take_while(|token| token.token == *mark).count()
+    };
+    let opened = count(at, &Token::LParen);
+    let first = at + opened;
+    name(tokens, first)?;
+    let behind = match tokens.get(first + 1).map(|next| &next.token) {
+        Some(Token::Period) => first + 3,
+        _ => first + 1,
+    };
+    (count(behind, &Token::RParen) >= opened).then_some((first, behind + opened))
+}
+
+/// The same of `in(a, t)` and its like, whose name is at `at`.
+fn set_of_function(tokens: &[Significant], at: usize) -> Option<usize> {
+    tokens.get(at + 1).filter(|next| next.token == Token::LParen)?;
+    let function = name(tokens, at)?.to_lowercase();
+    let bare = function.strip_suffix("ignoreset").unwrap_or(&function);
+    let bare = bare.strip_prefix("global").unwrap_or(bare);
+    let bare = bare.strip_prefix("not").unwrap_or(bare);
+    if !["in", "nullin"].contains(&bare) {
+        return None;
+    }
+    let close = closing(tokens, at + 1);
+    let arguments = tokens.get(at + 2..close)?;
+    let comma = outermost(arguments).find(|token| token.token == Token::Comma)?.start;
+    let second = at + 3 + arguments.iter().position(|token| token.start == comma)?;
+    set(tokens, second).filter(|(_, behind)| *behind == close).map(|(first, _)| first)
 }
 
 /// Reads the table at `at` and gives the index behind it.
@@ -212,8 +357,12 @@ fn table(
             }
             _ => false,
         };
-        let reference = TableReference { database, name, after_in };
-        found.push(Found { reference, first: at, last, has_alias });
+        let qualified = qualified(tokens, database.as_deref(), &name, at..last + 1);
+        let qualifies_in_full = !qualified.in_full.is_empty();
+        let reference = TableReference { database, name, after_in, qualifies_in_full };
+        // An alias hides the name.
+        let qualified = if has_alias || after_in { Qualified::default() } else { qualified };
+        found.push(Found { reference, first: at, last, qualified });
     }
     last + 1
 }
@@ -255,43 +404,36 @@ fn closing(tokens: &[Significant], open: usize) -> usize {
     tokens.len()
 }
 
-/// The alias that the table found needs, where columns are qualified with its name, and where its database stands in
-/// front of that: `name.column`, `database.name.column`.
-fn alias(tokens: &[Significant], found: &Found) -> (Option<String>, Vec<Range<usize>>) {
-    let TableReference { database, name: table, .. } = &found.reference;
+/// Where columns are qualified with the table that stands at `own`.
+fn qualified(
+    tokens: &[Significant],
+    database: Option<&str>,
+    table: &str,
+    own: Range<usize>,
+) -> Qualified {
     let is_period = |at: usize| tokens.get(at).is_some_and(|next| next.token == Token::Period);
-    let begins =
-        |at: &usize| (*at < found.first || *at > found.last) && (*at == 0 || !is_period(*at - 1));
+    let begins = |at: &usize| !own.contains(at) && (*at == 0 || !is_period(*at - 1));
     let is = |at: usize, text: &str| name(tokens, at).is_some_and(|name| name == text);
-    let mut all = (0..tokens.len()).filter(begins);
-    let is_bare = all.clone().any(|at| is(at, table) && is_period(at + 1));
-    let Some(database) = database else {
-        return (is_bare.then(|| quote_ident(table)), Vec::new());
-    };
+    let all = (0..tokens.len()).filter(begins);
     let is_full = |at: &usize| {
-        is(*at, database) && is_period(at + 1) && is(at + 2, table) && is_period(at + 3)
+        database.is_some_and(|database| is(*at, database))
+            && is_period(at + 1)
+            && is(at + 2, table)
+            && is_period(at + 3)
     };
     let range = |at: usize| Some(tokens.get(at)?.start..tokens.get(at + 2)?.end);
-    let full = all.by_ref().filter(is_full).filter_map(range).collect::<Vec<_>>();
-    let alias = match is_bare {
-        true => Some(quote_ident(table)),
-        false => (!full.is_empty()).then(|| quote_ident(&format!("{database}.{table}"))),
-    };
-    (alias, full)
+    Qualified {
+        by_name: all.clone().any(|at| is(at, table) && is_period(at + 1)),
+        in_full: all.filter(is_full).filter_map(range).collect(),
+    }
 }
 
 fn starts_query(tokens: &[Significant], at: usize) -> bool {
     match tokens.get(at).map(|token| &token.token) {
         Some(Token::LParen) => starts_query(tokens, at + 1),
-        _ => ["SELECT", "WITH", "FROM"].iter().any(|word| is_keyword(tokens, at, word)),
+        _ if is_keyword(tokens, at, "FROM") => is_before_table(tokens, at),
+        _ => ["SELECT", "WITH"].iter().any(|word| is_keyword(tokens, at, word)),
     }
-}
-
-/// `a IS [NOT] DISTINCT FROM b`.
-fn is_distinct_from(tokens: &[Significant], at: usize) -> bool {
-    at >= 2
-        && is_keyword(tokens, at - 1, "DISTINCT")
-        && (is_keyword(tokens, at - 2, "IS") || is_keyword(tokens, at - 2, "NOT"))
 }
 
 #[cfg(test)]
@@ -331,6 +473,18 @@ mod tests {
             ),
             ("SELECT 1 WHERE x GLOBAL IN events", "SELECT 1 WHERE x GLOBAL IN `events_0_0`"),
             (
+                "SELECT 1 WHERE x NOT IN (events) OR y",
+                "SELECT 1 WHERE x NOT IN (`events_0_0`) OR y",
+            ),
+            (
+                "SELECT max(x IN ((db.events))) FROM events",
+                "SELECT max(x IN ((`events_0_0`))) FROM `events_0_0`",
+            ),
+            (
+                "SELECT 1 WHERE NOT in((x, 1), db.events) AND globalNotNullIn([1, 2], (events))",
+                "SELECT 1 WHERE NOT in((x, 1), `events_0_0`) AND globalNotNullIn([1, 2], (`events_0_0`))",
+            ),
+            (
                 "WITH x AS (SELECT * FROM events) SELECT * FROM x",
                 "WITH x AS (SELECT * FROM `events_0_0`) SELECT * FROM x",
             ),
@@ -345,6 +499,40 @@ mod tests {
         ] {
             assert_eq!(rewritten(sql), expected);
         }
+    }
+
+    /// ClickHouse 26.7 quotes `from` in what it writes; who writes a model need not.
+    #[test]
+    fn a_column_that_is_called_as_a_keyword_is_none() {
+        for before in [
+            "SELECT from, events",
+            "SELECT id, from, events",
+            "SELECT t.from, events",
+            "SELECT id, from AS f",
+            "SELECT id, from IN [1], from + 1, from * from",
+            "SELECT DISTINCT from",
+            "SELECT x BETWEEN from AND events, NOT from",
+            "WITH from + 1 AS f SELECT f, (from, events), [from, events]",
+            "WITH (SELECT 1) AS f SELECT f,",
+            "SELECT DISTINCT ON (id) *",
+            "SELECT id, *",
+            "SELECT * EXCEPT from",
+            "SELECT * EXCEPT (from, events), from",
+            "SELECT a IS NOT DISTINCT FROM events",
+            "SELECT in",
+            "SELECT id, with",
+            "SELECT 1 AS from FROM (SELECT from, events FROM other) UNION ALL SELECT from",
+        ] {
+            let sql =
+                format!("{before} FROM events AS t WHERE from = 1 AND (from, events) IN (1, 2)");
+            let expected = sql.replace("FROM events AS", "FROM `events_0_0` AS");
+            assert_eq!(rewritten(&sql), expected);
+        }
+        let sql = "SELECT 1 FROM a ORDER BY x WITH FILL FROM events TO 1";
+        assert_eq!(rewritten(sql), sql);
+        let sql = "FROM a SELECT from, events UNION DISTINCT FROM events SELECT 1";
+        let expected = "FROM a SELECT from, events UNION DISTINCT FROM `events_0_0` SELECT 1";
+        assert_eq!(rewritten(sql), expected);
     }
 
     #[test]
@@ -380,6 +568,10 @@ mod tests {
             "SELECT 1 FROM elsewhere.events",
             "SELECT 1 FROM other ORDER BY a, events",
             "SELECT x -> events, arrayMap(x -> x + events, [1]) FROM other",
+            "SELECT 1 FROM a JOIN b ON a.x = [1, events]",
+            "SELECT x IN (1, events), in(1, f(events)), in(events, other) FROM other",
+            "SELECT x IN (events + 1) OR x IN (events.a.b) FROM other",
+            "SELECT 1 FROM 'events.csv' WHERE events = 1",
         ] {
             assert_eq!(rewritten(sql), sql);
         }
@@ -395,6 +587,24 @@ mod tests {
             rewritten("SELECT events.id FROM events AS events"),
             "SELECT events.id FROM `events_0_0` AS events"
         );
+    }
+
+    #[test]
+    fn a_table_that_keeps_its_name_gets_no_alias() {
+        for (sql, expected) in [
+            (
+                "SELECT events.id FROM events JOIN b ON events.id = b.id",
+                "SELECT events.id FROM `x`.`events` JOIN `x`.`b` ON events.id = b.id",
+            ),
+            (
+                "SELECT db.events.id, events.at FROM db.events",
+                "SELECT `x`.`events`.id, events.at FROM `x`.`events`",
+            ),
+        ] {
+            let qualified =
+                |table: &TableReference| Some(format!("`x`.{}", quote_ident(&table.name)));
+            assert_eq!(rewrite_table_references(sql, qualified).unwrap(), expected);
+        }
     }
 
     #[test]

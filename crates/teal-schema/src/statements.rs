@@ -15,9 +15,9 @@ pub struct Statement<'s> {
     /// Where it begins; both counted from 1.
     pub line: u32,
     pub column: u32,
-    /// The comments in front of it, since the statement before.
+    /// The comments in front of it, from the line on that follows the statement before.
     pub comments: Vec<Comment>,
-    /// Those behind its first word.
+    /// Those behind its first word, until the end of its last line; of the last statement all.
     pub later_comments: Vec<Comment>,
 }
 
@@ -33,45 +33,51 @@ pub struct Comment {
 /// # Errors
 /// When the text cannot be read as tokens, such as one with a string that does not end.
 pub fn statements(text: &str) -> Result<Vec<Statement<'_>>, TokenError> {
-    let tokens = all_tokens(text)?;
-    let mut statements = Vec::new();
+    let mut statements: Vec<Statement<'_>> = Vec::new();
     let mut comments = Vec::new();
-    let mut later = Vec::new();
-    let mut range: Option<Range<usize>> = None;
-    let mut finish = |range: &mut Option<Range<usize>>,
-                      comments: &mut Vec<Comment>,
-                      later: &mut Vec<Comment>| {
-        if let Some(range) = range.take() {
-            let (line, column) = place(text, range.start);
-            let (comments, later_comments) = (std::mem::take(comments), std::mem::take(later));
-            statements.push(Statement {
-                sql: &text[range],
-                line,
-                column,
-                comments,
-                later_comments,
-            });
-        }
-    };
-    for token in &tokens {
-        match &token.token {
-            Token::SemiColon => finish(&mut range, &mut comments, &mut later),
-            Token::Whitespace(
-                Whitespace::SingleLineComment { comment, .. }
-                | Whitespace::MultiLineComment(comment),
+    // Where the statement begins that has not ended yet, and the line in which the last one ended.
+    let mut begun = None;
+    let mut end_line = 0;
+    for token in &all_tokens(text)? {
+        match (&token.token, statements.last_mut()) {
+            (Token::SemiColon, _) => {
+                begun = None;
+                end_line = place(text, token.start).0;
+            }
+            (
+                Token::Whitespace(
+                    Whitespace::SingleLineComment { comment, .. }
+                    | Whitespace::MultiLineComment(comment),
+                ),
+                last,
             ) => {
                 let line = place(text, token.start).0;
-                let of = if range.is_none() { &mut comments } else { &mut later };
+                let of = match last {
+                    Some(last) if begun.is_some() || line == end_line => &mut last.later_comments,
+                    _ => &mut comments,
+                };
                 of.push(Comment { line, text: comment.trim().to_owned() });
             }
-            Token::Whitespace(_) => (),
-            _ => {
-                let start = range.as_ref().map_or(token.start, |range| range.start);
-                range = Some(start..token.end);
-            }
+            (Token::Whitespace(_), _) => (),
+            (_, last) => match (begun, last) {
+                (Some(start), Some(last)) => last.sql = &text[start..token.end],
+                _ => {
+                    begun = Some(token.start);
+                    let (line, column) = place(text, token.start);
+                    statements.push(Statement {
+                        sql: &text[token.start..token.end],
+                        line,
+                        column,
+                        comments: std::mem::take(&mut comments),
+                        later_comments: Vec::new(),
+                    });
+                }
+            },
         }
     }
-    finish(&mut range, &mut comments, &mut later);
+    if let Some(last) = statements.last_mut() {
+        last.later_comments.append(&mut comments);
+    }
     Ok(statements)
 }
 
@@ -277,6 +283,17 @@ mod tests {
         assert!(found[1].comments.is_empty() && found[0].later_comments.is_empty());
         let later = found[1].later_comments.iter().map(|c| (c.line, c.text.as_str()));
         assert_eq!(later.collect::<Vec<_>>(), [(5, "no;")]);
+    }
+
+    #[test]
+    fn a_comment_behind_a_statement_is_not_in_front_of_the_next() {
+        let found = statements("SELECT 1; -- a\n-- b\nSELECT 2; /* c */ -- d\n\n-- e").unwrap();
+        let texts =
+            |comments: &[Comment]| comments.iter().map(|c| c.text.clone()).collect::<Vec<_>>();
+        let of = |at: usize| (texts(&found[at].comments), texts(&found[at].later_comments));
+        let texts = |of: &[&str]| of.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        assert_eq!(of(0), (texts(&[]), texts(&["a"])));
+        assert_eq!(of(1), (texts(&["b"]), texts(&["c", "d", "e"])));
     }
 
     #[test]

@@ -217,16 +217,26 @@ pub fn head<'t>(text: &'t str, keywords: &[&[&str]]) -> Result<&'t str, TokenErr
 }
 
 /// Words behind which an expression stands.
-const BEFORE_OPERAND: &[&str] = &[
+pub(crate) const BEFORE_OPERAND: &[&str] = &[
     "AND",
     "OR",
     "IN",
     "LIKE",
     "ILIKE",
     "REGEXP",
+    "BETWEEN",
+    "DIV",
+    "MOD",
     "IS",
     "AS",
+    "WHEN",
+    "THEN",
+    "ELSE",
+    "ON",
     "WHERE",
+    "PREWHERE",
+    "HAVING",
+    "QUALIFY",
     "SET",
     "BY",
     "KEY",
@@ -261,21 +271,28 @@ fn clauses<'k>(
                 at += words.len() - 1;
             }
             (Token::Word(_), None) => expects_operand = BEFORE_OPERAND.contains(&word.as_str()),
-            (
-                Token::Number(..)
-                | Token::SingleQuotedString(_)
-                | Token::RParen
-                | Token::RBracket
-                | Token::RBrace,
-                _,
-            ) => expects_operand = false,
             // What is in the parentheses is not among these tokens.
             (Token::LParen | Token::LBracket | Token::LBrace, _) => (),
-            _ => expects_operand = true,
+            (token, _) => expects_operand = !ends_operand(token),
         }
         at += 1;
     }
     found
+}
+
+/// Whether an operand ends with the token, which is no word.
+pub(crate) fn ends_operand(token: &Token) -> bool {
+    matches!(
+        token,
+        Token::Number(..)
+            | Token::SingleQuotedString(_)
+            | Token::HexStringLiteral(_)
+            | Token::DollarQuotedString(_)
+            | Token::Placeholder(_)
+            | Token::RParen
+            | Token::RBracket
+            | Token::RBrace
+    )
 }
 
 pub(crate) fn stands_at(tokens: &[&Significant], words: &[&str], at: usize) -> bool {

@@ -126,6 +126,47 @@ events, more = OlapTable[Event]("events"), OlapTable("more", t=More)
     assert types(tables["more"]) == "id String, Amount Float64, note Nullable(String)"
 
 
+def test_a_subclass_of_a_moose_model_has_the_columns_as_they_are_declared(
+    extract: Extract,
+) -> None:
+    fields = """
+    id: Key[str]
+    price: clickhouse_decimal(18, 4)
+    town: Annotated[str, "LowCardinality"]
+    n: UInt8
+    at: clickhouse_datetime64(3) = Field(description="when")
+    text: Annotated[str, ClickHouseDefault("'x'"), ClickHouseCodec("ZSTD(3)")] = "y"
+    was: Annotated[str, RenamedFrom("old"), ClickHouseTTL("at + INTERVAL 1 DAY")]
+    paid: Decimal = Field(max_digits=18, decimal_places=4)
+    cols: int
+    json: str
+"""
+    kinds = [
+        f"class {base}Row({base}):{fields}"
+        f"class {base}More({base}Row):\n    n: UInt16\n    note: Optional[str] = None\n"
+        f"class {base}Most({base}More): pass\n"
+        f'OlapTable[{base}Most]("{base}")\n'
+        for base in ("MooseModel", "BaseModel")
+    ]
+    document = extract(
+        MODELS
+        + "from decimal import Decimal\nfrom teal import *\n"
+        + "".join(kinds)
+        + """
+assert f"{MooseModelMost.id} {MooseModelRow.json} {MooseModelMore.cols}" == "`id` `json` `cols`"
+given = {name: "1" for name in ("id", "price", "town", "n", "at", "was", "paid", "cols", "json")}
+assert MooseModelMost(**given).text == "y" and MooseModelMost(**given).note is None
+"""
+    )
+    tables = loaded(document)
+    columns = tables["MooseModel"]["columns"]
+    assert columns == tables["BaseModel"]["columns"]
+    assert [column["name"] for column in columns if column.get("key")] == ["id"]
+    assert "price Decimal(18, 4), town LowCardinality(String), n UInt16" in types(
+        tables["MooseModel"]
+    )
+
+
 def test_aliases_of_types_stand_for_what_they_name(extract: Extract) -> None:
     # What the `type` statement of Python 3.12 makes.
     document = extract(
@@ -234,6 +275,7 @@ engines = {
     "iceberg": IcebergS3Engine("p", "Parquet", compression="zstd"),
     "merge": MergeEngine("currentDatabase()", "^a"),
     "other": MergeEngine("db", "^a"),
+    "buffer": BufferEngine("d", "t", flush_time=1, flush_rows=2),
     "enum": ClickHouseEngines.SummingMergeTree,
 }
 for name, engine in engines.items():
@@ -256,6 +298,10 @@ for name, engine in engines.items():
         "iceberg": ["'p'", "'Parquet'", "'zstd'"],
         "merge": ["currentDatabase()", "'^a'"],
         "other": ["'db'", "'^a'"],
+        "buffer": [
+            *("'d'", "'t'", "16", "10", "100", "10000", "1000000", "10000000", "100000000"),
+            *("1", "2"),
+        ],
         "enum": [],
     }
 
@@ -265,6 +311,7 @@ for name, engine in engines.items():
     [
         ("CollapsingMergeTreeEngine()", "CollapsingMergeTree needs sign"),
         ("ClickHouseEngines.S3", "the engine S3 has parameters"),
+        ('BufferEngine("d", "t", flush_rows=2)', "flush_rows needs flush_time"),
         ('moose_runtime_env.get("TEAL_TEST_NOT_SET")', "TEAL_TEST_NOT_SET"),
     ],
 )

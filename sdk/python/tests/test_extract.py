@@ -118,6 +118,7 @@ def test_wrong_options_are_named(extract: Extract) -> None:
             "exclude",
         ),
         ('OlapTable("t")', "no row model"),
+        ('OlapTable[Row]("t", config=OlapConfig(version="1" * 20))', "is no version"),
         ('OlapConfig(life_cycle="DELETION_PROTECT")', "DELETION_PROTECTED"),
         ('OlapConfig(settings={"a": [1]})', "settings.a"),
         ('TableIndex(name="i", expression="n", type="minmax", granularity="4")', "granularity"),

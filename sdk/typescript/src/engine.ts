@@ -1,3 +1,4 @@
+import { onlyMembers } from "./members.js";
 import { quoteIdent, quoteString } from "./quote.js";
 
 export enum ClickHouseEngines {
@@ -21,6 +22,7 @@ export enum ClickHouseEngines {
   Kafka = "Kafka",
   Merge = "Merge",
 }
+onlyMembers("ClickHouseEngines", ClickHouseEngines, 'another engine is given as it stands in SQL: { name: "Memory", arguments: [] }');
 
 /** The engine and its parameters, as they stand flat in a table's configuration. */
 export interface EngineConfig {
@@ -235,8 +237,13 @@ export function readEngine(config: EngineConfig): Engine {
     case "Buffer": {
       args.push(quoteString(needs("targetDatabase")), quoteString(needs("targetTable")));
       for (const option of bufferLimits) args.push(String(needs(option)));
-      const flushes = (["flushTime", "flushRows", "flushBytes"] as const).filter(given);
-      args.push(...flushes.map((option) => String(config[option])));
+      const flushes = ["flushTime", "flushRows", "flushBytes"] as const;
+      const last = flushes.filter(given).at(-1);
+      // They are told apart by their place.
+      for (const option of flushes.slice(0, last ? flushes.indexOf(last) + 1 : 0)) {
+        if (!given(option)) throw new Error(`${last} needs ${option} before it`);
+        args.push(String(config[option]));
+      }
       break;
     }
   }

@@ -1,3 +1,5 @@
+import { onlyMembers } from "./members.js";
+
 /** How far teal may change a table. */
 export enum LifeCycle {
   FULLY_MANAGED = "FULLY_MANAGED",
@@ -6,3 +8,4 @@ export enum LifeCycle {
   /** Never changed. */
   EXTERNALLY_MANAGED = "EXTERNALLY_MANAGED",
 }
+onlyMembers("LifeCycle", LifeCycle, "see docs/models.md");

@@ -120,8 +120,8 @@ export class OlapTable<T = any> implements SqlReference {
     const engine: Engine = readEngine(config);
     const { tables } = registry();
     const version = config.version || undefined;
-    if (version !== undefined && !/^[0-9]+([._][0-9]+)*$/.test(version)) {
-      throw new Error(`${JSON.stringify(version)} is no version: write numbers with dots between them, such as "0.1"`);
+    if (version !== undefined && !/^[0-9]{1,18}([._][0-9]{1,18})*$/.test(version)) {
+      throw new Error(`${JSON.stringify(version)} is no version: write numbers with dots between them, of 18 digits at most, such as "0.1"`);
     }
     const before = tables.find((table) => table.name === this.name && table.version === version && table.database === config.database);
     if (before) {

@@ -68,6 +68,7 @@ const types = [
   ["Record<number, string & LowCardinality>", "Map(Float64, LowCardinality(String))"],
   ["Record<DateTime64String<3>, UInt64[]>", "Map(DateTime64(3), Array(UInt64))"],
   ["Record<string, any>", "JSON"],
+  ["Record<UInt64, any>", "Map(UInt64, JSON)"],
   ["any", "JSON"],
   ["Record<string, any> & ClickHouseJson<8>", "JSON(max_dynamic_paths=8)"],
   ["Point", "Nested(x Float64, y Float64)"],

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
@@ -70,6 +70,59 @@ test("an enum's numbers are those of its declaration, whoever names a member bef
   assert.deepEqual(types, [["Enum8('a' = 1)", "Enum8('a' = 1, 'c' = 2)"], [all, all, `Nullable(${all})`]]);
 });
 
+test("columns taken from a type have its order, whatever names other models have", async () => {
+  const names = `interface Names { zone: string; alpha: string; id: string; beta: string; made_b: string; town: string }
+    type First = Omit<Names, "zone"> & Record<"north" | "east", string>;`;
+  const taken = `
+    interface More { town: string; alpha: string }
+    interface Base extends More { zone: Key<string>; id: Key<string>; beta: string; gone: string }
+    type Renamed = { [K in "b" | "a" as \`made_\${K}\`]: string };
+    interface Row extends Omit<Base, "gone"> { own: number; parts: Pick<Base, "zone" | "beta" | "alpha">[] }
+    export const omit = new OlapTable<Omit<Base, "gone">>("omit");
+    export const row = new OlapTable<Row & Renamed & Partial<Record<"south" | "north" | "east", string>>>("row");`;
+  const { tables, error } = await extract({
+    "app/a.ts": `${head}${names}\nexport const first = new OlapTable<First>("first");`,
+    "app/b.ts": `${head.replace("interface Row", "interface Other")}${taken}`,
+  });
+  assert.equal(error, undefined, JSON.stringify(error));
+  const [first, omit, row] = tables;
+  const columns = (table) => table.columns.map((column) => column.name).join(" ");
+  assert.equal(columns(first), "alpha id beta made_b town east north");
+  assert.equal(columns(omit), "zone id beta town alpha");
+  assert.deepEqual(omit.orderBy, ["`zone`", "`id`"]);
+  assert.equal(columns(row), "own parts zone id beta town alpha made_a made_b east north south");
+  assert.equal(row.columns[1].type, "Array(Nested(zone String, beta String, alpha String))");
+});
+
+test("models lie in folders that are linked to, too", async () => {
+  const project = mkdtempSync(join(tmpdir(), "teal-ts-link-"));
+  try {
+    mkdirSync(join(project, "app"));
+    mkdirSync(join(project, "shared"));
+    writeFileSync(join(project, "shared/t.ts"), `${head}export const t = new OlapTable<Row>("t");`);
+    symlinkSync(join(project, "shared"), join(project, "app/linked"));
+    symlinkSync(join(project, "app"), join(project, "shared/back"));
+    symlinkSync(join(project, "shared/t.ts"), join(project, "app/t.ts"));
+    const { tables, error } = await extractProject(project);
+    assert.equal(error, undefined, JSON.stringify(error));
+    assert.deepEqual(tables.map((table) => table.name), ["t"]);
+  } finally {
+    rmSync(project, { recursive: true });
+  }
+});
+
+test("the enums are as objects are, but for what is no member", async () => {
+  const { tables, error } = await extract(
+    `${head}import { LifeCycle } from "teal-sdk";
+    const known = JSON.stringify(Object.keys(LifeCycle)) + \`\${LifeCycle}\` + ("X" in LifeCycle) + JSON.stringify({ LifeCycle });
+    export const t = new OlapTable<Row>("t", { comment: known, engine: undefined });`,
+  );
+  assert.equal(error, undefined, JSON.stringify(error));
+  const members = ["FULLY_MANAGED", "DELETION_PROTECTED", "EXTERNALLY_MANAGED"];
+  const LifeCycle = Object.fromEntries(members.map((member) => [member, member]));
+  assert.equal(tables[0].comment, `${JSON.stringify(members)}[object Object]false${JSON.stringify({ LifeCycle })}`);
+});
+
 test("an engine as it stands in SQL may have partitions", async () => {
   const { tables, error } = await extract(
     `${head}export const t = new OlapTable<Row>("t", { engine: { name: "AzureBlobStorage", arguments: ["named"] }, partitionBy: "n" });`,
@@ -101,6 +154,18 @@ test("views may be in another database, and a misspelt option of a plain one is 
 
 for (const [what, text, said] of [
   ["an unknown engine", 'new OlapTable<Row>("t", { engine: "MergeTre" as never });', "MergeTre"],
+  ["an engine that the enum does not have", 'new OlapTable<Row>("t", { engine: (ClickHouseEngines as any).GraphiteMergeTree });', "ClickHouseEngines has no GraphiteMergeTree; it has MergeTree,"],
+  [
+    "a life cycle that the enum does not have",
+    'import { LifeCycle } from "teal-sdk"; new OlapTable<Row>("t", { lifeCycle: LifeCycle.DELETION_PROTECED });',
+    "LifeCycle has no DELETION_PROTECED; it has FULLY_MANAGED,",
+  ],
+  [
+    "a flush of a Buffer without the one before",
+    'new OlapTable<Row>("t", { engine: ClickHouseEngines.Buffer, targetDatabase: "d", targetTable: "u", numLayers: 1, minTime: 1, maxTime: 2, minRows: 3, maxRows: 4, minBytes: 5, maxBytes: 6, flushRows: 7 });',
+    "flushRows needs flushTime before it",
+  ],
+  ["a version of too many digits", 'new OlapTable<Row>("t", { version: "1".repeat(20) });', "is no version"],
   ["an unknown option", 'new OlapTable<Row>("t", { orderBy: ["id"] } as never);', "orderBy"],
   ["a sorting key that is no column", 'new OlapTable<Row>("t", { orderByFields: ["nosuch"] as never });', "nosuch"],
   ["two sorting keys", 'new OlapTable<Row>("t", { orderByFields: ["id"], orderByExpression: "n" });', "exclude each other"],

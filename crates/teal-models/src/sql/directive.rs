@@ -32,11 +32,12 @@ impl Directive {
         let is_directive = |comment: &&Comment| comment.text.starts_with("teal:");
         if let Some(comment) = statement.later_comments.iter().find(is_directive) {
             let location = Location { line: comment.line, column: None, ..location.clone() };
-            let message = format!("the directive stands within the statement of {}", create.name);
+            let message =
+                format!("the directive stands within or behind the statement of {}", create.name);
             return Err(failure(
                 location,
                 message,
-                "write it in front of the statement that it is about",
+                "write it in front of the statement that it is about, on a line of its own",
             ));
         }
         for comment in &statement.comments {

@@ -132,10 +132,28 @@ fn property(column: &Column, imports: &mut BTreeSet<String>) -> Result<Typed, To
     Ok(Typed { text, optional })
 }
 
-/// What is in `Nullable(…)` or `LowCardinality(Nullable(…))`.
+/// What is in `Nullable(…)` or `LowCardinality(Nullable(…))`, where the extractors make that of a type with `null`.
 pub(super) fn nullable(data_type: &str) -> Result<Option<String>, TokenError> {
+    // To them none of these can be Nullable, though a server may have made one so (26.7).
+    const CONTAINERS: &[&str] = &[
+        "AggregateFunction",
+        "Array",
+        "LineString",
+        "Map",
+        "MultiLineString",
+        "MultiPolygon",
+        "Nested",
+        "Point",
+        "Polygon",
+        "Ring",
+        "SimpleAggregateFunction",
+        "Tuple",
+    ];
     Ok(match call(data_type)? {
-        ("Nullable", Some(inner)) => Some(inner.to_owned()),
+        ("Nullable", Some(inner)) => {
+            let is_container = CONTAINERS.contains(&call(inner)?.0);
+            (!is_container).then(|| inner.to_owned())
+        }
         ("LowCardinality", Some(inner)) => match call(inner)? {
             ("Nullable", Some(inner)) => Some(format!("LowCardinality({inner})")),
             _ => None,

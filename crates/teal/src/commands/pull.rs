@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -76,7 +76,7 @@ impl Models {
             Err(ModelError::NoModels { .. }) => (Schema::default(), project.open()?),
             Err(error) => return Err(error.into()),
         };
-        let (files, left) = models(server.as_ref(), &project, &declared, args)?;
+        let (files, left) = models(server.as_ref(), &project, &folder, &declared, args)?;
         Ok(Self { folder, files, left })
     }
 
@@ -113,6 +113,7 @@ impl Models {
 fn models(
     server: &dyn Server,
     project: &Project,
+    folder: &Path,
     declared: &Schema,
     args: &Pull,
 ) -> Result<(Vec<ModelFile>, Vec<String>), Failure> {
@@ -174,11 +175,27 @@ fn models(
         Language::Py => ModelLanguage::Python,
         Language::Sql => ModelLanguage::Sql,
     };
-    let folder = project.load.folder.to_string_lossy();
+    let package = project.load.folder.to_string_lossy();
     let mut left = left.collect::<Vec<_>>();
     let mut files: Vec<ModelFile> = Vec::new();
-    for file in write_models(&schema, language, &folder).map_err(unreadable)? {
-        match files.iter().find(|other| other.path == file.path) {
+    // Under the names of these, code has another table.
+    let mut without = BTreeSet::new();
+    for file in write_models(&schema, language, &package).map_err(unreadable)? {
+        let view = schema.views.iter().find(|view| view.name == file.of);
+        let mut tables =
+            view.into_iter().flat_map(|view| view.select_tables.iter().chain(&view.target));
+        if let Some(table) = tables.find(|table| without.contains(&table.name)) {
+            left.push(format!(
+                "{}: the file of its table {} is another one's; declare both by hand",
+                file.of, table.name
+            ));
+            continue;
+        }
+        let other = files.iter().find(|other| other.path == file.path);
+        if args.lang != Language::Sql && (other.is_some() || folder.join(&file.path).exists()) {
+            without.insert(file.of.clone());
+        }
+        match other {
             Some(other) => left.push(format!(
                 "{}: its file would be that of {}, {}; declare it by hand",
                 file.of, other.of, file.path

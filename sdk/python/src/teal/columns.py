@@ -125,6 +125,10 @@ class _Reader:
         annotation, inner, nullable = _bare(annotation)
         marks: list[Any] = []
         for mark in [*inner, *metadata]:
+            # pydantic takes a Field apart where it stands at the field itself, and nowhere else.
+            if isinstance(mark, FieldInfo):
+                marks += mark.metadata
+                continue
             of, more, _ = _bare(mark)
             if isinstance(mark, (type, types.FunctionType)) and mark.__module__ == t.__name__:
                 self._fail(
@@ -177,11 +181,15 @@ class _Reader:
             if isinstance(mark, t.ClickHouseJson):
                 return self._json(mark, annotation)
             if isinstance(mark, t.ClickhouseSize):
-                sized = {(float, 4): "Float32", (float, 8): "Float64", (date, 2): "Date"}.get(
-                    (annotation, mark.size)
-                )
+                sized = {
+                    (float, 4): "Float32",
+                    (float, 8): "Float64",
+                    (date, 2): "Date",
+                    (date, 4): "Date32",
+                }.get((annotation, mark.size))
                 return sized or self._fail(
-                    f"no type of {mark.size} bytes for {_said(annotation)}", "4 on float, 2 on date"
+                    f"no type of {mark.size} bytes for {_said(annotation)}",
+                    "4 or 8 on float, 2 or 4 on date",
                 )
         return self._unmarked(annotation, marks)
 
@@ -212,7 +220,9 @@ class _Reader:
             return f"Array({self._inner(arguments[0])})"
         if origin is dict:
             key, value = arguments
-            return "JSON" if value is Any else f"Map({self._inner(key)}, {self._inner(value)})"
+            if value is Any and self._inner(key) == "String":
+                return "JSON"
+            return f"Map({self._inner(key)}, {self._inner(value)})"
         if isinstance(annotation, type) and issubclass(annotation, Enum):
             return self._enum(annotation)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):

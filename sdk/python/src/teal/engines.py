@@ -328,8 +328,15 @@ class BufferEngine(_Unsorted):
             self.min_bytes,
             self.max_bytes,
         )
-        flushes = (self.flush_time, self.flush_rows, self.flush_bytes)
-        numbers = [*limits, *(flush for flush in flushes if flush is not None)]
+        flushes = [self.flush_time, self.flush_rows, self.flush_bytes]
+        while flushes and flushes[-1] is None:
+            flushes.pop()
+        if None in flushes:
+            raise ModelError(
+                "Buffer: flush_rows needs flush_time, and flush_bytes needs both",
+                "give those before it too: they are told apart by their place",
+            )
+        numbers = [*limits, *flushes]
         target = [quote_string(self.target_database), quote_string(self.target_table)]
         return target + [str(number) for number in numbers]
 

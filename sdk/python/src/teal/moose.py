@@ -19,7 +19,7 @@ from .options import Options
 from .quote import quote_ident
 from .registry import REGISTRY, ModelError
 from .stand_in import ignored_part
-from .table import Column, Columns, LifeCycle, OlapConfig, OlapTable
+from .table import Columns, LifeCycle, OlapConfig, OlapTable
 from .types import ClickHouseDefault, FixedString
 from .view import MaterializedView, View
 
@@ -40,7 +40,25 @@ class JWT(Generic[T]):
         return value
 
 
-class MooseModel(BaseModel):
+class _WithColumns(type(BaseModel)):  # type: ignore[misc]
+    """A class's columns as its attributes, though it has none of those names.
+
+    pydantic would take such an attribute for the default of the field in every subclass, and make
+    the field anew of that, without its marks.
+    """
+
+    def __getattribute__(cls, name: str) -> Any:
+        # Of the class itself: a subclass that is being made has none yet.
+        known = type.__getattribute__(cls, "__dict__").get("__teal_columns__")
+        if known is not None:
+            if name in known:
+                return known[name]
+            if name == "cols":
+                return known
+        return super().__getattribute__(name)
+
+
+class MooseModel(BaseModel, metaclass=_WithColumns):
     """A model whose fields, on the class, are the columns: ``f"SELECT {Event.id}"``."""
 
     if not TYPE_CHECKING:
@@ -52,10 +70,7 @@ class MooseModel(BaseModel):
             except ModelError:
                 # It may be the model of a request; one of a table is read again there.
                 return
-            cls.cols = Columns(cls.__name__, known)
-            for column in known:
-                # An instance has the field's value in its place.
-                type.__setattr__(cls, column["name"], Column(column["name"], column["type"]))
+            type.__setattr__(cls, "__teal_columns__", Columns(cls.__name__, known))
 
 
 class DeadLetterModel(BaseModel, Generic[T]):

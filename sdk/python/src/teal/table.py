@@ -125,6 +125,9 @@ class Columns:
     def __getitem__(self, name: str) -> Column:
         return self.__getattr__(name)
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._columns
+
 
 class ColumnNames:
     """The names of the columns, as plain text: the older form of ``Columns``."""
@@ -194,10 +197,10 @@ class OlapTable(Generic[Row]):
     def _register(self, known: list[dict[str, Any]], location: dict[str, Any]) -> None:
         config = self.config
         version = config.version or None
-        if version is not None and not re.fullmatch(r"[0-9]+([._][0-9]+)*", version):
+        if version is not None and not re.fullmatch(r"[0-9]{1,18}([._][0-9]{1,18})*", version):
             raise ModelError(
                 f"table {self.name}: {version!r} is no version",
-                'write numbers with dots between them, such as "0.1"',
+                'write numbers with dots between them, of 18 digits at most, such as "0.1"',
             )
         for before in REGISTRY.tables:
             if (before["name"], before.get("version"), before.get("database")) == (

@@ -44,6 +44,9 @@ const modifiers = ["default", "materialized", "alias", "ephemeral", "ttl", "code
 const scalarLike =
   ts.TypeFlags.StringLike | ts.TypeFlags.TemplateLiteral | ts.TypeFlags.NumberLike | ts.TypeFlags.BigIntLike | ts.TypeFlags.BooleanLike;
 
+/** What the checker of TypeScript 5.9 knows of a mapped type's property, beside its interface. */
+type Mapped = ts.Symbol & { links?: { mappedType?: ts.Type & { modifiersType?: ts.Type }; syntheticOrigin?: ts.Symbol } };
+
 function isTag(property: ts.Symbol): boolean {
   return property.name.startsWith("~teal.") || property.name === "typia.tag";
 }
@@ -73,7 +76,7 @@ export class Columns {
       return this.fail(`the row type ${row} is a type parameter`, "declare the table with the row's own type");
     }
     // The methods of a class are no columns.
-    const properties = this.checker.getPropertiesOfType(type).filter((property) => !(property.flags & ts.SymbolFlags.Method));
+    const properties = this.properties(type).filter((property) => !(property.flags & ts.SymbolFlags.Method));
     if (!(type.flags & (ts.TypeFlags.Object | ts.TypeFlags.Intersection)) || this.checker.isArrayType(type)) {
       return this.fail(`${row} is no row type`, "give an interface whose properties are the columns");
     }
@@ -111,6 +114,29 @@ export class Columns {
     this.path.pop();
     this.at = undefined;
     return column;
+  }
+
+  /**
+   * The properties in an order of their own. Those of a mapped type (`Omit`, `Pick`, `Record`) the checker has in the order
+   * in which it met their names, other models included: they have the order of the type that they are taken from, or that
+   * of their names.
+   */
+  private properties(type: ts.Type): ts.Symbol[] {
+    const found = this.checker.getPropertiesOfType(type) as Mapped[];
+    const ordered = new Map<ts.Type, Iterator<Mapped>>();
+    const inOrder = (mapped: ts.Type & { modifiersType?: ts.Type }): Iterator<Mapped> => {
+      const names = mapped.modifiersType ? this.properties(mapped.modifiersType).map((property) => property.name) : [];
+      const place = ({ links }: Mapped): number => (links?.syntheticOrigin ? names.indexOf(links.syntheticOrigin.name) : names.length);
+      const own = found.filter((property) => property.links?.mappedType === mapped);
+      return own.sort((a, b) => place(a) - place(b) || (a.name < b.name ? -1 : 1)).values();
+    };
+    return found.map((property) => {
+      const mapped = property.links?.mappedType;
+      if (!mapped) return property;
+      const rest = ordered.get(mapped) ?? inOrder(mapped);
+      ordered.set(mapped, rest);
+      return rest.next().value as Mapped;
+    });
   }
 
   private typeOf(property: ts.Symbol): ts.Type {
@@ -268,7 +294,8 @@ export class Columns {
       if (properties.length) {
         return this.fail("an object with both named properties and an index signature", "use Record<string, V> alone, or name every property");
       }
-      if (index.type.flags & ts.TypeFlags.Any && !isUnresolved(index.type)) return "JSON";
+      const isAny = index.type.flags & ts.TypeFlags.Any && !isUnresolved(index.type);
+      if (isAny && index.keyType.flags & ts.TypeFlags.StringLike) return "JSON";
       return `Map(${this.nested(index.keyType)}, ${this.nested(index.type)})`;
     }
     if (checker.getSignaturesOfType(type, ts.SignatureKind.Call).length) {
@@ -293,7 +320,7 @@ export class Columns {
 
   /** The properties without those of the tags: of several types at once, the tags are beside them. */
   private data(type: ts.Type): ts.Symbol[] {
-    return this.checker.getPropertiesOfType(type).filter((property) => !isTag(property));
+    return this.properties(type).filter((property) => !isTag(property));
   }
 
   private enumeration(type: ts.Type): string | undefined {

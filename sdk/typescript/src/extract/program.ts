@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { basename, dirname, join, relative, sep } from "node:path";
 import ts from "typescript";
 import { type Location, ModelError } from "../registry.js";
@@ -23,19 +23,25 @@ const ignored = new Set(["node_modules", "dist"]);
  * from there: its modules may import each other through it, which works in its order only.
  */
 export function modelFiles(folder: string): string[] {
-  const files = filesBelow(folder);
-  const isIndex = (file: string): boolean => dirname(file) === folder && /^index\.[cm]?tsx?$/.test(basename(file));
+  const real = realpathSync(folder);
+  const files = [...new Set(filesBelow(real, new Set()))];
+  const isIndex = (file: string): boolean => dirname(file) === real && /^index\.[cm]?tsx?$/.test(basename(file));
   return [...files.filter(isIndex), ...files.filter((file) => !isIndex(file))];
 }
 
-function filesBelow(folder: string): string[] {
-  return readdirSync(folder, { withFileTypes: true })
-    .sort((a, b) => (a.name < b.name ? -1 : 1))
-    .flatMap((entry) => {
-      const path = join(folder, entry.name);
-      if (entry.name.startsWith(".") || ignored.has(entry.name)) return [];
-      if (entry.isDirectory()) return filesBelow(path);
-      const isModel = /\.[cm]?tsx?$/.test(entry.name) && !/\.d\.[cm]?ts$|\.(test|spec)\.tsx?$/.test(entry.name);
+/** Each by the place that links lead to, as Node.js has it too. */
+function filesBelow(folder: string, seen: Set<string>): string[] {
+  if (seen.has(folder)) return [];
+  seen.add(folder);
+  return readdirSync(folder)
+    .sort()
+    .flatMap((name) => {
+      if (name.startsWith(".") || ignored.has(name)) return [];
+      const link = join(folder, name);
+      // One that leads nowhere is told of when it is read.
+      const path = existsSync(link) ? realpathSync(link) : link;
+      if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return filesBelow(path, seen);
+      const isModel = /\.[cm]?tsx?$/.test(name) && !/\.d\.[cm]?ts$|\.(test|spec)\.tsx?$/.test(name);
       return isModel ? [path] : [];
     });
 }
