@@ -10,7 +10,8 @@ use teal_client::{Format, Server as _};
 use crate::chaos::Proxy;
 use crate::server_migration::{REWRITTEN, ROWS, Stage, insert};
 use crate::servers::Modern;
-use crate::support::{Background, Held, Run, until};
+use crate::support::{Background, Held, Run};
+use crate::under_way::ROW;
 
 const STAGED: &str =
     "SELECT count() FROM system.tables WHERE database = '_teal' AND name LIKE '%_staging_0'";

@@ -11,7 +11,7 @@ use crate::server_migration::{REWRITTEN, ROWS, Stage, insert};
 use crate::servers::Modern;
 use crate::support::{Held, Run, until};
 
-const ROW: &str =
+pub(crate) const ROW: &str =
     "SELECT 1000000::UInt64 AS id, 'town' AS town, toDateTime('2024-01-01 00:00:00') AS at";
 
 /// Two of them: one is in the table at once; the other one, and what the view forwards, seconds later.
