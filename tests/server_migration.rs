@@ -325,6 +325,40 @@ fn an_engine_that_folds_in_order_is_verified_on_a_server() {
     stage.teal(&["verify"]).failed(3, &["nowhere"]);
 }
 
+/// Some of them are on their way with every look, and others with the next one.
+#[test]
+fn keys_that_are_written_over_all_the_time_keep_no_engine_that_goes_by_the_order_from_its_proof() {
+    let next = CLONED.replace("= MergeTree", "= ReplacingMergeTree");
+    let stage = Stage::new(Modern::start(), &next);
+    stage.must(&["apply"]);
+    let stop = AtomicBool::new(false);
+    let (has_written, have_written) = mpsc::channel();
+    thread::scope(|scope| {
+        let (stage, stop) = (&stage, &stop);
+        let server = stage.modern.open(|_| ());
+        scope.spawn(move || {
+            let mut session = server.user_session(&[]).unwrap();
+            for i in 0_u64.. {
+                let insert = format!(
+                    "INSERT INTO events SELECT DISTINCT id, 'town {i}', at FROM events WHERE id % 2000 = {}",
+                    i % 2000
+                );
+                run(session.as_mut(), &insert);
+                if i == 3 {
+                    has_written.send(()).unwrap();
+                }
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        let _stop = StopsAll(stop);
+        have_written.recv_timeout(Duration::from_secs(60)).unwrap();
+        stage.must(&["verify"]);
+    });
+    stage.must(&["verify"]);
+}
+
 /// A merge that folds a row too many into another one moves it to a bucket that was equal before: looks at rows as
 /// they are must not be put together.
 #[test]
