@@ -308,7 +308,7 @@ impl Operator<'_> {
         };
         let why = match found.extra {
             0 => None,
-            _ => self.why_rows_are_not_told(migrating)?,
+            _ => self.why_rows_read_differently(migrating)?,
         };
         let (old, new) = migrating.tables_now();
         let reason = match why {
@@ -324,24 +324,34 @@ impl Operator<'_> {
     }
 
     fn why_rows_are_not_told(&self, migrating: &Migrating) -> Result<Option<String>, MigrateError> {
-        let (old, new) = migrating.tables_now();
-        let told = |reason: String| {
-            Some(format!("{reason}, so that rows are not told from those that it had before"))
+        let why = match self.updates_since_proof(migrating)?.first() {
+            Some(change) => {
+                let old = migrating.tables_now().0;
+                Some(format!("{old} was changed in place ({change})"))
+            }
+            None => self.why_rows_read_differently(migrating)?,
         };
-        if let Some(change) = self.updates_since_proof(migrating)?.first() {
-            return Ok(told(format!("{old} was changed in place ({change})")));
-        }
+        let told = |why| format!("{why}, so that rows are not told from those that it had before");
+        Ok(why.map(told))
+    }
+
+    /// What may give a row other values in one of the two tables than in the other, although nobody has changed it.
+    fn why_rows_read_differently(
+        &self,
+        migrating: &Migrating,
+    ) -> Result<Option<String>, MigrateError> {
+        let (old, new) = migrating.tables_now();
         let catalog = self.catalog_of(&[old, new])?;
         for table in [old, new] {
             let changes = catalog.table(table).map(CatalogTable::ttl_changes_rows).transpose()?;
             if changes == Some(true) {
-                return Ok(told(format!("{table} has a TTL that changes rows")));
+                return Ok(Some(format!("{table} has a TTL that changes rows")));
             }
         }
         match self.refuse_other_columns(migrating) {
             Err(MigrateError::AlteredBeyondCompare { altered }) => {
                 let first = altered.into_iter().next();
-                Ok(first.and_then(|it| told(format!("{} was altered", it.object))))
+                Ok(first.map(|it| format!("{} was altered", it.object)))
             }
             other => other.map(|()| None),
         }
