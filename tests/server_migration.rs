@@ -332,28 +332,33 @@ fn keys_that_are_written_over_all_the_time_keep_no_engine_that_goes_by_the_order
     let stage = Stage::new(Modern::start(), &next);
     stage.must(&["apply"]);
     let stop = AtomicBool::new(false);
-    let (has_written, have_written) = mpsc::channel();
     thread::scope(|scope| {
-        let (stage, stop) = (&stage, &stop);
-        let server = stage.modern.open(|_| ());
-        scope.spawn(move || {
-            let mut session = server.user_session(&[]).unwrap();
-            for i in 0_u64.. {
-                let insert = format!(
-                    "INSERT INTO events SELECT DISTINCT id, 'town {i}', at FROM events WHERE id % 2000 = {}",
-                    i % 2000
-                );
-                run(session.as_mut(), &insert);
-                if i == 3 {
-                    has_written.send(()).unwrap();
+        let (has_written, have_written) = mpsc::channel();
+        for writer in 0..4 {
+            let (server, stop, has_written) =
+                (stage.modern.open(|_| ()), &stop, has_written.clone());
+            scope.spawn(move || {
+                let mut session = server.user_session(&[]).unwrap();
+                for i in 0.. {
+                    let from = writer * 1000 + i % 500 * 2;
+                    let insert = format!(
+                        "INSERT INTO events SELECT {from} + number AS id, 'town {i}', \
+                         toDateTime('2024-01-01 00:00:00') + id % 80 * 86400 FROM numbers(2)"
+                    );
+                    run(session.as_mut(), &insert);
+                    if i == 0 {
+                        has_written.send(()).unwrap();
+                    }
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
                 }
-                if stop.load(Ordering::Relaxed) {
-                    break;
-                }
-            }
-        });
-        let _stop = StopsAll(stop);
-        have_written.recv_timeout(Duration::from_secs(60)).unwrap();
+            });
+        }
+        let _stop = StopsAll(&stop);
+        for _ in 0..4 {
+            have_written.recv_timeout(Duration::from_secs(120)).unwrap();
+        }
         stage.must(&["verify"]);
     });
     stage.must(&["verify"]);
