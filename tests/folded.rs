@@ -612,3 +612,45 @@ fn what_depends_on_the_order_of_rows_is_refused() {
         );
     }
 }
+
+/// Of such a state only the result and the size are compared, and an UPDATE may leave both as they were.
+#[test]
+fn what_was_changed_in_place_below_a_state_that_does_not_tell_it_is_refused() {
+    let green = "(day Date, ids AggregateFunction(uniqExact, UInt64)) ENGINE = AggregatingMergeTree ORDER BY day";
+    let select = "SELECT toDate(at) AS day, uniqExactState(id) AS ids FROM t GROUP BY day";
+    let project = filled(BLUE, green, select);
+    project.must(&["apply"]);
+    project.query("ALTER TABLE t UPDATE v = v + 1 WHERE id < 5 SETTINGS mutations_sync = 1");
+    for command in ["verify", "cutover"] {
+        let words = ["UPDATE v = v + 1", "only the result and the size", "teal abort"];
+        project.teal(&[command]).failed(3, &words);
+    }
+    project.must(&["abort"]);
+    project.must(&["apply"]);
+    project.must(&["verify"]);
+}
+
+/// For merges these are one key, and for the comparison as well.
+#[test]
+fn a_zero_is_the_same_key_whatever_its_sign_and_a_map_the_same_in_any_order() {
+    let columns = "(x Float64, v UInt32, m Map(String, Float32), long Int128)";
+    let blue = format!("CREATE TABLE t {columns} ENGINE = MergeTree ORDER BY v;\n");
+    let project = Project::new(&[("app/t.sql", &blue)]);
+    project.must(&["apply"]);
+    project.query("INSERT INTO t SELECT -0.0, 1, map('a', 1, 'b', 2), 1");
+    project.query("INSERT INTO t SELECT 0.0, 2, map('a', 1, 'b', 2), 1");
+    let green = format!("CREATE TABLE t_1 {columns} ENGINE = ReplacingMergeTree(v) ORDER BY x");
+    let view = "CREATE MATERIALIZED VIEW mv TO t_1 AS SELECT * FROM t;\n";
+    project.write("app/t.sql", &format!("{blue}-- teal: table t version 1\n{green};\n{view}"));
+    project.must(&["apply"]);
+    project.query("OPTIMIZE TABLE t_1 FINAL");
+    assert!(verified(&project).contains("1 folded rows in both"));
+    project.query(
+        "ALTER TABLE t_1 UPDATE m = map('b', 2, 'a', 1) WHERE 1 SETTINGS mutations_sync = 1",
+    );
+    verified(&project);
+    // A long number is shown as it is.
+    project
+        .query("INSERT INTO t_1 SELECT 0.0, 3, map(), toInt128('123456789012345678901234567890')");
+    project.teal(&["verify"]).failed(3, &["\"123456789012345678901234567890\""]);
+}

@@ -69,6 +69,24 @@ fn what_comes_behind_a_look_that_has_passed_is_told_too() {
     assert_eq!(project.query("SELECT count() FROM t_0_1"), (1000 - 10 + 14 + 1 + 7).to_string());
 }
 
+/// Rows that are the same without the columns that stay behind lie in several partitions of the old table.
+#[test]
+fn equal_rows_of_other_partitions_do_not_stand_for_those_that_came_past_the_view() {
+    let project = ready("MergeTree ORDER BY s", "id, upper(s) AS s");
+    let models = std::fs::read_to_string(project.path().join("app/t.sql")).unwrap();
+    project.must(&["abort"]);
+    project.query("INSERT INTO t_0_0 SELECT number, 'aside' FROM numbers(7)");
+    let models =
+        models.replace("t_0_1 (id UInt64, s", "t_0_1 (s").replace("SELECT id, ", "SELECT ");
+    project.write("app/t.sql", &models);
+    project.must(&["apply"]);
+    project.must(&["cutover"]);
+    attach(&project, "t_0_0");
+    let words = ["default.t_0_0 has 7 rows", "not through the view", "ASIDE"];
+    project.teal(&["cutover"]).failed(3, &words);
+    project.teal(&["cleanup"]).failed(3, &words);
+}
+
 /// The new table has their keys, but nothing that is as new.
 #[test]
 fn newer_rows_of_keys_that_are_there_are_told() {

@@ -299,6 +299,13 @@ fn rows_that_the_ttl_of_a_new_version_deletes_are_counted() {
     );
     let said = project.must(&["plan"]).stdout;
     assert!(said.contains("the TTL deletes 1000 of 1000 rows"), "{said}");
+    let folding = VERSIONED.replace(
+        "= MergeTree ORDER BY (town, id)",
+        "= ReplacingMergeTree(at) ORDER BY (town, id) TTL at + INTERVAL 1 YEAR",
+    );
+    project.write("app/events.sql", &folding);
+    let said = project.must(&["plan"]).stdout;
+    assert!(said.contains("a TTL deletes rows, and the new engine folds rows"), "{said}");
 }
 
 #[test]

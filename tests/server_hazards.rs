@@ -151,6 +151,19 @@ fn what_somebody_wrote_to_green_stays_also_where_blue_was_changed() {
     assert_eq!(stage.difference(), "0");
 }
 
+/// Whoever writes to green was asked for before.
+#[test]
+fn what_somebody_writes_to_green_while_a_partition_goes_from_it_stays() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    stage.must(&["apply"]);
+    stage.query("ALTER TABLE events DROP PARTITION 202402");
+    let repair = Held::at("stale", "", stage.command(&["repair"]));
+    stage.query("INSERT INTO events_1 SELECT 1, 'direct', toDateTime('2024-02-05 00:00:00')");
+    repair.go_on().failed(3, &["direct", "INSERTs have written to green itself"]);
+    let left = stage.query("SELECT groupArray(town) FROM events_1 WHERE toYYYYMM(at) = 202402");
+    assert_eq!(left, "['direct']");
+}
+
 #[test]
 fn rows_that_expired_in_blue_go_from_green() {
     let stage = Stage::new(Modern::start(), REWRITTEN);

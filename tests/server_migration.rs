@@ -325,6 +325,45 @@ fn an_engine_that_folds_in_order_is_verified_on_a_server() {
     stage.teal(&["verify"]).failed(3, &["nowhere"]);
 }
 
+/// Some of them are on their way with every look, and others with the next one.
+#[test]
+fn keys_that_are_written_over_all_the_time_keep_no_engine_that_goes_by_the_order_from_its_proof() {
+    let next = CLONED.replace("= MergeTree", "= ReplacingMergeTree");
+    let stage = Stage::new(Modern::start(), &next);
+    stage.must(&["apply"]);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (has_written, have_written) = mpsc::channel();
+        for writer in 0..4 {
+            let (server, stop, has_written) =
+                (stage.modern.open(|_| ()), &stop, has_written.clone());
+            scope.spawn(move || {
+                let mut session = server.user_session(&[]).unwrap();
+                for i in 0.. {
+                    let from = writer * 1000 + i % 500 * 2;
+                    let insert = format!(
+                        "INSERT INTO events SELECT {from} + number AS id, 'town {i}', \
+                         toDateTime('2024-01-01 00:00:00') + id % 80 * 86400 FROM numbers(2)"
+                    );
+                    run(session.as_mut(), &insert);
+                    if i == 0 {
+                        has_written.send(()).unwrap();
+                    }
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            });
+        }
+        let _stop = StopsAll(&stop);
+        for _ in 0..4 {
+            have_written.recv_timeout(Duration::from_secs(120)).unwrap();
+        }
+        stage.must(&["verify"]);
+    });
+    stage.must(&["verify"]);
+}
+
 /// A merge that folds a row too many into another one moves it to a bucket that was equal before: looks at rows as
 /// they are must not be put together.
 #[test]

@@ -126,6 +126,20 @@ fn what_was_deleted_in_the_new_table_does_not_come_back_by_a_turn() {
     }
 }
 
+/// No log of parts tells of a partition that came behind the last look, and went.
+#[test]
+fn a_new_partition_that_was_dropped_from_the_new_table_does_not_come_back_by_a_cutover() {
+    let project = cut_over();
+    project.must(&["cutover"]);
+    project.query("INSERT INTO items_0_1 SELECT 3, 'new', toDateTime('2030-01-01 00:00:00'), NULL");
+    project.query("ALTER TABLE items_0_1 DROP PARTITION 203001");
+    project.teal(&["cleanup"]).failed(3, &["1 rows"]);
+    project.teal(&["cutover"]).failed(3, &["no rows of partition 203001", "--force"]);
+    assert_eq!(project.query("SELECT count() FROM items_0_1"), "90500");
+    project.teal(&["rollback"]).failed(3, &["1 rows that default.items_0_1 lacks", "dropped"]);
+    project.must(&["cleanup", "--force"]);
+}
+
 /// A job that keeps both tables short is no reason not to go back.
 #[test]
 fn what_was_dropped_from_both_tables_keeps_nobody_from_going_back() {

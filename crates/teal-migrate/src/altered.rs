@@ -13,13 +13,16 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use teal_catalog::own_directory;
 use teal_plan::{Drift, Field, Migration, definition_changes};
-use teal_schema::{QualifiedName, head, read_create};
+use teal_schema::{QualifiedName, head, quote_string, read_create};
 
 use crate::state::{Definitions, Migrating};
 use crate::{Event, MigrateError, Operator, Phase};
 
 /// What is there, by name.
 type Objects = BTreeMap<QualifiedName, Object>;
+
+/// Whether a difference of a table counts.
+type Counts<'a> = &'a dyn Fn(&QualifiedName, &Field) -> Result<bool, MigrateError>;
 
 /// A table or a view.
 #[derive(Debug, Deserialize)]
@@ -63,7 +66,7 @@ impl Operator<'_> {
             migrating.phase,
             Phase::Attached(_) | Phase::Backfilled(_) | Phase::Verified(_)
         );
-        self.refuse_any_altered(migrating, is_attached, counts).map(drop)
+        self.refuse_any_altered(migrating, is_attached, &counts).map(drop)
     }
 
     /// As [`refuse_altered`](Self::refuse_altered), before the fence is opened: undoing it drops the view and
@@ -72,7 +75,7 @@ impl Operator<'_> {
         &self,
         migrating: &Migrating,
     ) -> Result<(), MigrateError> {
-        let now = self.refuse_any_altered(migrating, false, counts)?;
+        let now = self.refuse_any_altered(migrating, false, &counts)?;
         let Migration { view, green, .. } = &migrating.migration;
         if now.contains_key(view) {
             return Err(MigrateError::ViewExists { view: view.clone() });
@@ -85,16 +88,24 @@ impl Operator<'_> {
 
     /// As [`refuse_altered`](Self::refuse_altered), where the view may have been dropped by teal itself.
     pub(crate) fn refuse_tables_altered(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        self.refuse_any_altered(migrating, false, counts).map(drop)
+        self.refuse_any_altered(migrating, false, &counts).map(drop)
     }
 
     /// After a cutover the new table may be altered as any other; but a way back has no place for the values
-    /// of a column that only the new one has.
+    /// of a column that only the new one has. And a default gives rows whose parts do not store the column other
+    /// values than they had when they were compared.
     ///
     /// # Errors
     /// [`MigrateError::AlteredBeyondCompare`].
     pub(crate) fn refuse_other_columns(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        match self.refuse_any_altered(migrating, false, is_of_columns) {
+        let counts = |table: &QualifiedName, field: &Field| match field {
+            Field::ColumnDefault(name) => {
+                let is_copied = migrating.migration.columns.iter().any(|it| it.name == *name);
+                Ok(is_copied && self.computes_when_read(table, name)?)
+            }
+            field => Ok(is_of_columns(field)),
+        };
+        match self.refuse_any_altered(migrating, false, &counts) {
             Err(MigrateError::Altered { altered }) => {
                 Err(MigrateError::AlteredBeyondCompare { altered })
             }
@@ -107,7 +118,7 @@ impl Operator<'_> {
         &self,
         migrating: &Migrating,
         has_view: bool,
-        counts: fn(&Field) -> bool,
+        counts: Counts<'_>,
     ) -> Result<Objects, MigrateError> {
         let (blue, green) = migrating.tables_now();
         let view = &migrating.migration.view;
@@ -165,7 +176,7 @@ impl Operator<'_> {
         let Some(is) = self.objects(&[green])?.remove(green) else {
             return Ok(());
         };
-        let differences = self.differences(green, &migration.create_green, &is.sql, counts)?;
+        let differences = self.differences(green, &migration.create_green, &is.sql, &counts)?;
         match differences.is_empty() {
             true => Ok(()),
             false => {
@@ -180,20 +191,42 @@ impl Operator<'_> {
         table: &QualifiedName,
         was: &str,
         is: &str,
-        counts: fn(&Field) -> bool,
+        counts: Counts<'_>,
     ) -> Result<Vec<String>, MigrateError> {
         let (before, now) = (what_counts(was)?, what_counts(is)?);
         if before == now {
             return Ok(Vec::new());
         }
         Ok(match definition_changes(self.server, was, is, table)? {
-            Some(changes) => changes
-                .into_iter()
-                .filter(|change| counts(&change.field))
-                .map(|change| change.to_string())
-                .collect(),
+            Some(changes) => {
+                let mut differences = Vec::new();
+                for change in changes {
+                    if counts(table, &change.field)? {
+                        differences.push(change.to_string());
+                    }
+                }
+                differences
+            }
             None => vec![format!("was: {before}"), format!("is:  {now}")],
         })
+    }
+
+    /// Whether the table has rows whose parts do not store the column, as one that was added behind them. Parts of
+    /// updates have columns of theirs only.
+    fn computes_when_read(
+        &self,
+        table: &QualifiedName,
+        column: &str,
+    ) -> Result<bool, MigrateError> {
+        let of = table.condition("table");
+        let parts = self.count_rows(&format!(
+            "SELECT 1 FROM system.parts \
+             WHERE active AND rows > 0 AND {of} AND NOT startsWith(partition_id, 'patch-') \
+                 AND name NOT IN (\
+                     SELECT name FROM system.parts_columns WHERE active AND column = {} AND {of})",
+            quote_string(column)
+        ))?;
+        Ok(parts > 0)
     }
 
     /// Those of these names that are there.
@@ -223,8 +256,8 @@ fn is_other(definitions: &Definitions, table: &Object) -> bool {
     definitions.blue_data.as_ref().is_some_and(|data| data != own_directory(&table.path))
 }
 
-fn counts(field: &Field) -> bool {
-    !matches!(field, Field::Setting(_) | Field::Comment)
+fn counts(_: &QualifiedName, field: &Field) -> Result<bool, MigrateError> {
+    Ok(!matches!(field, Field::Setting(_) | Field::Comment))
 }
 
 fn is_of_columns(field: &Field) -> bool {

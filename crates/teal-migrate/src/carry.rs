@@ -7,13 +7,14 @@ use teal_catalog::CatalogTable;
 use teal_plan::{Cutover, expired};
 
 use crate::fence::not_clean;
+use crate::phase::CutOver;
 use crate::rollback::refuse_old_changed;
 use crate::seen::BlueSeen;
 use crate::stale::first_of;
 use crate::state::Migrating;
 use crate::turn::{cut_over, is_turned};
 use crate::verify::Sought;
-use crate::{MigrateError, Operator, Parity};
+use crate::{MigrateError, Operator, Parity, Phase};
 
 pub(crate) const CANNOT_TELL: &str =
     "a moment in which no rows are inserted that are equal to others";
@@ -275,22 +276,85 @@ impl Operator<'_> {
         }
     }
 
-    fn why_rows_are_not_told(&self, migrating: &Migrating) -> Result<Option<String>, MigrateError> {
-        let (old, new) = migrating.tables_now();
-        let told = |reason: String| {
-            Some(format!("{reason}, so that rows are not told from those that it had before"))
-        };
-        if let Some(change) = self.updates_since_proof(migrating)?.first() {
-            return Ok(told(format!("{old} was changed in place ({change})")));
+    /// Whether the new table lacks rows, and only such as its TTL deletes. Not to be asked while clones are compared.
+    pub(crate) fn are_over(
+        &self,
+        migrating: &Migrating,
+        found: &Parity,
+    ) -> Result<bool, MigrateError> {
+        Ok(found.missing > 0 && self.rows_for_good(migrating, Sought::OfBlue)? == Some(0))
+    }
+
+    /// Before rows of the new table come to the old one. A row that reads differently in the two is one that each of
+    /// them lacks. And while a view keeps the old table current, that has nothing which the new one lacks, but for
+    /// what the new one has lost without a sign, or reads differently.
+    pub(crate) fn refuse_rows_not_told(
+        &self,
+        migrating: &Migrating,
+        found: &Parity,
+        are_over: bool,
+    ) -> Result<(), MigrateError> {
+        if !migrating.migration.rows_tell() || found.missing == 0 || are_over {
+            return Ok(());
         }
+        let is_kept_current = match &migrating.phase {
+            // What an INSERT that was cut off before the exchange left, the comparison behind it has carried.
+            Phase::CutOver(CutOver {
+                cutover: Cutover::Exchange, forwards_back, compared, ..
+            }) => *forwards_back && *compared,
+            // Somebody may write to the old table still.
+            Phase::CutOver(CutOver { forwards_back, .. }) => *forwards_back && found.extra > 0,
+            _ => false,
+        };
+        let why = match found.extra {
+            0 => None,
+            _ => self.why_rows_read_differently(migrating)?,
+        };
+        let (old, new) = migrating.tables_now();
+        let reason = match why {
+            Some(why) => why,
+            None if is_kept_current => format!(
+                "a view keeps {old} current, so they were deleted from {new} without a sign (with a partition that came since, say), written to {old} itself, or read differently in the two"
+            ),
+            None => return Ok(()),
+        };
+        let (missing, extra) = (found.missing, found.extra);
+        let (old, new, reason) = (old.clone(), new.clone().into(), reason.into());
+        Err(MigrateError::RowsNotTold { old, new, missing, extra, reason })
+    }
+
+    fn why_rows_are_not_told(&self, migrating: &Migrating) -> Result<Option<String>, MigrateError> {
+        let why = match self.updates_since_proof(migrating)?.first() {
+            Some(change) => {
+                let old = migrating.tables_now().0;
+                Some(format!("{old} was changed in place ({change})"))
+            }
+            None => self.why_rows_read_differently(migrating)?,
+        };
+        let told = |why| format!("{why}, so that rows are not told from those that it had before");
+        Ok(why.map(told))
+    }
+
+    /// What may give a row other values in one of the two tables than in the other, although nobody has changed it.
+    fn why_rows_read_differently(
+        &self,
+        migrating: &Migrating,
+    ) -> Result<Option<String>, MigrateError> {
+        let (old, new) = migrating.tables_now();
         let catalog = self.catalog_of(&[old, new])?;
         for table in [old, new] {
             let changes = catalog.table(table).map(CatalogTable::ttl_changes_rows).transpose()?;
             if changes == Some(true) {
-                return Ok(told(format!("{table} has a TTL that changes rows")));
+                return Ok(Some(format!("{table} has a TTL that changes rows")));
             }
         }
-        Ok(None)
+        match self.refuse_other_columns(migrating) {
+            Err(MigrateError::AlteredBeyondCompare { altered }) => {
+                let first = altered.into_iter().next();
+                Ok(first.map(|it| format!("{} was altered", it.object)))
+            }
+            other => other.map(|()| None),
+        }
     }
 }
 

@@ -101,6 +101,10 @@ pub enum MigrateError {
     )]
     NoParity { blue: QualifiedName, green: QualifiedName, parity: Box<Parity> },
     #[error(
+        "{blue} was changed in place since {green} was last in step with it ({change}), and {green} has states of which only the result and the size can be compared: whether it lacks that change cannot be told\n  instead: `teal abort`, and `teal apply` once more"
+    )]
+    StatesUntold { blue: QualifiedName, green: QualifiedName, change: Box<str> },
+    #[error(
         "the row policy {policy} hides rows from teal's user, so that nothing can be proven; nothing is lost. Exempt the user (ALTER ROW POLICY {policy} TO ALL EXCEPT …), and run the command again"
     )]
     RowsHidden { policy: String },
@@ -268,6 +272,16 @@ pub enum MigrateError {
     )]
     ChangedSince { new: QualifiedName, change: Box<str> },
     #[error(
+        "{old} has {missing} rows that {new} lacks, and {new} {extra} that {old} lacks: {reason}. Carried back, such rows might be there twice, and deleted ones are there again. With --force, {old} comes back as it is, without what only {new} has"
+    )]
+    RowsNotTold {
+        old: QualifiedName,
+        new: Box<QualifiedName>,
+        missing: u64,
+        extra: u64,
+        reason: Box<str>,
+    },
+    #[error(
         "{old} was changed in place since the two were last in step ({change}), and {new} has {rows} rows that it lacks: carried back, a deleted row would be there again, and a changed one beside its former self. Copy to {old} yourself what was written to {new} only (INSERT INTO … SELECT); `teal rollback --force` carries nothing, and `teal repair --drop-extra` then makes {new} as {old} is"
     )]
     OldChanged { old: QualifiedName, new: QualifiedName, change: Box<str>, rows: u64 },
@@ -366,6 +380,7 @@ impl MigrateError {
             | Self::ViewExists { .. }
             | Self::PlaceTaken { .. }
             | Self::NoParity { .. }
+            | Self::StatesUntold { .. }
             | Self::RowsHidden { .. }
             | Self::ValuesLost { .. }
             | Self::Unexplained { .. }
@@ -398,6 +413,7 @@ impl MigrateError {
             | Self::CannotCarryBack { .. }
             | Self::ChangedSince { .. }
             | Self::OldChanged { .. }
+            | Self::RowsNotTold { .. }
             | Self::MissedChange { .. }
             | Self::CannotRepair { .. }
             | Self::AbortedOnRequest { .. }

@@ -17,8 +17,9 @@
 //!
 //! Writers go on meanwhile, and merges. So a look takes down what tells the newer parts' rows, as one SELECT sees
 //! them, whichever parts they are in by then; waits for the INSERTs that ran, which have reached the new table when
-//! they have ended; and looks for the rows there. How often the old table has such a row is counted in the partitions
-//! that have newer parts, for an equal one may have been there before.
+//! they have ended; and looks for the rows there. How often the old table has such a row is counted as well, for an
+//! equal one may have been there before: in the partitions that have newer parts, where all equal ones lie in one, else
+//! in the whole table.
 //!
 //! Of rows that are merged with older ones since the last look, users may have deleted some of the older ones in the
 //! new table. Where something like that is known, those are told and keep nothing, and what lies in parts of its own
@@ -32,7 +33,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use teal_plan::{Fold, Migration};
-use teal_schema::{QualifiedName, quote_ident, quote_string};
+use teal_schema::{QualifiedName, names as identifiers, quote_ident, quote_string};
 
 use crate::alone::{Alone, MOST_PARTS, PIECE_ROWS, SHOWN};
 use crate::carry::CANNOT_TELL;
@@ -210,7 +211,10 @@ impl Operator<'_> {
         let counts = *by == By::Row && of == Of::Newer;
         if counts {
             self.command(&format!("CREATE TABLE {} AS {}", counted.sql(), list.sql()))?;
-            let within = within(old, newer);
+            let within = match self.lie_with_equal_ones(migrating)? {
+                true => within(old, newer),
+                false => String::new(),
+            };
             for piece in 0..pieces {
                 self.command(&format!(
                     "INSERT INTO {} SELECT {told_by} AS told, count() AS measure FROM ({rows}) \
@@ -238,6 +242,21 @@ impl Operator<'_> {
             }
         }
         Ok(alone)
+    }
+
+    /// Whether rows of the old table that are equal as they are copied lie in one partition of it.
+    fn lie_with_equal_ones(&self, migrating: &Migrating) -> Result<bool, MigrateError> {
+        let (old, migration) = (migrating.tables_now().0, &migrating.migration);
+        let catalog = self.catalog_of(&[old])?;
+        let Some(table) = catalog.table(old).filter(|_| migration.is_identity) else {
+            return Ok(false);
+        };
+        let of_key = identifiers(&table.partition_key)?;
+        let is_copied = |name: &String| {
+            migration.columns.iter().any(|it| it.name == *name && it.from_type.is_none())
+        };
+        let mut columns = table.columns.iter().map(|it| &it.name).filter(|it| of_key.contains(it));
+        Ok(columns.all(is_copied))
     }
 
     fn look_for(

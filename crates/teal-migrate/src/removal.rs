@@ -3,7 +3,8 @@
 //! 1. Clones of the two tables tell which rows those are, by their hashes; of a partition of which blue
 //!    has no row at all, all of them.
 //! 2. The journal gets `Stale`.
-//! 3. Such whole partitions of green are dropped. Of the others, *every* row with one of the hashes is
+//! 3. Of such whole partitions the parts are dropped that were there before it was asked who has written to
+//!    green. Of the others, *every* row with one of the hashes is
 //!    deleted, also where blue has some of the same: which of several equal rows go cannot be said.
 //! 4. The INSERTs that run then are waited for.
 //! 5. The journal gets `Repaired`, and the next comparison tells what green lacks now, which is copied.
@@ -20,12 +21,14 @@
 //! A crash after 2 leaves a mutation that goes on by itself. Who comes next waits for its end, and for
 //! the INSERTs of 4, before anything is compared.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use teal_schema::{QualifiedName, escape_ident, quote_string};
 
 use crate::backfill::only;
+use crate::fence::{HashedPart, PARTS_AT_ONCE};
 use crate::state::Migrating;
 use crate::verify::{Sides, hashes_of_surplus, partition_expression, row_hash};
 use crate::{Event, MigrateError, Operator, Parity, failpoint, names};
@@ -45,6 +48,8 @@ pub(crate) struct Extra {
     whole: Vec<String>,
     /// Other partitions that have rows too many.
     partly: Vec<String>,
+    /// The last block of each partition of green, before it was asked who has written there.
+    pub(crate) up_to: BTreeMap<String, i64>,
 }
 
 impl Extra {
@@ -112,16 +117,13 @@ impl Operator<'_> {
         }
         let partly = partitions(&condition(migrating, &hashes))?;
         let partly = partly.into_iter().filter(|id| !whole.contains(id)).collect();
-        Ok(Extra { rows: parity.extra, whole, partly })
+        Ok(Extra { rows: parity.extra, whole, partly, up_to: BTreeMap::new() })
     }
 
     /// Removes what was collected. May be repeated.
     pub(crate) fn remove(&self, migrating: &Migrating, extra: &Extra) -> Result<(), MigrateError> {
         let green = migrating.tables_now().1.sql();
-        for id in &extra.whole {
-            self.command(&format!("ALTER TABLE {green} DROP PARTITION ID {}", quote_string(id)))?;
-            failpoint::reached("stale-partition-dropped");
-        }
+        self.drop_whole_partitions(migrating, extra)?;
         let condition = condition(migrating, &names::extra(&migrating.id));
         let of_all = [String::new()];
         let of_each =
@@ -134,6 +136,45 @@ impl Operator<'_> {
                  SETTINGS mutations_sync = 0, allow_nondeterministic_mutations = 1"
             ))?;
             failpoint::reached("stale-rows-mutation");
+        }
+        Ok(())
+    }
+
+    /// Part by part: with a partition would go what has come meanwhile. A part that has some of that too, since it was
+    /// merged, stays for the next comparison.
+    fn drop_whole_partitions(
+        &self,
+        migrating: &Migrating,
+        extra: &Extra,
+    ) -> Result<(), MigrateError> {
+        let green = migrating.tables_now().1;
+        let is_extra = |part: &HashedPart| {
+            part.rows > 0
+                && extra.whole.contains(&part.partition_id)
+                && extra.up_to.get(&part.partition_id).is_some_and(|last| part.max_block <= *last)
+        };
+        while !extra.whole.is_empty() {
+            let mut parts = self.hashed_parts(green)?;
+            parts.retain(is_extra);
+            if parts.is_empty() {
+                break;
+            }
+            for parts in parts.chunks(PARTS_AT_ONCE) {
+                let drops =
+                    parts.iter().map(|part| format!("DROP PART {}", quote_string(&part.name)));
+                let drops = drops.collect::<Vec<_>>().join(", ");
+                match self.command(&format!("ALTER TABLE {} {drops}", green.sql())) {
+                    // A merge made another part of it.
+                    Err(MigrateError::Client(error))
+                        if error.server_name() == Some("NO_SUCH_DATA_PART") =>
+                    {
+                        break;
+                    }
+                    other => other?,
+                }
+                failpoint::reached("stale-partition-dropped");
+            }
+            self.refuse_interrupted()?;
         }
         Ok(())
     }

@@ -130,8 +130,9 @@ impl Operator<'_> {
         })?;
         match extra {
             Some(extra) => {
-                self.remove_by_leave(migrating, leave, &extra, &parity)?;
-                repaired.removed += extra.rows;
+                let rows = extra.rows;
+                self.remove_by_leave(migrating, leave, extra, &parity)?;
+                repaired.removed += rows;
             }
             None if copied > 0 => {
                 self.record(migrating, Event::Repaired { rows: copied })?;
@@ -163,12 +164,14 @@ impl Operator<'_> {
         &self,
         migrating: &mut Migrating,
         leave: Leave,
-        extra: &Extra,
+        mut extra: Extra,
         parity: &Parity,
     ) -> Result<(), MigrateError> {
         failpoint::reached("stale-rows-collected");
         let partitions = extra.partitions();
-        let causes = match (self.explain(migrating, extra)?, leave) {
+        // What comes behind this look, the log need not tell yet.
+        extra.up_to = self.last_blocks(migrating.tables_now().1, "1")?;
+        let causes = match (self.explain(migrating, &extra)?, leave) {
             (Ok(causes), _) => causes,
             (Err(_), Leave::ByUser) => vec!["removed by the user's leave".to_owned()],
             (Err(reason), Leave::ByCause) => {
@@ -193,7 +196,7 @@ impl Operator<'_> {
         self.observer.update(Update::Stale { what });
         self.record(migrating, Event::Stale { rows: extra.rows, partitions, causes })?;
         failpoint::reached("stale");
-        self.remove(migrating, extra)?;
+        self.remove(migrating, &extra)?;
         self.settle_removal(migrating)
     }
 

@@ -22,10 +22,10 @@ use crate::fence::not_clean;
 use crate::missed::changes_rows;
 use crate::phase::{Backfilled, CutOver};
 use crate::seen::BlueSeen;
-use crate::stale::{Mutation, shortened};
+use crate::stale::{Mutation, first_of, shortened};
 use crate::state::{Definitions, Migrating};
 use crate::swap::Way;
-use crate::verify::{Sought, Surplus, sides};
+use crate::verify::{Sought, Surplus, partition_expression, sides};
 use crate::{Event, MigrateError, Operator, Parity, Phase, Step, Update, failpoint, names};
 
 impl Operator<'_> {
@@ -228,6 +228,8 @@ impl Operator<'_> {
             Phase::CutOver(state) => self.refuse_new_lost(migrating, state, &found)?,
             _ => None,
         };
+        let are_over = self.are_over(migrating, &found)?;
+        self.refuse_rows_not_told(migrating, &found, are_over)?;
         let may_carry = |parity: &Parity| {
             match &migrating.phase {
                 Phase::CutOver(state) => {
@@ -250,6 +252,7 @@ impl Operator<'_> {
                     }
                 }
             }
+            self.refuse_rows_not_told(migrating, parity, are_over)?;
             match users_may_be_on_old {
                 true => {
                     // By the alias users are on the new table: what went from the old one by its TTL, they have not deleted.
@@ -274,6 +277,11 @@ impl Operator<'_> {
         };
         let found = self.seek(migrating, Sought::OfGreen)?;
         self.refuse_new_lost(migrating, state, &found)?;
+        let are_over = self.are_over(migrating, &found)?;
+        self.refuse_rows_not_told(migrating, &found, are_over)?;
+        if found.missing > 0 && !are_over {
+            self.refuse_dropped_untold(migrating, &found)?;
+        }
         if found.extra == 0 {
             return Ok(());
         }
@@ -418,12 +426,108 @@ impl Operator<'_> {
             self.copy_within(&surplus, &back, within)?;
             failpoint::reached("piece-carried-back");
         }
+        self.refuse_partitions_gone(migrating, into, parity)?;
         if into == migrating.tables_now().0 {
             self.prove_carried(migrating, surplus, &pieces)?;
         }
         self.attach_all(&back, into)?;
         failpoint::reached("rows-attached-back");
         self.drop_table(&back)
+    }
+
+    /// What came to a table behind the last look at it, and was dropped with its partition, only a log of parts tells.
+    /// Without one, a partition of which users may have dropped all rows gets none.
+    fn refuse_partitions_gone(
+        &self,
+        migrating: &Migrating,
+        into: &QualifiedName,
+        parity: &Parity,
+    ) -> Result<(), MigrateError> {
+        let (old, new) = migrating.tables_now();
+        let is_cut_over = matches!(migrating.phase, Phase::CutOver(_));
+        // Behind a cutover they are on the new table, and what that got since, the old one may never have had.
+        if into == old && is_cut_over || self.logs_parts_since_look(migrating, into)? {
+            return Ok(());
+        }
+        let back = names::back(&migrating.id);
+        let gone = self.partitions_beside(&back, into)?;
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.drop_table(&back)?;
+        let change = format!(
+            "{into} has no rows of partition {}, of which the other table has some: they may have been dropped there",
+            first_of(&gone)
+        )
+        .into();
+        let (old, new) = (old.clone(), new.clone());
+        Err(match is_cut_over {
+            true => MigrateError::CannotTurn { old, new, reason: change },
+            false => MigrateError::OldChanged { old, new, change, rows: parity.extra },
+        })
+    }
+
+    /// The same, where readers return to an old table that has such rows.
+    fn refuse_dropped_untold(
+        &self,
+        migrating: &Migrating,
+        found: &Parity,
+    ) -> Result<(), MigrateError> {
+        let (old, new) = migrating.tables_now();
+        if self.logs_parts_since_look(migrating, new)? {
+            return Ok(());
+        }
+        let partition = partition_expression(migrating);
+        let mut missing = 0;
+        self.with_clones(migrating, |sides, parity| {
+            let alone = sides.of_blue_alone();
+            if parity.missing == 0 {
+                return Ok(());
+            }
+            for within in self.pieces(&alone, &parity.buckets())? {
+                missing += self.count_rows(&format!(
+                    "SELECT 1 FROM ({}) WHERE toString({partition}) NOT IN (\
+                         SELECT DISTINCT toString({partition}) FROM {})",
+                    alone.rows(&within),
+                    new.sql()
+                ))?;
+            }
+            Ok(())
+        })?;
+        if missing == 0 {
+            return Ok(());
+        }
+        let reason = format!(
+            "{new} has no others of the same partition, so they may have been dropped there"
+        );
+        let (old, new, reason) = (old.clone(), new.clone().into(), reason.into());
+        Err(MigrateError::RowsNotTold { old, new, missing, extra: found.extra, reason })
+    }
+
+    /// Partitions of which `table` has rows and `other`, of the same layout, has none.
+    fn partitions_beside(
+        &self,
+        table: &QualifiedName,
+        other: &QualifiedName,
+    ) -> Result<Vec<String>, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            id: String,
+        }
+        let of = |table: &QualifiedName| {
+            format!(
+                "SELECT DISTINCT partition_id FROM system.parts WHERE active AND rows > 0 AND {}",
+                table.condition("table")
+            )
+        };
+        let rows = self.with_control(|session| {
+            session.rows::<Row>(&format!(
+                "SELECT partition_id AS id FROM ({}) WHERE id NOT IN ({}) ORDER BY id",
+                of(table),
+                of(other)
+            ))
+        })?;
+        Ok(rows.into_iter().map(|row| row.id).collect())
     }
 
     /// With what is about to be attached, the old table has every row that was sought. A type that does not hold what

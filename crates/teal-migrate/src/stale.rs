@@ -345,6 +345,34 @@ impl Operator<'_> {
         Ok(seen)
     }
 
+    /// Whether a log tells of all parts that came to a table since the last look at it.
+    pub(crate) fn logs_parts_since_look(
+        &self,
+        migrating: &Migrating,
+        table: &QualifiedName,
+    ) -> Result<bool, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            first: u32,
+        }
+        let seen = match &migrating.phase {
+            Phase::CutOver(state) if table == migrating.tables_now().1 => state.new_seen.as_ref(),
+            _ => migrating.seen.as_ref(),
+        };
+        let Some(seen) = seen.filter(|seen| seen.time > 0) else {
+            return Ok(false);
+        };
+        if !self.has_log_of_parts()? {
+            return Ok(false);
+        }
+        // Its TTL may have come to the oldest entries.
+        self.command("SYSTEM FLUSH LOGS")?;
+        let Row { first } = self.with_control(|session| {
+            session.row("SELECT toUnixTimestamp(min(event_time)) AS first FROM system.part_log")
+        })?;
+        Ok(first <= seen.time)
+    }
+
     /// Parts that came since, by the log.
     fn add_logged(&self, of: &str, seen: &mut BlueSeen) -> Result<(), MigrateError> {
         #[derive(Deserialize)]

@@ -24,7 +24,7 @@ use crate::verify::{folds, shown, sides};
 use crate::{MigrateError, Operator};
 
 /// Of one statement. Each takes some 6 ms, as it does of a TRUNCATE (26.9).
-const PARTS_AT_ONCE: usize = 200;
+pub(crate) const PARTS_AT_ONCE: usize = 200;
 
 impl Operator<'_> {
     /// Empties green, where no more comes by the view. With `force`, whoever has written there.

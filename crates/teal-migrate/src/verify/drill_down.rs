@@ -60,7 +60,7 @@ impl Operator<'_> {
         let mut condition = condition.to_owned();
         if let Some(ties) = &sides.ties {
             let keys = ties.keys(&condition);
-            parity.ties = self.count_rows(&keys)?;
+            parity.ties = self.count_rows(&format!("SELECT * FROM ({keys}){SPILL}"))?;
             if parity.ties > 0 {
                 condition = format!("{condition} AND _teal_key NOT IN ({keys})");
             }
@@ -189,12 +189,15 @@ impl Operator<'_> {
     }
 }
 
-/// The sides that there are, by number.
+/// The sides that there are, by number; where they are no clones, the view's target first (see
+/// [`sums_query`](super::sums::sums_query)).
 fn all(sides: &Sides) -> impl Iterator<Item = (u8, &str)> {
     let earlier = sides.earlier.as_ref();
+    let (blue, green) = ((BLUE, Some(sides.blue.as_str())), (GREEN, Some(sides.green.as_str())));
+    let [first, second] = if sides.is_turned { [blue, green] } else { [green, blue] };
     let all = [
-        (BLUE, Some(sides.blue.as_str())),
-        (GREEN, Some(sides.green.as_str())),
+        first,
+        second,
         (LATER, sides.later.as_deref()),
         (FIRST_BLUE, earlier.map(|(blue, _)| blue.as_str())),
         (FIRST_GREEN, earlier.map(|(_, green)| green.as_str())),

@@ -16,6 +16,8 @@
 use teal_plan::{Compared, CopyColumn, Fold, MergedColumn};
 use teal_schema::{hash_128, quote_ident};
 
+use super::sides::{is_float, stable, stable_list};
+
 /// Which of two rows came later, if they lie in the same partition. A column of blue's rows where that tells
 /// which of them stays.
 pub(super) const LAST: &str = "_teal_came";
@@ -70,7 +72,7 @@ pub(super) fn rows_of(fold: &Fold, columns: &[CopyColumn], source: &str) -> Stri
                     None => format!("tupleElement(any(tuple(_teal_{number})), 1)"),
                 }
             });
-            let key = key.iter().map(|name| quote_ident(name)).collect::<Vec<_>>();
+            let key = key_list(columns, key);
             format!(
                 "SELECT {listed}, {} AS _teal_hash, _teal_key FROM (\
                      SELECT {values}, _teal_key FROM (\
@@ -78,7 +80,7 @@ pub(super) fn rows_of(fold: &Fold, columns: &[CopyColumn], source: &str) -> Stri
                      ) GROUP BY _teal_key){}",
                 merged_hash(columns, merged),
                 numbered(columns),
-                hash_128(&key.join(", ")),
+                hash_128(&key),
                 not_zero(merged, *drops_zeros)
             )
         }
@@ -88,7 +90,7 @@ pub(super) fn rows_of(fold: &Fold, columns: &[CopyColumn], source: &str) -> Stri
                 false => format!("tupleElement(any(tuple(_teal_{number})), 1)"),
             });
             let rest = columns.iter().filter(|column| column.name != *sign);
-            let rest = rest.map(|column| quote_ident(&column.name)).collect::<Vec<_>>().join(", ");
+            let rest = rest.map(stable).collect::<Vec<_>>().join(", ");
             let sign = quote_ident(sign);
             format!(
                 "SELECT {listed}, {} AS _teal_hash, _teal_key FROM (\
@@ -115,16 +117,16 @@ pub(super) fn rows_in(fold: &Fold, columns: &[CopyColumn], table: &str) -> Strin
     match fold {
         Fold::Version { key, .. } | Fold::Last { key, .. } => format!(
             "SELECT {listed}, {} AS _teal_hash, {} AS _teal_key FROM ({rows}){}",
-            hash_128(&listed),
-            hash_128(&key.join(", ")),
+            hash_128(&stable_list(columns)),
+            hash_128(&key_list(columns, key)),
             visible(fold)
         ),
         Fold::Merge { key, merged, drops_zeros } => {
-            let key = key.iter().map(|name| quote_ident(name)).collect::<Vec<_>>();
+            let key = key_list(columns, key);
             format!(
                 "SELECT {listed}, {} AS _teal_hash, {} AS _teal_key FROM ({rows}){}",
                 merged_hash(columns, merged),
-                hash_128(&key.join(", ")),
+                hash_128(&key),
                 not_zero(merged, *drops_zeros)
             )
         }
@@ -148,7 +150,8 @@ pub(super) fn ties(fold: &Fold, columns: &[CopyColumn], blue: &str, green: &str)
 }
 
 impl Ties {
-    /// Selects those keys within `condition`. A table shows no row of a key whose newest one is deleted.
+    /// Selects those keys within `condition`. A table shows no row of a key whose newest one is deleted. What of the join
+    /// does not fit into memory, the server keeps on its disk.
     pub(super) fn keys(&self, condition: &str) -> String {
         let Self { versions, green } = self;
         format!(
@@ -161,7 +164,7 @@ impl Ties {
                  USING (_teal_key) \
              WHERE _teal_in_green != _teal_in_blue \
                  AND (has(_teal_rows, _teal_in_green) OR _teal_in_green = 0 AND _teal_may_hide = 1) \
-             SETTINGS join_use_nulls = 0"
+             SETTINGS join_use_nulls = 0, join_algorithm = 'grace_hash', max_bytes_in_join = 1000000000"
         )
     }
 }
@@ -183,12 +186,12 @@ pub(super) fn versions(fold: &Fold, columns: &[CopyColumn], source: &str) -> Str
                 }
                 None => "(_teal_version, _teal_row)".to_owned(),
             };
-            (key.join(", "), quote_ident(version), order)
+            (key_list(columns, key), quote_ident(version), order)
         }
         Fold::Last { key, .. } => {
             let item = |number: u8| format!("toUInt128(tupleElement({LAST}, {number}))");
             let came = format!("bitOr(bitShiftLeft({}, 64), {})", item(1), item(2));
-            (key.join(", "), came, "_teal_version".to_owned())
+            (key_list(columns, key), came, "_teal_version".to_owned())
         }
         _ => (String::new(), "0".to_owned(), "0".to_owned()),
     };
@@ -197,7 +200,7 @@ pub(super) fn versions(fold: &Fold, columns: &[CopyColumn], source: &str) -> Str
              {deleted} AS _teal_deleted FROM ({source})",
         numbered(columns),
         hash_128(&key),
-        hash_128(&listed(columns))
+        hash_128(&stable_list(columns))
     )
 }
 
@@ -224,6 +227,23 @@ fn numeric_version(fold: &Fold, columns: &[CopyColumn]) -> Option<String> {
 pub(super) fn listed(columns: &[CopyColumn]) -> String {
     let names = columns.iter().map(|column| quote_ident(&column.name));
     names.collect::<Vec<_>>().join(", ")
+}
+
+/// The items of a key, by which rows are told apart as merges do: 0.0 and -0.0 are one, and so is each NaN.
+fn key_list(columns: &[CopyColumn], key: &[String]) -> String {
+    let items = key.iter().map(|item| {
+        let is_it =
+            |column: &&CopyColumn| *item == column.name || *item == quote_ident(&column.name);
+        match columns.iter().find(is_it) {
+            Some(column) if is_float(&column.data_type) => {
+                let value = stable(column);
+                format!("if(isNaN({value}), nan, {value})")
+            }
+            Some(column) => quote_ident(&column.name),
+            None => item.clone(),
+        }
+    });
+    items.collect::<Vec<_>>().join(", ")
 }
 
 /// The columns by other names, so that what is made of one can have its name.
@@ -271,7 +291,7 @@ fn merged_hash(columns: &[CopyColumn], merged: &[MergedColumn]) -> String {
         let name = quote_ident(&column.name);
         let merged = merged.iter().find(|merged| merged.column == column.name);
         match merged.map(|merged| merged.compared) {
-            None | Some(Compared::Value) => name,
+            None | Some(Compared::Value) => stable(column),
             Some(Compared::Sorted) => format!("arraySort({name})"),
             Some(Compared::Result) => {
                 format!("finalizeAggregation({name}), length(CAST({name}, 'String'))")

@@ -56,7 +56,7 @@ use sums::{parity, read_sums, sums_query};
 pub(crate) use surplus::{Surplus, hashes_of_surplus};
 use teal_catalog::amount;
 use teal_client::Format;
-use teal_plan::{Fold, Migration};
+use teal_plan::{Compared, Fold, Migration};
 use teal_schema::QualifiedName;
 pub use unchanged::ProvenPartition;
 use unchanged::{noted, proven, unchanged, without};
@@ -86,7 +86,7 @@ fn rows_of(mismatch: &Mismatch) -> (u8, String) {
 }
 
 /// Two clones, compared.
-struct Compared {
+struct ComparedClones {
     sides: Sides,
     parity: Parity,
     /// How long INSERTs were held to make them.
@@ -114,6 +114,7 @@ impl Operator<'_> {
             self.refuse_hidden_rows(migrating)?;
             // Before the comparison: what goes meanwhile was seen.
             let blue = self.see_without_mutations(migrating)?;
+            self.refuse_untold_states(migrating)?;
             let Found { parity, how, proven } = self.find(migrating, Told::Samples)?;
             if !parity.holds() {
                 return Err(MigrateError::NoParity {
@@ -141,11 +142,32 @@ impl Operator<'_> {
     pub fn compare(&self, migrating: &Migrating) -> Result<Parity, MigrateError> {
         self.refuse_other_blue(migrating)?;
         self.refuse_hidden_rows(migrating)?;
+        self.refuse_untold_states(migrating)?;
         let parity = self.compare_rows(migrating)?;
         if parity.holds() {
             self.refuse_lost_values(migrating)?;
         }
         Ok(parity)
+    }
+
+    /// A value that blue has another of by now may leave a state's result and its size as they were.
+    fn refuse_untold_states(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        let Some(Fold::Merge { merged, .. }) = &migrating.migration.fold else {
+            return Ok(());
+        };
+        let is_untold = merged.iter().any(|it| it.compared == Compared::Result);
+        // Behind a cutover, what was changed in place is told as such.
+        if !is_untold || matches!(migrating.phase, Phase::CutOver(_)) {
+            return Ok(());
+        }
+        match self.removals_since_proof(migrating)?.into_iter().next() {
+            None => Ok(()),
+            Some(change) => {
+                let (blue, green) = migrating.tables_now();
+                let (blue, green, change) = (blue.clone(), green.clone(), change.into());
+                Err(MigrateError::StatesUntold { blue, green, change })
+            }
+        }
     }
 
     /// Before a cutover the old table must be the one that the migration began with.
@@ -352,7 +374,7 @@ impl Operator<'_> {
         blue: &QualifiedName,
         green: &QualifiedName,
         told: Told,
-    ) -> Result<Compared, MigrateError> {
+    ) -> Result<ComparedClones, MigrateError> {
         let (blue_now, green_now) = migrating.tables_now();
         let like_blue = if folds_in_order(migrating) { green_now } else { blue_now };
         self.make_own(blue, like_blue)?;
@@ -414,7 +436,7 @@ impl Operator<'_> {
             let shown = (told == Told::Samples).then(|| shown(migrating));
             both.narrowed = self.drill_down(&both, shown.as_deref(), &differing, &mut parity)?;
         }
-        Ok(Compared { sides: both, parity, held })
+        Ok(ComparedClones { sides: both, parity, held })
     }
 
     fn make_clone_named(

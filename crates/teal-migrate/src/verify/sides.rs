@@ -210,16 +210,29 @@ pub(crate) fn sides(
     })
 }
 
-/// The copied columns as a person reads them: of a state, its result.
+/// The copied columns as a person reads them: of a state, its result; a long number as a text.
 pub(crate) fn shown(migrating: &Migrating) -> String {
+    // A condition of the same query may name what the partition key is made of.
+    let of_partition = &migrating.migration.green_partition_key;
     let columns = migrating.migration.columns.iter().map(|column| {
-        let name = quote_ident(&column.name);
-        match column.data_type.starts_with("AggregateFunction(") {
-            true => format!("finalizeAggregation({name}) AS {name}"),
-            false => name,
+        let (name, data_type) = (quote_ident(&column.name), &column.data_type);
+        if data_type.starts_with("AggregateFunction(") {
+            format!("finalizeAggregation({name}) AS {name}")
+        } else if is_long_number(data_type) && !of_partition.contains(&column.name) {
+            format!("toString({name}) AS {name}")
+        } else {
+            name
         }
     });
     columns.collect::<Vec<_>>().join(", ")
+}
+
+/// As a number of JSON, such a value would be read as a float.
+fn is_long_number(data_type: &str) -> bool {
+    let nullable = data_type.strip_prefix("Nullable(").and_then(|it| it.strip_suffix(')'));
+    let data_type = nullable.unwrap_or(data_type);
+    let long = ["Int128", "Int256", "UInt128", "UInt256"];
+    long.contains(&data_type) || data_type.starts_with("Decimal(")
 }
 
 /// Two functions that have nothing in common but their length.
@@ -250,10 +263,35 @@ fn half_hash(function: &str, columns: &[CopyColumn]) -> String {
             None if column.data_type.starts_with("LowCardinality(") => {
                 format!("{function}({name})")
             }
-            None => name,
+            None => stable(column),
         }
     });
     format!("{function}(tuple({}))", hashed.collect::<Vec<_>>().join(", "))
+}
+
+/// The value of a column, such that it is the same whatever a part has made of it. Of -0.0, a part that stores a
+/// column sparsely made 0.0 (before 26.4), and a Map in buckets gives its entries in another order from each part (26.3.2 to
+/// 26.7.2).
+pub(super) fn stable(column: &CopyColumn) -> String {
+    let name = quote_ident(&column.name);
+    match column.data_type.strip_prefix("Map(") {
+        _ if is_float(&column.data_type) => format!("{name} + 0"),
+        Some(entries) => {
+            let pairs = quote_string(&format!("Array(Tuple({entries})"));
+            format!("arraySort(CAST({name}, {pairs}))")
+        }
+        None => name,
+    }
+}
+
+pub(super) fn is_float(data_type: &str) -> bool {
+    let nullable = data_type.strip_prefix("Nullable(").and_then(|it| it.strip_suffix(')'));
+    matches!(nullable.unwrap_or(data_type), "Float32" | "Float64")
+}
+
+/// The copied columns, as they are hashed where rows are folded.
+pub(super) fn stable_list(columns: &[CopyColumn]) -> String {
+    columns.iter().map(stable).collect::<Vec<_>>().join(", ")
 }
 
 /// Green's partition key over the copied columns; a constant where it has none, where it needs a column that the
@@ -271,3 +309,23 @@ pub(crate) fn partition_expression(migrating: &Migrating) -> String {
 
 /// Of all rows the same.
 pub(super) const NO_PARTITION: &str = "''";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_parts_may_change_of_a_value_is_not_hashed() {
+        let hashed = |data_type: &str| {
+            let (name, data_type) = ("a b".to_owned(), data_type.to_owned());
+            stable(&CopyColumn { name, data_type, from_type: None })
+        };
+        assert_eq!(hashed("Float32"), "`a b` + 0");
+        assert_eq!(hashed("Nullable(Float64)"), "`a b` + 0");
+        assert_eq!(hashed("Array(Float64)"), "`a b`");
+        assert_eq!(
+            hashed("Map(Enum8('x' = 1), Array(Float64))"),
+            r"arraySort(CAST(`a b`, 'Array(Tuple(Enum8(\'x\' = 1), Array(Float64)))'))"
+        );
+    }
+}

@@ -29,6 +29,10 @@ pub struct ProvenPartition {
     pub green: String,
 }
 
+/// Another number where rows are compared otherwise than by the teal before: what that one has found equal is read
+/// again.
+const COMPARED_AS: u32 = 2;
+
 /// More than these are not noted in the journal, whose entry they would make large.
 const MOST_PARTITIONS: usize = 2_000;
 
@@ -86,7 +90,7 @@ impl Operator<'_> {
         }
         for row in &mut rows {
             let table = if row.is_green == one.is_green { one } else { other };
-            row.hash = format!("{}-{}", row.hash, table.definition);
+            row.hash = format!("{COMPARED_AS}-{}-{}", row.hash, table.definition);
         }
         let (in_green, in_blue): (Vec<_>, Vec<_>) =
             rows.into_iter().partition(|row| row.is_green == 1);

@@ -7,16 +7,29 @@ use crate::planner::PlanError;
 use crate::{Change, Field, Migration, Operation};
 
 impl Preflight<'_> {
-    /// Where the two tables come to reset a value at different times, no row is the same in both meanwhile.
+    /// Where the two tables come to reset a value at different times, no row is the same in both meanwhile. And of
+    /// folded rows it cannot be told which were made of rows whose time is over.
     pub(super) fn look_at_resetting(&mut self, migration: &Migration) {
-        if migration.ttl_changes_rows {
-            let says = "a TTL gives rows other values (of a column, or by GROUP BY): where it comes to one table earlier than to the other, the verification fails";
+        let blue = self.current.table(&migration.blue);
+        let ttls = [blue.and_then(|it| it.ttl().ok().flatten()), migration.green_ttl.clone()];
+        let deletes = ttls.iter().flatten().any(|ttl| expired(ttl).is_some());
+        let what = match migration.ttl_changes_rows {
+            true => Some("a TTL gives rows other values (of a column, or by GROUP BY)"),
+            false if migration.fold.is_some() && deletes => {
+                Some("a TTL deletes rows, and the new engine folds rows")
+            }
+            false => None,
+        };
+        if let Some(what) = what {
+            let says = format!(
+                "{what}: where it comes to one table earlier than to the other, the verification fails"
+            );
             let fix = format!(
                 "SYSTEM STOP TTL MERGES {} until the cutover, and of {} too when it is there; or leave such a TTL out until then",
                 migration.blue.sql(),
                 migration.green.sql()
             );
-            self.found(&migration.blue, false, says.to_owned(), fix);
+            self.found(&migration.blue, false, says, fix);
         }
     }
 
