@@ -323,6 +323,20 @@ fn the_copy_waits_before_green_has_so_many_parts_that_inserts_are_refused() {
     assert_eq!(stage.query("SELECT count() FROM items_0_1"), "150500");
 }
 
+/// A setting whose name ends in another's is another one.
+#[test]
+fn the_parts_that_slow_inserts_down_are_those_of_the_very_setting() {
+    let stage = Stage::embedded();
+    stage.project.killed_at("attached", APPLY);
+    stage.query("ALTER TABLE items_0_0 MODIFY SETTING inactive_parts_to_delay_insert = 1000000, parts_to_delay_insert = 1");
+    let apply = stage.start(APPLY);
+    let waiting = stage.until_waiting("merges of default.items_0_0");
+    assert_eq!(rows_copied(&waiting), 0, "{waiting}");
+    stage.must(&["throttle", "--max-parts", "off"]);
+    assert_eq!(apply.finish().code, Some(0));
+    stage.assert_exact();
+}
+
 #[test]
 fn limits_hold_the_copy_on_a_server_too() {
     let stage = Stage::on_server();
