@@ -225,8 +225,8 @@ impl<'a> Operator<'a> {
         self.heal_at_last(migrating)?;
         loop {
             if has_step(&migrating.phase, goal) {
-                let green = migrating.migration.green.to_string();
-                self.wait_while_paused(&migrating.id, &green)?;
+        let (first, settled) = (migrating.next, migrating.settled);
+                self.wait_while_paused(migrating)?;
             }
             match migrating.phase.clone() {
                 Phase::Started(state) => self.prepare(migrating, state)?,
@@ -237,6 +237,10 @@ impl<'a> Operator<'a> {
                 }
                 _ => return Ok(()),
             }
+                // An abort that was asked for during the last step is done still.
+                _ if migrating.next > first => {
+                    return self.asked(&migrating.id, settled, Duration::ZERO).map(drop);
+                }
         }
     }
 

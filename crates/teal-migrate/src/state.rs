@@ -23,6 +23,8 @@ pub struct Migrating {
     pub started: Timestamp,
     /// When the last thing happened to it.
     pub since: Timestamp,
+    /// When it was proven or cut over last.
+    pub(crate) settled: Option<Timestamp>,
     /// How the two tables were when it began.
     pub(crate) definitions: Option<Definitions>,
     /// The parts of blue that green is known to have the rows of.
@@ -153,6 +155,7 @@ impl Migrating {
             phase: Phase::Started(Started),
             started: first.time,
             since: first.time,
+            settled: None,
             definitions: None,
             seen: None,
             new_seen: None,
@@ -353,6 +356,9 @@ impl Migrating {
         };
         self.note(&entry.event);
         self.since = entry.time;
+        if matches!(entry.event, E::Verified { .. } | E::CutOver { .. }) {
+            self.settled = Some(entry.time);
+        }
         self.next = entry.sequence + 1;
         Ok(())
     }

@@ -178,7 +178,7 @@ pub(crate) fn statuses(
 ) -> Result<Vec<Status>, JournalError> {
     let status = |migrating: Migrating| {
         let entries = journal.get(&migrating.id).map(Vec::as_slice).unwrap_or_default();
-        let orders = Orders::of(&migrating.id, requests);
+        let orders = Orders::of(&migrating.id, requests).since(migrating.settled);
         status(&migrating, entries, &orders, base, live, now)
     };
     let mut statuses = Migrating::all(journal)?.into_iter().map(status).collect::<Vec<_>>();
