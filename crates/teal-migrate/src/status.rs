@@ -11,6 +11,7 @@ use teal_plan::Cutover;
 use teal_schema::{QualifiedName, shell_word};
 
 use crate::live::{Live, Waiting};
+use crate::lock::time_of;
 use crate::phase::{Cleaned, CutOver};
 use crate::requests::{Asked, Orders, Request, peek_requests};
 use crate::still_used::{uses_of_old, view_back};
@@ -139,7 +140,7 @@ pub fn read_status(server: &dyn Server, base: Limits) -> Result<Vec<Status>, Mig
             doing.rows = Some((published + reading).min(attached.rows));
         }
     }
-    let now = Timestamp::now();
+    let now = time_of(server)?;
     let mut told = statuses(&journal, &requests, base, live.as_ref(), now)?;
     for migrating in Migrating::all(&journal)? {
         if let Phase::CutOver(state) = &migrating.phase
