@@ -294,9 +294,6 @@ pub struct Journal {
 }
 
 const COLUMNS: &str = "migration, sequence, time, kind, body";
-/// The same with their types, as text in SQL.
-const TYPES: &str =
-    r"'migration String, sequence UInt32, time DateTime64(6, \'UTC\'), kind String, body String'";
 
 impl Journal {
     /// Opens the journal of `server`, making it where it is missing. `lock` is the leave to write there.
@@ -308,8 +305,10 @@ impl Journal {
         let mut session = server.session(&[
             ("insert_deduplicate", "0"),
             ("async_insert", "0"),
-            // All entries that come together in one block; the default.
+            // All entries that come together in one block; the defaults.
             ("max_insert_block_size", "1048449"),
+            ("min_insert_block_size_rows", "1048449"),
+            ("min_insert_block_size_bytes", "268402944"),
         ])?;
         session
             .command(&format!("CREATE DATABASE IF NOT EXISTS {}", quote_ident(TEAL_DATABASE)))?;
@@ -408,7 +407,8 @@ impl Journal {
         match self.lock.still_ours() {
             None => format!("INSERT INTO {table} ({COLUMNS}) VALUES {rows}"),
             Some(is_ours) => format!(
-                "INSERT INTO {table} ({COLUMNS}) SELECT {COLUMNS} FROM values({TYPES}, {rows}) \
+                "INSERT INTO {table} ({COLUMNS}) SELECT row.1, row.2, row.3, row.4, row.5 \
+                 FROM (SELECT arrayJoin([{rows}]) AS row) \
                  WHERE NOT throwIf(NOT ({is_ours}) OR (SELECT count() FROM {table} \
                      WHERE migration = {migration} AND sequence >= {first}) > 0, 'teal: the lock is lost')"
             ),
