@@ -117,7 +117,21 @@ fn an_alter_that_takes_longer_than_an_answer_may_is_waited_for() {
     assert!(run.stderr.contains("for the server to rewrite default.events"), "{}", run.said());
     assert_eq!(server.must(&["query", "SELECT countIf(is_done) FROM system.mutations"]), "1");
 
-    let apply = begun("town Nullable(String)", 0);
+    // A change that somebody else makes meanwhile is none of the plan's.
+    let apply = begun("town Nullable(String)", 1);
+    server.must(&[
+        "query",
+        "ALTER TABLE events DELETE WHERE id = 3 SETTINGS alter_sync = 0, mutations_sync = 0",
+    ]);
+    let theirs = "command LIKE '%DELETE%' AND create_time <= now() - 1";
+    let begun_too = format!("SELECT count() FROM system.mutations WHERE {theirs}");
+    until("theirs", || (server.must(&["query", &begun_too]) == "1").then_some(()));
+    server.must(&["query", &format!("KILL MUTATION WHERE {theirs} SYNC")]);
+    server.must(&["query", "SYSTEM START MERGES events"]);
+    let run = apply.finish();
+    assert_eq!(run.stdout, "changed default.events\n", "{}", run.said());
+
+    let apply = begun("town LowCardinality(Nullable(String))", 0);
     server.must(&["query", "KILL MUTATION WHERE NOT is_done SYNC"]);
     apply
         .finish()

@@ -362,14 +362,11 @@ fn a_migration_of_a_changed_table_can_be_given_up_without_force() {
     assert_eq!(project.query("SHOW TABLES"), "events");
 }
 
-/// Where the server has set a part aside because it could not be read, green has the last copy.
-#[test]
-fn what_blue_lost_by_a_broken_part_is_kept() {
-    let project = filled(REWRITTEN, VIEW);
-    project.must(APPLY);
-    project.query("ALTER TABLE events DETACH PARTITION 202402");
-    let path = project.query("SELECT data_paths[1] FROM system.tables WHERE name = 'events'");
-    let detached = project.data().join(path).join("detached");
+/// The server sets the parts of February aside, as those that it cannot read.
+fn break_february(project: &Project, table: &str) {
+    project.query(&format!("ALTER TABLE {table} DETACH PARTITION 202402"));
+    let path = format!("SELECT data_paths[1] FROM system.tables WHERE name = '{table}'");
+    let detached = project.data().join(project.query(&path)).join("detached");
     let mut set_aside = 0;
     for part in std::fs::read_dir(&detached).unwrap() {
         let name = part.unwrap().file_name().into_string().unwrap();
@@ -378,8 +375,57 @@ fn what_blue_lost_by_a_broken_part_is_kept() {
         set_aside += 1;
     }
     assert!(set_aside > 0);
+}
+
+/// As a power cut leaves parts that were written just before the cutover, or a bad sector at any time.
+#[test]
+fn the_old_table_stays_where_parts_of_the_new_one_are_broken() {
+    let filled = filled(REWRITTEN, VIEW);
+    filled.must(APPLY);
+    let words = ["partition 202402", "broken", "last copy", "--force"];
+    let february =
+        |table: &str| format!("SELECT count() > 0 FROM {table} WHERE toYYYYMM(at) = 202402");
+    for (by, old, new) in [("exchange", "events_1", "events"), ("app", "events", "events_1")] {
+        let moved = filled.copy();
+        moved.must(&["cutover", "--by", by]);
+        let project = moved.copy();
+        break_february(&project, new);
+        for options in [&[][..], &["--park", "1d"]] {
+            project.teal(&[&["cleanup"], options].concat()).failed(3, &words);
+        }
+        assert_eq!(project.query(&february(old)), "1", "{by}");
+        project.must(&["cleanup", "--force"]);
+
+        // Where it has begun.
+        for step in ["cleanup-opened", "retiring-gate-opened"] {
+            let project = moved.copy();
+            project.killed_at(step, &["cleanup"]);
+            break_february(&project, new);
+            project.teal(&["cleanup"]).failed(3, &words);
+            project.must(&["cleanup", "--force"]);
+        }
+
+        let project = moved.copy();
+        project.must(&["cleanup", "--park", "0s"]);
+        break_february(&project, new);
+        let said = project.must(&["cleanup"]).said();
+        assert!(said.contains("stays, though its time is over: the server has set"), "{said}");
+        let parked = project.query("SELECT name FROM system.tables WHERE name LIKE '%_drop_%'");
+        assert_eq!(project.query(&february(&parked)), "1", "{by}");
+        let said = project.must(&["cleanup", "--force"]).said();
+        assert!(said.contains("whose time is over"), "{said}");
+    }
+}
+
+/// Where the server has set a part aside because it could not be read, green has the last copy.
+#[test]
+fn what_blue_lost_by_a_broken_part_is_kept() {
+    let project = filled(REWRITTEN, VIEW);
+    project.must(APPLY);
+    break_february(&project, "events");
     let words = ["partition 202402", "broken", "last copy"];
     project.teal(&["cutover"]).failed(3, &words);
+    project.teal(&["abort"]).failed(3, &words);
     assert_ne!(project.query("SELECT count() FROM events_1 WHERE toYYYYMM(at) = 202402"), "0");
 }
 

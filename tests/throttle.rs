@@ -10,7 +10,7 @@ use teal_migrate::{Ask, Request};
 
 use crate::servers::Modern;
 use crate::support::{
-    Background, ITEMS, ITEMS_MIGRATION, ITEMS_REWRITTEN, Project, Run, answer, difference,
+    Background, Held, ITEMS, ITEMS_MIGRATION, ITEMS_REWRITTEN, Project, Run, answer, difference,
     filled_items, insert_items, until,
 };
 
@@ -323,6 +323,20 @@ fn the_copy_waits_before_green_has_so_many_parts_that_inserts_are_refused() {
     assert_eq!(stage.query("SELECT count() FROM items_0_1"), "150500");
 }
 
+/// A setting whose name ends in another's is another one.
+#[test]
+fn the_parts_that_slow_inserts_down_are_those_of_the_very_setting() {
+    let stage = Stage::embedded();
+    stage.project.killed_at("attached", APPLY);
+    stage.query("ALTER TABLE items_0_0 MODIFY SETTING inactive_parts_to_delay_insert = 1000000, parts_to_delay_insert = 1");
+    let apply = stage.start(APPLY);
+    let waiting = stage.until_waiting("merges of default.items_0_0");
+    assert_eq!(rows_copied(&waiting), 0, "{waiting}");
+    stage.must(&["throttle", "--max-parts", "off"]);
+    assert_eq!(apply.finish().code, Some(0));
+    stage.assert_exact();
+}
+
 #[test]
 fn limits_hold_the_copy_on_a_server_too() {
     let stage = Stage::on_server();
@@ -406,6 +420,52 @@ fn an_abort_from_another_process_ends_a_running_apply() {
 #[test]
 fn an_abort_on_a_server_ends_a_running_apply() {
     abort_from_another_process(&Stage::on_server());
+}
+
+/// Nobody waits for it any more, but it was asked for before the apply came to its end.
+fn aborted_during_the_proof(stage: &Stage) {
+    let apply = Held::at("verify-begins", "", stage.command(APPLY));
+    let mut abort = Background::start(stage.command(&["abort"]));
+    let mut said = String::new();
+    BufReader::new(abort.child().stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.contains("was asked to end its work on items"), "{said}");
+    assert!(abort.kill().killed);
+    apply.go_on().failed(3, &["was aborted", "blue is as it was"]);
+    assert_eq!(stage.status()["phase"], "aborted");
+}
+
+#[test]
+fn an_abort_that_nobody_waits_for_is_done_behind_the_proof() {
+    aborted_during_the_proof(&Stage::embedded());
+}
+
+#[test]
+fn an_abort_on_a_server_that_nobody_waits_for_is_done_behind_the_proof() {
+    aborted_during_the_proof(&Stage::on_server());
+}
+
+#[test]
+fn an_abort_of_before_a_proof_or_a_cutover_is_void() {
+    let stage = Stage::embedded();
+    stage.must(APPLY);
+    let id = stage.status()["migration"].as_str().unwrap().to_owned();
+    let ask = || {
+        let request = Request::new(&id, Ask::Abort { force: true });
+        request.write_beside(&stage.project.data()).unwrap();
+        assert_ne!(stage.status()["abortAsked"], Value::Null);
+    };
+    // Also where nothing is left to copy, it is taken back.
+    ask();
+    let said = stage.must(&["resume"]).stdout;
+    assert!(said.contains("is not to be aborted any more"), "{said}");
+    assert_eq!(stage.status()["abortAsked"], Value::Null);
+    stage.teal(&["resume"]).failed(3, &["nothing is left to copy"]);
+    ask();
+    stage.must(&["cutover", "--by", "exchange"]);
+    assert_eq!(stage.status()["abortAsked"], Value::Null);
+    stage.must(&["rollback"]);
+    stage.must(APPLY);
+    stage.assert_exact();
 }
 
 /// What the process at work tells of itself is from before the step that it is at.

@@ -81,6 +81,40 @@ fn an_abort_that_is_killed_is_finished_and_the_migration_can_begin_again() {
     }
 }
 
+/// The abort had looked whether somebody writes there; the process that ends it comes days later.
+#[test]
+fn an_abort_that_was_killed_does_not_take_with_it_what_was_written_since() {
+    let filled = filled_items(ITEMS_REWRITTEN);
+    for (step, apply_to) in [
+        ("abort-opened", ""),
+        ("retiring-view-dropped", ""),
+        // In the midst of the copy: blue has more.
+        ("abort-opened", "published"),
+    ] {
+        let project = filled.copy();
+        match apply_to {
+            "" => drop(project.must(APPLY)),
+            step => project.killed_at(step, APPLY),
+        }
+        let forced = project.copy();
+        project.killed_at(step, &["abort"]);
+        project.query("INSERT INTO items_0_1 SELECT 1, 'direct', now(), NULL");
+        project.query(&insert_items(1_000_000, 1_000));
+        // Any command that writes comes by, and leaves it.
+        project.teal(&["verify"]).failed(3, &["1 rows that default.items_0_0 lacks"]);
+        project.teal(&["abort"]).failed(3, &["1 rows that default.items_0_0 lacks", "--force"]);
+        let direct = "SELECT count() FROM items_0_1 WHERE name = 'direct'";
+        assert_eq!(project.query(direct), "1", "{step}");
+        project.must(&["abort", "--force"]);
+        assert_only_blue(&project, step, 91_500);
+
+        forced.killed_at(step, &["abort", "--force"]);
+        forced.query("INSERT INTO items_0_1 SELECT 1, 'direct', now(), NULL");
+        forced.teal(&["verify"]).failed(3, &["aborted"]);
+        assert_only_blue(&forced, step, 90_500);
+    }
+}
+
 /// A new table that somebody has dropped is no reason for every command to fail.
 #[test]
 fn a_migration_whose_new_table_is_gone_can_be_given_up() {

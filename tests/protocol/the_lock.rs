@@ -3,6 +3,9 @@
 //! A few processes take it, once each. Each may be held up for any time between any two of its statements, and
 //! what it has sent may run for half a lease. Where an owner's death can be seen (`is_gone`) the lease does not
 //! matter, so nobody dies here but by silence.
+//!
+//! Where a machine's clock may stand still without its knowing, an owner writes what it may not; but no entry of the
+//! journal, which the server fences. That it looks and writes in one statement is taken for one step.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +15,13 @@ use stateright::{Checker, HasDiscoveries, Model, Property};
 const LEASE: u8 = 4;
 const HALF: u8 = LEASE / 2;
 
+/// Of the journal.
+const ENTRIES: u8 = 2;
+
 const ALONE: &str = "nobody writes while what another has sent may run";
 const FREE: &str = "who comes when all have ended gets the lock";
 const TAKEN: &str = "the lock of a silent owner is taken";
+const NUMBERED: &str = "no two entries of the journal have one number";
 const BOTH: &str = "two have it one after the other";
 
 /// A table `lock_<generation>`.
@@ -88,6 +95,12 @@ struct World {
     had_it: Vec<bool>,
     took_over: bool,
     is_broken: bool,
+    /// How far the clock of a process is behind, since its machine was paused.
+    slept: Vec<u8>,
+    /// Entries of the journal, and how many there were when a process read it, with its own.
+    journal: u8,
+    read: Vec<u8>,
+    is_corrupt: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +112,10 @@ enum Action {
     Renew(usize),
     /// A check, and then a statement that writes.
     Write(usize),
+    /// A tick that this process's clock does not count.
+    Sleep(usize),
+    /// A check, and then an entry of the journal.
+    Record(usize),
     Release(usize),
 }
 
@@ -118,6 +135,10 @@ struct Leases {
     marks_first: bool,
     released_stays: bool,
     gives_up_after: u8,
+    /// The machine of the first one is paused.
+    sleeps: bool,
+    /// The server takes an entry of the highest generation alone.
+    fences: bool,
 }
 
 fn leases(processes: usize, ends: u8) -> Leases {
@@ -130,19 +151,22 @@ fn leases(processes: usize, ends: u8) -> Leases {
         marks_first: true,
         released_stays: true,
         gives_up_after: HALF,
+        sleeps: false,
+        fences: true,
     }
 }
 
 impl Leases {
     fn take(&self, world: &mut World, number: usize) {
+        let own = world.now - world.slept[number];
         let (now, tables) = (world.now, &mut world.tables);
         let next = match world.processes[number].clone() {
-            At::Start => At::Timed { now, renewed: now },
+            At::Start => At::Timed { now, renewed: own },
             At::Timed { now: then, renewed } => match tables.last_key_value() {
                 Some((_, table)) if !table.is_released && table.until >= then => At::Ended,
                 last => {
                     let generation = last.map_or(1, |(generation, _)| generation + 1);
-                    let renewed = if self.clock_first { renewed } else { now };
+                    let renewed = if self.clock_first { renewed } else { own };
                     At::Listed { now: then, renewed, generation }
                 }
             },
@@ -177,6 +201,7 @@ impl Leases {
                     world.took_over |= table.is_some_and(|table| !table.is_released);
                 }
                 world.had_it[number] = true;
+                world.read[number] = world.journal;
                 At::Holds { renewed, generation, is_lost: false, renewal: Renewal::None }
             }
             other => other,
@@ -185,6 +210,7 @@ impl Leases {
     }
 
     fn renew(&self, world: &mut World, number: usize) {
+        let own = world.now - world.slept[number];
         let (now, tables) = (world.now, &mut world.tables);
         let At::Holds { renewed, generation, is_lost, renewal } = &mut world.processes[number]
         else {
@@ -200,7 +226,7 @@ impl Leases {
         let is_last = |tables: &Tables| tables.keys().next_back() == Some(generation);
         let is_ours = match *renewal {
             Renewal::None => {
-                *renewal = Renewal::Timed { began: now, now };
+                *renewal = Renewal::Timed { began: own, now };
                 return;
             }
             Renewal::Timed { began, now: then } => {
@@ -223,10 +249,23 @@ impl Leases {
     fn may_write(&self, world: &World, number: usize) -> bool {
         match world.processes[number] {
             At::Holds { renewed, is_lost, .. } => {
-                !is_lost && world.now - renewed <= self.gives_up_after
+                let own = world.now - world.slept[number];
+                !is_lost && own - renewed <= self.gives_up_after
             }
             _ => false,
         }
+    }
+
+    fn record(&self, world: &mut World, number: usize) {
+        let At::Holds { generation, is_lost, .. } = &mut world.processes[number] else { return };
+        let is_highest = world.tables.keys().next_back() == Some(generation);
+        if self.fences && !is_highest {
+            *is_lost = true;
+            return;
+        }
+        world.is_corrupt |= world.read[number] != world.journal;
+        world.journal += 1;
+        world.read[number] += 1;
     }
 }
 
@@ -245,12 +284,19 @@ impl Model for Leases {
             had_it: vec![false; self.processes],
             took_over: false,
             is_broken: false,
+            slept: vec![0; self.processes],
+            journal: 0,
+            read: vec![0; self.processes],
+            is_corrupt: false,
         }]
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
         if world.now < self.ends {
             actions.push(Action::Tick);
+            if self.sleeps {
+                actions.push(Action::Sleep(0));
+            }
         }
         for (number, at) in world.processes.iter().enumerate() {
             match at {
@@ -259,7 +305,12 @@ impl Model for Leases {
                 At::Holds { renewal, .. } => {
                     actions.push(Action::Renew(number));
                     if self.may_write(world, number) {
-                        actions.push(Action::Write(number));
+                        match self.sleeps {
+                            // What it writes besides is known to be more than it may.
+                            true if world.journal < ENTRIES => actions.push(Action::Record(number)),
+                            true => (),
+                            false => actions.push(Action::Write(number)),
+                        }
                     }
                     // The thread has ended before.
                     if *renewal == Renewal::None {
@@ -275,6 +326,11 @@ impl Model for Leases {
         let mut world = before.clone();
         match action {
             Action::Tick => world.now += 1,
+            Action::Sleep(number) => {
+                world.now += 1;
+                world.slept[number] += 1;
+            }
+            Action::Record(number) => self.record(&mut world, number),
             Action::Take(number) => self.take(&mut world, number),
             Action::Renew(number) => self.renew(&mut world, number),
             Action::Write(number) => {
@@ -311,7 +367,8 @@ impl Model for Leases {
             !all_ended || matches!(later.processes[0], At::Holds { .. })
         };
         vec![
-            Property::always(ALONE, |_, world: &World| !world.is_broken),
+            Property::always(ALONE, |model: &Self, world: &World| model.sleeps || !world.is_broken),
+            Property::always(NUMBERED, |_, world: &World| !world.is_corrupt),
             Property::always(FREE, free),
             Property::sometimes(TAKEN, |model: &Self, world: &World| {
                 world.took_over || model.ends <= LEASE
@@ -364,6 +421,14 @@ fn a_generation_that_was_dropped_is_not_won_again() {
     assert_eq!(found("released goes", goes.clone()), [""; 0]);
     let mutant = Leases { looks_back: false, ..goes };
     assert!(found("released goes, no look back", mutant).contains(&ALONE));
+}
+
+#[test]
+fn an_owner_whose_clock_stood_still_writes_no_entry() {
+    let asleep = Leases { sleeps: true, ..leases(2, LEASE + 1) };
+    assert_eq!(found("asleep", asleep.clone()), [""; 0]);
+    let mutant = Leases { fences: false, ..asleep };
+    assert!(found("asleep, no fence", mutant).contains(&NUMBERED));
 }
 
 #[test]

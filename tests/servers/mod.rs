@@ -56,6 +56,13 @@ impl Modern {
         self.address = local(port);
     }
 
+    /// It answers nobody any more, and its connections stay.
+    pub(crate) fn freeze(&self) {
+        let (process, _) = self.process.as_ref().unwrap();
+        let pid = process.id().to_string();
+        assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
+    }
+
     /// The same data, with another configuration.
     pub(crate) fn start_again_with(&mut self, config: &str) {
         let (_, directory) = self.process.as_ref().unwrap();

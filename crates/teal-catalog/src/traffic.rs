@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use teal_client::{ClientError, Session, TEAL_LOG_COMMENT};
-use teal_schema::{QualifiedName, quote_ident, quote_string};
+use teal_schema::{QualifiedName, quote_ident, quote_string, rewrite_table_references};
 
 use crate::Features;
 
@@ -79,8 +79,9 @@ pub struct LeftOut {
     pub named: Option<QualifiedName>,
 }
 
-/// Who read or wrote `table` within the time `within` until this call, the latest first; teal itself is left out, and so
-/// is `left_out`. Empty where the server has no `query_log`, whose rows are some seconds late.
+/// Who read or wrote `table` within the time `within` until this call, the latest first, and who reads it still, whenever
+/// that began; teal itself is left out, and so is `left_out`. Where the server has no `query_log`, whose rows are some
+/// seconds late, only the latter.
 ///
 /// # Errors
 /// When the server cannot be asked.
@@ -100,8 +101,9 @@ pub fn uses(
     let Now { microseconds } =
         session.row("SELECT toString(toUnixTimestamp64Micro(now64(6))) AS microseconds")?;
     let within = within + called.elapsed();
+    let mut found = readers(session, table)?;
     if !Features::read(session)?.query_log.is_there {
-        return Ok(Vec::new());
+        return Ok(found);
     }
     // An INSERT by an alias has both names among its tables (26.9).
     let left_out = [("views", &left_out.forwarded_by), ("tables", &left_out.named)];
@@ -109,7 +111,7 @@ pub fn uses(
         .into_iter()
         .filter_map(|(column, name)| Some(format!("AND NOT {}", mentions(column, name.as_ref()?))));
     let left_out = left_out.collect::<Vec<_>>().join(" ");
-    session.rows(&format!(
+    found.extend(session.rows::<Use>(&format!(
         "SELECT user, countIf(query_kind = 'Select') AS selects, countIf(query_kind = 'Insert') AS inserts, \
              formatDateTime(max(event_time), '%Y-%m-%dT%H:%i:%SZ', 'UTC') AS last, \
              substring(normalizeQuery(argMax(query, event_time)), 1, 120) AS query \
@@ -123,5 +125,48 @@ pub fn uses(
         ago = within.as_micros(),
         of_table = mentions("tables", table),
         own = quote_string(TEAL_LOG_COMMENT)
-    ))
+    ))?);
+    Ok(found)
+}
+
+/// The SELECTs that run and name the table, as it is written: the log has none before its end.
+fn readers(session: &mut dyn Session, table: &QualifiedName) -> Result<Vec<Use>, ClientError> {
+    #[derive(Deserialize)]
+    struct Row {
+        user: String,
+        current_database: String,
+        query: String,
+        shown: String,
+        now: String,
+    }
+    let rows = session.rows::<Row>(&format!(
+        "SELECT user, current_database, query, substring(normalizeQuery(query), 1, 120) AS shown, \
+             formatDateTime(now(), '%Y-%m-%dT%H:%i:%SZ', 'UTC') AS now \
+         FROM system.processes \
+         WHERE query_kind = 'Select' AND is_initial_query AND position(query, {}) > 0 \
+             AND NOT startsWith(Settings['log_comment'], {})",
+        quote_string(&table.name),
+        quote_string(TEAL_LOG_COMMENT)
+    ))?;
+    let reads = |row: &Row| {
+        let mut is_named = false;
+        let read = rewrite_table_references(&row.query, |it| {
+            let database = it.database.as_ref().unwrap_or(&row.current_database);
+            is_named |= *database == table.database && it.name == table.name;
+            None
+        });
+        // What cannot be read as tokens, no server has begun to run.
+        read.is_ok() && is_named
+    };
+    Ok(rows
+        .into_iter()
+        .filter(reads)
+        .map(|Row { user, shown: query, now: last, .. }| Use {
+            user,
+            selects: 1,
+            inserts: 0,
+            last,
+            query,
+        })
+        .collect())
 }

@@ -79,6 +79,15 @@ pub trait Server: Send + Sync {
         Ok(())
     }
 
+    /// Brings what was written to the disk, so that it outlives a power cut as what was written long ago does. Only the
+    /// embedded engine's files can be reached.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    fn sync(&self) -> Result<(), ClientError> {
+        Ok(())
+    }
+
     /// What the users' statements took that have ended within this time; `None` where they do not
     /// pass through this process.
     fn users_pace(&self, _within: Duration) -> Option<Vec<Duration>> {

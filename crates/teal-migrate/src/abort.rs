@@ -14,8 +14,15 @@ impl Operator<'_> {
     /// would be lost.
     pub fn abort(&self, migrating: &mut Migrating, force: bool) -> Result<(), MigrateError> {
         // An open fence is undone below, with `force`; and what is being published goes with all the rest.
-        if matches!(migrating.phase, Phase::Verified(_) | Phase::CutOver(_) | Phase::Aborting(_)) {
-            self.heal_at_last(migrating)?;
+        match migrating.phase {
+            Phase::Aborting(_) if force => {
+                self.finish_abort(migrating, true)?;
+                self.healed(migrating);
+            }
+            Phase::Verified(_) | Phase::CutOver(_) | Phase::Aborting(_) => {
+                self.heal_at_last(migrating)?;
+            }
+            _ => (),
         }
         let was_attached = match &migrating.phase {
             Phase::Started(_) | Phase::Prepared(_) => false,
@@ -39,6 +46,9 @@ impl Operator<'_> {
         self.refuse_while_chained(migrating, &migrating.migration.green)?;
         if was_attached {
             self.refuse_last_copy(migrating)?;
+            if !force {
+                self.refuse_broken(&migrating.migration.blue, &migrating.migration.green)?;
+            }
         }
         self.step(migrating, Step::Abort, |migrating| {
             if matches!(migrating.phase, Phase::Prepared(Prepared { fence_open: true })) {
@@ -59,7 +69,7 @@ impl Operator<'_> {
                 self.wait_without_gate()?;
             }
             let data = self.data_of(&migrating.migration.green)?;
-            self.record(migrating, Event::AbortOpened { green_data: Some(data.clone()) })?;
+            self.record(migrating, Event::AbortOpened { green_data: Some(data.clone()), force })?;
             failpoint::reached("abort-opened");
             let outcome = self.drop_everything(migrating, was_attached, Some(&data))?;
             Ok(((), outcome))
@@ -85,14 +95,35 @@ impl Operator<'_> {
         }
     }
 
-    /// Ends an abort that a process before did not journal as done.
-    pub(crate) fn finish_abort(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
-        let Phase::Aborting(Aborting { was_attached, green_data }) = migrating.phase.clone() else {
+    /// Ends an abort that a process before did not journal as done. That may be long ago, and who wrote to green since has
+    /// rows there alone.
+    pub(crate) fn finish_abort(
+        &self,
+        migrating: &mut Migrating,
+        force: bool,
+    ) -> Result<(), MigrateError> {
+        let Phase::Aborting(Aborting { was_attached, green_data, forced }) =
+            migrating.phase.clone()
+        else {
             return Ok(());
         };
         if was_attached {
-            let look = || self.refuse_last_copy(migrating);
-            self.refuse_to_end(migrating, &migrating.migration.green, green_data.as_deref(), look)?;
+            let (blue, green) = (&migrating.migration.blue, &migrating.migration.green);
+            let is_forced = force || forced;
+            let look = || {
+                self.refuse_last_copy(migrating)?;
+                match is_forced {
+                    true => Ok(()),
+                    false => self.refuse_broken(blue, &self.name_of_leaving(migrating, green)?),
+                }
+            };
+            self.refuse_to_end(migrating, green, green_data.as_deref(), look)?;
+            // Nobody but teal knows the name that teal chose. And folded sums would be others in the midst of the copy.
+            let may_be_used = !migrating.migration.in_place && migrating.migration.rows_tell();
+            if may_be_used && !is_forced && self.has_data(green, green_data.as_deref())? {
+                self.wait_without_gate()?;
+                self.until_clean(migrating, |migrating| self.refuse_to_lose_rows(migrating))?;
+            }
         }
         let told = self.drop_everything(migrating, was_attached, green_data.as_deref())?;
         let what = format!("the abort of {} was finished: {told}", migrating.migration.green);
@@ -123,7 +154,7 @@ impl Operator<'_> {
                     }
                     other => {
                         other?;
-                        self.drop_table(&green)?;
+                        self.drop_used(&green)?;
                         format!("{green} dropped")
                     }
                 },

@@ -162,7 +162,7 @@ impl Operator<'_> {
         let swap = || {
             last_look()?;
             failpoint::reached("alias-looked");
-            self.command(&format!("EXCHANGE TABLES {} AND {}", alias.sql(), next.sql()))
+            self.command_for_good(&format!("EXCHANGE TABLES {} AND {}", alias.sql(), next.sql()))
         };
         let held = match self.server.write_gate() {
             Some(_) => format!("; {}", self.with_gate_closed(swap)?.held),

@@ -39,14 +39,37 @@ impl Operator<'_> {
         self.check_lock()?;
         session.command(sql)?;
         failpoint::written();
-        self.wait_for_altering(table, &before)
+        let ours = self.mutations_but(table, &before)?;
+        failpoint::reached("altered");
+        self.wait_for_altering(table, &ours)
     }
 
-    /// Waits for the mutations of the table that have come since.
-    fn wait_for_altering(
+    /// The mutations of the table that have come since: those of the statement that has just been answered. Users may
+    /// begin others later.
+    fn mutations_but(
         &self,
         table: &QualifiedName,
         before: &[String],
+    ) -> Result<Vec<String>, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            mutation_id: String,
+        }
+        let rows = self.with_control(|session| {
+            session.rows::<Row>(&format!(
+                "SELECT mutation_id FROM system.mutations WHERE {} AND NOT has([{}], mutation_id)",
+                table.condition("table"),
+                quoted(before)
+            ))
+        })?;
+        Ok(rows.into_iter().map(|row| row.mutation_id).collect())
+    }
+
+    /// Waits for these mutations of the table.
+    fn wait_for_altering(
+        &self,
+        table: &QualifiedName,
+        ours: &[String],
     ) -> Result<(), MigrateError> {
         #[derive(Deserialize)]
         struct Row {
@@ -55,13 +78,13 @@ impl Operator<'_> {
             fail_reason: String,
             parts_to_do: i64,
         }
-        let before = before.iter().map(|id| quote_string(id)).collect::<Vec<_>>().join(", ");
+        let ours = quoted(ours);
         let (mut known, mut waiting) = (BTreeSet::new(), self.observer.wait());
         loop {
             let mutations = self.with_control(|session| {
                 session.rows::<Row>(&format!(
                     "SELECT mutation_id, is_done, latest_fail_reason AS fail_reason, parts_to_do \
-                     FROM system.mutations WHERE {} AND NOT has([{before}], mutation_id)",
+                     FROM system.mutations WHERE {} AND has([{ours}], mutation_id)",
                     table.condition("table")
                 ))
             })?;
@@ -96,4 +119,8 @@ impl Operator<'_> {
             std::thread::sleep(LOOK);
         }
     }
+}
+
+fn quoted(ids: &[String]) -> String {
+    ids.iter().map(|id| quote_string(id)).collect::<Vec<_>>().join(", ")
 }

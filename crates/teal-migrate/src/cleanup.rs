@@ -6,8 +6,10 @@
 use jiff::Timestamp;
 use teal_catalog::Features;
 use teal_plan::Cutover;
+use teal_schema::QualifiedName;
 
 use crate::phase::{Cleaned, CutOver};
+use crate::stale::first_of;
 use crate::state::Migrating;
 use crate::verify::Sought;
 use crate::{Event, MigrateError, Operator, Parked, Phase, Step, Update, failpoint};
@@ -45,6 +47,8 @@ impl Operator<'_> {
         self.refuse_without_new(migrating, &state, force)?;
         self.refuse_while_loaded(migrating)?;
         if !force {
+            let (old, new) = migrating.tables_now();
+            self.refuse_broken(new, old)?;
             self.refuse_while_viewed(migrating, &state)?;
             self.refuse_while_fed(migrating, &state)?;
             self.until_clean(migrating, |migrating| self.refuse_while_kept(migrating, &state))?;
@@ -65,10 +69,26 @@ impl Operator<'_> {
             self.wait_without_gate()?;
             let old_data = Some(self.data_of(migrating.tables_now().0)?);
             let parked = self.place_to_park(migrating)?;
+            // The proof has read what may not be on the disk yet, and the old table's rows are all there.
+            self.server.sync()?;
             self.record(migrating, Event::CleanupOpened { old_data, parked, force })?;
             failpoint::reached("cleanup-opened");
             Ok(((), self.clean(migrating)?))
         })
+    }
+
+    /// Of rows that the server cannot read any more in one table, the other one may have the last copy.
+    pub(crate) fn refuse_broken(
+        &self,
+        kept: &QualifiedName,
+        leaving: &QualifiedName,
+    ) -> Result<(), MigrateError> {
+        let broken = Vec::from_iter(self.broken_parts(kept)?);
+        if broken.is_empty() || self.rows_of(leaving)? == 0 {
+            return Ok(());
+        }
+        let (kept, leaving, partitions) = (kept.clone(), leaving.clone(), first_of(&broken));
+        Err(MigrateError::PartsBroken { kept, leaving, partitions })
     }
 
     /// Users may have been on the old table until now, or until its view was turned. What they deleted or changed there
@@ -179,13 +199,21 @@ impl Operator<'_> {
     ) -> Result<(), MigrateError> {
         if let Phase::CutOver(state) = migrating.phase.clone() {
             let (old, data) = (migrating.tables_now().0.clone(), state.old_data.as_deref());
+            let is_forced = force || state.cleanup_forced;
             let look = || {
                 self.refuse_changed_places(migrating, &state)?;
-                self.refuse_without_new(migrating, &state, true)
+                self.refuse_without_new(migrating, &state, true)?;
+                match is_forced {
+                    true => Ok(()),
+                    false => {
+                        let leaving = self.name_of_leaving(migrating, &old)?;
+                        self.refuse_broken(migrating.tables_now().1, &leaving)
+                    }
+                }
             };
             self.refuse_to_end(migrating, &old, data, look)?;
             let may_have_more = self.has_data(&old, data)? && migrating.migration.rows_tell();
-            if may_have_more && !force && !state.cleanup_forced {
+            if may_have_more && !is_forced {
                 self.wait_without_gate()?;
                 self.until_clean(migrating, |it| self.refuse_old_alone(it, &state))?;
             }
@@ -232,7 +260,7 @@ impl Operator<'_> {
         let Some(time) = self.options.park else {
             return Ok(None);
         };
-        let until = (self.options.now)().saturating_add(time).unwrap_or(Timestamp::MAX);
+        let until = self.time().saturating_add(time).unwrap_or(Timestamp::MAX);
         let parked = Parked::of(&migrating.migration.declared_blue(), until);
         match self.exists(&parked.table)? {
             true => Err(MigrateError::PlaceTaken { table: parked.table }),

@@ -230,6 +230,10 @@ pub enum MigrateError {
     )]
     LastCopy { blue: QualifiedName, what: &'static str, green: QualifiedName, rows: u64 },
     #[error(
+        "the server has set parts of {kept} aside as broken (partition {partitions}; system.detached_parts), so that {leaving} may have the last copy of their rows; nothing was dropped\n  instead: copy to {kept} what it lacks (`teal verify` tells; INSERT INTO … SELECT), and then ALTER TABLE … DROP DETACHED PART; or --force, which drops {leaving} as it is"
+    )]
+    PartsBroken { kept: QualifiedName, leaving: QualifiedName, partitions: String },
+    #[error(
         "{new} {what}, and {old} has {rows} rows that may be all that there is of it; nothing was changed\n  instead: bring {new} back (`UNDROP TABLE`, a short while after it was dropped); or let the old layout have its name, `RENAME TABLE {} TO {}`, and end the migration by `teal cleanup --force`{}",
         .old.sql(), .new.sql(),
         if *is_there { "; which also drops the old table where the new one is as it should be" } else { "" }
@@ -398,6 +402,7 @@ impl MigrateError {
             | Self::FedOtherwise { .. }
             | Self::LastCopy { .. }
             | Self::NewGone { .. }
+            | Self::PartsBroken { .. }
             | Self::ChangedPlaces { .. }
             | Self::Kept { .. }
             | Self::StillRead { .. }

@@ -1,6 +1,7 @@
 //! The append-only record of every migration, kept in the target itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -12,7 +13,7 @@ use teal_schema::{quote_ident, quote_string};
 use crate::names::TEAL_DATABASE;
 use crate::phase::Snapshot;
 use crate::seen::BlueSeen;
-use crate::{Parity, Parked, ProvenPartition, failpoint};
+use crate::{Lock, LockError, Parity, Parked, ProvenPartition, failpoint};
 
 /// One thing that has happened to a migration. Written after its effect, save for those whose
 /// names say that something is about to happen; those tell a later process what to look for.
@@ -186,6 +187,9 @@ pub enum Event {
     AbortOpened {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         green_data: Option<String>,
+        /// Whatever it has that blue lacks.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        force: bool,
     },
     Aborted,
 }
@@ -269,6 +273,8 @@ pub enum JournalError {
         "the last entry of migration {migration} was sent to the journal {TEAL_DATABASE}.journal, and no answer came: whether it is there is not known here. Run the command again: it reads the journal, and goes on from there"
     )]
     Unsure { migration: String },
+    #[error(transparent)]
+    Lost(LockError),
     #[error("cannot write an entry of the journal: {0}")]
     Unwritable(#[from] serde_json::Error),
 }
@@ -278,6 +284,7 @@ impl JournalError {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Client(error) => error.is_refusal(),
+            Self::Lost(error) => error.is_refusal(),
             other => matches!(other, Self::Corrupt { .. }),
         }
     }
@@ -288,20 +295,25 @@ pub struct Journal {
     /// Migrations whose last entry was sent and had no answer: it may be there, and another one would have
     /// its number.
     unsure: Mutex<BTreeSet<String>>,
+    lock: Arc<Lock>,
 }
 
+const COLUMNS: &str = "migration, sequence, time, kind, body";
+
 impl Journal {
-    /// Opens the journal of `server`, making it where it is missing.
+    /// Opens the journal of `server`, making it where it is missing. `lock` is the leave to write there.
     ///
     /// # Errors
     /// When the server refuses.
-    pub fn open(server: &dyn Server) -> Result<Self, JournalError> {
+    pub(crate) fn open(server: &dyn Server, lock: Arc<Lock>) -> Result<Self, JournalError> {
         // `insert_deduplicate` off: two equal entries are two entries.
         let mut session = server.session(&[
             ("insert_deduplicate", "0"),
             ("async_insert", "0"),
-            // All entries that come together in one block; the default.
+            // All entries that come together in one block; the defaults.
             ("max_insert_block_size", "1048449"),
+            ("min_insert_block_size_rows", "1048449"),
+            ("min_insert_block_size_bytes", "268402944"),
         ])?;
         session
             .command(&format!("CREATE DATABASE IF NOT EXISTS {}", quote_ident(TEAL_DATABASE)))?;
@@ -316,7 +328,7 @@ impl Journal {
              COMMENT 'The record of teal''s migrations'",
             table()
         ))?;
-        Ok(Self { session: Mutex::new(session), unsure: Mutex::default() })
+        Ok(Self { session: Mutex::new(session), unsure: Mutex::default(), lock })
     }
 
     /// Reads the journal of a server without making one: `plan` and `status` change nothing.
@@ -359,7 +371,7 @@ impl Journal {
         if events.is_empty() {
             return Ok(Vec::new());
         }
-        let time = Timestamp::now();
+        let time = self.lock.by_server(Timestamp::now());
         let entries = (first..).zip(events).map(|(sequence, event)| Entry {
             migration: migration.to_owned(),
             sequence,
@@ -373,11 +385,7 @@ impl Journal {
         }
         // One block, so one part: there as a whole or not at all.
         let mut session = self.session.lock();
-        let written = session.command(&format!(
-            "INSERT INTO {} (migration, sequence, time, kind, body) VALUES {}",
-            table(),
-            rows.join(", ")
-        ));
+        let written = session.command(&self.insert(migration, first, &rows.join(", ")));
         if let Err(refused) = written {
             if is_refusal(&refused)
                 && is_absent(session.as_mut(), migration, first).unwrap_or(false)
@@ -385,12 +393,31 @@ impl Journal {
                 self.unsure.lock().remove(migration);
             }
             // Also where that look failed, this tells why.
-            return Err(refused.into());
+            return Err(match refused.server_name() {
+                Some("FUNCTION_THROW_IF_VALUE_IS_NON_ZERO") => JournalError::Lost(self.lock.lost()),
+                _ => refused.into(),
+            });
         }
         drop(session);
         failpoint::written();
         self.unsure.lock().remove(migration);
         Ok(entries)
+    }
+
+    /// Where the lock is a lease, the server itself refuses an entry that comes when another has taken it over, or whose
+    /// number is there. (What was sent just before that, and is being written while the other one begins, it takes;
+    /// then the other one's next entry is refused.)
+    fn insert(&self, migration: &str, first: u32, rows: &str) -> String {
+        let (table, migration) = (table(), quote_string(migration));
+        match self.lock.still_ours() {
+            None => format!("INSERT INTO {table} ({COLUMNS}) VALUES {rows}"),
+            Some(is_ours) => format!(
+                "INSERT INTO {table} ({COLUMNS}) SELECT row.1, row.2, row.3, row.4, row.5 \
+                 FROM (SELECT arrayJoin([{rows}]) AS row) \
+                 WHERE NOT throwIf(NOT ({is_ours}) OR (SELECT count() FROM {table} \
+                     WHERE migration = {migration} AND sequence >= {first}) > 0, 'teal: the lock is lost')"
+            ),
+        }
     }
 }
 
@@ -471,16 +498,20 @@ mod tests {
 
     use super::*;
 
-    /// Takes every statement, and gives no answer to one that writes a `fenceUndone`. Refuses a `publishing`.
-    struct Mute;
+    /// Takes every statement, and gives no answer to one that writes a `fenceUndone`. Refuses a `publishing`, and where it
+    /// is a server, an entry of a migration `taken` as one of whoever was overtaken. Its clock stands in 1970.
+    #[derive(Clone, Copy)]
+    struct Mute {
+        is_server: bool,
+    }
 
     impl Server for Mute {
         fn session(&self, _: Settings<'_>) -> Result<Box<dyn Session>, ClientError> {
-            Ok(Box::new(Mute))
+            Ok(Box::new(*self))
         }
 
         fn user_session(&self, _: Settings<'_>) -> Result<Box<dyn Session>, ClientError> {
-            Ok(Box::new(Mute))
+            Ok(Box::new(*self))
         }
 
         fn write_gate(&self) -> Option<&WriteGate> {
@@ -492,7 +523,7 @@ mod tests {
         }
 
         fn is_exclusive(&self) -> bool {
-            true
+            !self.is_server
         }
     }
 
@@ -501,16 +532,23 @@ mod tests {
             if statement.contains("'fenceUndone'") {
                 return Err(silence(statement));
             }
+            let refused = |name: &str| ClientError::Server {
+                code: 252,
+                name: name.to_owned(),
+                message: "no".to_owned(),
+                statement: statement.to_owned(),
+            };
             if statement.contains("'publishing'") {
-                return Err(ClientError::Server {
-                    code: 252,
-                    name: "TOO_MANY_PARTS".to_owned(),
-                    message: "too many".to_owned(),
-                    statement: statement.to_owned(),
-                });
+                return Err(refused("TOO_MANY_PARTS"));
+            }
+            if statement.contains("throwIf") && statement.contains("('taken', ") {
+                return Err(refused("FUNCTION_THROW_IF_VALUE_IS_NON_ZERO"));
             }
             let written = if statement.contains("'b'") { 1 } else { 0 };
-            let body = format!("{{\"entries\":{written}}}").into_bytes();
+            let body = match statement.starts_with("SELECT name, comment") {
+                true => Vec::new(),
+                false => format!("{{\"entries\":{written},\"now\":0}}").into_bytes(),
+            };
             Ok(Answer { body, ..Answer::default() })
         }
 
@@ -533,13 +571,19 @@ mod tests {
         }
     }
 
+    fn journal(is_server: bool) -> Journal {
+        let mute = Mute { is_server };
+        let lock = Lock::take(&mute, std::time::Duration::from_secs(60)).unwrap();
+        Journal::open(&mute, Arc::new(lock)).unwrap()
+    }
+
     fn silence(statement: &str) -> ClientError {
         ClientError::Silence { statement: statement.to_owned() }
     }
 
     #[test]
     fn after_an_entry_without_an_answer_its_migration_gets_no_other_one() {
-        let journal = Journal::open(&Mute).unwrap();
+        let journal = journal(false);
         journal.append("a", 2, vec![Event::FenceOpened]).unwrap();
         let lost = journal.append("a", 3, vec![Event::FenceUndone]).unwrap_err();
         assert!(matches!(lost, JournalError::Client(_)), "{lost}");
@@ -550,7 +594,7 @@ mod tests {
 
     #[test]
     fn after_an_entry_that_was_refused_and_is_not_there_its_migration_gets_others() {
-        let journal = Journal::open(&Mute).unwrap();
+        let journal = journal(false);
         let publishing = || Event::Publishing {
             chunk: 1,
             worker: 0,
@@ -564,5 +608,15 @@ mod tests {
         journal.append("b", 2, vec![publishing()]).unwrap_err();
         let next = journal.append("b", 2, vec![Event::FenceOpened]).unwrap_err();
         assert!(matches!(next, JournalError::Unsure { .. }), "{next}");
+    }
+
+    #[test]
+    fn on_a_server_an_entry_has_its_time_and_is_refused_to_whoever_was_overtaken() {
+        let journal = journal(true);
+        let entries = journal.append("a", 2, vec![Event::FenceOpened]).unwrap();
+        assert!(entries.iter().all(|entry| entry.time.as_second().abs() < 60), "{entries:?}");
+        let lost = journal.append("taken", 2, vec![Event::FenceOpened]).unwrap_err();
+        assert!(matches!(lost, JournalError::Lost(LockError::Lost { .. })), "{lost}");
+        journal.lock.check().unwrap_err();
     }
 }

@@ -66,21 +66,21 @@ impl Live {
     }
 
     /// Says whether others should hear of it at once.
-    fn take(&mut self, update: &Update<'_>) -> bool {
+    fn take(&mut self, update: &Update<'_>, now: Timestamp) -> bool {
         match update {
             Update::Began { migration, step } => {
                 self.doing = Some(Doing {
                     green: (*migration).to_owned(),
                     step: step.name().to_owned(),
-                    since: Timestamp::now(),
+                    since: now,
                     rows: None,
                     waiting: None,
                     limits: None,
                 });
             }
             Update::Ended { .. } => self.doing = None,
-            Update::Waiting { reason } => self.wait_for(Some(reason)),
-            Update::WentOn => self.wait_for(None),
+            Update::Waiting { reason } => self.wait_for(Some(reason), now),
+            Update::WentOn => self.wait_for(None, now),
             Update::Copied { rows, .. } => {
                 if let Some(doing) = &mut self.doing {
                     doing.rows = Some(*rows);
@@ -92,14 +92,14 @@ impl Live {
         true
     }
 
-    fn wait_for(&mut self, reason: Option<&str>) {
+    fn wait_for(&mut self, reason: Option<&str>, now: Timestamp) {
         let Some(doing) = &mut self.doing else {
             return;
         };
         doing.waiting = reason.map(|reason| Waiting {
             since: match &doing.waiting {
                 Some(waiting) if waiting.reason == reason => waiting.since,
-                _ => Timestamp::now(),
+                _ => now,
             },
             reason: reason.to_owned(),
         });
@@ -119,13 +119,13 @@ impl<'a> Teller<'a> {
     }
 
     pub(crate) fn update(&self, update: Update<'_>) {
-        self.change(|live| live.take(&update));
+        self.change(|live, now| live.take(&update, now));
         self.observer.update(update);
     }
 
     /// Between two steps of the migration to `green`, there is nothing that it does.
     pub(crate) fn rest(&self, green: &str) {
-        let since = Timestamp::now();
+        let since = self.lock.by_server(Timestamp::now());
         let (green, step) = (green.to_owned(), "pause".to_owned());
         let doing = Doing { green, step, since, rows: None, waiting: None, limits: None };
         self.live.lock().doing = Some(doing);
@@ -134,12 +134,12 @@ impl<'a> Teller<'a> {
     /// Lets `status` know the limits, and what the copy waits for between two chunks: that comes and goes
     /// too often to be an update.
     pub(crate) fn follow(&self, limits: Limits, pacing: Option<&str>) {
-        self.change(|live| {
+        self.change(|live, now| {
             let before = live.doing.clone();
             if let Some(doing) = &mut live.doing {
                 doing.limits = Some(limits.filled());
             }
-            live.wait_for(pacing);
+            live.wait_for(pacing, now);
             before != live.doing
         });
     }
@@ -149,10 +149,11 @@ impl<'a> Teller<'a> {
         LongWait { teller: self, began: Instant::now(), is_told: false }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Live) -> bool) {
+    fn change(&self, change: impl FnOnce(&mut Live, Timestamp) -> bool) {
+        let now = self.lock.by_server(Timestamp::now());
         let mut live = self.live.lock();
-        if change(&mut live) {
-            live.told = Timestamp::now();
+        if change(&mut live, now) {
+            live.told = now;
             self.lock.tell(live.clone());
         }
     }

@@ -12,6 +12,10 @@
 //! owner renews it, and who finds it run out takes the next generation. An owner that could not renew in time (a
 //! suspended laptop, a cut network) finds that out before its next write, by [`Lock::check`], from
 //! its own clock, which goes on while the machine is suspended: it gives up earlier than another may begin.
+//!
+//! A virtual machine that its host pauses does not know that it was, and its clock has stood still. So the
+//! server itself takes no entry into the journal from an owner of before ([`Lock::still_ours`]), and is asked
+//! once more before a name is given up or changes hands ([`Lock::ask`]).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -19,7 +23,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use teal_client::{ClientError, Server, Session, since_boot};
@@ -37,7 +41,7 @@ pub enum LockError {
     )]
     Held { holder: String, lock: QualifiedName },
     #[error(
-        "the lock {lock} could not be renewed for {} s, so another teal may have begun to work here; this one stops. Run the command again",
+        "the lock {lock} could not be renewed for {} s, or another teal has taken it over and works here; this one stops. Run the command again",
         .silent.as_secs()
     )]
     Lost { lock: QualifiedName, silent: Duration },
@@ -69,6 +73,10 @@ const ON_ITS_WAY: Duration = Duration::from_millis(250);
 /// How often a lease is renewed in its time.
 const RENEWALS: u32 = 12;
 
+/// After this share of a lease without renewal, the server is taken for silent: its owner does not wait for it to
+/// take the lock back.
+const SILENT: u32 = 4;
+
 /// Leave to work on a target. Released when dropped.
 pub struct Lock {
     held: Arc<Held>,
@@ -83,6 +91,8 @@ struct Held {
     generation: u64,
     owner: Owner,
     lease: Duration,
+    /// By how much the server's clock is ahead of this machine's; nothing where they are one.
+    ahead: SignedDuration,
     /// By [`since_boot`].
     renewed: Mutex<Duration>,
     /// A renewal found that another has taken it.
@@ -121,13 +131,15 @@ impl Lock {
         // Before the server's clock: the others count from that.
         let renewed = since_boot();
         let now = server_time(session.as_mut())?;
+        let is_lease = !server.is_exclusive();
+        let ahead = if is_lease { ahead_by(now) } else { SignedDuration::ZERO };
         let before = list(session.as_mut())?;
         let generation = match before.last() {
             Some((generation, owner)) => {
-                if !owner.released && !is_dead(server, owner, now) {
+                if !owner.released && !is_dead(owner, now) {
                     return Err(held(*generation, owner));
                 }
-                if !owner.released && !server.is_exclusive() {
+                if !owner.released && is_lease {
                     // What it had sent just before is on its way.
                     std::thread::sleep(ON_ITS_WAY);
                 }
@@ -135,7 +147,6 @@ impl Lock {
             }
             None => 1,
         };
-        let is_lease = !server.is_exclusive();
         let owner = Owner { until: is_lease.then(|| end_of(lease, now)), ..Owner::this_process() };
         let created = session.command(&format!(
             "CREATE TABLE {} (nothing UInt8) ENGINE = Memory COMMENT {}",
@@ -158,9 +169,9 @@ impl Lock {
         // An owner that was silent may have come back meanwhile. It marks its lock, and then looks whether there is
         // a later one: if it did not see this one, its mark came before, and is seen here.
         let now = server_time(session.as_mut())?;
-        let back = after.iter().find(|(other, owner)| {
-            *other < generation && !owner.released && !is_dead(server, owner, now)
-        });
+        let back = after
+            .iter()
+            .find(|(other, owner)| *other < generation && !owner.released && !is_dead(owner, now));
         if let Some((other, owner)) = back {
             let error = held(*other, owner);
             session.command(&format!("DROP TABLE IF EXISTS {}", table(generation).sql()))?;
@@ -172,7 +183,8 @@ impl Lock {
         let renewed = Mutex::new(renewed);
         let session = Mutex::new(session);
         let (says, is_lost) = (Mutex::new(None), AtomicBool::new(false));
-        let held = Arc::new(Held { session, generation, owner, lease, renewed, is_lost, says });
+        let held =
+            Arc::new(Held { session, generation, owner, lease, ahead, renewed, is_lost, says });
         let renewing = is_lease.then(|| {
             let (stop, stopped) = channel();
             let held = Arc::clone(&held);
@@ -206,7 +218,7 @@ impl Lock {
         let mut session = server.session(&[])?;
         let now = server_time(session.as_mut())?;
         let last = list(session.as_mut())?.pop().map(|(_, owner)| owner);
-        let working = last.filter(|owner| !owner.released && !is_dead(server, owner, now));
+        let working = last.filter(|owner| !owner.released && !is_dead(owner, now));
         Ok(working.map(|owner| match owner.says {
             Some(live) => live,
             None => Live { host: owner.host, process: owner.pid, ..Live::new() },
@@ -227,16 +239,62 @@ impl Lock {
     /// # Errors
     /// When another has it, or it could not be renewed for so long that another may take it.
     pub fn check(&self) -> Result<(), LockError> {
-        let silent = since_boot().saturating_sub(*self.held.renewed.lock());
         let is_lost = self.held.is_lost.load(Ordering::SeqCst);
-        match self.renewing.is_some() && (is_lost || silent > self.held.lease / GIVE_UP) {
-            true => Err(LockError::Lost { lock: table(self.held.generation), silent }),
+        let is_late = self.held.silent() > self.held.lease / GIVE_UP;
+        match self.renewing.is_some() && (is_lost || is_late) {
+            true => Err(self.held.lost()),
             false => Ok(()),
         }
+    }
+
+    /// As [`check`](Self::check), and asks the server too, where it is a lease.
+    pub(crate) fn ask(&self, session: &mut dyn Session) -> Result<(), LockError> {
+        #[derive(Deserialize)]
+        struct Row {
+            is_ours: u8,
+        }
+        self.check()?;
+        let Some(is_ours) = self.still_ours() else {
+            return Ok(());
+        };
+        match session.row(&format!("SELECT {is_ours} AS is_ours"))? {
+            Row { is_ours: 0 } => Err(self.lost()),
+            Row { .. } => Ok(()),
+        }
+    }
+
+    /// The condition that nobody has taken a later generation, for the server; nothing where it is no lease.
+    pub(crate) fn still_ours(&self) -> Option<String> {
+        self.renewing.as_ref()?;
+        Some(format!(
+            "(SELECT max(toUInt64OrZero(substring(name, 6))) FROM system.tables WHERE {LOCKS}) = {}",
+            self.held.generation
+        ))
+    }
+
+    /// The server has said that another has it.
+    pub(crate) fn lost(&self) -> LockError {
+        self.held.is_lost.store(true, Ordering::SeqCst);
+        self.held.lost()
+    }
+
+    /// A time of this machine by the server's clock, which is the same for all who work there.
+    pub(crate) fn by_server(&self, time: Timestamp) -> Timestamp {
+        // Times that a test makes up are as far away as can be.
+        time.saturating_add(self.held.ahead).unwrap_or(time)
     }
 }
 
 impl Held {
+    /// For how long it was not renewed.
+    fn silent(&self) -> Duration {
+        since_boot().saturating_sub(*self.renewed.lock())
+    }
+
+    fn lost(&self) -> LockError {
+        LockError::Lost { lock: table(self.generation), silent: self.silent() }
+    }
+
     /// Says whether the lock is still ours.
     fn renew(&self) -> Result<bool, LockError> {
         let began = since_boot();
@@ -244,7 +302,9 @@ impl Held {
         let now = server_time(session.as_mut())?;
         let says = self.says.lock().clone();
         // However long a step has nothing to say, it is still at it.
-        let says = says.map(|live| Live { told: Timestamp::now(), ..live });
+        let told = Timestamp::from_millisecond(i64::try_from(now).unwrap_or(i64::MAX));
+        let told = told.unwrap_or_else(|_| Timestamp::now());
+        let says = says.map(|live| Live { told, ..live });
         let owner = Owner { until: Some(end_of(self.lease, now)), says, ..self.owner.clone() };
         match mark(session.as_mut(), self.generation, &owner) {
             // Another has taken a later one, and dropped this.
@@ -267,6 +327,12 @@ impl Drop for Lock {
     fn drop(&mut self) {
         if let Some((stop, thread)) = self.renewing.take() {
             drop(stop);
+            // Behind a server that does not answer, or a lock that was taken over, there is nothing to wait for: it
+            // runs out by itself.
+            let is_lost = self.held.is_lost.load(Ordering::SeqCst);
+            if is_lost || self.held.silent() > self.held.lease / SILENT {
+                return;
+            }
             // A panic there has been said already.
             let _ = thread.join();
         }
@@ -294,6 +360,21 @@ fn server_time(session: &mut dyn Session) -> Result<u64, ClientError> {
     }
     let row: Row = session.row("SELECT toUInt64(toUnixTimestamp64Milli(now64(3))) AS now")?;
     Ok(row.now)
+}
+
+/// The time by which the journal's entries are noted.
+pub(crate) fn time_of(server: &dyn Server) -> Result<Timestamp, ClientError> {
+    if server.is_exclusive() {
+        return Ok(Timestamp::now());
+    }
+    let ahead = ahead_by(server_time(server.session(&[])?.as_mut())?);
+    Ok(Timestamp::now().saturating_add(ahead).unwrap_or(Timestamp::MAX))
+}
+
+/// By how much a clock that says `now` is ahead of this machine's.
+fn ahead_by(now: u64) -> SignedDuration {
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    SignedDuration::from_millis(now.saturating_sub(Timestamp::now().as_millisecond()))
 }
 
 fn end_of(lease: Duration, now: u64) -> u64 {
@@ -328,14 +409,18 @@ fn this_machine() -> Option<String> {
     Some(format!("{} {}", boot.trim(), namespace.display()))
 }
 
-/// Where only one process can have the server's data open, the owner of any other lock has ended.
-/// Elsewhere it counts as ended when its lease has run out, or when this machine knows that it has.
-fn is_dead(server: &dyn Server, owner: &Owner, now: u64) -> bool {
+/// One without a lease had the data open by the embedded engine, as no other process can meanwhile: it has ended, also
+/// where a server has the data now. Elsewhere it counts as ended when its lease has run out, or when this machine
+/// knows that it has.
+fn is_dead(owner: &Owner, now: u64) -> bool {
     match owner.until {
         Some(until) => until < now || owner.is_gone(),
-        None => server.is_exclusive() && owner.process != Owner::this_process().process,
+        None => owner.process != Owner::this_process().process,
     }
 }
+
+/// The condition on `system.tables` that it is a lock.
+const LOCKS: &str = "database = '_teal' AND match(name, '^lock_[0-9]+$')";
 
 fn table(generation: u64) -> QualifiedName {
     QualifiedName::new(TEAL_DATABASE, format!("lock_{generation}"))
@@ -348,11 +433,8 @@ fn list(session: &mut dyn Session) -> Result<Vec<(u64, Owner)>, LockError> {
         name: String,
         comment: String,
     }
-    let rows = session.rows::<Row>(&format!(
-        "SELECT name, comment FROM system.tables \
-         WHERE database = {} AND match(name, '^lock_[0-9]+$')",
-        quote_string(TEAL_DATABASE)
-    ))?;
+    let rows =
+        session.rows::<Row>(&format!("SELECT name, comment FROM system.tables WHERE {LOCKS}"))?;
     let mut locks = Vec::new();
     for row in rows {
         if let Some(generation) = row.name.strip_prefix("lock_").and_then(|n| n.parse().ok()) {

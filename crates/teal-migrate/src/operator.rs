@@ -8,16 +8,18 @@ use serde::Deserialize;
 use teal_catalog::Catalog;
 use teal_client::{ClientError, GateClosing, Server, Session, TEAL_LOG_COMMENT};
 use teal_plan::{Cutover, Migration};
-use teal_schema::{QualifiedName, quote_string};
+use teal_schema::{QualifiedName, quote_ident, quote_string};
 
 use crate::live::{Board, Teller};
+use crate::names::TEAL_DATABASE;
 use crate::phase::{CutOver, Phase, Verified};
 use crate::requests::Requests;
+use crate::stale::shortened;
 use crate::state::Migrating;
 use crate::swap::Way;
 use crate::{
-    BackfillOptions, Entry, Event, Interrupt, Journal, Leave, Limits, Lock, MigrateError, Observer,
-    Parity, Step, Update, failpoint, names,
+    BackfillOptions, Entry, Event, Interrupt, Journal, Leave, Limits, Lock, LockError,
+    MigrateError, Observer, Parity, Step, Update, failpoint, names,
 };
 
 /// Works on the migrations of one target. It holds the target's lock while it lives, and has set
@@ -123,11 +125,11 @@ impl<'a> Operator<'a> {
         let mut control = server.session(&[])?;
         // Held up until somebody took it over, this would end the statements of that one.
         lock.check()?;
-        end_statements_of_the_dead(server, control.as_mut())?;
-        let journal = Journal::open(server)?;
+        let observer = Teller::new(observer, Arc::clone(&lock));
+        end_statements_of_the_dead(server, control.as_mut(), &observer)?;
+        let journal = Journal::open(server, Arc::clone(&lock))?;
         let control = Mutex::new(control);
         let requests = Arc::new(Requests::open(server, options.limits, options.given_limits)?);
-        let observer = Teller::new(observer, Arc::clone(&lock));
         let board = hang_board(server, &observer, &requests, &journal)?;
         let operator = Self {
             server,
@@ -189,7 +191,7 @@ impl<'a> Operator<'a> {
     /// # Errors
     /// When the journal cannot be written.
     pub fn start(&self, migration: Migration) -> Result<Migrating, MigrateError> {
-        let now = jiff::Timestamp::now().strftime("%Y%m%d%H%M%S");
+        let now = self.lock.by_server(Timestamp::now()).strftime("%Y%m%d%H%M%S");
         let mut id = format!("{}_{now}", names::stem(&migration.green.name));
         // Two migrations to one green within a second: the first was aborted.
         let taken = self.journal.read()?;
@@ -223,10 +225,10 @@ impl<'a> Operator<'a> {
 
     fn take_steps(&self, migrating: &mut Migrating, goal: Goal) -> Result<(), MigrateError> {
         self.heal_at_last(migrating)?;
+        let (first, settled) = (migrating.next, migrating.settled);
         loop {
             if has_step(&migrating.phase, goal) {
-                let green = migrating.migration.green.to_string();
-                self.wait_while_paused(&migrating.id, &green)?;
+                self.wait_while_paused(migrating)?;
             }
             match migrating.phase.clone() {
                 Phase::Started(state) => self.prepare(migrating, state)?,
@@ -234,6 +236,10 @@ impl<'a> Operator<'a> {
                 Phase::Attached(state) => self.backfill(migrating, &state)?,
                 Phase::Backfilled(_) if goal == Goal::Verified => {
                     self.verify_or_repair(migrating)?;
+                }
+                // An abort that was asked for during the last step is done still.
+                _ if migrating.next > first => {
+                    return self.asked(&migrating.id, settled, Duration::ZERO).map(drop);
                 }
                 _ => return Ok(()),
             }
@@ -309,7 +315,7 @@ impl<'a> Operator<'a> {
                 _ => self.settle_exchange(migrating),
             },
             Phase::CutOver(state) if state.cleanup_open => self.finish_cleanup(migrating, false),
-            Phase::Aborting(_) => self.finish_abort(migrating),
+            Phase::Aborting(_) => self.finish_abort(migrating, false),
             _ => Ok(()),
         }
     }
@@ -346,6 +352,7 @@ impl<'a> Operator<'a> {
         events: Vec<Event>,
     ) -> Result<(), MigrateError> {
         self.check_lock()?;
+        failpoint::reached("recording");
         self.tell(migrating.record(&self.journal, events)?);
         Ok(())
     }
@@ -361,7 +368,7 @@ impl<'a> Operator<'a> {
     pub(crate) fn end_own_statements(&self) -> Result<(), MigrateError> {
         let mut control = self.control.lock();
         self.check_lock()?;
-        Ok(end_statements_of_the_dead(self.server, control.as_mut())?)
+        end_statements_of_the_dead(self.server, control.as_mut(), &self.observer)
     }
 
     /// When something failed such that the next command has to set it right, and merges may be held back until then.
@@ -382,13 +389,34 @@ impl<'a> Operator<'a> {
 
     /// Runs one statement of the control session, while the lock is held.
     pub(crate) fn command(&self, sql: &str) -> Result<(), MigrateError> {
+        self.run(sql, |_| self.lock.check())
+    }
+
+    /// One by which a name is given up or changes hands, and which nobody undoes where it comes when another has taken the
+    /// lock over. (What is attached, truncated or altered, comes between two entries of the journal, which ask the same,
+    /// or a proof finds it.)
+    pub(crate) fn command_for_good(&self, sql: &str) -> Result<(), MigrateError> {
+        self.run(sql, |session| self.lock.ask(session))
+    }
+
+    fn run(
+        &self,
+        sql: &str,
+        look: impl FnOnce(&mut dyn Session) -> Result<(), LockError>,
+    ) -> Result<(), MigrateError> {
+        self.server.refuse_several()?;
         // What waits here for another statement may wait for longer than the lock is held.
         let mut control = self.control.lock();
-        self.check_lock()?;
+        look(control.as_mut())?;
         control.command(sql)?;
         drop(control);
         failpoint::written();
         Ok(())
+    }
+
+    /// The time that the retention is counted by, by the server's clock.
+    pub(crate) fn time(&self) -> Timestamp {
+        self.lock.by_server((self.options.now)())
     }
 
     pub(crate) fn with_control<T>(&self, work: impl FnOnce(&mut dyn Session) -> T) -> T {
@@ -424,8 +452,16 @@ impl<'a> Operator<'a> {
         Ok(rows.into_iter().map(|row| QualifiedName::new(database, row.name)).collect())
     }
 
+    /// Of what is teal's own alone: with its data.
     pub(crate) fn drop_table(&self, name: &QualifiedName) -> Result<(), MigrateError> {
-        self.command(&format!("DROP TABLE IF EXISTS {} SYNC", name.sql()))
+        self.command(&format!("{} SYNC", dropped(name)))
+    }
+
+    /// Of what users may use. With SYNC it would wait for their statements, without a word and past every `KILL`. And so
+    /// the data stays for some minutes, in which `UNDROP` brings it back: the rows of the table that is kept may have
+    /// been written a moment ago, and no server brings them to the disk at once.
+    pub(crate) fn drop_used(&self, name: &QualifiedName) -> Result<(), MigrateError> {
+        self.command_for_good(&dropped(name))
     }
 
     /// Does `cut` with the write gate closed.
@@ -508,24 +544,72 @@ fn hang_board(
     }
 }
 
+fn dropped(name: &QualifiedName) -> String {
+    format!("DROP TABLE IF EXISTS {}", name.sql())
+}
+
 /// On a server, a statement goes on when the teal that sent it was killed. Who holds the lock is the
 /// only one to write, so what else of teal's is writing is of one that has ended: a copy into a staging
 /// table, which would otherwise come to its end beside the next one.
 fn end_statements_of_the_dead(
     server: &dyn Server,
     session: &mut dyn Session,
-) -> Result<(), ClientError> {
+    teller: &Teller<'_>,
+) -> Result<(), MigrateError> {
+    /// Between two looks whether they have ended.
+    const LOOK: Duration = Duration::from_millis(20);
+    #[derive(Deserialize)]
+    struct Row {
+        query_id: String,
+        query: String,
+    }
     if server.is_exclusive() {
         return Ok(());
     }
     server.refuse_several()?;
-    // Plans of others make their shadows meanwhile.
-    session.command(&format!(
+    // Plans of others make their shadows meanwhile. With SYNC the server would wait for them, and say nothing.
+    let mut running = session.rows::<Row>(&format!(
         "KILL QUERY WHERE (Settings['log_comment'] = {own} OR startsWith(Settings['log_comment'], {copy})) \
              AND query_kind IN ('Insert', 'Alter', 'Rename', 'Drop', 'Create', 'System') \
-             AND position(query, '_teal_shadow_') = 0 AND query_id != queryID() SYNC",
+             AND position(query, '_teal_shadow_') = 0 AND query_id != queryID() ASYNC",
         own = quote_string(TEAL_LOG_COMMENT),
         copy = quote_string(&format!("{TEAL_LOG_COMMENT} backfill of "))
     ))?;
+    let mut waiting = teller.wait();
+    while !running.is_empty() {
+        let ids = running.iter().map(|row| quote_string(&row.query_id)).collect::<Vec<_>>();
+        running = session.rows(&format!(
+            "SELECT query_id, query FROM system.processes WHERE query_id IN ({})",
+            ids.join(", ")
+        ))?;
+        let there = own_tables(session)?;
+        running.retain(|row| !is_dropped(&row.query, &there));
+        if let Some(row) = running.first() {
+            waiting.tell(|| {
+                let query = shortened(&row.query);
+                format!("the end of what a teal before this one has sent: {query}")
+            });
+            std::thread::sleep(LOOK);
+        }
+    }
     Ok(())
+}
+
+/// Whether the statement drops one of teal's own tables that is gone: it does no more than wait for those who read
+/// it, past every `KILL`.
+fn is_dropped(query: &str, there: &[QualifiedName]) -> bool {
+    query.contains(&format!("DROP TABLE IF EXISTS {}.", quote_ident(TEAL_DATABASE)))
+        && !there.iter().any(|table| query.contains(&dropped(table)))
+}
+
+fn own_tables(session: &mut dyn Session) -> Result<Vec<QualifiedName>, ClientError> {
+    #[derive(Deserialize)]
+    struct Row {
+        name: String,
+    }
+    let rows = session.rows::<Row>(&format!(
+        "SELECT name FROM system.tables WHERE database = {}",
+        quote_string(TEAL_DATABASE)
+    ))?;
+    Ok(rows.into_iter().map(|row| QualifiedName::new(TEAL_DATABASE, row.name)).collect())
 }

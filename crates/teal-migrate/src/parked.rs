@@ -27,13 +27,15 @@ impl Parked {
 }
 
 impl Operator<'_> {
-    /// Drops the parked tables of these migrations whose time is over, and names them.
+    /// Drops the parked tables of these migrations whose time is over, and names them. With `force` also where the
+    /// server has set parts of the new table aside.
     ///
     /// # Errors
     /// When the target refuses.
     pub fn drop_parked(
         &self,
         of: impl Fn(&Migrating) -> bool,
+        force: bool,
     ) -> Result<Vec<QualifiedName>, MigrateError> {
         let mut dropped = Vec::new();
         for mut migrating in self.migrations()?.into_iter().filter(of) {
@@ -42,7 +44,7 @@ impl Operator<'_> {
             else {
                 continue;
             };
-            if parked.until > (self.options.now)() {
+            if parked.until > self.time() {
                 continue;
             }
             let (table, data, known) = (parked.table.clone(), old_data.clone(), new_data.clone());
@@ -52,8 +54,17 @@ impl Operator<'_> {
                     let new = migrating.tables_now().1;
                     return Ok(((), format!("{table} stays, though its time is over: {new}, which took its place, is gone or was made anew")));
                 }
+                if is_there && !force {
+                    let new = migrating.tables_now().1;
+                    match self.refuse_broken(new, &table) {
+                        Err(broken @ MigrateError::PartsBroken { .. }) => {
+                            return Ok(((), format!("{table} stays, though its time is over: {broken}")));
+                        }
+                        other => other?,
+                    }
+                }
                 if is_there {
-                    self.drop_table(&table)?;
+                    self.drop_used(&table)?;
                     dropped.push(table.clone());
                 }
                 failpoint::reached("parked-dropped");

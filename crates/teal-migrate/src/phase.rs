@@ -229,6 +229,8 @@ pub struct Aborting {
     pub was_attached: bool,
     /// Tells green's data. Nothing where an older teal began it, which did not note that.
     pub green_data: Option<String>,
+    /// Whatever green has that blue lacks.
+    pub forced: bool,
 }
 
 /// All that the migration made is gone; blue is as it would be without it.

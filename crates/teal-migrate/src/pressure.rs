@@ -58,7 +58,7 @@ impl Bounds {
         // A table's own setting stands in its declaration only.
         let setting = |name: &str| {
             format!(
-                "ifNull(toUInt64OrNull(extract(any(engine_full), '{name} = (\\\\d+)')), (\
+                "ifNull(toUInt64OrNull(extract(any(engine_full), '\\\\b{name} = (\\\\d+)')), (\
                      SELECT toUInt64(value) FROM system.merge_tree_settings \
                      WHERE name = '{name}'))"
             )

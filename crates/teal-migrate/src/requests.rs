@@ -20,7 +20,7 @@ use crate::request_file::RequestFile;
 use crate::{Limits, failpoint};
 
 /// Between two looks at the table; others may write there on a server.
-const LOOK: Duration = Duration::from_secs(1);
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
 /// Who else works on a target ends the statements of teals that have died by their `log_comment`. A
 /// request is not of those.
@@ -150,6 +150,13 @@ impl Orders {
         }
         orders
     }
+
+    /// An abort that was asked for before that, a proof or a cutover, counts no more: whoever asked wanted the work to end
+    /// that has come to its end since.
+    pub(crate) fn since(self, settled: Option<Timestamp>) -> Self {
+        let abort = self.abort.filter(|asked| settled.is_none_or(|settled| asked.at > settled));
+        Self { abort, ..self }
+    }
 }
 
 /// All requests to a target that are known, for a process that changes nothing there.
@@ -162,6 +169,8 @@ pub fn peek_requests(server: &dyn Server) -> Result<Vec<Request>, RequestError> 
         let known = ids(&requests);
         let waiting = RequestFile::beside(data).read()?;
         requests.extend(waiting.into_iter().filter(|request| !known.contains(&request.id)));
+        // Where nobody has taken them in yet, others may have come later.
+        requests.sort_by_key(|request| request.time);
     }
     Ok(requests)
 }
@@ -211,13 +220,13 @@ impl Requests {
         self.known.lock().requests.clone()
     }
 
-    /// What is asked of a migration, as of a second ago at most.
-    pub(crate) fn orders(&self, migration: &str) -> Result<Orders, RequestError> {
+    /// What is asked of a migration, as of so long ago at most.
+    pub(crate) fn orders(&self, migration: &str, ago: Duration) -> Result<Orders, RequestError> {
         let mut known = self.known.lock();
         let is_due = match &self.file {
             // Nobody else can write to the table.
             Some(file) => file.is_there() && take_in(file, self.session.lock().as_mut())?,
-            None => known.read.elapsed() >= LOOK,
+            None => known.read.elapsed() >= ago,
         };
         if is_due {
             known.requests = read_if_there(self.session.lock().as_mut())?;
@@ -362,5 +371,11 @@ mod tests {
         assert_eq!((orders.paused, orders.abort), (None, None));
         assert_eq!(orders.limits.max_parts, Some(Limit::At(7)));
         assert_eq!(Orders::of("nobody", &requests), Orders::default());
+        requests.push(ask(Ask::Abort { force: false }));
+        let (orders, asked) = (Orders::of("events_1", &requests), requests.last().unwrap().time);
+        let before = asked.checked_sub(Duration::from_secs(1)).unwrap();
+        assert!(orders.clone().since(None).abort.is_some());
+        assert!(orders.clone().since(Some(before)).abort.is_some());
+        assert_eq!(orders.since(Some(asked)).abort, None);
     }
 }

@@ -41,7 +41,8 @@ impl Operator<'_> {
         };
         let rename = || {
             if is_there {
-                self.command(&format!("RENAME TABLE {} TO {}", leaving.sql(), retired.sql()))?;
+                let (leaving, retired) = (leaving.sql(), retired.sql());
+                self.command_for_good(&format!("RENAME TABLE {leaving} TO {retired}"))?;
             }
             failpoint::reached("retiring-renamed");
             if let Some(kept) = alias_of {
@@ -65,7 +66,7 @@ impl Operator<'_> {
         }
         failpoint::reached("retiring-gate-opened");
         if parked.is_none() {
-            self.drop_table(&retired)?;
+            self.drop_used(&retired)?;
         }
         failpoint::reached("retired");
         self.drop_own_tables(migrating, names::ANY_ROLE)?;
@@ -94,9 +95,9 @@ impl Operator<'_> {
             && let Err(MigrateError::LastCopy { .. } | MigrateError::NewGone { .. }) = looked
         {
             if self.has_own_view(migrating)? {
-                self.drop_table(&migrating.migration.view)?;
+                self.drop_used(&migrating.migration.view)?;
             }
-            self.drop_table(&names::reverse(&migrating.id))?;
+            self.drop_used(&names::reverse(&migrating.id))?;
         }
         looked
     }

@@ -403,7 +403,10 @@ impl Operator<'_> {
     }
 
     /// Partitions of which the server has set parts aside because they were broken.
-    fn broken_parts(&self, blue: &QualifiedName) -> Result<BTreeSet<String>, MigrateError> {
+    pub(crate) fn broken_parts(
+        &self,
+        table: &QualifiedName,
+    ) -> Result<BTreeSet<String>, MigrateError> {
         #[derive(Deserialize)]
         struct Row {
             partition_id: String,
@@ -412,7 +415,7 @@ impl Operator<'_> {
             session.rows::<Row>(&format!(
                 "SELECT DISTINCT ifNull(partition_id, '') AS partition_id FROM system.detached_parts \
                  WHERE {} AND startsWith(ifNull(reason, ''), 'broken')",
-                blue.condition("table")
+                table.condition("table")
             ))
         })?;
         Ok(rows.into_iter().map(|row| row.partition_id).collect())

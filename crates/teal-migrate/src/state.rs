@@ -25,6 +25,8 @@ pub struct Migrating {
     pub since: Timestamp,
     /// How readers and writers were moved last, also where they are back.
     pub(crate) moved_by: Option<Cutover>,
+    /// When it was proven or cut over last.
+    pub(crate) settled: Option<Timestamp>,
     /// How the two tables were when it began.
     pub(crate) definitions: Option<Definitions>,
     /// The parts of blue that green is known to have the rows of.
@@ -161,6 +163,7 @@ impl Migrating {
             started: first.time,
             since: first.time,
             moved_by: None,
+            settled: None,
             definitions: None,
             seen: None,
             new_seen: None,
@@ -346,11 +349,12 @@ impl Migrating {
             (P::Cleaned(state), E::ParkedDropped) => P::Cleaned(Cleaned { parked: None, ..state }),
             (
                 P::Started(_) | P::Prepared(Prepared { fence_open: false }),
-                E::AbortOpened { green_data },
-            ) => P::Aborting(Aborting { was_attached: false, green_data }),
-            (P::Attached(_) | P::Backfilled(_) | P::Verified(_), E::AbortOpened { green_data }) => {
-                P::Aborting(Aborting { was_attached: true, green_data })
-            }
+                E::AbortOpened { green_data, force: forced },
+            ) => P::Aborting(Aborting { was_attached: false, green_data, forced }),
+            (
+                P::Attached(_) | P::Backfilled(_) | P::Verified(_),
+                E::AbortOpened { green_data, force: forced },
+            ) => P::Aborting(Aborting { was_attached: true, green_data, forced }),
             (P::Aborting(_), E::Aborted) => P::Aborted(Aborted),
             (_, event) => {
                 return Err(corrupt(
@@ -361,6 +365,9 @@ impl Migrating {
             }
         };
         self.note(&entry.event);
+        if matches!(entry.event, E::Verified { .. } | E::CutOver { .. }) {
+            self.settled = Some(entry.time);
+        }
         self.since = entry.time;
         self.next = entry.sequence + 1;
         Ok(())
@@ -435,7 +442,8 @@ mod tests {
     #[test]
     fn what_an_older_teal_began_to_drop_is_read_as_not_noted() {
         let event = |body: &str| serde_json::from_str::<Event>(body).unwrap();
-        assert_eq!(event(r#"{"kind":"abortOpened"}"#), Event::AbortOpened { green_data: None });
+        let aborted = Event::AbortOpened { green_data: None, force: false };
+        assert_eq!(event(r#"{"kind":"abortOpened"}"#), aborted);
         let opened = |old_data| Event::CleanupOpened { old_data, parked: None, force: false };
         assert_eq!(event(r#"{"kind":"cleanupOpened"}"#), opened(None));
         let noted = event(r#"{"kind":"cleanupOpened","oldData":"a"}"#);

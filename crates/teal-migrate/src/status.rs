@@ -11,6 +11,7 @@ use teal_plan::Cutover;
 use teal_schema::{QualifiedName, shell_word};
 
 use crate::live::{Live, Waiting};
+use crate::lock::time_of;
 use crate::phase::{Cleaned, CutOver};
 use crate::requests::{Asked, Orders, Request, peek_requests};
 use crate::still_used::{uses_of_old, view_back};
@@ -142,7 +143,7 @@ pub fn read_status(server: &dyn Server, base: Limits) -> Result<Vec<Status>, Mig
             doing.rows = Some((published + reading).min(attached.rows));
         }
     }
-    let now = Timestamp::now();
+    let now = time_of(server)?;
     let mut told = statuses(&journal, &requests, base, live.as_ref(), now)?;
     for migrating in Migrating::all(&journal)? {
         if let Phase::CutOver(state) = &migrating.phase
@@ -181,7 +182,7 @@ pub(crate) fn statuses(
 ) -> Result<Vec<Status>, JournalError> {
     let status = |migrating: Migrating| {
         let entries = journal.get(&migrating.id).map(Vec::as_slice).unwrap_or_default();
-        let orders = Orders::of(&migrating.id, requests);
+        let orders = Orders::of(&migrating.id, requests).since(migrating.settled);
         status(&migrating, entries, &orders, base, live, now)
     };
     let mut statuses = Migrating::all(journal)?.into_iter().map(status).collect::<Vec<_>>();

@@ -23,7 +23,7 @@ impl Operator<'_> {
         state: &CutOver,
     ) -> Result<(), MigrateError> {
         let until = kept_until(state.at, self.options.retention);
-        if (self.options.now)() < until {
+        if self.time() < until {
             return Err(MigrateError::Kept { old: migrating.tables_now().0.clone(), until });
         }
         // One that began long ago may be into the old table.
@@ -49,7 +49,7 @@ impl Operator<'_> {
             return Ok(());
         }
         self.command("SYSTEM FLUSH LOGS")?;
-        let now = (self.options.now)();
+        let now = self.time();
         let used = self.with_control(|session| uses_of_old(session, migrating, state, now))?;
         match used.is_empty() {
             true => Ok(()),
@@ -116,7 +116,7 @@ impl Operator<'_> {
             self.command("SYSTEM FLUSH LOGS")?;
             let (within, named) = match has_moved {
                 true => (LOOKS_BACK, Some(migrating.migration.logical_name())),
-                false => (since(state.looked, (self.options.now)()), None),
+                false => (since(state.looked, self.time()), None),
             };
             let left_out = LeftOut { forwarded_by: Some(names::reverse(&migrating.id)), named };
             used = self.with_control(|session| uses(session, &blue, &left_out, within))?;
@@ -195,7 +195,7 @@ pub(crate) fn view_back(migrating: &Migrating, state: &CutOver) -> QualifiedName
 }
 
 fn since(then: Timestamp, now: Timestamp) -> Duration {
-    // The clock of the machine that cut over may be ahead of this one's.
+    // An older teal noted the time of its machine, whose clock may have been ahead.
     Duration::try_from(now.duration_since(then)).unwrap_or(LOOKS_BACK)
 }
 

@@ -66,6 +66,39 @@ fn the_lock_of_a_dead_owner_is_free_when_its_lease_has_run_out() {
     assert_eq!(body, b"lock_4\n");
 }
 
+/// The data directory of an embedded engine whose teal was killed, served since.
+#[test]
+fn the_lock_of_an_engine_that_has_ended_is_free_on_a_server() {
+    let modern = servers::Modern::start();
+    let server = modern.open(|_| ());
+    let mut session = server.session(&[]).unwrap();
+    session.command("CREATE DATABASE _teal").unwrap();
+    session
+        .command(
+            "CREATE TABLE _teal.lock_3 (nothing UInt8) ENGINE = Memory COMMENT \
+             '{\"host\":\"elsewhere\",\"pid\":7,\"process\":\"x\",\"released\":false}'",
+        )
+        .unwrap();
+    take(&server).unwrap();
+}
+
+/// Who waits for the end of a command waits for its error.
+#[test]
+fn a_server_that_is_silent_does_not_hold_up_who_gives_the_lock_back() {
+    let modern = servers::Modern::start();
+    let server = modern.open(|_| ());
+    let lease = Duration::from_secs(1);
+    let lock = Lock::take(&server, lease).unwrap();
+    modern.freeze();
+    let began = Instant::now();
+    while lock.check().is_ok() {
+        assert!(began.elapsed() < LONG, "it is not late");
+        thread::sleep(Duration::from_millis(20));
+    }
+    drop(lock);
+    assert!(began.elapsed() < LONG, "{:?}", began.elapsed());
+}
+
 #[test]
 fn a_lease_is_renewed_while_its_owner_lives() {
     let modern = servers::Modern::start();

@@ -196,6 +196,15 @@ impl Server for EmbeddedEngine {
             })
     }
 
+    fn sync(&self) -> Result<(), ClientError> {
+        let failed = |error: std::io::Error| ClientError::Open {
+            path: self.data_directory().to_owned(),
+            reason: format!("what was written cannot be brought to the disk: {error}"),
+        };
+        let directory = std::fs::File::open(self.data_directory()).map_err(failed)?;
+        rustix::fs::syncfs(&directory).map_err(|error| failed(error.into()))
+    }
+
     fn users_pace(&self, within: Duration) -> Option<Vec<Duration>> {
         Some(self.pace().within(within))
     }

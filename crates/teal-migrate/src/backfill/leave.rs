@@ -11,13 +11,15 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use parking_lot::{Condvar, Mutex};
 
 use super::Shared;
 use super::chunk::Chunk;
 use crate::limits::{Bytes, Limit};
 use crate::pressure::{Gauge, Pressure};
-use crate::requests::Orders;
+use crate::requests::{self, Orders};
+use crate::state::Migrating;
 use crate::throttle::{Kind, Pace, Wait, paused, waits};
 use crate::{MigrateError, Operator, Update};
 
@@ -159,7 +161,7 @@ impl<'a> Operator<'a> {
             return Ok(());
         }
         self.check_lock()?;
-        let orders = self.orders(&shared.id)?;
+        let orders = self.orders(&shared.id, None)?;
         let pressure = match orders.paused {
             Some(_) => Pressure::default(),
             None => watch.gauge.read(&orders.limits)?,
@@ -207,9 +209,20 @@ impl<'a> Operator<'a> {
 
 impl Operator<'_> {
     /// What is asked of a migration; an abort is an error, on which the work ends, and so is an interrupt.
-    fn orders(&self, migration: &str) -> Result<Orders, MigrateError> {
+    fn orders(&self, migration: &str, settled: Option<Timestamp>) -> Result<Orders, MigrateError> {
         self.refuse_interrupted()?;
-        let orders = self.requests.orders(migration)?;
+        self.asked(migration, settled, requests::LOOK)
+    }
+
+    /// As of so long `ago` at most; an abort is an error. `settled`: when the last proof or cutover was, before this
+    /// work.
+    pub(crate) fn asked(
+        &self,
+        migration: &str,
+        settled: Option<Timestamp>,
+        ago: Duration,
+    ) -> Result<Orders, MigrateError> {
+        let orders = self.requests.orders(migration, ago)?.since(settled);
         match &orders.abort {
             Some(asked) => {
                 Err(MigrateError::AbortAsked { by: asked.by.clone(), force: orders.force })
@@ -219,15 +232,12 @@ impl Operator<'_> {
     }
 
     /// Waits while the migration is paused, before its next step.
-    pub(crate) fn wait_while_paused(
-        &self,
-        migration: &str,
-        green: &str,
-    ) -> Result<(), MigrateError> {
+    pub(crate) fn wait_while_paused(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        let orders = || self.orders(&migrating.id, migrating.settled);
         let mut waited = false;
-        while let Some(wait) = paused(&self.orders(migration)?) {
+        while let Some(wait) = paused(&orders()?) {
             if !waited {
-                self.observer.rest(green);
+                self.observer.rest(&migrating.migration.green.to_string());
                 self.observer.update(Update::Waiting { reason: wait.reason });
                 waited = true;
             }

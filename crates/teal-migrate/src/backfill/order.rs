@@ -72,7 +72,7 @@ impl Operator<'_> {
                 .and_then(|()| self.carry_late(migrating))
                 .inspect_err(|_| self.warn_of_merges(migrating))?;
         }
-        self.drop_table(&names::ordered(&migrating.id))?;
+        self.drop_used(&names::ordered(&migrating.id))?;
         self.drop_table(&names::history(&migrating.id))
     }
 
@@ -100,7 +100,7 @@ impl Operator<'_> {
         let exchange = || {
             self.attach_all(&green, &ordered)?;
             failpoint::reached("green-behind");
-            self.command(&format!("EXCHANGE TABLES {} AND {}", green.sql(), ordered.sql()))
+            self.command_for_good(&format!("EXCHANGE TABLES {} AND {}", green.sql(), ordered.sql()))
         };
         let green_data = self.data_of(&green)?;
         if self.server.write_gate().is_some() {

@@ -254,7 +254,7 @@ impl Operator<'_> {
         self.stop_merges_by_settings(live)?;
         self.stop_merges_by_settings(other)?;
 
-        self.command(&format!("EXCHANGE TABLES {} AND {}", live.sql(), other.sql()))?;
+        self.command_for_good(&format!("EXCHANGE TABLES {} AND {}", live.sql(), other.sql()))?;
         failpoint::reached("exchanged");
         if swap.carries {
             carried += self.carry_the_rest(migrating, swap)?;

@@ -85,6 +85,7 @@ fn ask(
     all: Vec<Status>,
     write: impl FnOnce(Request) -> Result<(), Failure>,
 ) -> Result<Asked, Failure> {
+    let at_work = all.iter().find(|it| it.step.is_some()).cloned();
     let status = choose(all, args.which.table.as_deref(), database)?;
     let request = Request::new(&status.migration, Ask::Abort { force: args.force });
     write(request)?;
@@ -92,7 +93,10 @@ fn ask(
         Some(operator) => format!("process {} on {}", operator.process, operator.host),
         None => "the other teal".to_owned(),
     };
-    show::note(&format!("{who} was asked to end its work on {}; waiting for that", status.table));
+    show::note(&match at_work.filter(|other| other.migration != status.migration) {
+        Some(other) => format!("waiting for the end of {who}, which works on {}", other.table),
+        None => format!("{who} was asked to end its work on {}; waiting for that", status.table),
+    });
     Ok(Asked { migration: status.migration })
 }
 

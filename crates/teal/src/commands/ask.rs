@@ -21,7 +21,7 @@ struct Report {
 
 pub(crate) fn run(common: &Common, which: &Which, ask: Ask) -> Result<(), Failure> {
     let target = Target::read(common)?;
-    let status = target.choose(which)?;
+    let status = target.choose(which, ask)?;
     let said = match ask {
         // What another process says may be a moment old, or from before a long step: it is asked once more.
         Ask::Pause if status.paused.is_some() && !target.is_at_work() => {
@@ -37,6 +37,7 @@ pub(crate) fn run(common: &Common, which: &Which, ask: Ask) -> Result<(), Failur
         _ => {
             target.write(&status, ask)?;
             match status.operator {
+                _ if !status.has_work() => "is not to be aborted any more".to_owned(),
                 Some(_) => "goes on".to_owned(),
                 None => "is not paused any more; `teal apply` lets it go on".to_owned(),
             }
@@ -48,8 +49,8 @@ pub(crate) fn run(common: &Common, which: &Which, ask: Ask) -> Result<(), Failur
 
 pub(crate) fn throttle(common: &Common, args: &Throttle) -> Result<(), Failure> {
     let target = Target::read(common)?;
-    let status = target.choose(&args.which)?;
     let limits = Limits::from(&args.limits);
+    let status = target.choose(&args.which, Ask::Throttle { limits })?;
     let throttle = status.throttle.then(limits);
     if !limits.is_empty() {
         target.write(&status, Ask::Throttle { limits })?;
@@ -102,10 +103,10 @@ impl Target {
         Ok(Self { found, migrations, database: project.plan.database })
     }
 
-    /// The migration, if there is anything left to be paused or limited.
-    fn choose(&self, which: &Which) -> Result<Status, Failure> {
+    /// The migration, if there is anything left to be paused or limited, or an abort to be taken back.
+    fn choose(&self, which: &Which, ask: Ask) -> Result<Status, Failure> {
         let status = choose(self.migrations.clone(), which.table.as_deref(), &self.database)?;
-        match status.has_work() {
+        match status.has_work() || ask == Ask::Resume && status.abort_asked.is_some() {
             true => Ok(status),
             false => Err(Failure::refused(format!(
                 "the migration of {} is {}: nothing is left to copy",

@@ -1,5 +1,5 @@
 use serde::Serialize;
-use teal_migrate::{Operator, Parked, Phase};
+use teal_migrate::{Migrating, Operator, Parked, Phase};
 use teal_plan::Migration;
 use teal_schema::{QualifiedName, shell_word};
 
@@ -50,13 +50,14 @@ pub(crate) fn run(common: &Common, args: &Cleanup) -> Result<(), Failure> {
         Some(_) => Some(choose(operator.migrations()?, which, database)?.migration),
         None => None,
     };
-    let dropped = operator.drop_parked(|it| match &named {
+    let is_meant = |it: &Migrating| match &named {
         Some(named) => {
             let names = |of: &Migration| (of.blue.database.clone(), of.table.clone());
             names(named) == names(&it.migration)
         }
         None => it.migration.blue.database == *database,
-    })?;
+    };
+    let dropped = operator.drop_parked(is_meant, args.force)?;
     for table in dropped.iter().filter(|_| !common.json) {
         show::data(&format!("{table} was parked, and is dropped"))?;
     }

@@ -1,0 +1,40 @@
+//! Tables of the users' that are dropped: nobody who reads them is waited for, and for some minutes they can be had
+//! back.
+
+use crate::server_migration::{REWRITTEN, ROWS, Stage};
+use crate::servers::Modern;
+use crate::support::{Background, until};
+
+/// Reads the table for a minute.
+fn read_slowly(stage: &Stage, table: &str) -> Background {
+    let slow = format!(
+        "SELECT sleepEachRow(1) FROM {table} LIMIT 60 FORMAT Null \
+         SETTINGS function_sleep_max_microseconds_per_block = 60000000"
+    );
+    let started = Background::start(stage.command(&["query", &slow]));
+    until("the reader", || (stage.query(READERS) == "1").then_some(()));
+    started
+}
+
+const READERS: &str = "SELECT countIf(query LIKE '%sleepEachRow(1) FROM %' AND query NOT LIKE '%system.processes%') \
+     FROM system.processes";
+
+#[test]
+fn a_table_is_dropped_while_it_is_read_and_can_be_had_back() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    stage.must(&["apply"]);
+    stage.must(&["cutover"]);
+    let _reader = read_slowly(&stage, "events");
+    stage.teal(&["cleanup"]).failed(3, &["has been used", "sleepEachRow"]);
+    stage.must(&["cleanup", "--force"]);
+    assert_eq!(stage.query(READERS), "1", "it reads on");
+    assert_eq!(stage.query("EXISTS TABLE events"), "0");
+    // Nor does the next command wait for it.
+    stage.teal(&["verify"]).failed(3, &["the old table is gone"]);
+    assert_eq!(stage.query(READERS), "1", "it reads on");
+
+    let dropped = "SELECT table FROM system.dropped_tables WHERE database = '_teal' AND table LIKE '%_retired'";
+    let table = stage.query(dropped);
+    stage.query(&format!("UNDROP TABLE _teal.`{table}`"));
+    assert_eq!(stage.query(&format!("SELECT count() FROM _teal.`{table}`")), ROWS.to_string());
+}
