@@ -131,7 +131,6 @@ pub fn make_plan(
     planner.plan_views()?;
     planner.plan_drops()?;
     planner.put_views_behind_their_tables();
-    planner.refuse_flows()?;
     planner.refuse_clusters();
     planner.preflight()?;
     planner.plan.take_fingerprint();
@@ -245,6 +244,7 @@ impl Planner<'_> {
 
     /// Looks at what the plan would meet before anything is done.
     fn preflight(&mut self) -> Result<(), PlanError> {
+        let fired_by = self.fired_by()?;
         let mut preflight = Preflight {
             session: self.session.as_mut(),
             features: &self.features,
@@ -253,11 +253,14 @@ impl Planner<'_> {
             is_exclusive: self.is_exclusive,
             has_gate: self.has_gate,
             operations: self.plan.operations.iter().collect(),
+            fired_by,
+            conflicts: Vec::new(),
             findings: Vec::new(),
             notes: Vec::new(),
         };
         preflight.look()?;
-        let Preflight { findings, notes, .. } = preflight;
+        let Preflight { conflicts, findings, notes, .. } = preflight;
+        self.plan.conflicts.extend(conflicts);
         self.plan.findings = findings;
         self.plan.notes.extend(notes);
         Ok(())
