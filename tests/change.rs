@@ -515,7 +515,7 @@ fn a_model_of_the_old_table_that_changes_meanwhile_is_refused() {
         "-- teal: table events version 1\n{}CREATE MATERIALIZED VIEW mv TO events_1 AS SELECT id, town, at FROM events;\n",
         EVENTS.replace("events", "events_1").replace("ORDER BY id", "ORDER BY (town, id)")
     );
-    let project = filled(&EVENTS);
+    let project = filled(EVENTS);
     let models = format!("{EVENTS}{next}");
     let more = models.replacen("at DateTime)", "at DateTime, more UInt8)", 1);
     project.write("app/events.sql", &models);
