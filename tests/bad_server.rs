@@ -273,6 +273,29 @@ fn an_apply_whose_connection_breaks_is_finished_by_the_next() {
     assert!(broken > 2, "{broken} of the applies only were cut");
 }
 
+/// No server of the tests has such a database, so it is told of one.
+#[test]
+fn a_database_whose_statements_go_to_other_servers_is_refused() {
+    const ASKED: &str = "SELECT engine FROM system.databases WHERE name = 'default'";
+    let target = Target::new();
+    let upstream = target.modern.url().replace("http://", "");
+    let url = serve(move |request| {
+        let mut request = request.to_vec();
+        let asked = request.windows(ASKED.len()).position(|text| text == ASKED.as_bytes());
+        if let Some(at) = asked {
+            let other = format!("{:1$}", "SELECT 'Replicated' AS engine", ASKED.len());
+            request[at..at + ASKED.len()].copy_from_slice(other.as_bytes());
+        }
+        passed_on(&upstream, &request)
+    });
+    let next = "-- teal: table events version 1\n\
+         CREATE TABLE events_1 (id UInt64, town String) ENGINE = MergeTree ORDER BY (town, id);\n\
+         CREATE MATERIALIZED VIEW mv TO events_1 AS SELECT * FROM events;\n";
+    target.project.write("app/events.sql", &format!("{EVENTS}{next}"));
+    let says = ["blocked: default.events: the database default has the engine Replicated"];
+    target.project.teal(&["--url", &url, "apply"]).failed(3, &says);
+}
+
 /// A server with a table of ten rows, and models that change it and add another.
 struct Target {
     modern: Modern,
@@ -316,12 +339,7 @@ impl Proxy {
         let answers = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&answers);
         let url = serve(move |request| {
-            let mut server = TcpStream::connect(&upstream).unwrap();
-            server.write_all(request).unwrap();
-            let mut answer = Vec::new();
-            server.read_to_end(&mut answer).unwrap();
-            let line = answer.windows(2).position(|end| end == b"\r\n").unwrap() + 2;
-            answer.splice(line..line, *b"Connection: close\r\n");
+            let mut answer = passed_on(&upstream, request);
             if counted.fetch_add(1, Ordering::SeqCst) + 1 == cut {
                 let head = answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
                 let body = answer.len() - head;
@@ -331,6 +349,16 @@ impl Proxy {
         });
         Self { url, answers }
     }
+}
+
+fn passed_on(upstream: &str, request: &[u8]) -> Vec<u8> {
+    let mut server = TcpStream::connect(upstream).unwrap();
+    server.write_all(request).unwrap();
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer).unwrap();
+    let line = answer.windows(2).position(|end| end == b"\r\n").unwrap() + 2;
+    answer.splice(line..line, *b"Connection: close\r\n");
+    answer
 }
 
 /// Answers each request by `answer`, which is given all of it, on a connection of its own. Lives as

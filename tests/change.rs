@@ -156,6 +156,50 @@ fn a_view_stops_reading_a_column_before_it_goes() {
     assert_eq!(project.must(&apply).stdout, "changed default.events\ndropped default.mv\n");
 }
 
+/// ClickHouse asks no view whether it reads the column that gets another name.
+#[test]
+fn a_view_in_another_database_is_not_left_without_its_column() {
+    let project = filled(EVENTS);
+    project.query("CREATE DATABASE other");
+    project.query("CREATE TABLE other.seen (what String) ENGINE = MergeTree ORDER BY what");
+    project.query("CREATE MATERIALIZED VIEW other.mv TO other.seen AS SELECT town AS what FROM default.events");
+    let renamed = EVENTS.replace("town String", "city String");
+    let says = "reads the column town of default.events, which the plan takes away";
+    for model in [
+        format!("-- teal: column city renamed_from town\n{renamed}"),
+        EVENTS.replace("town String, ", ""),
+    ] {
+        project.write("app/events.sql", &model);
+        project.teal(&["apply", "--allow-drop", "events.town"]).failed(3, &["other.mv", says]);
+    }
+    // What it does not read may go.
+    project.write("app/events.sql", &EVENTS.replace(", at DateTime", ""));
+    project.must(&["apply", "--allow-drop", "events.at"]);
+}
+
+/// Marks are of a part, and a part that is cloned keeps them.
+#[test]
+fn another_granularity_takes_a_copy() {
+    let project = filled(EVENTS);
+    let plan = |setting: &str| {
+        project.write("app/events.sql", &EVENTS.replace(";", &format!(" SETTINGS {setting};")));
+        project.must(&["plan"]).stdout
+    };
+    for setting in ["index_granularity = 1024", "index_granularity_bytes = 0"] {
+        let said = plan(setting);
+        assert!(said.contains("rewrite (another index granularity"), "{setting}: {said}");
+    }
+    let said = plan("index_granularity = 1024");
+    assert!(said.contains("changed in its model"), "{said}");
+    for command in ["apply", "cutover", "cleanup"] {
+        project.must(&[command]);
+    }
+    let most =
+        "SELECT max(rows / marks) < 1025 FROM system.parts WHERE active AND table = 'events'";
+    assert_eq!(project.query(most), "1");
+    assert_over(&project);
+}
+
 #[test]
 fn a_rename_is_done_by_hint_and_never_guessed() {
     let project = filled(EVENTS);
@@ -467,6 +511,34 @@ fn a_model_that_changes_again_meanwhile_is_refused_and_lets_the_migration_end() 
         "town, id"
     );
     assert_over(&project);
+}
+
+/// Nor is one of the old table taken for done, which the migration leaves as it is.
+#[test]
+fn a_model_of_the_old_table_that_changes_meanwhile_is_refused() {
+    let next = format!(
+        "-- teal: table events version 1\n{}CREATE MATERIALIZED VIEW mv TO events_1 AS SELECT id, town, at FROM events;\n",
+        EVENTS.replace("events", "events_1").replace("ORDER BY id", "ORDER BY (town, id)")
+    );
+    let project = filled(EVENTS);
+    let models = format!("{EVENTS}{next}");
+    let more = models.replacen("at DateTime)", "at DateTime, more UInt8)", 1);
+    project.write("app/events.sql", &models);
+    project.killed_at("attached", &["apply"]);
+    let refused = |instead: &str| {
+        project.write("app/events.sql", &more);
+        project.teal(&["apply"]).failed(3, &["default.events", "column more: new", instead]);
+        project.write("app/events.sql", &models);
+    };
+    refused("bring the model back");
+    project.must(&["apply"]);
+    refused("or `teal abort events_1`, and change the table first");
+    project.must(&["cutover", "--by", "exchange"]);
+    refused("until the migration is over: `teal cleanup events_1`");
+    assert_eq!(project.teal(&["plan", "--check"]).code, Some(0));
+    // What somebody has altered in the table is another matter.
+    project.query("ALTER TABLE events_1 MODIFY SETTING merge_with_ttl_timeout = 7200");
+    project.must(&["plan"]);
 }
 
 #[test]

@@ -89,6 +89,28 @@ fn rows_of_both_versions_do_not_go_to_the_same_table_twice() {
     assert_eq!(project.query("SELECT sum(n) FROM sums"), "120");
 }
 
+/// What a plan has that was saved before, nobody has held against the migration.
+#[test]
+fn a_saved_view_does_not_bring_rows_twice_beside_a_migration_of_since() {
+    let view = |name: &str, of: &str| {
+        format!("CREATE MATERIALIZED VIEW {name} TO copy AS SELECT * FROM {of};\n")
+    };
+    let copy = "CREATE TABLE copy (id UInt64, town String) ENGINE = MergeTree ORDER BY id;\n";
+    let project = Project::new(&[("app/events.sql", &format!("{EVENTS}{copy}"))]);
+    project.must(&["apply"]);
+    project.query(FILL);
+    let file = project.path().join("plan.yaml").display().to_string();
+    project.write("app/view.sql", &view("mv_old", "events"));
+    project.must(&["plan", "--save", &file]);
+    project.write("app/view.sql", &view("mv_new", "events_1"));
+    project.write("app/next.sql", &format!("{NEXT}{VIEW}"));
+    project.must(&["apply"]);
+    project
+        .teal(&["apply", "--plan", &file])
+        .failed(3, &["conflict", "so they would come there twice"]);
+    assert_eq!(project.query("EXISTS VIEW mv_old"), "0");
+}
+
 #[test]
 fn a_second_version_is_not_made_from_a_table_that_users_have_left() {
     let project = filled();

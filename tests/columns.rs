@@ -100,10 +100,10 @@ fn a_clone_keeps_the_values_that_blue_has_computed() {
 /// Else the history would have blue's values, and what is forwarded green's own.
 #[test]
 fn parts_are_not_cloned_where_green_computes_a_column_otherwise_or_nobody_fills_it() {
-    let (computed, plain) = ("day Date MATERIALIZED toDate(at)", "day Date");
+    let computed = "day Date MATERIALIZED toDate(at)";
     for (of_green, word, days) in [
         ("day Date MATERIALIZED toDate(at) + 1", "computed anew", "toDate(at) + 1"),
-        (plain, "does not fill column day", "toDate(0)"),
+        ("day Date DEFAULT toDate(at)", "does not fill column day", "toDate(at)"),
     ] {
         let by = |text: &str, day: &str| {
             text.replace(computed, day).replace("toYYYYMM(day)", "toYYYYMM(at)")
@@ -133,6 +133,60 @@ fn a_column_of_both_versions_is_not_left_out() {
     let by_value = left_out.replace("id, at", "id, '' AS town, at");
     project.write("app/events.sql", &models(BLUE, &alike(), &by_value));
     project.must(&["plan"]);
+    // Of one that blue has computed and stored, `*` gives nothing.
+    let plain = alike().replace(" MATERIALIZED toDate(at)", "");
+    project.write("app/events.sql", &models(BLUE, &plain, VIEW));
+    project.teal(&["plan"]).failed(3, &["leaves out the column day, which both versions have"]);
+    let with_day = VIEW.replace("SELECT *", "SELECT *, day");
+    project.write("app/events.sql", &models(BLUE, &plain, &with_day));
+    project.must(&["plan"]);
+}
+
+/// Neither the view nor the copy has an INSERT's `raw`: of it, they would compute what it is without.
+#[test]
+fn what_is_computed_from_an_ephemeral_column_is_not_computed_again() {
+    const DECODED: &str = "body String MATERIALIZED tryBase64Decode(raw)";
+    let of = |table: &str, body: &str, key: &str, comment: &str| {
+        format!(
+            "CREATE TABLE {table} (id UInt64, raw String EPHEMERAL, {body}) ENGINE = MergeTree ORDER BY {key} COMMENT '{comment}';\n"
+        )
+    };
+    let blue = of("events", DECODED, "id", "a");
+    let project = Project::new(&[("app/events.sql", &blue)]);
+    project.must(&["apply"]);
+    project.query("INSERT INTO events (id, raw) VALUES (1, 'SGVsbG8=')");
+    let by_alias = format!(
+        "twice String ALIAS tryBase64Decode(raw), {}",
+        DECODED.replace("tryBase64Decode(raw)", "twice")
+    );
+    let default = DECODED.replace("MATERIALIZED", "DEFAULT");
+    // By a clone, and by a rewrite.
+    for (body, key) in
+        [(DECODED, "id"), (DECODED, "(id, cityHash64(id))"), (&by_alias, "id"), (&default, "id")]
+    {
+        let next = of("events_1", body, key, "b");
+        project.write("app/events.sql", &models(&blue, &next, VIEW));
+        project.teal(&["apply"]).failed(
+            3,
+            &["computes the column body from what no row stores", "make it a DEFAULT column first"],
+        );
+    }
+    // In place too.
+    project.write("app/events.sql", &of("events", DECODED, "(id, cityHash64(id))", "a"));
+    project.teal(&["apply"]).failed(3, &["computes the column body from what no row stores"]);
+    // Nor is it given: the copy fills no such column.
+    let given = VIEW.replace("SELECT *", "SELECT id, body AS raw");
+    let next = of("events_1", &DECODED.replace("body", "other"), "id", "b");
+    project.write("app/events.sql", &models(&blue, &next, &given));
+    project.teal(&["apply"]).failed(3, &["its SELECT gives raw, which is EPHEMERAL"]);
+
+    let blue = of("events", &default, "id", "a");
+    project.write("app/events.sql", &blue);
+    project.must(&["apply"]);
+    project.write("app/events.sql", &models(&blue, &of("events_1", &default, "id", "b"), VIEW));
+    project.must(APPLY);
+    project.query("INSERT INTO events (id, raw) VALUES (2, 'SGVsbG8=')");
+    assert_eq!(project.query("SELECT countIf(body = 'Hello') FROM events_1"), "2");
 }
 
 /// Parts from before an `ALTER` do not store the column that came with it.
@@ -204,6 +258,17 @@ fn an_insert_that_breaks_a_constraint_of_green_is_found_and_keeps_the_cutover_ba
 fn a_history_that_breaks_a_constraint_of_green_is_an_error_and_the_way_on_is_another_model() {
     let with = OTHER_ORDER.replace("id UInt64)", "id UInt64, CONSTRAINT small CHECK id < 1500)");
     let project = filled(BLUE, &with, VIEW);
+    let found = ["500 of 2000 rows break its CHECK (id < 1500)", "the copy would stop"];
+    project.teal(APPLY).failed(3, &found);
+    project.query("ALTER TABLE events DELETE WHERE id >= 1500 SETTINGS mutations_sync = 1");
+    let said = project.must(&["plan"]).stdout;
+    assert!(
+        said.contains("an INSERT into default.events of a row that breaks the CHECK"),
+        "{said}"
+    );
+    // One that comes just before the view does.
+    project.killed_at("prepared", APPLY);
+    project.query(&insert(1500, 500));
     for _ in 0..2 {
         project.teal(APPLY).failed(1, &["VIOLATED_CONSTRAINT", "small", "id = 15"]);
     }

@@ -318,6 +318,60 @@ fn a_computed_column_that_is_not_stored_cannot_be_copied() {
         .teal(&["apply"])
         .failed(3, &["column uid: 1 of 1 parts do not store it", "MATERIALIZE COLUMN"]);
     project.query("ALTER TABLE t MATERIALIZE COLUMN uid SETTINGS mutations_sync = 1");
+    let plan = project.must(&["plan"]).stdout;
+    assert!(plan.contains("the old table computes a column that the new one has stored"), "{plan}");
+    project.must(&["apply"]);
+    // No INSERT gives the old table such a column, so no view does.
+    project.must(&["cutover", "--by", "exchange"]);
+    project.query("INSERT INTO t (id, uid) VALUES (10, generateUUIDv4())");
+    assert_eq!(
+        project.query("SELECT (SELECT count() FROM t), (SELECT count() FROM t_1)"),
+        "11\t10"
+    );
+    project.teal(&["rollback"]).failed(3, &["1 row", "--force"]);
+    project.must(&["rollback", "--force"]);
+    assert_eq!(project.query("SELECT count() FROM t"), "10");
+}
+
+#[test]
+fn a_select_that_goes_by_other_rows_or_by_where_a_row_lies_is_refused() {
+    let blue =
+        "CREATE TABLE t (id UInt64, n Nested(a UInt8, b String)) ENGINE = MergeTree ORDER BY id;\n";
+    let project = filled(blue, "INSERT INTO t (id) SELECT number FROM numbers(9)", "");
+    let plan = |select: &str| {
+        let next = "CREATE TABLE t_1 (id UInt64, v String) ENGINE = MergeTree ORDER BY (v, id);";
+        project.write(
+            "app/t.sql",
+            &format!("{blue}CREATE TABLE vip (id UInt64) ENGINE = MergeTree ORDER BY id;\n\
+                 -- teal: table t version 1\n{next}\nCREATE MATERIALIZED VIEW mv TO t_1 AS {select};\n"),
+        );
+        project.teal(&["plan"])
+    };
+    for (value, says) in [
+        ("toString(has((SELECT groupArray(id) FROM vip), id))", "it has a scalar subquery"),
+        ("toString(has((SELECT groupArray(id) FROM t), id))", "it has a scalar subquery"),
+        ("_part", "its SELECT reads _part, which is no column of the old version"),
+    ] {
+        plan(&format!("SELECT id, {value} AS v FROM t")).failed(3, &[says]);
+    }
+    plan("SELECT id, 'a' AS v FROM t WHERE _partition_id = 'all'")
+        .failed(3, &["reads _partition_id"]);
+    // The elements of a column are columns.
+    let run =
+        plan("SELECT id, toString(n) || toString(length(n.a)) || toString(n.b.size0) AS v FROM t");
+    assert_eq!(run.code, Some(0), "{}", run.said());
+}
+
+/// Its name has what stands between the parts of a node in the server's tree.
+#[test]
+fn a_table_may_have_a_comma_in_its_name() {
+    let of = |table: &str, key: &str| {
+        format!("CREATE TABLE `{table}` (id UInt64) ENGINE = MergeTree ORDER BY {key};\n")
+    };
+    let project = Project::new(&[("app/t.sql", &of("a, b", "id"))]);
+    project.must(&["apply"]);
+    project.query("INSERT INTO `a, b` SELECT number FROM numbers(10)");
+    project.write("app/t.sql", &of("a, b", "(intDiv(id, 2), id)"));
     project.must(&["apply"]);
 }
 

@@ -151,6 +151,44 @@ fn a_saved_drop_is_of_the_table_that_the_plan_saw() {
     assert_eq!(done, "Nothing to do: the plan has been carried out.\n");
     project.query(make);
     refused(&project, &["made anew since the plan was made"]);
+    // One that was filled anew.
+    project.query("INSERT INTO old SELECT number FROM numbers(7)");
+    project.must(&save);
+    project.query("TRUNCATE TABLE old");
+    project.query("INSERT INTO old SELECT number FROM numbers(5)");
+    refused(&project, &["it had 7 rows when the plan was made, and has 5 now"]);
+}
+
+/// Neither the definition of a table nor its rows tell that a migration reads them.
+#[test]
+fn a_saved_plan_does_not_touch_what_a_migration_needs_by_now() {
+    const NEXT: &str = "-- teal: table events version 1\n\
+         CREATE TABLE events_1 (id UInt64, town String, at DateTime) ENGINE = MergeTree ORDER BY (town, id);\n\
+         CREATE MATERIALIZED VIEW mv_events TO events_1 AS SELECT * FROM events;\n";
+    let project = planned();
+    project.must(&["apply", "--plan", &file(&project)]);
+    project.write("app/events.sql", EVENTS);
+    let save = ["plan", "--allow-drop", "events", "--save", &file(&project)];
+    project.write("app/events.sql", "");
+    project.must(&save);
+    let migrates = MORE.replace("CREATE TABLE other", &format!("{NEXT}CREATE TABLE other"));
+    let migrates =
+        migrates.replace("(id UInt64, town String, at", "(id UInt64, town String, more UInt8, at");
+    project.write("app/events.sql", &migrates);
+    project.must(&["apply"]);
+    let needs = "and needs it as it is";
+    refused(&project, &["blocked: default.events: the migration", needs, "make the plan anew"]);
+    project.must(&["cutover"]);
+    refused(&project, &["blocked: default.events: the migration", needs]);
+    project.must(&["rollback"]);
+    project.must(&["abort"]);
+
+    // An ALTER of the old table.
+    project.write("app/events.sql", &MORE.replace("more UInt8", "more UInt16"));
+    project.must(&["plan", "--save", &file(&project)]);
+    project.write("app/events.sql", &migrates);
+    project.must(&["apply"]);
+    refused(&project, &["blocked: default.events: the migration", needs]);
 }
 
 #[test]

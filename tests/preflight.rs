@@ -133,6 +133,29 @@ fn a_row_policy_is_found_whether_it_is_for_teal_or_for_others() {
     assert_eq!(applied.code, Some(0), "{}", applied.said());
 }
 
+#[test]
+fn a_new_name_that_users_may_not_read_is_told() {
+    let project = filled(VERSIONED);
+    let ana = "<ana>COMMON<grants><query>GRANT SELECT ON default.events</query></grants></ana>";
+    let own = "<access_management>1</access_management>";
+    let plan = with_config(&project, "", ana, own, &["plan"]).stdout;
+    for words in ["ana has SELECT on it", "GRANT SELECT ON `default`.`events_1` TO `ana`"] {
+        assert!(plan.contains(words), "{words}: {plan}");
+    }
+}
+
+/// Its copy would be on this server only.
+#[test]
+fn a_new_version_of_a_replicated_engine_is_refused() {
+    let replicated = VERSIONED.replace(
+        "MergeTree ORDER BY (town, id)",
+        "ReplicatedMergeTree('/events_1', 'one') ORDER BY (town, id)",
+    );
+    let project = filled(&replicated);
+    let says = "blocked: default.events_1: teal is not proven on tables of ReplicatedMergeTree";
+    project.teal(&["apply"]).failed(3, &[says]);
+}
+
 /// Else the plan would say that it stays, and the cleanup would drop it.
 #[test]
 fn a_column_that_no_model_knows_is_not_lost_with_the_old_table() {
@@ -199,6 +222,41 @@ fn what_would_be_computed_anew_and_is_another_value_then_is_not_lost() {
     assert_eq!(came(), first);
 }
 
+/// The parts of a clone keep their values; what the view forwards until the cutover is computed anew.
+#[test]
+fn a_clone_is_not_forwarded_to_with_values_of_its_own() {
+    let with = |table: &str, kind: &str, comment: &str| {
+        format!(
+            "CREATE TABLE {table} (id UInt64, uid UUID {kind} generateUUIDv4()) ENGINE = MergeTree ORDER BY id COMMENT '{comment}';\n"
+        )
+    };
+    let models = |kind: &str| {
+        format!(
+            "{}-- teal: table events version 1\n{}\
+             CREATE MATERIALIZED VIEW mv_events TO events_1 AS SELECT * FROM events;\n",
+            with("events", kind, "a"),
+            with("events_1", kind, "b")
+        )
+    };
+    let project = Project::new(&[("app/events.sql", &with("events", "MATERIALIZED", "a"))]);
+    project.must(&["apply"]);
+    project.query("INSERT INTO events SELECT number FROM numbers(10)");
+    project.write("app/events.sql", &models("MATERIALIZED"));
+    let words = [
+        "blocked: default.events: column uid",
+        "another value in default.events_1",
+        "a DEFAULT column",
+    ];
+    project.teal(&["apply"]).failed(3, &words);
+    project.write("app/events.sql", &with("events", "DEFAULT", "a"));
+    project.must(&["apply"]);
+    project.write("app/events.sql", &models("DEFAULT"));
+    project.must(&["apply"]);
+    project.query("INSERT INTO events (id) SELECT 10 + number FROM numbers(10)");
+    let same = "SELECT count() FROM events AS a JOIN events_1 AS b USING (id, uid)";
+    assert_eq!(project.query(same), "20");
+}
+
 /// Rows of before the column are in the first parts, and are computed at each read.
 #[test]
 fn what_only_later_parts_store_is_no_less_lost_by_a_rewrite() {
@@ -214,10 +272,12 @@ fn what_only_later_parts_store_is_no_less_lost_by_a_rewrite() {
     project.write("app/events.sql", &with(came, "id"));
     project.must(&["apply"]);
     project.write("app/events.sql", &with(came, "(town, id)"));
-    let planned = project.must(&["plan"]).said();
-    assert!(!planned.contains("column came"), "nothing is stored: {planned}");
+    let nothing_stored = ["column came: a row that comes before the cutover gets another value"];
+    project.teal(&["apply"]).failed(3, &nothing_stored);
     project.query("INSERT INTO events SELECT number, toString(number) FROM numbers(10)");
-    project.teal(&["apply"]).failed(3, &["blocked", "column came", "MATERIALIZED now64(6)"]);
+    project
+        .teal(&["apply"])
+        .failed(3, &["column came", "(MATERIALIZED now64(6)), and what it has"]);
 }
 
 /// Its default is what such parts are read by, and gives another day in another time zone.
@@ -320,6 +380,10 @@ fn a_mutation_in_progress_is_found() {
             "KILL MUTATION WHERE database = 'default'",
         ],
     );
+    // Parts would go through both.
+    project.write("app/events.sql", &EVENTS.replace("town String", "town LowCardinality(String)"));
+    project.teal(&["apply"]).failed(3, &["blocked: default.events: the mutation", "and fails"]);
+    project.write("app/events.sql", REORDERED);
     project.query("KILL MUTATION WHERE table = 'events' SYNC");
     project.must(&["apply"]);
 }

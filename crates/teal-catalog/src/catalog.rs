@@ -57,6 +57,11 @@ impl CatalogColumn {
     pub fn is_insertable(&self) -> bool {
         matches!(self.default_kind.as_str(), "" | "DEFAULT")
     }
+
+    /// Whether parts have its values, given or computed.
+    pub fn is_stored(&self) -> bool {
+        self.is_insertable() || self.default_kind == "MATERIALIZED"
+    }
 }
 
 impl CatalogTable {

@@ -237,6 +237,12 @@ fn field<'l>(node: &'l str, name: &str) -> Option<&'l str> {
             return Some(rest.rsplit_once(", result_type: ").map_or(rest, |(name, _)| name));
         }
         "source_id" => return Some(node.rsplit_once("source_id: ")?.1),
+        // So does that of a table, behind which only FINAL and SAMPLE come.
+        "table_name" => {
+            let (_, rest) = node.split_once("table_name: ")?;
+            let ends = [", final: ", ", sample_size: "].into_iter().filter_map(|it| rest.find(it));
+            return rest.get(..ends.min().unwrap_or(rest.len()));
+        }
         _ => (),
     }
     let start = node.find(&format!("{name}: "))? + name.len() + 2;
@@ -267,14 +273,22 @@ fn not_row_wise(node: &str) -> Option<String> {
     ];
     const ROW_WISE_NODES: &[&str] =
         &["LIST ", "COLUMN ", "CONSTANT ", "TABLE ", "ARRAY_JOIN ", "LAMBDA ", "EXPRESSION "];
+    /// By what block of rows a row comes in. `system.functions` did not say so of all of them in older releases.
+    const BY_BLOCK: &[&str] =
+        &["lowCardinalityIndices", "lowCardinalityKeys", "runningConcurrency"];
     let said = |reason: &str| Some(reason.to_owned());
     if node.starts_with("FUNCTION ") {
+        let name = field(node, "function_name").unwrap_or("?");
+        // What a scalar subquery reads is not in the tree where it gives an array, say (26.9).
+        if name == "__getScalar" {
+            return said("it has a scalar subquery");
+        }
+        if BY_BLOCK.contains(&name) {
+            return Some(format!("it uses {name}, which goes by the block that a row comes in"));
+        }
         return match field(node, "function_type") {
             Some("ordinary") => None,
-            Some(other) => Some(format!(
-                "it uses the {other} function {}",
-                field(node, "function_name").unwrap_or("?")
-            )),
+            Some(other) => Some(format!("it uses the {other} function {name}")),
             None => said("it uses a function of unknown kind"),
         };
     }
@@ -388,6 +402,14 @@ mod tests {
     }
 
     #[test]
+    fn a_table_may_have_any_name() {
+        for behind in ["", ", final: 1", ", final: 0, sample_size: 1 / 10, sample_offset: 1 / 2"] {
+            let text = IDENTITY.replace("default.t", &format!("default.a, b{behind}"));
+            assert_eq!(parse(&text).tables, ["default.a, b"]);
+        }
+    }
+
+    #[test]
     fn a_renamed_column_is_no_identity() {
         assert!(!parse(&IDENTITY.replace("column_name: b", "column_name: c")).is_identity);
     }
@@ -441,6 +463,14 @@ mod tests {
             (
                 "      FUNCTION id: 4, function_name: count, function_type: aggregate, result_type: UInt64\n",
                 "aggregate function count",
+            ),
+            (
+                "      FUNCTION id: 4, function_name: __getScalar, function_type: ordinary, result_type: Array(UInt64)\n",
+                "scalar subquery",
+            ),
+            (
+                "      FUNCTION id: 4, function_name: runningConcurrency, function_type: ordinary, result_type: UInt32\n",
+                "by the block",
             ),
         ] {
             let tree = parse(&format!("{IDENTITY}{more}"));

@@ -422,6 +422,7 @@ pub fn history(migrations: &[Migrating]) -> History {
             ),
             is_left: migrating.has_left_blue(),
             begun: migrating.migration.clone(),
+            blue_definition: migrating.definitions.as_ref().map(|it| it.blue.clone()),
             parked: match &migrating.phase {
                 Phase::Cleaned(state) => state.parked.as_ref().map(|it| it.table.clone()),
                 _ => None,

@@ -162,8 +162,9 @@ impl Preflight<'_> {
         })
     }
 
-    /// An alias lets a user do what he may do with the table behind it (26.9), which the swap changes.
-    fn look_at_users(&mut self, migration: &Migration) -> Result<(), PlanError> {
+    /// Who may use blue by its own name, and not green: the new code would be refused. An alias lets a user do what he
+    /// may do with the table behind it (26.9), which the swap changes.
+    pub(crate) fn look_at_users(&mut self, migration: &Migration) -> Result<(), PlanError> {
         #[derive(Deserialize)]
         struct Row {
             grantee: String,
@@ -190,9 +191,11 @@ impl Preflight<'_> {
         };
         for Row { grantee, rights } in rows {
             let rights = rights.join(", ");
-            let says = format!(
-                "{grantee} has {rights} on it and not on {green}, and the alias gives nobody more than the table behind it"
-            );
+            let why = match migration.cutover {
+                Cutover::Alias => "the alias gives nobody more than the table behind it",
+                Cutover::App | Cutover::Exchange => "code that uses the new name would be refused",
+            };
+            let says = format!("{grantee} has {rights} on it and not on {green}, and {why}");
             let fix = format!("GRANT {rights} ON {} TO {}", green.sql(), quote_ident(&grantee));
             self.found(blue, false, says, fix);
         }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use teal_schema::{Location, QualifiedName, Table, View, rewrite_table_references, shell_word};
+use teal_schema::{
+    Location, QualifiedName, Table, View, read_create, rewrite_table_references, shell_word,
+};
 
 use crate::history::PastMigration;
 use crate::planner::{PlanError, Planner, source};
@@ -21,6 +23,7 @@ impl Planner<'_> {
         let (id, is_blue) = (&past.id, past.is_blue(name));
         self.refuse_gone(table, name, &past);
         self.refuse_late_change(table, name, &past)?;
+        self.refuse_change_of_old(table, name, &past)?;
         let note = match past.standing {
             Standing::UnderWay if past.in_place && is_blue => {
                 self.resume_change(table, name, id, &past.green)?;
@@ -199,6 +202,44 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// The same of the old table, which a plan leaves alone as long as the migration needs it.
+    fn refuse_change_of_old(
+        &mut self,
+        table: &Table,
+        name: &QualifiedName,
+        past: &PastMigration,
+    ) -> Result<(), PlanError> {
+        if past.in_place || past.is_over() || *name != past.declared_blue {
+            return Ok(());
+        }
+        let actual = if past.was_exchanged() { &past.green } else { &past.blue };
+        // What somebody has altered in the table, the migration tells itself.
+        let now = self.current.table(actual).map(|now| now.create_table_query.as_str());
+        let then = past.blue_definition.as_deref();
+        if now.zip(then).is_none_or(|(now, then)| !is_same_but_name(now, then)) {
+            return Ok(());
+        }
+        let changes = self.changes_of(table, name, actual)?;
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let green = shell_word(&past.green.name);
+        self.plan.conflicts.push(Conflict {
+            object: name.clone(),
+            declared_at: table.location.clone(),
+            differences: changes.iter().map(ToString::to_string).collect(),
+            instead: match past.standing {
+                Standing::CutOver(_) => format!(
+                    "bring the model back until the migration is over: `teal cleanup {green}`"
+                ),
+                _ => format!(
+                    "bring the model back until the migration is over (`teal cutover {green}`, `teal cleanup {green}`); or `teal abort {green}`, and change the table first"
+                ),
+            },
+        });
+        Ok(())
+    }
+
     /// The same of the view of a migration. What its tables are called is another matter: an exchange changes it.
     pub(crate) fn refuse_other_select(
         &mut self,
@@ -266,4 +307,13 @@ impl Planner<'_> {
         });
         true
     }
+}
+
+/// Whether two statements make the same, by whatever name.
+fn is_same_but_name(one: &str, other: &str) -> bool {
+    let rest = |sql: &'_ str| {
+        let create = read_create(sql).ok()??;
+        sql.get(create.name_range.end..).map(str::to_owned)
+    };
+    rest(one).is_some_and(|one| Some(one) == rest(other))
 }

@@ -5,12 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use teal_catalog::{CatalogColumn, CatalogTable, Features, QueryTree, Shadow};
 use teal_client::ClientError;
 use teal_schema::{
-    ConstraintKind, LifeCycle, QualifiedName, Table, View, create_table, create_view, names,
+    ConstraintKind, LifeCycle, QualifiedName, Table, TokenError, View, create_table, create_view,
+    names,
 };
 
+use crate::preflight::COPY_IT;
 use crate::{
     CopyColumn, CopyStrategy, Cutover, Fold, MERGE_STOPS, Migration, expired, in_order, rollup,
 };
+
+/// What the marks of a part go by.
+const GRANULARITY: [&str; 3] =
+    ["enable_mixed_granularity_parts", "index_granularity", "index_granularity_bytes"];
 
 /// A declared migration, before the server has been asked about it.
 pub(crate) struct Declared<'a> {
@@ -60,8 +66,9 @@ impl Declared<'_> {
                 instead: "give that column another name",
             }));
         }
-        if let Some(refusal) =
-            refusal(tree, &blue_name, blue, green).or_else(|| left_out(tree, blue, green))
+        if let Some(refusal) = refusal(tree, &blue_name, blue, green)
+            .or_else(|| left_out(tree, blue, green))
+            .or_else(|| computed_of_nothing(tree, blue, green))
         {
             return Ok(Err(refusal));
         }
@@ -121,6 +128,19 @@ impl Declared<'_> {
             expired: expired_of(green, &columns),
             green_sorting_key: ascending_key(self.green, green, &columns),
             ttl_changes_rows: [blue, green].iter().any(|it| it.ttl_changes_rows() == Ok(true)),
+            blue_computes: {
+                let is_copied = |name: &str| columns.iter().any(|column| column.name == name);
+                blue.columns.iter().any(|it| !it.is_insertable() && is_copied(&it.name))
+            },
+            green_checks: {
+                let checks = |table: &Table| {
+                    let checks =
+                        table.constraints.iter().filter(|it| it.kind == ConstraintKind::Check);
+                    checks.map(|it| it.expression.clone()).collect::<Vec<_>>()
+                };
+                let of_blue = checks(self.blue);
+                checks(self.green).into_iter().filter(|it| !of_blue.contains(it)).collect()
+            },
             columns,
             is_identity: tree.is_identity,
             blue_checks_more: {
@@ -348,6 +368,32 @@ fn refusal(
         tree.reads.contains(&(blue_name.to_string(), column.name.clone()))
     };
     let mut unstored = blue.columns.iter().filter(|column| column.default_kind == "EPHEMERAL");
+    let is_of_blue = |name: &str| {
+        blue.columns.iter().any(|column| {
+            let rest = name.strip_prefix(&column.name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
+    };
+    let mut read = tree.reads.iter().filter(|(table, _)| *table == blue_name.to_string());
+    if let Some((_, column)) = read.find(|(_, name)| !is_of_blue(name)) {
+        return Some(Unsafe {
+            reason: format!(
+                "its SELECT reads {column}, which is no column of the old version: ClickHouse says by it where a row lies, and rows move"
+            ),
+            instead: "leave it out",
+        });
+    }
+    let is_given = |name: &str| tree.columns.iter().any(|(given, _)| given == name);
+    let mut taken = green.columns.iter().filter(|column| column.default_kind == "EPHEMERAL");
+    if let Some(column) = taken.find(|column| is_given(&column.name)) {
+        return Some(Unsafe {
+            reason: format!(
+                "its SELECT gives {}, which is EPHEMERAL: the copied rows would be computed without it",
+                column.name
+            ),
+            instead: "let the SELECT compute what the new version computes from it, and make that a DEFAULT column",
+        });
+    }
     if let Some(column) = unstored.find(is_read) {
         return Some(Unsafe {
             reason: format!(
@@ -387,8 +433,12 @@ fn on_two_lines<'c>(
 /// Both versions have a column, and the SELECT leaves it out: what blue's rows have in it would be lost, and so would
 /// what green's have on the way back.
 fn left_out(tree: &QueryTree, blue: &CatalogTable, green: &CatalogTable) -> Option<Unsafe> {
-    let is_of_blue =
-        |column: &CatalogColumn| blue.insertable_columns().any(|it| it.name == column.name);
+    // What blue has computed, a default of green may compute likewise.
+    let is_of_blue = |column: &CatalogColumn| {
+        let is_it = |it: &&CatalogColumn| it.name == column.name && it.is_stored();
+        let of_blue = blue.columns.iter().find(is_it);
+        of_blue.is_some_and(|it| it.is_insertable() || column.default_kind.is_empty())
+    };
     let is_filled = |column: &CatalogColumn| tree.columns.iter().any(|(it, _)| *it == column.name);
     let mut of_both = green.insertable_columns().filter(|column| is_of_blue(column));
     let lost = of_both.find(|column| tree.grouped.is_none() && !is_filled(column))?;
@@ -399,6 +449,50 @@ fn left_out(tree: &QueryTree, blue: &CatalogTable, green: &CatalogTable) -> Opti
         ),
         instead: "select it; or, where it is to begin anew, say by what value, as in `'' AS name`",
     })
+}
+
+/// Green computes what blue has stored, and from what no row stores (`EPHEMERAL`): of a row that comes by the view or
+/// by the copy, it would be computed of nothing (26.9).
+fn computed_of_nothing(
+    tree: &QueryTree,
+    blue: &CatalogTable,
+    green: &CatalogTable,
+) -> Option<Unsafe> {
+    let is_given = |name: &str| tree.columns.iter().any(|(given, _)| given == name);
+    // Into a column of another name.
+    let is_brought = |name: &str| tree.reads.iter().any(|(_, read)| read == name);
+    let has_lost = |column: &&CatalogColumn| {
+        blue.columns.iter().any(|it| it.name == column.name && it.is_stored())
+            && column.is_stored()
+            && !is_given(&column.name)
+            && !is_brought(&column.name)
+            && is_of_ephemeral(green, column)
+    };
+    let lost = green.columns.iter().find(has_lost)?;
+    Some(Unsafe {
+        reason: format!(
+            "the new version computes the column {} from what no row stores ({} {}), so what the old one has in it would be lost",
+            lost.name, lost.default_kind, lost.default_expression
+        ),
+        instead: COPY_IT,
+    })
+}
+
+/// Whether a column is computed from one that is `EPHEMERAL`, if only by others that are computed.
+fn is_of_ephemeral(table: &CatalogTable, column: &CatalogColumn) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut left = vec![column];
+    while let Some(column) = left.pop() {
+        let asked = names(&column.default_expression).unwrap_or_default();
+        for column in table.columns.iter().filter(|it| asked.contains(&it.name)) {
+            match column.default_kind.as_str() {
+                "EPHEMERAL" => return true,
+                "ALIAS" | "MATERIALIZED" if seen.insert(&column.name) => left.push(column),
+                _ => (),
+            }
+        }
+    }
+    false
 }
 
 /// Why green cannot have blue's parts as they are, as far as the server would not say so itself.
@@ -451,6 +545,25 @@ fn not_cloneable(
             }
         })
         .or_else(|| differs("storage policy", &blue.storage_policy, &green.storage_policy))
+        // Parts keep that of the table that they were written for, and are refused where it has another kind (26.9).
+        .or_else(|| {
+            let of = |table: &CatalogTable| {
+                let settings = table.declared_settings()?.into_iter();
+                let of_parts = settings.filter(|(name, _)| GRANULARITY.contains(&name.as_str()));
+                let texts = of_parts.map(|(name, value)| format!("{name} = {value}"));
+                let texts = texts.collect::<Vec<_>>();
+                Ok::<_, TokenError>(match texts.is_empty() {
+                    true => "the default".to_owned(),
+                    false => texts.join(", "),
+                })
+            };
+            match (of(blue), of(green)) {
+                (Ok(blue), Ok(green)) => differs("index granularity", &blue, &green),
+                (Err(error), _) | (_, Err(error)) => {
+                    Some(format!("the settings cannot be read: {error}"))
+                }
+            }
+        })
         // A part has with it when its rows go, and ATTACH does not compute that anew (26.7).
         .or_else(|| match (blue.ttls(), green.ttls()) {
             (Ok(blue), Ok(green)) => differs("TTL", &blue.join(", "), &green.join(", ")),

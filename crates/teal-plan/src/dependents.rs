@@ -1,8 +1,10 @@
 //! Views that read a column which the plan takes away.
 
-use teal_catalog::{CatalogTable, QueryTree, QueryTreeError};
+use std::collections::BTreeSet;
+
+use teal_catalog::{CatalogTable, QueryTree, QueryTreeError, reading_views};
 use teal_client::ClientError;
-use teal_schema::{Location, QualifiedName};
+use teal_schema::{LifeCycle, Location, QualifiedName};
 
 use crate::planner::{PlanError, Planner};
 use crate::{Change, Conflict, Field, Operation};
@@ -22,6 +24,46 @@ pub(crate) struct Loss {
 impl Planner<'_> {
     /// What the operations that are planned so far take away from the view `view` as it is.
     pub(crate) fn loss(&mut self, view: &CatalogTable) -> Result<Option<Loss>, PlanError> {
+        self.loss_of(&view.as_select)
+    }
+
+    fn loss_of(&mut self, select: &str) -> Result<Option<Loss>, PlanError> {
+        let losses = self.losses();
+        if losses.is_empty() {
+            return Ok(None);
+        }
+        let Some(tree) = self.explain_now(select)? else {
+            return Ok(None);
+        };
+        let is_read =
+            |loss: &Loss| tree.reads.contains(&(loss.table.to_string(), loss.column.clone()));
+        Ok(losses.into_iter().find(is_read))
+    }
+
+    /// Of the materialized views that no operation is about and no model declares, those in other databases too.
+    pub(crate) fn refuse_losses_elsewhere(&mut self) -> Result<(), PlanError> {
+        let tables = self.losses().into_iter().map(|loss| loss.table).collect::<BTreeSet<_>>();
+        for table in tables {
+            for view in reading_views(self.session.as_mut(), &table)? {
+                let database = &self.options.database;
+                let is_known = self.plan.operations.iter().any(|it| *it.object() == view.name)
+                    || self.plan.conflicts.iter().any(|it| it.object == view.name)
+                    || self.schema.views.iter().any(|it| {
+                        it.life_cycle != LifeCycle::ExternallyManaged
+                            && it.qualified(database) == view.name
+                    });
+                if !view.is_materialized || is_known {
+                    continue;
+                }
+                if let Some(loss) = self.loss_of(&view.select)? {
+                    self.refuse_loss(&view.name, &loss, &loss.declared_at);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn losses(&self) -> Vec<Loss> {
         let losses = self.plan.operations.iter().enumerate().flat_map(|(at, operation)| {
             let (changes, by_alter, declared_at) = match operation {
                 Operation::AlterTable { changes, declared_at, .. } => {
@@ -43,16 +85,7 @@ impl Planner<'_> {
                 })
             })
         });
-        let losses = losses.collect::<Vec<_>>();
-        if losses.is_empty() {
-            return Ok(None);
-        }
-        let Some(tree) = self.explain_now(&view.as_select)? else {
-            return Ok(None);
-        };
-        let is_read =
-            |loss: &Loss| tree.reads.contains(&(loss.table.to_string(), loss.column.clone()));
-        Ok(losses.into_iter().find(is_read))
+        losses.collect()
     }
 
     /// The materialized view `view` would have every INSERT into the table fail, or ClickHouse lets the

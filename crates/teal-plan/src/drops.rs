@@ -70,6 +70,7 @@ impl Planner<'_> {
         let drops = drops.into_iter().map(|(_, operation)| operation).collect();
         let drops = self.needed_last(drops)?;
         self.plan.operations.extend(drops);
+        self.refuse_losses_elsewhere()?;
         if !left.is_empty() {
             let named = match left.get(SHOWN..) {
                 Some(more) if !more.is_empty() => {

@@ -4,7 +4,7 @@
 //! Where they come back to a table that they went through, ClickHouse refuses every INSERT into it (306,
 //! `TOO_DEEP_RECURSION`), and accepts the view that closes the circle (26.7, 26.9).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use teal_catalog::{QueryTree, fired_views, reads};
 use teal_schema::{
@@ -12,6 +12,7 @@ use teal_schema::{
 };
 
 use crate::planner::{PlanError, Planner, source};
+use crate::preflight::Preflight;
 use crate::{Conflict, Operation};
 
 /// What a materialized view forwards.
@@ -37,78 +38,6 @@ struct Read {
 type Wrong = (String, String);
 
 impl Planner<'_> {
-    /// Refuses views whose tables are gone, and those by which rows would come back to where they came from, or
-    /// twice to where a migration brings them.
-    pub(crate) fn refuse_flows(&mut self) -> Result<(), PlanError> {
-        let mut flows = self.flows()?;
-        let is_planned = |flow: &&Flow| flow.planned.is_some();
-        let is_migration = |it: &Operation| matches!(it, Operation::Migrate { .. });
-        let has_migrations = self.plan.operations.iter().any(is_migration);
-        // Most views read only what fires them, and the server need not be asked.
-        let may_be_wrong = flows.iter().filter(is_planned).any(|flow| {
-            let any = |read: &Read| is_in_circle(flow, &read.table, &flows, false).is_some();
-            flow.reads.iter().any(any)
-                || self.history.is_used(&flow.writes)
-                || flow.reads.iter().any(|read| self.history.is_used(&read.table))
-                || has_migrations
-        });
-        if may_be_wrong {
-            for flow in &mut flows {
-                flow.fired_by = self.fired_by(flow)?;
-            }
-        }
-        let conflicts = flows.iter().filter(is_planned).filter_map(|flow| {
-            let (differs, instead) = self
-                .beside_a_migration(flow)
-                .or_else(|| self.of_both_versions(flow, &flows))
-                .or_else(|| in_a_circle(flow, &flows))
-                .or_else(|| self.of_a_dropped_table(flow))?;
-            let (object, declared_at) = (flow.view.clone(), flow.planned.clone()?);
-            Some(Conflict { object, declared_at, differences: vec![differs], instead })
-        });
-        let mut conflicts = conflicts.collect::<Vec<_>>();
-        conflicts.extend(self.of_a_second_name()?);
-        self.plan.conflicts.extend(conflicts);
-        Ok(())
-    }
-
-    /// A view that the plan makes beside one that forwards the same rows: they would come twice, and where the plan
-    /// drops the other one, they would do so until then.
-    fn of_a_second_name(&mut self) -> Result<Vec<Conflict>, PlanError> {
-        let made = self.plan.operations.iter().filter_map(|operation| match operation {
-            Operation::CreateView { view, statement, declared_at } => {
-                Some((self.flow(view, &statement.after, None)?, declared_at.clone()))
-            }
-            _ => None,
-        });
-        let made = made.collect::<Vec<_>>();
-        if made.is_empty() {
-            return Ok(Vec::new());
-        }
-        let there = fired_views(self.session.as_mut())?;
-        let there = there.iter().filter_map(|(name, sql)| self.flow(name, sql, None));
-        let there = there.collect::<Vec<_>>();
-        let second = made.into_iter().filter_map(|(flow, declared_at)| {
-            let is_same = |it: &&Flow| it.writes == flow.writes && it.select == flow.select;
-            let first = there.iter().find(is_same)?;
-            let instead = format!(
-                "keep that name; or `RENAME TABLE {} TO {}`, by which no INSERT misses the view, and make the plan anew",
-                first.view.sql(),
-                flow.view.sql()
-            );
-            Some(Conflict {
-                object: flow.view,
-                declared_at,
-                differences: vec![format!(
-                    "the view {} brings the same rows to {}: they would come there twice",
-                    first.view, flow.writes
-                )],
-                instead,
-            })
-        });
-        Ok(second.collect())
-    }
-
     /// A migration makes the table of the new version, and views that name it come behind. Others do not wait for
     /// the copy.
     pub(crate) fn put_views_behind_their_tables(&mut self) {
@@ -174,12 +103,113 @@ impl Planner<'_> {
         true
     }
 
+    /// The table that fires each planned view that reads more than one, as the server tells it of the models.
+    pub(crate) fn fired_by(&mut self) -> Result<BTreeMap<QualifiedName, String>, PlanError> {
+        let mut fired_by = BTreeMap::new();
+        for view in self.schema.views.iter().filter(|view| view.target.is_some()) {
+            let name = view.qualified(&self.options.database);
+            let is_made = self.plan.operations.iter().any(|operation| match operation {
+                Operation::Migrate { migration, .. } => migration.view == name,
+                other => is_view(other) && *other.object() == name,
+            });
+            if !is_made {
+                continue;
+            }
+            let mut read = 0;
+            rewrite_table_references(&view.select, |table| {
+                read += usize::from(!table.after_in);
+                None
+            })
+            .map_err(|error| PlanError::unreadable(view, &error))?;
+            if read != 1
+                && let Some(table) = self.shadow.explain(view)?.fired_by
+            {
+                fired_by.insert(name, table);
+            }
+        }
+        Ok(fired_by)
+    }
+}
+
+impl Preflight<'_> {
+    /// Refuses views whose tables are gone, and those by which rows would come back to where they came from, or
+    /// twice to where a migration brings them.
+    pub(crate) fn look_at_flows(&mut self) -> Result<(), PlanError> {
+        let mut flows = self.flows()?;
+        let is_planned = |flow: &&Flow| flow.planned.is_some();
+        let is_migration = |it: &Operation| matches!(it, Operation::Migrate { .. });
+        let has_migrations = self.operations.iter().any(|it| is_migration(it));
+        // Most views read only what fires them, and the server need not be asked.
+        let may_be_wrong = flows.iter().filter(is_planned).any(|flow| {
+            let any = |read: &Read| is_in_circle(flow, &read.table, &flows, false).is_some();
+            flow.reads.iter().any(any)
+                || self.history.is_used(&flow.writes)
+                || flow.reads.iter().any(|read| self.history.is_used(&read.table))
+                || has_migrations
+        });
+        if may_be_wrong {
+            for flow in &mut flows {
+                flow.fired_by = self.fires(flow);
+            }
+        }
+        let conflicts = flows.iter().filter(is_planned).filter_map(|flow| {
+            let (differs, instead) = self
+                .beside_a_migration(flow)
+                .or_else(|| self.of_both_versions(flow, &flows))
+                .or_else(|| in_a_circle(flow, &flows))
+                .or_else(|| self.of_a_dropped_table(flow))?;
+            let (object, declared_at) = (flow.view.clone(), flow.planned.clone()?);
+            Some(Conflict { object, declared_at, differences: vec![differs], instead })
+        });
+        let mut conflicts = conflicts.collect::<Vec<_>>();
+        conflicts.extend(self.of_a_second_name()?);
+        self.conflicts.extend(conflicts);
+        Ok(())
+    }
+
+    /// A view that the plan makes beside one that forwards the same rows: they would come twice, and where the plan
+    /// drops the other one, they would do so until then.
+    fn of_a_second_name(&mut self) -> Result<Vec<Conflict>, PlanError> {
+        let made = self.operations.iter().filter_map(|operation| match operation {
+            Operation::CreateView { view, statement, declared_at } => {
+                Some((self.flow(view, &statement.after, None)?, declared_at.clone()))
+            }
+            _ => None,
+        });
+        let made = made.collect::<Vec<_>>();
+        if made.is_empty() {
+            return Ok(Vec::new());
+        }
+        let there = fired_views(self.session)?;
+        let there = there.iter().filter_map(|(name, sql)| self.flow(name, sql, None));
+        let there = there.collect::<Vec<_>>();
+        let second = made.into_iter().filter_map(|(flow, declared_at)| {
+            let is_same = |it: &&Flow| it.writes == flow.writes && it.select == flow.select;
+            let first = there.iter().find(is_same)?;
+            let instead = format!(
+                "keep that name; or `RENAME TABLE {} TO {}`, by which no INSERT misses the view, and make the plan anew",
+                first.view.sql(),
+                flow.view.sql()
+            );
+            Some(Conflict {
+                object: flow.view,
+                declared_at,
+                differences: vec![format!(
+                    "the view {} brings the same rows to {}: they would come there twice",
+                    first.view, flow.writes
+                )],
+                instead,
+            })
+        });
+        Ok(second.collect())
+    }
+
     /// What forwards rows when the plan is carried out, in whatever database.
     fn flows(&mut self) -> Result<Vec<Flow>, PlanError> {
-        let there = fired_views(self.session.as_mut())?;
+        let there = fired_views(self.session)?;
         let mut flows = Vec::new();
         let mut replaced = BTreeSet::new();
-        for operation in &self.plan.operations {
+        for operation in &self.operations {
             let flow = match operation {
                 Operation::CreateView { view, statement, declared_at } => {
                     self.flow(view, &statement.sql, Some(declared_at))
@@ -233,20 +263,18 @@ impl Planner<'_> {
         })
     }
 
-    fn fired_by(&mut self, flow: &Flow) -> Result<Option<QualifiedName>, PlanError> {
+    fn fires(&mut self, flow: &Flow) -> Option<QualifiedName> {
         if flow.fired_by.is_some() {
-            return Ok(flow.fired_by.clone());
+            return flow.fired_by.clone();
         }
-        let database = &self.options.database;
-        let declared = self.schema.views.iter().find(|view| view.qualified(database) == flow.view);
-        let tree = match declared.filter(|_| flow.planned.is_some()) {
-            Some(view) => Some(self.shadow.explain(view)?),
-            // Of somebody's view that cannot be explained, nothing is said.
-            None => QueryTree::explain(self.session.as_mut(), &flow.select).ok(),
+        let planned = self.fired_by.get(&flow.view).filter(|_| flow.planned.is_some());
+        let named = match planned {
+            Some(named) => named.clone(),
+            // Of a view that cannot be explained, nothing is said.
+            None => QueryTree::explain(self.session, &flow.select).ok()?.fired_by?,
         };
-        let named = tree.and_then(|tree| tree.fired_by);
-        let read = flow.reads.iter().find(|read| Some(read.name.to_string()) == named);
-        Ok(read.map(|read| read.table.clone()))
+        let read = flow.reads.iter().find(|read| read.name.to_string() == named);
+        read.map(|read| read.table.clone())
     }
 
     /// The table that a name means, also where it is that of an alias.
@@ -285,7 +313,7 @@ impl Planner<'_> {
         let fired_by = flow.fired_by.as_ref()?;
         let begun = self.history.migrations.iter().filter(|past| !past.is_over());
         let begun = begun.map(|past| (&past.blue, &past.green, &past.view));
-        let planned = self.plan.operations.iter().filter_map(|operation| match operation {
+        let planned = self.operations.iter().filter_map(|operation| match operation {
             Operation::Migrate { migration, .. } => {
                 Some((&migration.blue, &migration.green, &migration.view))
             }
@@ -320,7 +348,7 @@ impl Planner<'_> {
     /// A table that a cleanup has dropped, and that its model is still there of.
     fn of_a_dropped_table(&self, flow: &Flow) -> Option<Wrong> {
         let is_made = |name: &QualifiedName| {
-            self.plan.operations.iter().any(|operation| match operation {
+            self.operations.iter().any(|operation| match operation {
                 Operation::Migrate { migration, .. } => migration.green == *name,
                 other => other.object() == name,
             })

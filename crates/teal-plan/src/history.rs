@@ -25,6 +25,8 @@ pub struct PastMigration {
     pub is_left: bool,
     /// As it was planned when it began.
     pub begun: Migration,
+    /// The statement that makes blue, as the server had it then.
+    pub blue_definition: Option<String>,
     /// The old table, where its cleanup has put it aside.
     pub parked: Option<QualifiedName>,
 }

@@ -56,6 +56,12 @@ pub struct Migration {
     /// Green computes a column that blue stores as it is given, so that its rows would not be the same in blue.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub green_computes: bool,
+    /// Blue computes a column that the copy fills, and no INSERT can bring it there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub blue_computes: bool,
+    /// The conditions on green's rows (`CHECK`) that blue has not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub green_checks: Vec<String>,
     /// Green's TTL, as the server writes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub green_ttl: Option<String>,
@@ -185,11 +191,12 @@ impl Migration {
             == (&other.select, &other.create_green, &other.columns)
     }
 
-    /// A view can bring green's rows to blue. Where blue's types hold less, or it has conditions of its own, a
-    /// view would change values without a word, or fail the INSERTs of those who are on green.
+    /// A view can bring green's rows to blue. Where blue's types hold less, or it has conditions of its own or computes
+    /// a column itself, a view would change values without a word, or fail the INSERTs of those who are on green.
     pub fn view_runs_back(&self) -> bool {
         self.is_identity
             && !self.blue_checks_more
+            && !self.blue_computes
             && !self.green_computes
             && self.columns.iter().all(|column| column.from_type.is_none())
     }
@@ -197,7 +204,7 @@ impl Migration {
     /// Green's rows can be told one by one, and brought to blue as they are; or the newest of each key can.
     pub fn can_carry_back(&self) -> bool {
         let fits = if self.green_folds { self.view_runs_back() } else { self.is_identity };
-        self.rows_tell() && fits && !self.green_computes
+        self.rows_tell() && fits && !self.blue_computes && !self.green_computes
     }
 
     /// After a cutover by app or alias, a view can bring what is written to green to blue.

@@ -145,7 +145,6 @@ fn make(
     planner.plan_views()?;
     planner.plan_drops()?;
     planner.put_views_behind_their_tables();
-    planner.refuse_flows()?;
     planner.refuse_clusters();
     planner.preflight()?;
     planner.plan.take_fingerprint();
@@ -259,6 +258,7 @@ impl Planner<'_> {
 
     /// Looks at what the plan would meet before anything is done.
     fn preflight(&mut self) -> Result<(), PlanError> {
+        let fired_by = self.fired_by()?;
         let mut preflight = Preflight {
             session: self.session.as_mut(),
             features: &self.features,
@@ -267,11 +267,14 @@ impl Planner<'_> {
             is_exclusive: self.is_exclusive,
             has_gate: self.has_gate,
             operations: self.plan.operations.iter().collect(),
+            fired_by,
+            conflicts: Vec::new(),
             findings: Vec::new(),
             notes: Vec::new(),
         };
         preflight.look()?;
-        let Preflight { findings, notes, .. } = preflight;
+        let Preflight { conflicts, findings, notes, .. } = preflight;
+        self.plan.conflicts.extend(conflicts);
         self.plan.findings = findings;
         self.plan.notes.extend(notes);
         Ok(())

@@ -10,7 +10,7 @@ use teal_schema::{
 
 use crate::declared::{Declared, Unsafe};
 use crate::planner::{PlanError, Planner, is_older, source};
-use crate::preflight::reads;
+use crate::preflight::brings;
 use crate::{Change, Conflict, Cutover, Field, Migration, Operation, Standing, Statement};
 
 impl Planner<'_> {
@@ -146,8 +146,14 @@ impl Planner<'_> {
         let name = blue.qualified(database);
         let tree = self.shadow.explain(view)?;
         let desired = self.desired.table(&self.shadow.name(&name));
-        let columns = desired.into_iter().flat_map(CatalogTable::insertable_columns);
-        let lost = columns.filter(|column| !reads(&tree, &name, &column.name));
+        let columns = desired.into_iter().flat_map(|table| &table.columns);
+        let green = self.schema.target(view);
+        let is_there = |name: &str| {
+            green.is_some_and(|green| green.columns.iter().any(|column| column.name == name))
+        };
+        let is_lost =
+            |column: &&CatalogColumn| !brings(&tree, &name, column, is_there(&column.name));
+        let lost = columns.filter(is_lost);
         let says = |column: &CatalogColumn| {
             format!(
                 "the table is DELETION_PROTECTED, and the SELECT of {} does not read its column {}, which the cleanup would drop",

@@ -156,7 +156,7 @@ fn operation_as_text(operation: &Operation) -> String {
 
 fn migration_as_text(migration: &Migration, needs: &Needs, is_there: bool) -> String {
     let disk = match migration.strategy {
-        CopyStrategy::Clone => "no disk (hard links)".to_owned(),
+        CopyStrategy::Clone => "no disk at first (hard links)".to_owned(),
         CopyStrategy::Rewrite => {
             format!("about {} of disk until the cleanup", show::bytes(needs.disk_bytes))
         }
@@ -176,6 +176,9 @@ fn migration_as_text(migration: &Migration, needs: &Needs, is_there: bool) -> St
         }
         (true, Cutover::App | Cutover::Alias) if migration.can_carry_back() => {
             "the old table does not take all that the new one does: `teal rollback` carries what was written since, as far as it fits"
+        }
+        (true, Cutover::App | Cutover::Alias) if migration.blue_computes => {
+            "the old table computes a column that the new one has stored: rows written after the cutover exist in the new table only"
         }
         (true, Cutover::App | Cutover::Alias) => {
             "the new engine folds rows: those written after the cutover exist in the new table only"

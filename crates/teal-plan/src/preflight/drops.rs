@@ -21,8 +21,8 @@ impl Preflight<'_> {
         }
         for (object, then) in &drops {
             let now = self.current.table(object).map_or(0, |table| table.rows);
-            if now > *then {
-                // It is used, whatever a saved plan says.
+            if now != *then {
+                // It is used, whatever a saved plan says. With fewer rows it may have been filled anew.
                 let says = format!("it had {then} rows when the plan was made, and has {now} now");
                 let fix = "make the plan anew, if it is to be dropped".to_owned();
                 self.found(object, true, says, fix);

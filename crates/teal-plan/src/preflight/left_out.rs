@@ -1,8 +1,8 @@
 //! What the new version of a table would not have of the old one.
 
-use teal_catalog::{QueryTree, QueryTreeError};
+use teal_catalog::{CatalogColumn, QueryTree, QueryTreeError};
 use teal_client::ClientError;
-use teal_schema::QualifiedName;
+use teal_schema::{QualifiedName, names};
 
 use super::Preflight;
 use crate::older::view_from;
@@ -50,8 +50,11 @@ impl Preflight<'_> {
         let Some(table) = self.current.table(blue) else {
             return Ok(());
         };
-        let columns = table.insertable_columns().map(|column| column.name.as_str());
-        let lost = columns.filter(|name| !reads(&tree, blue, name)).collect::<Vec<_>>();
+        let made = names(&migration.create_green).unwrap_or_default();
+        let is_lost =
+            |column: &&CatalogColumn| !brings(&tree, blue, column, made.contains(&column.name));
+        let lost = table.columns.iter().filter(is_lost);
+        let lost = lost.map(|column| column.name.as_str()).collect::<Vec<_>>();
         if !lost.is_empty() {
             let says = format!(
                 "the SELECT of {} does not read {}: {} would not have the values, and `teal cleanup` drops them with the old table",
@@ -67,11 +70,18 @@ impl Preflight<'_> {
     }
 }
 
-/// Whether a SELECT reads a column, or an element of it.
-pub(crate) fn reads(tree: &QueryTree, table: &QualifiedName, column: &str) -> bool {
+/// Whether the values of a column, if it has any, are not lost with the table: the SELECT reads the column, or an
+/// element of it. One that is computed has a successor where the new version has its name (`is_there`).
+pub(crate) fn brings(
+    tree: &QueryTree,
+    table: &QualifiedName,
+    column: &CatalogColumn,
+    is_there: bool,
+) -> bool {
     let table = table.to_string();
-    tree.reads.iter().any(|(of, name)| {
-        let rest = name.strip_prefix(column);
+    let is_read = tree.reads.iter().any(|(of, name)| {
+        let rest = name.strip_prefix(&column.name);
         *of == table && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    })
+    });
+    is_read || !column.is_stored() || (is_there && !column.is_insertable())
 }

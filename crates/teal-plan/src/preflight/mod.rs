@@ -1,5 +1,7 @@
 //! Looks at what a plan would meet before anything is done.
 
+mod begun;
+mod checks;
 mod created;
 mod defaults;
 mod drops;
@@ -15,20 +17,25 @@ mod rights;
 mod unstored;
 mod values;
 
+use std::collections::BTreeMap;
+
 pub(crate) use expiring::as_green;
 pub use expiring::expired;
-pub(crate) use left_out::reads;
+pub(crate) use left_out::brings;
 pub use policies::{RowPolicy, row_policies};
+pub(crate) use recomputed::COPY_IT;
 pub use rights::{GLOBAL_RIGHTS, MIGRATION_RIGHTS, OWN_DATABASES, OWN_RIGHTS};
 use serde::Deserialize;
 use teal_catalog::{Catalog, CatalogTable, Features, traffic};
 use teal_client::{Server, Session};
-use teal_schema::{QualifiedName, quote_ident, quote_string};
+use teal_schema::{QualifiedName, call, quote_ident, quote_string, read_create};
 pub use values::{Values, may_lose, values};
 
 use crate::plan::Finding;
 use crate::planner::PlanError;
-use crate::{Check, Cutover, Fold, History, Migration, Needs, Operation, Plan, in_order};
+use crate::{
+    AlterCost, Check, Conflict, Cutover, Fold, History, Migration, Needs, Operation, Plan, in_order,
+};
 
 /// How a server comes to have `part_log`.
 pub const ENABLE_PART_LOG: &str = "put <part_log><database>system</database><table>part_log</table></part_log> into the server's configuration, and restart it; where that is there, SYSTEM FLUSH LOGS makes the table";
@@ -61,11 +68,16 @@ pub fn preflight(
         is_exclusive: server.is_exclusive(),
         has_gate: server.write_gate().is_some(),
         operations: left.map(|(operation, _)| operation).collect(),
+        fired_by: BTreeMap::new(),
+        conflicts: Vec::new(),
         findings: Vec::new(),
         notes: Vec::new(),
     };
     preflight.look()?;
-    plan.findings = preflight.findings;
+    let Preflight { conflicts, findings, .. } = preflight;
+    let came_up = conflicts.into_iter().filter(|it| !plan.conflicts.contains(it));
+    plan.conflicts.extend(came_up.collect::<Vec<_>>());
+    plan.findings = findings;
     Ok(())
 }
 
@@ -81,6 +93,9 @@ pub(crate) struct Preflight<'a> {
     pub(crate) has_gate: bool,
     /// What the plan has left to do.
     pub(crate) operations: Vec<&'a Operation>,
+    /// The tables that fire planned views, where it takes the models to tell.
+    pub(crate) fired_by: BTreeMap<QualifiedName, String>,
+    pub(crate) conflicts: Vec<Conflict>,
     pub(crate) findings: Vec<Finding>,
     pub(crate) notes: Vec<String>,
 }
@@ -100,12 +115,15 @@ impl Preflight<'_> {
         };
         let migrations = self.operations.iter().filter_map(begins).collect::<Vec<_>>();
         self.look_for_databases()?;
+        self.look_at_flows()?;
+        self.look_at_begun();
         self.look_at_drops()?;
         self.look_at_older();
         self.look_at_mutations(&migrations)?;
         self.look_at_disks(&migrations)?;
         self.look_at_row_policies(&migrations)?;
         self.look_at_databases(&migrations)?;
+        self.look_at_engines(&migrations);
         self.look_at_aliases()?;
         self.look_at_fence(&migrations);
         self.look_at_expiring()?;
@@ -114,6 +132,9 @@ impl Preflight<'_> {
             self.look_at_readers(migration)?;
             self.look_at_feeders(migration)?;
             self.look_at_statements(migration);
+            if migration.cutover == Cutover::App {
+                self.look_at_users(migration)?;
+            }
             self.look_at_resetting(migration);
             self.look_at_left_out(migration)?;
             self.look_at_values(migration)?;
@@ -121,6 +142,7 @@ impl Preflight<'_> {
             self.look_at_recomputed(migration)?;
             self.look_at_retries(migration);
             self.look_at_partitions(migration)?;
+            self.look_at_checks(migration)?;
             self.look_at_ties(migration)?;
             self.look_at_traffic(migration)?;
         }
@@ -150,7 +172,8 @@ impl Preflight<'_> {
         Ok(())
     }
 
-    /// A mutation that goes on while blue's parts are taken would change some rows of blue only.
+    /// A mutation that goes on while blue's parts are taken would change some rows of blue only. One that fails, parts
+    /// would have to go through with that of an ALTER.
     fn look_at_mutations(&mut self, migrations: &[Migration]) -> Result<(), PlanError> {
         #[derive(Deserialize)]
         struct Row {
@@ -161,7 +184,12 @@ impl Preflight<'_> {
             parts_to_do: i64,
             latest_fail_reason: String,
         }
-        let tables = migrations.iter().map(|migration| &migration.blue).collect::<Vec<_>>();
+        let blues = migrations.iter().map(|migration| &migration.blue).collect::<Vec<_>>();
+        let altered = self.operations.iter().filter_map(|operation| match operation {
+            Operation::AlterTable { table, cost: AlterCost::Mutation, .. } => Some(table),
+            _ => None,
+        });
+        let tables = blues.iter().copied().chain(altered).collect::<Vec<_>>();
         if tables.is_empty() {
             return Ok(());
         }
@@ -176,6 +204,10 @@ impl Preflight<'_> {
                 reason => format!(", and fails: {reason}"),
             };
             let table = QualifiedName::new(&row.database, &row.table);
+            // `apply` waits for one that does not fail.
+            if failing.is_empty() && !blues.contains(&&table) {
+                continue;
+            }
             let says = format!(
                 "the mutation {} ({}) is in progress, {} parts to do{failing}",
                 row.mutation_id, row.command, row.parts_to_do
@@ -249,21 +281,22 @@ impl Preflight<'_> {
         Ok(())
     }
 
-    /// Two tables of a database of the engine Ordinary cannot be exchanged.
+    /// Not in every database can tables be exchanged, and in some a statement goes to other servers too.
     fn look_at_databases(&mut self, migrations: &[Migration]) -> Result<(), PlanError> {
         #[derive(Deserialize)]
         struct Row {
             engine: String,
         }
-        for migration in migrations.iter().filter(|it| it.cutover != Cutover::App) {
+        for migration in migrations {
             let database = &migration.blue.database;
             let row = self.session.row::<Row>(&format!(
                 "SELECT engine FROM system.databases WHERE name = {}",
                 quote_string(database)
             ))?;
-            if row.engine == "Ordinary" {
+            let engine = row.engine;
+            if engine == "Ordinary" && migration.cutover != Cutover::App {
                 let says = format!(
-                    "the database {database} has the engine Ordinary, in which tables cannot be exchanged"
+                    "the database {database} has the engine {engine}, in which tables cannot be exchanged"
                 );
                 let fix = match migration.in_place {
                     true => "declare a new version with a migration view, and move by `--by app`",
@@ -271,8 +304,34 @@ impl Preflight<'_> {
                 };
                 self.found(&migration.blue, true, says, fix.to_owned());
             }
+            // Its DDL log repeats neither INSERTs nor what moves parts (`DatabaseReplicated::shouldReplicateQuery`, 26.9).
+            if engine == "Replicated" {
+                let says = format!(
+                    "the database {database} has the engine Replicated: the new table, the cutover and the cleanup would come to all its servers, and the copied rows to this one alone"
+                );
+                let fix = "migrate it by hand".to_owned();
+                self.found(&migration.blue, true, says, fix);
+            }
         }
         Ok(())
+    }
+
+    /// What teal copies, this server alone has.
+    fn look_at_engines(&mut self, migrations: &[Migration]) {
+        for Migration { blue, green, create_green, .. } in migrations {
+            let of_blue = self.current.table(blue).map(|table| table.engine.clone());
+            let of_green = || {
+                let range = read_create(create_green).ok()??.engine?;
+                Some(call(create_green.get(range)?).ok()?.0.to_owned())
+            };
+            for (table, engine) in [(blue, of_blue), (green, of_green())] {
+                let engine = engine.unwrap_or_default();
+                if engine.starts_with("Replicated") || engine.starts_with("Shared") {
+                    let says = format!("teal is not proven on tables of {engine} yet");
+                    self.found(table, true, says, "migrate it by hand".to_owned());
+                }
+            }
+        }
     }
 
     /// What takes the write gate, which a server has not, and what takes `part_log` then.
@@ -312,13 +371,6 @@ impl Preflight<'_> {
                 let says = "on a server, INSERTs that run while the history is put in front of them may come twice, which this engine would not fold away";
                 let fix = in_order::instead("CollapsingMergeTree").to_owned();
                 self.found(&migration.blue, true, says.to_owned(), fix);
-            }
-            let engine = self.current.table(&migration.blue).map(|blue| blue.engine.as_str());
-            let engine = engine.unwrap_or_default().to_owned();
-            if engine.starts_with("Replicated") || engine.starts_with("Shared") {
-                let says = format!("teal is not proven on tables of {engine} yet");
-                let fix = "migrate it by hand".to_owned();
-                self.found(&migration.blue, true, says, fix);
             }
         }
     }

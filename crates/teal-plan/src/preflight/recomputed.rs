@@ -10,7 +10,7 @@ use crate::planner::PlanError;
 use crate::{CopyStrategy, Migration};
 
 /// What to do where values are not to be computed anew.
-const COPY_IT: &str = "make it a DEFAULT column first, in the model of the old layout too, which changes no stored value; then it is copied, where the SELECT gives it (`*` does)";
+pub(crate) const COPY_IT: &str = "make it a DEFAULT column first, in the model of the old layout too, which changes no stored value; then it is copied, where the SELECT gives it (`*` does)";
 
 /// Whether values are other ones than those that would be computed.
 enum Differs {
@@ -20,34 +20,53 @@ enum Differs {
     Perhaps,
 }
 
+/// A function by whose tables a row gets the same value in both tables of an INSERT.
+fn looks_up(function: &str) -> bool {
+    ["dict", "joinGet", "region"].iter().any(|kind| function.starts_with(kind))
+}
+
 impl Preflight<'_> {
-    /// What a table computes as rows are inserted (`MATERIALIZED`), a rewrite computes anew. Where that gives another
-    /// value each time, such as the time of the INSERT, those that are there would be lost.
+    /// What a table computes as rows are inserted (`MATERIALIZED`), a rewrite computes anew, and so does the new one of
+    /// a row that comes before the cutover. Where that gives another value each time, such as the time of the INSERT,
+    /// those that the old table has would be lost.
     pub(super) fn look_at_recomputed(&mut self, migration: &Migration) -> Result<(), PlanError> {
         let blue = &migration.blue;
         let columns = self.current.table(blue).map(|table| table.columns.clone());
         let made = names(&migration.create_green).unwrap_or_default();
         let columns = columns.unwrap_or_default().into_iter().filter(|column| {
             column.default_kind == "MATERIALIZED"
-                && migration.strategy == CopyStrategy::Rewrite
                 && made.contains(&column.name)
                 && migration.columns.iter().all(|copied| copied.name != column.name)
         });
         for column in columns.collect::<Vec<_>>() {
-            if !self.may_differ(blue, &column.default_expression)? {
-                self.look_at_replaced(migration, &column)?;
+            let rewrites = migration.strategy == CopyStrategy::Rewrite;
+            let (name, by) = (&column.name, &column.default_expression);
+            let by_what = self.non_deterministic(blue, by)?;
+            if by_what.is_empty() {
+                if rewrites {
+                    self.look_at_replaced(migration, &column)?;
+                }
                 continue;
             }
-            let (blocks, lost) = match self.differs(blue, &column)? {
-                Differs::No => continue,
-                Differs::Yes => (true, "what it has now would be lost"),
+            let differs = if rewrites { self.differs(blue, &column)? } else { Differs::No };
+            let lost = match differs {
+                Differs::No if by_what.iter().all(|name| looks_up(name)) => continue,
+                Differs::No => {
+                    let says = format!(
+                        "column {name}: a row that comes before the cutover gets another value in {} (MATERIALIZED {by}), and the old table's is lost with it",
+                        migration.green
+                    );
+                    self.found(blue, true, says, COPY_IT.to_owned());
+                    continue;
+                }
+                Differs::Yes => "what it has now would be lost",
                 Differs::Perhaps => {
-                    (false, "of too many rows to look at all, what they have now may be lost")
+                    "of too many rows to look at all, what they have now may be lost"
                 }
             };
+            let blocks = matches!(differs, Differs::Yes);
             let says = format!(
-                "column {}: the rewrite would compute it anew for every row (MATERIALIZED {}), and {lost}",
-                column.name, column.default_expression
+                "column {name}: the rewrite would compute it anew for every row (MATERIALIZED {by}), and {lost}"
             );
             self.found(blue, blocks, says, COPY_IT.to_owned());
         }

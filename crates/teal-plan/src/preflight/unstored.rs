@@ -83,10 +83,19 @@ impl Preflight<'_> {
         table: &QualifiedName,
         default: &str,
     ) -> Result<bool, PlanError> {
+        Ok(!self.non_deterministic(table, default)?.is_empty())
+    }
+
+    /// By which functions it may.
+    pub(super) fn non_deterministic(
+        &mut self,
+        table: &QualifiedName,
+        default: &str,
+    ) -> Result<Vec<String>, PlanError> {
         let select = format!("SELECT {default} FROM {}", table.sql());
         match QueryTree::explain(self.session, &select) {
-            Ok(tree) => Ok(!tree.non_deterministic.is_empty()),
-            Err(QueryTreeError::Client(ClientError::Server { .. })) => Ok(false),
+            Ok(tree) => Ok(tree.non_deterministic),
+            Err(QueryTreeError::Client(ClientError::Server { .. })) => Ok(Vec::new()),
             Err(QueryTreeError::Client(error)) => Err(error.into()),
             Err(error @ QueryTreeError::Unreadable { .. }) => {
                 Err(teal_catalog::ShadowError::from(error).into())
