@@ -15,7 +15,7 @@ use teal_catalog::own_directory;
 use teal_plan::{Drift, Field, Migration, definition_changes};
 use teal_schema::{QualifiedName, head, quote_string, read_create};
 
-use crate::state::{Definitions, Migrating};
+use crate::journal::state::{Definitions, Migrating};
 use crate::{Event, MigrateError, Operator, Phase};
 
 /// What is there, by name.

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use teal_plan::{Migration, Operation, Plan, check};
 
-use crate::phase::Phase;
-use crate::state::{Migrating, history};
+use crate::journal::phase::Phase;
+use crate::journal::state::{Migrating, history};
 use crate::{Goal, MigrateError, Operator, failpoint};
 
 /// What was done of a plan.

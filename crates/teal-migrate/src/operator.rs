@@ -10,13 +10,13 @@ use teal_client::{ClientError, GateClosing, Server, Session, TEAL_LOG_COMMENT};
 use teal_plan::{Cutover, Migration};
 use teal_schema::{QualifiedName, quote_ident, quote_string};
 
-use crate::live::{Board, Teller};
+use crate::cutover::swap::Way;
+use crate::journal::phase::{CutOver, Phase, Verified};
+use crate::journal::state::Migrating;
+use crate::lock::live::{Board, Teller};
 use crate::names::TEAL_DATABASE;
-use crate::phase::{CutOver, Phase, Verified};
+use crate::repair::stale::shortened;
 use crate::requests::Requests;
-use crate::stale::shortened;
-use crate::state::Migrating;
-use crate::swap::Way;
 use crate::{
     BackfillOptions, Entry, Event, Interrupt, Journal, Leave, Limits, Lock, LockError,
     MigrateError, Observer, Parity, Step, Update, failpoint, names,

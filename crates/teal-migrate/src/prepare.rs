@@ -2,8 +2,8 @@ use teal_catalog::amount;
 use teal_plan::MERGE_STOPS;
 use teal_schema::quote_string;
 
-use crate::phase::Started;
-use crate::state::Migrating;
+use crate::journal::phase::Started;
+use crate::journal::state::Migrating;
 use crate::{Event, MigrateError, Operator, Step, failpoint, names};
 
 /// The settings of a table whose parts nobody merges.

@@ -10,11 +10,11 @@ use teal_client::{ClientError, Server, Session, TEAL_LOG_COMMENT};
 use teal_plan::Cutover;
 use teal_schema::{QualifiedName, shell_word};
 
-use crate::live::{Live, Waiting};
+use crate::cleanup::still_used::{uses_of_old, view_back};
+use crate::journal::phase::{Cleaned, CutOver};
+use crate::lock::live::{Live, Waiting};
 use crate::lock::time_of;
-use crate::phase::{Cleaned, CutOver};
 use crate::requests::{Asked, Orders, Request, peek_requests};
-use crate::still_used::{uses_of_old, view_back};
 use crate::{
     Entry, Event, Journal, JournalError, Limits, Lock, MigrateError, Migrating, Parked, Phase,
 };

@@ -2,7 +2,6 @@
 //! plan. Planning only reads; the desired tables are created in a shadow database, which is
 //! dropped again.
 
-mod aliases;
 mod alter;
 mod begun;
 mod change;
@@ -23,9 +22,7 @@ mod older;
 mod plan;
 mod planner;
 mod preflight;
-mod readers;
 mod rollup;
-mod ties;
 mod views;
 
 pub use diff::{Change, Field, compare};

@@ -16,10 +16,10 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Shared;
 use super::chunk::Chunk;
-use crate::limits::{Bytes, Limit};
-use crate::pressure::{Gauge, Pressure};
+use crate::journal::state::Migrating;
 use crate::requests::{self, Orders};
-use crate::state::Migrating;
+use crate::throttle::limits::{Bytes, Limit};
+use crate::throttle::pressure::{Gauge, Pressure};
 use crate::throttle::{Kind, Pace, Wait, paused, waits};
 use crate::{MigrateError, Operator, Update};
 

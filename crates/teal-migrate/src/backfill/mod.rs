@@ -20,8 +20,8 @@ use teal_client::TEAL_LOG_COMMENT;
 use worker::Worker;
 pub(crate) use worker::{columns, only, select_from};
 
-use crate::phase::{Attached, Snapshot};
-use crate::state::Migrating;
+use crate::journal::phase::{Attached, Snapshot};
+use crate::journal::state::Migrating;
 use crate::{Event, MigrateError, Operator, Phase, Step, Update, failpoint, names};
 
 #[derive(Debug, Clone)]

@@ -32,8 +32,8 @@ use teal_schema::quote_string;
 
 use super::columns;
 use crate::fence::{HashedPart, without};
-use crate::phase::{Ordering, Phase};
-use crate::state::Migrating;
+use crate::journal::phase::{Ordering, Phase};
+use crate::journal::state::Migrating;
 use crate::{Event, MigrateError, Operator, failpoint, names};
 
 /// When a row of a partition came to a table: by the block of its part, and its place in there. A part's

@@ -29,9 +29,9 @@ use teal_schema::{QualifiedName, quote_string};
 use super::Shared;
 use super::chunk::Chunk;
 use super::worker::Worker;
-use crate::phase::{Phase, Publication};
+use crate::journal::phase::{Phase, Publication};
+use crate::journal::state::Migrating;
 use crate::prepare::merges_stopped;
-use crate::state::Migrating;
 use crate::{Event, MigrateError, Operator, Update, failpoint, names};
 
 impl Worker<'_> {

@@ -8,7 +8,7 @@ use super::Shared;
 use super::chunk::{self, Chunk};
 use super::leave::Priority;
 use super::order::CAME;
-use crate::state::Migrating;
+use crate::journal::state::Migrating;
 use crate::{MigrateError, Operator, failpoint, names};
 
 /// Rows that are sorted at once, before those of a chunk are merged.

@@ -5,7 +5,7 @@
 //! cloned parts, and forwarded rows. Parts that both have are not read, and of a rewrite those parts of blue
 //! are read only that came since the fence was opened; where they are too many to be named, or merged
 //! meanwhile, both tables. What green has beyond that is somebody's, unless blue has lost it meanwhile
-//! ([`crate::stale`]).
+//! ([`crate::repair::stale`]).
 //!
 //! Of rows that are folded only the key can be known again: their sums are other ones, and blue may have
 //! folded them too.
@@ -16,10 +16,10 @@ use teal_plan::{CopyStrategy, Fold, Migration};
 use teal_schema::{QualifiedName, quote_ident, quote_string};
 
 use super::part_log::HashedPart;
-use crate::alone::{Alone, MOST_PARTS, Pair, names_of, newer, only_parts};
 use crate::failpoint;
-use crate::removal::Extra;
-use crate::state::Migrating;
+use crate::journal::state::Migrating;
+use crate::repair::removal::Extra;
+use crate::verify::alone::{Alone, MOST_PARTS, Pair, names_of, newer, only_parts};
 use crate::verify::{folds, shown, sides};
 use crate::{MigrateError, Operator};
 

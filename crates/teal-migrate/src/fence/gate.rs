@@ -8,7 +8,7 @@ use teal_catalog::amount;
 use teal_plan::CopyStrategy;
 
 use crate::at_once::at_once;
-use crate::state::Migrating;
+use crate::journal::state::Migrating;
 use crate::{Event, MigrateError, Operator, failpoint, names};
 
 impl Operator<'_> {

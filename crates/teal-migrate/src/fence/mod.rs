@@ -10,6 +10,7 @@
 //! until the migration is attached blue has every row, and rows that somebody wrote to green itself are
 //! looked for before ([`direct`]).
 
+pub(crate) mod clone;
 mod direct;
 mod gate;
 mod part_log;
@@ -23,9 +24,9 @@ use teal_plan::CopyStrategy;
 use teal_schema::QualifiedName;
 
 use crate::at_once::at_once;
-use crate::phase::{Prepared, Snapshot};
-use crate::seen::see_at_rest;
-use crate::state::Migrating;
+use crate::journal::phase::{Prepared, Snapshot};
+use crate::journal::state::Migrating;
+use crate::repair::seen::see_at_rest;
 use crate::{Event, MigrateError, Operator, Step, Update, failpoint, names};
 
 impl Operator<'_> {

@@ -28,9 +28,9 @@ use teal_schema::{QualifiedName, quote_ident, quote_string};
 
 use super::running::long_inserts;
 use crate::backfill::IN_ORDER;
-use crate::phase::Phase;
-use crate::pressure::{Bounds, Crowd, Total};
-use crate::state::Migrating;
+use crate::journal::phase::Phase;
+use crate::journal::state::Migrating;
+use crate::throttle::pressure::{Bounds, Crowd, Total};
 use crate::{Event, MigrateError, Operator, Update, failpoint, names};
 
 /// No wait of a cut goes on for longer, while merges on blue are off.

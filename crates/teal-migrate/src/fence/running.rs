@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::stale::first_of;
+use crate::repair::stale::first_of;
 use crate::{MigrateError, Operator};
 
 /// Between two looks at the INSERTs that are waited for.

@@ -2,7 +2,7 @@ use serde::Deserialize;
 use teal_plan::row_policies;
 use teal_schema::QualifiedName;
 
-use crate::state::Migrating;
+use crate::journal::state::Migrating;
 use crate::{MigrateError, Operator};
 
 impl Operator<'_> {

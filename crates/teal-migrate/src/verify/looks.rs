@@ -22,8 +22,8 @@ use super::sides::{Sides, folds, folds_in_order, partition_expression, shown, si
 use super::sums::{Sums, parity, read_sums, rows, sums_of, sums_query};
 use super::unchanged::{Partitions, ProvenPartition, noted, proven, unchanged, without};
 use super::{Found, Sought, Told};
-use crate::phase::CutOver;
-use crate::state::Migrating;
+use crate::journal::phase::CutOver;
+use crate::journal::state::Migrating;
 use crate::{MigrateError, Mismatch, Operator, Parity, Phase, failpoint};
 
 /// Under traffic, some INSERT is between its two tables with many a look.

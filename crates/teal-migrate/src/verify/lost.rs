@@ -7,7 +7,7 @@
 use teal_plan::{Values, may_lose, values};
 
 use crate::backfill::select_from;
-use crate::state::Migrating;
+use crate::journal::state::Migrating;
 use crate::{MigrateError, Operator};
 
 impl Operator<'_> {

@@ -32,12 +32,14 @@
 //!
 //! Where green's engine folds rows, those are compared that are left when it has done so ([`folded`]).
 
+pub(crate) mod alone;
 mod drill_down;
 mod folded;
 mod hidden;
 mod looks;
 mod lost;
 mod newest;
+pub(crate) mod parity;
 mod sample;
 mod sides;
 mod sums;
@@ -61,7 +63,7 @@ use teal_schema::QualifiedName;
 pub use unchanged::ProvenPartition;
 use unchanged::{noted, proven, unchanged, without};
 
-use crate::state::Migrating;
+use crate::journal::state::Migrating;
 use crate::{Event, MigrateError, Mismatch, Operator, Parity, Phase, Step, failpoint, names};
 
 /// Rows that one table alone has, and that would be lost with it.

@@ -4,7 +4,7 @@
 use std::hash::{BuildHasher as _, RandomState};
 
 use super::unchanged::{Partitions, ProvenPartition};
-use crate::state::Migrating;
+use crate::journal::state::Migrating;
 use crate::{MigrateError, Operator, Parity};
 
 /// Partitions that stand for a table.

@@ -6,8 +6,8 @@ use super::newest::{Newer, Newest};
 use super::surplus::{By, Surplus};
 use crate::MigrateError;
 use crate::backfill::{CAME, columns, only, select_from};
+use crate::journal::state::Migrating;
 use crate::names;
-use crate::state::Migrating;
 
 /// The two sides of a comparison, as SELECTs of the same columns.
 pub(crate) struct Sides {

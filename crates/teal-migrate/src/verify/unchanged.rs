@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use teal_schema::{QualifiedName, hash_128, quote_string};
 
-use crate::phase::Phase;
-use crate::state::Migrating;
+use crate::journal::phase::Phase;
+use crate::journal::state::Migrating;
 use crate::{MigrateError, Operator};
 
 /// A partition that was equal in both tables.

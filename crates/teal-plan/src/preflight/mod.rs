@@ -1,5 +1,6 @@
 //! Looks at what a plan would meet before anything is done.
 
+mod aliases;
 mod begun;
 mod checks;
 mod created;
@@ -11,9 +12,11 @@ mod in_time;
 mod left_out;
 mod names;
 mod policies;
+mod readers;
 mod recomputed;
 mod retries;
 mod rights;
+mod ties;
 mod unstored;
 mod values;
 

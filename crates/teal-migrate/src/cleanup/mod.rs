@@ -1,0 +1,275 @@
+//! The end: the view and blue are dropped.
+//!
+//! After an exchange the names have changed places: blue's data goes by green's name. That name
+//! becomes an alias of the new layout, so that code which uses it, as the models tell it to, works.
+
+pub(crate) mod dependents;
+pub(crate) mod parked;
+pub(crate) mod retire;
+pub(crate) mod still_used;
+
+use jiff::Timestamp;
+use teal_catalog::Features;
+use teal_plan::Cutover;
+use teal_schema::QualifiedName;
+
+use crate::journal::phase::{Cleaned, CutOver};
+use crate::journal::state::Migrating;
+use crate::repair::stale::first_of;
+use crate::verify::Sought;
+use crate::{Event, MigrateError, Operator, Parked, Phase, Step, Update, failpoint};
+
+impl Operator<'_> {
+    /// Drops what the migration does not need any more.
+    ///
+    /// # Errors
+    /// When the migration has not been cut over, or (without `force`) someone still uses the old table
+    /// or it is to be kept.
+    pub fn cleanup(&self, migrating: &mut Migrating, force: bool) -> Result<(), MigrateError> {
+        match &migrating.phase {
+            Phase::CutOver(state) if state.cleanup_open && force => {
+                self.finish_cleanup(migrating, true)?;
+                self.healed(migrating);
+            }
+            _ => self.heal_at_last(migrating)?,
+        }
+        let state = match &migrating.phase {
+            Phase::CutOver(state) => state.clone(),
+            Phase::Cleaned(_) => return Ok(()),
+            other => {
+                return Err(MigrateError::WrongPhase {
+                    migration: migrating.id.clone(),
+                    phase: other.name(),
+                    wanted: match &migrating.phase {
+                        Phase::Aborted(_) => "there is nothing to clean up",
+                        _ => "run `teal cutover` first",
+                    },
+                });
+            }
+        };
+        self.refuse_while_chained(migrating, migrating.tables_now().0)?;
+        self.refuse_changed_places(migrating, &state)?;
+        self.refuse_without_new(migrating, &state, force)?;
+        self.refuse_while_loaded(migrating)?;
+        if !force {
+            let (old, new) = migrating.tables_now();
+            self.refuse_broken(new, old)?;
+            self.refuse_while_viewed(migrating, &state)?;
+            self.refuse_while_fed(migrating, &state)?;
+            self.until_clean(migrating, |migrating| self.refuse_while_kept(migrating, &state))?;
+            // Where nothing keeps the old table current, later changes of it go with it.
+            let may_have_missed = state.forwards_back || !state.compared;
+            match state.cutover {
+                Cutover::Exchange if may_have_missed => {
+                    self.refuse_missed(migrating, &self.mutations_since_proof(migrating)?)?;
+                }
+                Cutover::Exchange => (),
+                Cutover::App | Cutover::Alias => {
+                    self.until_clean(migrating, |it| self.refuse_undone_changes(it, &state))?;
+                }
+            }
+        }
+        self.step(migrating, Step::Cleanup, |migrating| {
+            // INSERTs that go on for long would hold it up: better here, where nothing has begun.
+            self.wait_without_gate()?;
+            let old_data = Some(self.data_of(migrating.tables_now().0)?);
+            let parked = self.place_to_park(migrating)?;
+            // The proof has read what may not be on the disk yet, and the old table's rows are all there.
+            self.server.sync()?;
+            self.record(migrating, Event::CleanupOpened { old_data, parked, force })?;
+            failpoint::reached("cleanup-opened");
+            Ok(((), self.clean(migrating)?))
+        })
+    }
+
+    /// Of rows that the server cannot read any more in one table, the other one may have the last copy.
+    pub(crate) fn refuse_broken(
+        &self,
+        kept: &QualifiedName,
+        leaving: &QualifiedName,
+    ) -> Result<(), MigrateError> {
+        let broken = Vec::from_iter(self.broken_parts(kept)?);
+        if broken.is_empty() || self.rows_of(leaving)? == 0 {
+            return Ok(());
+        }
+        let (kept, leaving, partitions) = (kept.clone(), leaving.clone(), first_of(&broken));
+        Err(MigrateError::PartsBroken { kept, leaving, partitions })
+    }
+
+    /// Users may have been on the old table until now, or until its view was turned. What they deleted or changed there
+    /// the new one has still as it was, and with the old one goes what tells of it.
+    fn refuse_undone_changes(
+        &self,
+        migrating: &Migrating,
+        state: &CutOver,
+    ) -> Result<(), MigrateError> {
+        let (old, new) = migrating.tables_now();
+        if !self.exists(old)? {
+            return Ok(());
+        }
+        let changes = self.removals_by_users(migrating)?;
+        let Some(change) = changes.first() else { return Ok(()) };
+        // What was written to the new one alone is not told from what the old one has lost.
+        if !state.forwards_back {
+            let what = format!(
+                "{old} was changed in place since the cutover or shortly before ({change}), which nothing has forwarded to {new}: do the same there, if it is meant for both"
+            );
+            self.observer.update(Update::Warning { what });
+            return Ok(());
+        }
+        let extra = self.seek(migrating, Sought::OfGreen)?.extra;
+        let rows = match extra {
+            0 => 0,
+            extra => self.rows_for_good(migrating, Sought::OfGreen)?.unwrap_or(extra),
+        };
+        if rows == 0 {
+            return Ok(());
+        }
+        let (old, new, change) = (old.clone(), new.clone(), change.as_str().into());
+        Err(MigrateError::NewKeeps { old, new, change, rows })
+    }
+
+    /// Where somebody has let the two names change places once more, the old one's is that of the new layout.
+    fn refuse_changed_places(
+        &self,
+        migrating: &Migrating,
+        state: &CutOver,
+    ) -> Result<(), MigrateError> {
+        let (old, new) = migrating.tables_now();
+        match &state.new_data {
+            Some(data) if self.has_data(old, Some(data))? => {
+                Err(MigrateError::ChangedPlaces { old: old.clone(), new: new.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Without the new table, or where somebody has made it anew, the old one may be all that there is of its rows.
+    /// With `force`, a new one of whatever data will do.
+    pub(crate) fn refuse_without_new(
+        &self,
+        migrating: &Migrating,
+        state: &CutOver,
+        force: bool,
+    ) -> Result<(), MigrateError> {
+        let (old, new) = migrating.tables_now();
+        let data = self.data_of(new)?;
+        let is_there = !data.is_empty();
+        let known = state.new_data.as_deref();
+        if is_there && (force || self.has_known_data(migrating, &data, known)?) {
+            return Ok(());
+        }
+        let what = if is_there { "was made anew since the cutover" } else { "is gone" };
+        let old = self.name_of_leaving(migrating, old)?;
+        match self.rows_of(&old)? {
+            0 => Ok(()),
+            rows => {
+                let new = new.clone();
+                Err(MigrateError::NewGone { new, old, rows, what, is_there })
+            }
+        }
+    }
+
+    /// Whether `data`, which the new table has now, is what it had at the cutover, as far as that is `known`, or what
+    /// another migration has given its name to since.
+    pub(crate) fn has_known_data(
+        &self,
+        migrating: &Migrating,
+        data: &str,
+        known: Option<&str>,
+    ) -> Result<bool, MigrateError> {
+        let table = migrating.tables_now().1;
+        if known.is_none_or(|known| known == data) {
+            return Ok(true);
+        }
+        let has_it = |other: &Migrating| match &other.phase {
+            Phase::CutOver(CutOver { cutover: Cutover::Exchange, new_data, .. })
+            | Phase::Cleaned(Cleaned { cutover: Cutover::Exchange, new_data, .. }) => {
+                other.is_later_than(migrating)
+                    && other.migration.blue == *table
+                    // An older teal did not note it.
+                    && new_data.as_deref().is_none_or(|it| it == data)
+            }
+            _ => false,
+        };
+        Ok(self.migrations()?.iter().any(has_it))
+    }
+
+    /// Ends a cleanup that a process before did not journal as done. That may be long ago, and who wrote to the old
+    /// table since, behind the view, has rows there alone.
+    pub(crate) fn finish_cleanup(
+        &self,
+        migrating: &mut Migrating,
+        force: bool,
+    ) -> Result<(), MigrateError> {
+        if let Phase::CutOver(state) = migrating.phase.clone() {
+            let (old, data) = (migrating.tables_now().0.clone(), state.old_data.as_deref());
+            let is_forced = force || state.cleanup_forced;
+            let look = || {
+                self.refuse_changed_places(migrating, &state)?;
+                self.refuse_without_new(migrating, &state, true)?;
+                match is_forced {
+                    true => Ok(()),
+                    false => {
+                        let leaving = self.name_of_leaving(migrating, &old)?;
+                        self.refuse_broken(migrating.tables_now().1, &leaving)
+                    }
+                }
+            };
+            self.refuse_to_end(migrating, &old, data, look)?;
+            let may_have_more = self.has_data(&old, data)? && migrating.migration.rows_tell();
+            if may_have_more && !is_forced {
+                self.wait_without_gate()?;
+                self.until_clean(migrating, |it| self.refuse_old_alone(it, &state))?;
+            }
+        }
+        let told = self.clean(migrating)?;
+        let what = format!("the cleanup of {} was finished: {told}", migrating.migration.green);
+        self.observer.update(Update::Healed { what });
+        Ok(())
+    }
+
+    fn clean(&self, migrating: &mut Migrating) -> Result<String, MigrateError> {
+        let migration = migrating.migration.clone();
+        let (cutover, old_data, parked) = match &migrating.phase {
+            Phase::CutOver(CutOver { cutover, old_data, parked, .. }) => {
+                (*cutover, old_data.clone(), parked.as_ref().map(|parked| parked.table.clone()))
+            }
+            _ => (migration.cutover, None, None),
+        };
+        let (leaving, kept) = migrating.tables_now();
+        let (leaving, kept) = (leaving.clone(), kept.clone());
+        // Code may know green's name, unless teal chose it.
+        let features = self.with_control(|session| Features::read(session))?;
+        let keeps_alias =
+            cutover == Cutover::Exchange && !migration.in_place && features.alias.is_there;
+        // It is an alias of that still where only the code was moved.
+        self.move_alias(migrating, &leaving, &kept, &|| Ok(()))?;
+        let alias_of = keeps_alias.then_some(&kept);
+        let told =
+            self.retire(migrating, &leaving, old_data.as_deref(), alias_of, parked.as_ref())?;
+        self.record(migrating, Event::Cleaned)?;
+        failpoint::reached("cleaned");
+        let gone = match (&parked, keeps_alias) {
+            (Some(parked), _) => format!("blue is {parked} now"),
+            (None, true) => "blue dropped".to_owned(),
+            (None, false) => format!("{leaving} dropped"),
+        };
+        Ok(match keeps_alias {
+            true => format!("{gone}, {leaving} is an alias of {kept}{told}"),
+            false => format!("{gone}{told}"),
+        })
+    }
+
+    fn place_to_park(&self, migrating: &Migrating) -> Result<Option<Parked>, MigrateError> {
+        let Some(time) = self.options.park else {
+            return Ok(None);
+        };
+        let until = self.time().saturating_add(time).unwrap_or(Timestamp::MAX);
+        let parked = Parked::of(&migrating.migration.declared_blue(), until);
+        match self.exists(&parked.table)? {
+            true => Err(MigrateError::PlaceTaken { table: parked.table }),
+            false => Ok(Some(parked)),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Old tables that a cleanup has put aside, with the day on which they may go in their names.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use teal_schema::QualifiedName;
+
+use crate::journal::phase::Cleaned;
+use crate::journal::state::Migrating;
+use crate::{Event, MigrateError, Operator, Phase, Step, failpoint};
+
+/// A table that nothing writes to any more, and that can be had back by a `RENAME`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Parked {
+    pub table: QualifiedName,
+    /// The first `teal cleanup` after that drops it.
+    pub until: Timestamp,
+}
+
+impl Parked {
+    /// Where `old` goes.
+    pub(crate) fn of(old: &QualifiedName, until: Timestamp) -> Self {
+        let day = until.strftime("%Y%m%d");
+        let name = format!("{}_drop_{day}", old.name);
+        Self { table: QualifiedName::new(&old.database, name), until }
+    }
+}
+
+impl Operator<'_> {
+    /// Drops the parked tables of these migrations whose time is over, and names them. With `force` also where the
+    /// server has set parts of the new table aside.
+    ///
+    /// # Errors
+    /// When the target refuses.
+    pub fn drop_parked(
+        &self,
+        of: impl Fn(&Migrating) -> bool,
+        force: bool,
+    ) -> Result<Vec<QualifiedName>, MigrateError> {
+        let mut dropped = Vec::new();
+        for mut migrating in self.migrations()?.into_iter().filter(of) {
+            let Phase::Cleaned(Cleaned { parked: Some(parked), old_data, new_data, .. }) =
+                &migrating.phase
+            else {
+                continue;
+            };
+            if parked.until > self.time() {
+                continue;
+            }
+            let (table, data, known) = (parked.table.clone(), old_data.clone(), new_data.clone());
+            self.step(&mut migrating, Step::Cleanup, |migrating| {
+                let is_there = self.has_data(&table, data.as_deref())?;
+                if is_there && self.is_last_copy(migrating, known.as_deref())? {
+                    let new = migrating.tables_now().1;
+                    return Ok(((), format!("{table} stays, though its time is over: {new}, which took its place, is gone or was made anew")));
+                }
+                if is_there && !force {
+                    let new = migrating.tables_now().1;
+                    match self.refuse_broken(new, &table) {
+                        Err(broken @ MigrateError::PartsBroken { .. }) => {
+                            return Ok(((), format!("{table} stays, though its time is over: {broken}")));
+                        }
+                        other => other?,
+                    }
+                }
+                if is_there {
+                    self.drop_used(&table)?;
+                    dropped.push(table.clone());
+                }
+                failpoint::reached("parked-dropped");
+                self.record(migrating, Event::ParkedDropped)?;
+                let outcome = match is_there {
+                    true => format!("{table} dropped, whose time is over"),
+                    false => format!("{table} is there no more"),
+                };
+                Ok(((), outcome))
+            })?;
+        }
+        Ok(dropped)
+    }
+
+    /// The table that took its place is not there, nor has a later version taken that one's; or somebody has made it
+    /// anew.
+    fn is_last_copy(
+        &self,
+        migrating: &Migrating,
+        known: Option<&str>,
+    ) -> Result<bool, MigrateError> {
+        let new = migrating.tables_now().1;
+        let data = self.data_of(new)?;
+        if !data.is_empty() {
+            return Ok(!self.has_known_data(migrating, &data, known)?);
+        }
+        let has_followed = |other: &Migrating| {
+            matches!(other.phase, Phase::CutOver(_) | Phase::Cleaned(_))
+                && other.is_later_than(migrating)
+                && other.migration.blue == *new
+        };
+        Ok(!self.migrations()?.iter().any(has_followed))
+    }
+}
