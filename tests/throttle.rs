@@ -533,7 +533,7 @@ fn status_says_all_of_it_as_json() {
         "operator": null, "step": null, "waiting": null, "stillUsedBy": [],
         "paused": { "by": asked, "at": "…" }, "abortAsked": null,
         "throttle": { "bytesPerSecond": "auto", "queryLatency": "auto", "maxParts": "auto", "diskFree": "auto", "hours": "auto" },
-        "fence": { "by": "write gate", "at": "…", "attempts": 1 },
+        "fence": { "by": "write gate", "at": "…", "attempts": 1 }, "cutover": "app",
         "verified": null, "next": "teal resume",
         "oldIsKeptCurrent": false, "parked": null,
     });

@@ -217,7 +217,7 @@ fn where_rows_cannot_come_back_as_they_are_nothing_is_turned() {
     project.must(APPLY);
     for _ in 0..2 {
         let said = project.must(&["cutover"]).stdout;
-        assert!(said.contains("next: `teal cleanup`"), "{said}");
+        assert!(said.contains(": `teal cleanup`"), "{said}");
     }
     assert_eq!(project.query("SHOW TABLES LIKE 'mv_items_to_0_1'"), "mv_items_to_0_1");
 }

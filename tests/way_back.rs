@@ -105,6 +105,11 @@ fn an_abort_that_was_killed_does_not_take_with_it_what_was_written_since() {
         project.teal(&["abort"]).failed(3, &["1 rows that default.items_0_0 lacks", "--force"]);
         let direct = "SELECT count() FROM items_0_1 WHERE name = 'direct'";
         assert_eq!(project.query(direct), "1", "{step}");
+        // No view brings it back to green.
+        let copied = project.copy();
+        copied.query("INSERT INTO items_0_0 SELECT * FROM items_0_1 WHERE name = 'direct'");
+        copied.must(&["abort"]);
+        assert_only_blue(&copied, step, 91_501);
         project.must(&["abort", "--force"]);
         assert_only_blue(&project, step, 91_500);
 

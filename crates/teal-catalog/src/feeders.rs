@@ -158,6 +158,10 @@ pub fn feeders(
                 continue;
             }
             let (name, kind) = (row.qualified(), row.kind());
+            // What it puts in the place of another table's rows fires no view.
+            if kind == (FeederKind::Refreshed { appends: false }) && !by.is_empty() {
+                continue;
+            }
             let through = [std::slice::from_ref(&name), &by].concat();
             match kind {
                 // Of a view, what is written to the table that fires it.

@@ -5,6 +5,7 @@ use crate::journal::phase::{Aborting, Backfilled, Prepared};
 use crate::journal::state::Migrating;
 use crate::verify::Sought;
 use crate::{Event, MigrateError, Operator, Phase, Step, Update, failpoint, names};
+use teal_schema::QualifiedName;
 
 impl Operator<'_> {
     /// Drops all that the migration made.
@@ -47,7 +48,7 @@ impl Operator<'_> {
         if was_attached {
             self.refuse_last_copy(migrating)?;
             if !force {
-                self.refuse_broken(&migrating.migration.blue, &migrating.migration.green)?;
+                self.refuse_blue_broken(migrating, &migrating.migration.green)?;
             }
         }
         self.step(migrating, Step::Abort, |migrating| {
@@ -95,6 +96,20 @@ impl Operator<'_> {
         }
     }
 
+    /// Of what blue has lost since the migration began, green may have the last copy.
+    fn refuse_blue_broken(
+        &self,
+        migrating: &Migrating,
+        leaving: &QualifiedName,
+    ) -> Result<(), MigrateError> {
+        let blue = &migrating.migration.blue;
+        let gone = match &migrating.seen {
+            Some(seen) => Some(self.and_logged(blue, seen)?.fate(&self.see(blue)?).gone),
+            None => None,
+        };
+        self.refuse_broken(blue, leaving, gone.as_ref())
+    }
+
     /// Ends an abort that a process before did not journal as done. That may be long ago, and who wrote to green since has
     /// rows there alone.
     pub(crate) fn finish_abort(
@@ -108,21 +123,28 @@ impl Operator<'_> {
             return Ok(());
         };
         if was_attached {
-            let (blue, green) = (&migrating.migration.blue, &migrating.migration.green);
+            let green = &migrating.migration.green;
             let is_forced = force || forced;
             let look = || {
                 self.refuse_last_copy(migrating)?;
                 match is_forced {
                     true => Ok(()),
-                    false => self.refuse_broken(blue, &self.name_of_leaving(migrating, green)?),
+                    false => {
+                        self.refuse_blue_broken(migrating, &self.name_of_leaving(migrating, green)?)
+                    }
                 }
             };
             self.refuse_to_end(migrating, green, green_data.as_deref(), look)?;
             // Nobody but teal knows the name that teal chose. And folded sums would be others in the midst of the copy.
             let may_be_used = !migrating.migration.in_place && migrating.migration.rows_tell();
             if may_be_used && !is_forced && self.has_data(green, green_data.as_deref())? {
-                self.wait_without_gate()?;
-                self.until_clean(migrating, |migrating| self.refuse_to_lose_rows(migrating))?;
+                // What is copied to blue then does not come to green once more.
+                self.drop_own_views(migrating)?;
+                self.step(migrating, Step::Verify, |migrating| {
+                    self.wait_without_gate()?;
+                    self.until_clean(migrating, |it| self.refuse_to_lose_rows(it))?;
+                    Ok(((), "nothing in green alone".to_owned()))
+                })?;
             }
         }
         let told = self.drop_everything(migrating, was_attached, green_data.as_deref())?;
@@ -184,6 +206,9 @@ impl Operator<'_> {
                 let (blue, green) = migrating.tables_now();
                 let (blue, green) = (blue.clone(), green.clone());
                 Err(match migrating.migration.rows_tell() {
+                    true if matches!(migrating.phase, Phase::Aborting(_)) => {
+                        MigrateError::LateRows { blue, green, rows }
+                    }
                     true => {
                         let is_copied = !matches!(migrating.phase, Phase::Attached(_));
                         MigrateError::WouldLoseRows { blue, green, rows, is_copied }

@@ -217,9 +217,9 @@ pub enum MigrateError {
     )]
     StillFed { old: QualifiedName, new: QualifiedName, by: String },
     #[error(
-        "{by} writes to {table} in the background, which no cut can wait for: what comes across the exchange may be in one of the tables only, or in both. Nothing was changed\n  instead: {detach}; then the same command again, and ATTACH behind it"
+        "{by} writes to {table} in the background, which no cut can wait for: what comes across the exchange may be in one of the tables only, or in both. Nothing was changed\n  instead: {stop}; then the same command again, and {then} behind it"
     )]
-    FedInBackground { table: QualifiedName, by: String, detach: String },
+    FedInBackground { table: QualifiedName, by: String, stop: String, then: &'static str },
     #[error(
         "{old} cannot be dropped while {} is loaded from it: nothing was changed. Let that read another table, or drop it, and run the command again",
         named(.dependents)
@@ -264,6 +264,10 @@ pub enum MigrateError {
     )]
     WouldLoseRows { blue: QualifiedName, green: QualifiedName, rows: u64, is_copied: bool },
     #[error(
+        "{green} has {rows} rows that {blue} lacks: someone wrote to it since its abort began. Copy them to {blue} (INSERT INTO … SELECT; no view forwards them any more), and run `teal abort` again; --force drops them"
+    )]
+    LateRows { blue: QualifiedName, green: QualifiedName, rows: u64 },
+    #[error(
         "{green} has {rows} folded rows that are others in {blue}: it may have missed some, or someone may write to it, which folded rows do not tell. --force drops {green}; {blue} stays as it is"
     )]
     FoldsDiffer { blue: QualifiedName, green: QualifiedName, rows: u64 },
@@ -289,6 +293,10 @@ pub enum MigrateError {
         "{old} was changed in place since the two were last in step ({change}), and {new} has {rows} rows that it lacks: carried back, a deleted row would be there again, and a changed one beside its former self. Copy to {old} yourself what was written to {new} only (INSERT INTO … SELECT); `teal rollback --force` carries nothing, and `teal repair --drop-extra` then makes {new} as {old} is"
     )]
     OldChanged { old: QualifiedName, new: QualifiedName, change: Box<str>, rows: u64 },
+    #[error(
+        "{old} has no rows of partition {partition}, of which {new} has some: without a log of parts, teal cannot tell whether they were dropped there or written to {new} alone\n  if they were dropped: `teal repair --drop-extra` removes them from {new}\n  if they are to stay: copy them to {old} (INSERT INTO … SELECT, which the view forwards), and then `teal repair --drop-extra`, which removes what {new} has twice; not `teal rollback`, which would bring it to {old}"
+    )]
+    PartitionsUntold { old: QualifiedName, new: QualifiedName, partition: Box<str> },
     #[error(
         "{old} was changed in the moment of the cutover ({change}), and {new} lacks that change\n{parity}\n  instead: do the same to {new}, and run the command again; or bring {old} back as it is, with that change: `teal rollback --force`"
     )]
@@ -414,6 +422,8 @@ impl MigrateError {
             | Self::NewKeeps { .. }
             | Self::NoWayBack { .. }
             | Self::WouldLoseRows { .. }
+            | Self::LateRows { .. }
+            | Self::PartitionsUntold { .. }
             | Self::FoldsDiffer { .. }
             | Self::CannotCarryBack { .. }
             | Self::ChangedSince { .. }

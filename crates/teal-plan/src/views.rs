@@ -92,7 +92,7 @@ impl Planner<'_> {
                     "the migration's green table has {} rows already, which no migration brought there",
                     green.rows
                 )],
-                instead: "empty or drop it, or give the new version another number".to_owned(),
+                instead: "where a migration of before is over, delete the models of the older version and of this view; else give the new version another number, or empty the table".to_owned(),
             });
             return Ok(());
         }

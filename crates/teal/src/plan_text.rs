@@ -40,6 +40,9 @@ pub(crate) fn as_text(plan: &Plan) -> String {
     for later in plan.later.iter().filter(|_| !plan.has_nothing_to_do()) {
         let _ = writeln!(out, "\nlater: {later}");
     }
+    for waiting in plan.waiting.iter().filter(|_| !plan.has_nothing_to_do()) {
+        let _ = writeln!(out, "\nwaiting: {waiting}");
+    }
     for note in &plan.notes {
         let _ = writeln!(out, "\nnote: {note}");
     }
@@ -54,7 +57,8 @@ pub(crate) fn nothing_to_do(plan: &Plan) -> String {
             format!("Nothing to do: the target has all that the models declare.{waiting}")
         }
         false => {
-            let later = plan.later.iter().map(|later| format!("\n  {later}")).collect::<String>();
+            let later = plan.later.iter().chain(&plan.waiting);
+            let later = later.map(|later| format!("\n  {later}")).collect::<String>();
             format!(
                 "Nothing to do for `teal apply`; what the models declare beside that waits:{later}"
             )

@@ -4,7 +4,6 @@
 use serde::Deserialize;
 use teal_catalog::{Feeder, ReadingView, feeders};
 use teal_client::{ClientError, Session};
-use teal_plan::Cutover;
 use teal_schema::{QualifiedName, quote_ident, rewrite_table_references};
 
 use crate::journal::phase::CutOver;
@@ -90,7 +89,7 @@ impl Operator<'_> {
         let (old, new) = migrating.tables_now();
         let mut readers = self.readers(migrating, old)?;
         // Its name becomes an alias of the new table, which a SELECT does not mind; no INSERT fires a view of one.
-        if state.cutover == Cutover::Exchange && !migrating.migration.in_place {
+        if self.keeps_alias(migrating, state.cutover)? {
             readers.retain(|reader| reader.view.is_materialized);
         }
         match readers.is_empty() {
@@ -111,11 +110,13 @@ impl Operator<'_> {
     ) -> Result<(), MigrateError> {
         let (old, new) = migrating.tables_now();
         // Its name becomes an alias of the new table, which takes what is written.
-        if state.cutover == Cutover::Exchange && !migrating.migration.in_place {
+        if self.keeps_alias(migrating, state.cutover)? {
             return Ok(());
         }
         let mut feeders = self.feeders_of(migrating, old)?;
-        feeders.retain(|feeder| feeder.by.is_empty() && feeder.into == *old);
+        // The alias that users know goes along; another one is an alias of nothing then.
+        let logical = migrating.migration.logical_name();
+        feeders.retain(|feeder| feeder.by.is_empty() && feeder.into != logical);
         match feeders.is_empty() {
             true => Ok(()),
             false => Err(MigrateError::StillFed {
@@ -136,10 +137,16 @@ impl Operator<'_> {
             let mut feeders = self.feeders_of(migrating, table)?;
             feeders.retain(Feeder::is_in_background);
             if !feeders.is_empty() {
-                let detach = feeders.iter().map(|it| format!("DETACH TABLE {}", it.name.sql()));
+                // What is detached is attached when the embedded engine is opened again.
+                let (verb, then) = match self.server.is_exclusive() {
+                    true => ("DROP TABLE", "make it anew"),
+                    false => ("DETACH TABLE", "ATTACH"),
+                };
+                let stop = feeders.iter().map(|it| format!("{verb} {}", it.name.sql()));
                 return Err(MigrateError::FedInBackground {
                     table: table.clone(),
-                    detach: detach.collect::<Vec<_>>().join("; "),
+                    stop: stop.collect::<Vec<_>>().join("; "),
+                    then,
                     by: feeders.iter().map(Feeder::told).collect::<Vec<_>>().join(", "),
                 });
             }

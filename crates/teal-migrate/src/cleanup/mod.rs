@@ -8,6 +8,8 @@ pub(crate) mod parked;
 pub(crate) mod retire;
 pub(crate) mod still_used;
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use teal_catalog::Features;
 use teal_plan::Cutover;
@@ -53,7 +55,7 @@ impl Operator<'_> {
         self.refuse_while_loaded(migrating)?;
         if !force {
             let (old, new) = migrating.tables_now();
-            self.refuse_broken(new, old)?;
+            self.refuse_broken(new, old, None)?;
             self.refuse_while_viewed(migrating, &state)?;
             self.refuse_while_fed(migrating, &state)?;
             self.until_clean(migrating, |migrating| self.refuse_while_kept(migrating, &state))?;
@@ -82,13 +84,16 @@ impl Operator<'_> {
         })
     }
 
-    /// Of rows that the server cannot read any more in one table, the other one may have the last copy.
+    /// Of rows that the server cannot read any more in one table, the other one may have the last copy. `among`: the
+    /// partitions that count, where the table is older than the migration.
     pub(crate) fn refuse_broken(
         &self,
         kept: &QualifiedName,
         leaving: &QualifiedName,
+        among: Option<&BTreeSet<String>>,
     ) -> Result<(), MigrateError> {
-        let broken = Vec::from_iter(self.broken_parts(kept)?);
+        let mut broken = Vec::from_iter(self.broken_parts(kept)?);
+        broken.retain(|id| among.is_none_or(|among| among.contains(id)));
         if broken.is_empty() || self.rows_of(leaving)? == 0 {
             return Ok(());
         }
@@ -212,15 +217,18 @@ impl Operator<'_> {
                     true => Ok(()),
                     false => {
                         let leaving = self.name_of_leaving(migrating, &old)?;
-                        self.refuse_broken(migrating.tables_now().1, &leaving)
+                        self.refuse_broken(migrating.tables_now().1, &leaving, None)
                     }
                 }
             };
             self.refuse_to_end(migrating, &old, data, look)?;
             let may_have_more = self.has_data(&old, data)? && migrating.migration.rows_tell();
             if may_have_more && !is_forced {
-                self.wait_without_gate()?;
-                self.until_clean(migrating, |it| self.refuse_old_alone(it, &state))?;
+                self.step(migrating, Step::Verify, |migrating| {
+                    self.wait_without_gate()?;
+                    self.until_clean(migrating, |it| self.refuse_old_alone(it, &state))?;
+                    Ok(((), "nothing in the old table alone".to_owned()))
+                })?;
             }
         }
         let told = self.clean(migrating)?;
@@ -239,10 +247,7 @@ impl Operator<'_> {
         };
         let (leaving, kept) = migrating.tables_now();
         let (leaving, kept) = (leaving.clone(), kept.clone());
-        // Code may know green's name, unless teal chose it.
-        let features = self.with_control(|session| Features::read(session))?;
-        let keeps_alias =
-            cutover == Cutover::Exchange && !migration.in_place && features.alias.is_there;
+        let keeps_alias = self.keeps_alias(migrating, cutover)?;
         // It is an alias of that still where only the code was moved.
         self.move_alias(migrating, &leaving, &kept, &|| Ok(()))?;
         let alias_of = keeps_alias.then_some(&kept);
@@ -259,6 +264,16 @@ impl Operator<'_> {
             true => format!("{gone}, {leaving} is an alias of {kept}{told}"),
             false => format!("{gone}{told}"),
         })
+    }
+
+    /// Whether the old table's name becomes one of the new table: code may know it, unless teal chose it.
+    pub(crate) fn keeps_alias(
+        &self,
+        migrating: &Migrating,
+        cutover: Cutover,
+    ) -> Result<bool, MigrateError> {
+        let may_be_known = cutover == Cutover::Exchange && !migrating.migration.in_place;
+        Ok(may_be_known && self.with_control(Features::read)?.alias.is_there)
     }
 
     fn place_to_park(&self, migrating: &Migrating) -> Result<Option<Parked>, MigrateError> {

@@ -56,7 +56,7 @@ impl Operator<'_> {
                 }
                 if is_there && !force {
                     let new = migrating.tables_now().1;
-                    match self.refuse_broken(new, &table) {
+                    match self.refuse_broken(new, &table, None) {
                         Err(broken @ MigrateError::PartsBroken { .. }) => {
                             return Ok(((), format!("{table} stays, though its time is over: {broken}")));
                         }

@@ -94,12 +94,17 @@ impl Operator<'_> {
         if is_viewed
             && let Err(MigrateError::LastCopy { .. } | MigrateError::NewGone { .. }) = looked
         {
-            if self.has_own_view(migrating)? {
-                self.drop_used(&migrating.migration.view)?;
-            }
-            self.drop_used(&names::reverse(&migrating.id))?;
+            self.drop_own_views(migrating)?;
         }
         looked
+    }
+
+    /// The view, whichever way it goes.
+    pub(crate) fn drop_own_views(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        if self.has_own_view(migrating)? {
+            self.drop_used(&migrating.migration.view)?;
+        }
+        self.drop_used(&names::reverse(&migrating.id))
     }
 
     /// Whether what has the view's name writes to one of the two tables. Behind an exchange without a view, or a turn,

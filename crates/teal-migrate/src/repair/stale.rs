@@ -370,7 +370,8 @@ impl Operator<'_> {
         let Row { first } = self.with_control(|session| {
             session.row("SELECT toUnixTimestamp(min(event_time)) AS first FROM system.part_log")
         })?;
-        Ok(first <= seen.time)
+        // A server that was killed has not written its last entries.
+        Ok(first <= seen.time && self.server_start()? <= i64::from(seen.time))
     }
 
     /// Parts that came since, by the log.

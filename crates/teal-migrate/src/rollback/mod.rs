@@ -428,7 +428,7 @@ impl Operator<'_> {
             self.copy_within(&surplus, &back, within)?;
             failpoint::reached("piece-carried-back");
         }
-        self.refuse_partitions_gone(migrating, into, parity)?;
+        self.refuse_partitions_gone(migrating, into)?;
         if into == migrating.tables_now().0 {
             self.prove_carried(migrating, surplus, &pieces)?;
         }
@@ -443,7 +443,6 @@ impl Operator<'_> {
         &self,
         migrating: &Migrating,
         into: &QualifiedName,
-        parity: &Parity,
     ) -> Result<(), MigrateError> {
         let (old, new) = migrating.tables_now();
         let is_cut_over = matches!(migrating.phase, Phase::CutOver(_));
@@ -457,15 +456,16 @@ impl Operator<'_> {
             return Ok(());
         }
         self.drop_table(&back)?;
-        let change = format!(
-            "{into} has no rows of partition {}, of which the other table has some: they may have been dropped there",
-            first_of(&gone)
-        )
-        .into();
+        let partition = first_of(&gone).into();
         let (old, new) = (old.clone(), new.clone());
         Err(match is_cut_over {
-            true => MigrateError::CannotTurn { old, new, reason: change },
-            false => MigrateError::OldChanged { old, new, change, rows: parity.extra },
+            true => {
+                let reason = format!(
+                    "{into} has no rows of partition {partition}, of which the other table has some: they may have been dropped there"
+                );
+                MigrateError::CannotTurn { old, new, reason: reason.into() }
+            }
+            false => MigrateError::PartitionsUntold { old, new, partition },
         })
     }
 

@@ -1,7 +1,6 @@
 //! What writes to the old table in the background, and what goes on to write to it after the cutover.
 
-use serde::Deserialize;
-use teal_catalog::{Feeder, FeederKind, feeders};
+use teal_catalog::{Feeder, FeederKind, feeders, has_rights};
 
 use super::Preflight;
 use crate::planner::PlanError;
@@ -9,10 +8,22 @@ use crate::{Cutover, Migration};
 
 impl Preflight<'_> {
     pub(super) fn look_at_feeders(&mut self, migration: &Migration) -> Result<(), PlanError> {
+        if !self.is_exclusive && has_rights(self.session, &["SHOW TABLES"], "*.*")? == Some(false) {
+            self.found(
+                &migration.blue,
+                false,
+                "teal may not see what writes to it or reads it from other databases, a Buffer say"
+                    .to_owned(),
+                "GRANT SHOW TABLES ON *.* to teal's user".to_owned(),
+            );
+        }
+        let open = self.history.migrations.iter().filter(|past| !past.is_over());
+        let of_teal = open.map(|past| past.view.clone()).collect::<Vec<_>>();
         for feeder in feeders(self.session, &migration.blue, Some(&migration.view))? {
             match feeder.kind {
+                _ if of_teal.contains(&feeder.name) => (),
                 FeederKind::Refreshed { appends: false } => {
-                    self.found_replacing(migration, &feeder)?;
+                    self.found_replacing(migration, &feeder)
                 }
                 _ if feeder.is_in_background() => self.found_in_background(migration, &feeder),
                 _ => self.found_behind(migration, &feeder),
@@ -21,23 +32,17 @@ impl Preflight<'_> {
         Ok(())
     }
 
-    fn found_replacing(&mut self, migration: &Migration, feeder: &Feeder) -> Result<(), PlanError> {
-        #[derive(Deserialize)]
-        struct Refresh {
-            status: String,
-        }
-        let refreshes = self.session.rows::<Refresh>(&format!(
-            "SELECT status FROM system.view_refreshes WHERE {}",
-            feeder.name.condition("view")
-        ))?;
-        let is_stopped = refreshes.iter().all(|refresh| refresh.status == "Disabled");
+    fn found_replacing(&mut self, migration: &Migration, feeder: &Feeder) {
         let says = format!(
             "{} puts its rows in the place of all others at each refresh, which no view forwards",
             feeder.told()
         );
-        let fix = format!("SYSTEM STOP VIEW {} until the cleanup", feeder.name.sql());
-        self.found(&migration.blue, !is_stopped, says, fix);
-        Ok(())
+        let view = feeder.name.sql();
+        let fix = match self.has_gate {
+            true => format!("DROP TABLE {view}, and make it anew over the new table"),
+            false => format!("DETACH TABLE {view} PERMANENTLY until the cleanup"),
+        };
+        self.found(&migration.blue, true, says, fix);
     }
 
     fn found_in_background(&mut self, migration: &Migration, feeder: &Feeder) {
@@ -73,7 +78,7 @@ impl Preflight<'_> {
             ),
             // What brings its rows here is told itself.
             Cutover::App | Cutover::Alias if !feeder.by.is_empty() => return,
-            Cutover::Alias if feeder.into != migration.blue => return,
+            Cutover::Alias if feeder.into == migration.logical_name() => return,
             Cutover::Alias | Cutover::App => (
                 false,
                 format!("{writes}, and goes on to after the cutover"),
@@ -85,7 +90,8 @@ impl Preflight<'_> {
 
     /// What follows the name needs nothing.
     fn found_behind(&mut self, migration: &Migration, feeder: &Feeder) {
-        let follows = migration.cutover == Cutover::Exchange || feeder.into != migration.blue;
+        let follows =
+            migration.cutover == Cutover::Exchange || feeder.into == migration.logical_name();
         if follows || !feeder.by.is_empty() {
             return;
         }

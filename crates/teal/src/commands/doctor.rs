@@ -36,7 +36,11 @@ enum Verdict {
 }
 
 /// teal works without it, and cannot tell then whether it sees all rows.
-const SHOW_ROW_POLICIES: &str = "SHOW ROW POLICIES";
+/// Rights by which teal sees what may stand in the way.
+const SEES: [(&str, &str); 2] = [
+    ("SHOW ROW POLICIES", "row policies, which would hide rows from it"),
+    ("SHOW TABLES", "what writes to a table or reads it from other databases, a Buffer say"),
+];
 
 /// Beyond it the lock's lease and the times in the journal would mislead.
 const CLOCKS_APART: Duration = Duration::from_secs(5);
@@ -218,12 +222,22 @@ impl Doctor<'_> {
             }
         }
         // As a plan, which says so of each migration.
-        if !self.server.is_exclusive()
-            && has_rights(self.session.as_mut(), &[SHOW_ROW_POLICIES], "*.*")? == Some(false)
-        {
-            let grant = Grant { rights: vec![SHOW_ROW_POLICIES], on: "*.*".to_owned() };
-            let says = "teal may not see row policies, which would hide rows from it".to_owned();
-            self.say_with("grants", Verdict::Mind, says, fix(&[grant]));
+        let mut unseen = Vec::new();
+        for (right, without) in SEES {
+            if !self.server.is_exclusive()
+                && has_rights(self.session.as_mut(), &[right], "*.*")? == Some(false)
+            {
+                unseen.push((right, without));
+            }
+        }
+        for (right, without) in unseen {
+            let grant = Grant { rights: vec![right], on: "*.*".to_owned() };
+            self.say_with(
+                "grants",
+                Verdict::Mind,
+                format!("teal may not see {without}"),
+                fix(&[grant]),
+            );
         }
         Ok(())
     }

@@ -77,11 +77,6 @@ ORDER BY id;
 "#;
 
 pub(crate) fn run(common: &Common, args: &Init) -> Result<(), Failure> {
-    if common.url.is_some() || common.data.is_some() {
-        return Err(Failure::usage(
-            "a new project takes its target by `--from`, or in its teal.toml",
-        ));
-    }
     let at = &common.project.join(&args.directory);
     if at.join(Config::FILE).exists() {
         return Err(Failure::refused(format!(
