@@ -116,7 +116,9 @@ impl Operator<'_> {
         let mut feeders = self.feeders_of(migrating, old)?;
         // The alias that users know goes along; another one is an alias of nothing then.
         let logical = migrating.migration.logical_name();
-        feeders.retain(|feeder| feeder.by.is_empty() && feeder.into != logical);
+        feeders.retain(|feeder| {
+            feeder.by.is_empty() && (feeder.into == *old || feeder.into != logical)
+        });
         match feeders.is_empty() {
             true => Ok(()),
             false => Err(MigrateError::StillFed {

@@ -78,7 +78,7 @@ impl Preflight<'_> {
             ),
             // What brings its rows here is told itself.
             Cutover::App | Cutover::Alias if !feeder.by.is_empty() => return,
-            Cutover::Alias if feeder.into == migration.logical_name() => return,
+            Cutover::Alias if goes_along(migration, feeder) => return,
             Cutover::Alias | Cutover::App => (
                 false,
                 format!("{writes}, and goes on to after the cutover"),
@@ -90,14 +90,18 @@ impl Preflight<'_> {
 
     /// What follows the name needs nothing.
     fn found_behind(&mut self, migration: &Migration, feeder: &Feeder) {
-        let follows =
-            migration.cutover == Cutover::Exchange || feeder.into == migration.logical_name();
+        let follows = migration.cutover == Cutover::Exchange || goes_along(migration, feeder);
         if follows || !feeder.by.is_empty() {
             return;
         }
         let says = format!("{} writes into it, and goes on to after the cutover", feeder.told());
         self.found(&migration.blue, false, says, moved(migration, feeder));
     }
+}
+
+/// It writes to the alias that users know, which a cutover by alias swaps, and any cleanup takes along.
+fn goes_along(migration: &Migration, feeder: &Feeder) -> bool {
+    feeder.into != migration.blue && feeder.into == migration.logical_name()
 }
 
 /// How what writes to the old table comes to write to the new one.
