@@ -59,7 +59,8 @@ pub trait Server: Send + Sync {
     /// their tables. To be asked before a write.
     ///
     /// # Errors
-    /// [`ClientError::SeveralServers`] when the answers until now were not all of one server.
+    /// [`ClientError::SeveralServers`] when the answers until now were not all of one server. Where one came under a new
+    /// name, its server is asked who it is; errors of that too.
     fn refuse_several(&self) -> Result<(), ClientError> {
         Ok(())
     }
@@ -195,6 +196,8 @@ pub struct Answer {
     pub rows_written: u64,
     /// Time in the server, in seconds.
     pub seconds: f64,
+    /// What the server that answered calls itself, where it says so.
+    pub server: Option<String>,
 }
 
 impl dyn Session + '_ {

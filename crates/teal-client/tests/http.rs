@@ -382,36 +382,62 @@ fn several_servers_behind_one_address_are_noticed() {
     assert!(error.to_string().contains("1b4e28ba answered before, and 6fa459ea now"), "{error}");
 }
 
-/// A connection that is opened anew within a session may lead to another server.
+/// A connection that is opened anew within a session may lead to another server; or to the same one, whose container was
+/// made anew.
 #[test]
-fn another_server_is_noticed_by_its_name_in_any_answer() {
-    for (is_cloud, is_refused) in [(false, true), (true, false)] {
+fn a_server_that_answers_under_a_new_name_is_asked_whether_it_is_another_one() {
+    const UUID: &str = "1b4e28ba";
+    let cases = [
+        ("one", false, ("two", UUID), None),
+        ("one", false, ("two", "6fa459ea"), Some("1b4e28ba answered before, and 6fa459ea now")),
+        // Of the new name, nothing is known.
+        ("one", false, ("one", UUID), Some("one answered before, and two now")),
+        // Nor is it of the one that told its release.
+        ("zero", false, ("two", UUID), Some("zero answered before, and one now")),
+        // Of ClickHouse Cloud's, which share their tables.
+        ("one", true, ("two", "6fa459ea"), None),
+    ];
+    for (greeted, is_cloud, asked, refused) in cases {
         let peer = Peer::start(move |number, line| {
             let body = match number {
                 0 => "26.1.1\n".to_owned(),
                 1 => "{\"settings\":[]}\n".to_owned(),
-                2 if is_cloud => opened(&line.replace('?', "?cloud_mode=1&"), "1b4e28ba"),
-                2 => opened(line, "1b4e28ba"),
-                _ => "1\n".to_owned(),
+                2 if is_cloud => opened(&line.replace('?', "?cloud_mode=1&"), UUID),
+                2 => opened(line, UUID),
+                3 | 4 => "1\n".to_owned(),
+                _ => opened(line, asked.1),
             };
-            // What stands between may not pass the name on.
             let name = match number {
-                0..3 => "X-ClickHouse-Server-Display-Name: one\r\n",
-                3 => "",
-                _ => "X-ClickHouse-Server-Display-Name: two\r\n",
+                0 => Some(greeted),
+                1 | 2 => Some("one"),
+                // What stands between may not pass it on.
+                3 => None,
+                4 => Some("two"),
+                _ => Some(asked.0),
             };
-            let length = body.len();
+            let name = name.map(|name| format!("X-ClickHouse-Server-Display-Name: {name}\r\n"));
+            let (name, length) = (name.unwrap_or_default(), body.len());
             format!("HTTP/1.1 200 OK\r\n{name}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}")
                 .into_bytes()
         });
         let server = HttpServer::open(peer.options()).unwrap();
         let mut session = server.session(&[]).unwrap();
         session.run("SELECT 1", Format::TSV).unwrap();
-        server.refuse_several().unwrap();
+        if greeted == "one" {
+            server.refuse_several().unwrap();
+            assert_eq!(peer.requests(), 4, "there is nothing to ask");
+        }
         session.run("SELECT 1", Format::TSV).unwrap();
-        match server.refuse_several() {
-            Err(error) => assert!(error.to_string().contains("one answered before, and two now")),
-            Ok(()) => assert!(!is_refused, "servers of ClickHouse Cloud share their tables"),
+        let said = server.refuse_several().map_err(|error| error.to_string());
+        match refused {
+            Some(words) => assert!(said.unwrap_err().contains(words), "{words}"),
+            None => {
+                said.unwrap();
+                let requests = peer.requests();
+                assert_eq!(requests, if is_cloud { 5 } else { 6 });
+                server.refuse_several().unwrap();
+                assert_eq!(peer.requests(), requests, "once is enough");
+            }
         }
     }
 }

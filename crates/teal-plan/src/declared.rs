@@ -111,6 +111,13 @@ impl Declared<'_> {
             ),
             _ => reason,
         };
+        let checks = |table: &Table| {
+            let checks = table.constraints.iter().filter(|it| it.kind == ConstraintKind::Check);
+            checks.map(|it| it.expression.clone()).collect::<Vec<_>>()
+        };
+        let of_blue = checks(self.blue);
+        let (common_checks, green_checks) =
+            checks(self.green).into_iter().partition(|it| of_blue.contains(it));
         let view_name = self.view.qualified(self.database);
         Ok(Ok(Migration {
             table: self.blue.name.clone(),
@@ -132,15 +139,8 @@ impl Declared<'_> {
                 let is_copied = |name: &str| columns.iter().any(|column| column.name == name);
                 blue.columns.iter().any(|it| !it.is_insertable() && is_copied(&it.name))
             },
-            green_checks: {
-                let checks = |table: &Table| {
-                    let checks =
-                        table.constraints.iter().filter(|it| it.kind == ConstraintKind::Check);
-                    checks.map(|it| it.expression.clone()).collect::<Vec<_>>()
-                };
-                let of_blue = checks(self.blue);
-                checks(self.green).into_iter().filter(|it| !of_blue.contains(it)).collect()
-            },
+            green_checks,
+            common_checks,
             columns,
             is_identity: tree.is_identity,
             blue_checks_more: {

@@ -62,6 +62,9 @@ pub struct Migration {
     /// The conditions on green's rows (`CHECK`) that blue has not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub green_checks: Vec<String>,
+    /// Those that blue has too. Blue's rows may break them all the same: `ADD CONSTRAINT` looks at none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub common_checks: Vec<String>,
     /// Green's TTL, as the server writes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub green_ttl: Option<String>,

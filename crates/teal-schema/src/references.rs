@@ -136,11 +136,17 @@ enum Next {
     Operator,
 }
 
+/// Of the words behind which an expression stands, those that are names in a query.
+const OF_DEFINITIONS: &[&str] = &["SET", "KEY", "DEFAULT", "MATERIALIZED", "ALIAS"];
+
 impl Next {
     fn behind_word(self, keyword: &str) -> Self {
         match (self, keyword) {
             (Self::Query, "WITH" | "ALL" | "DISTINCT")
             | (Self::Operator, "UNION" | "EXCEPT" | "INTERSECT") => Self::Query,
+            // An alias without AS, as `key` is in `SELECT id key FROM t`; or GROUP BY.
+            (Self::Operator, "BY") => Self::Item,
+            (Self::Operator, word) if OF_DEFINITIONS.contains(&word) => Self::Operator,
             (Self::Operator, word) if BEFORE_OPERAND.contains(&word) => Self::Operand,
             // `a NOT IN b`
             (Self::Operator, "NOT") => Self::Operator,
@@ -533,6 +539,26 @@ mod tests {
         let sql = "FROM a SELECT from, events UNION DISTINCT FROM events SELECT 1";
         let expected = "FROM a SELECT from, events UNION DISTINCT FROM `events_0_0` SELECT 1";
         assert_eq!(rewritten(sql), expected);
+    }
+
+    /// None of these is restricted, as FINAL and LIMIT are (26.7).
+    #[test]
+    fn an_alias_that_is_called_as_a_keyword_is_one() {
+        for alias in ["key", "set", "by", "alias", "default", "materialized"] {
+            let sql = format!(
+                "SELECT x, id {alias} FROM events UNION ALL SELECT id {alias}, x FROM events {alias}"
+            );
+            let expected = sql.replace("FROM events", "FROM `events_0_0`");
+            assert_eq!(rewritten(&sql), expected);
+            // Of a table too.
+            let sql = format!("SELECT 1 FROM events {alias} JOIN events ON {alias}.a IN events");
+            let expected = sql.replace("events", "`events_0_0`");
+            assert_eq!(rewritten(&sql), expected);
+        }
+        assert_eq!(
+            rewritten("SELECT 1 FROM a key UNION ALL SELECT 1 FROM events"),
+            "SELECT 1 FROM a key UNION ALL SELECT 1 FROM `events_0_0`"
+        );
     }
 
     #[test]

@@ -345,6 +345,7 @@ impl RawResult {
                 bytes_read: (self.library.chdb_result_storage_bytes_read)(self.result),
                 rows_written: (self.library.chdb_result_rows_written)(self.result),
                 seconds: (self.library.chdb_result_elapsed)(self.result),
+                server: None,
             })
         }
     }

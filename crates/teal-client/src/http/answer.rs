@@ -31,11 +31,11 @@ pub(super) fn summary(headers: &HeaderMap) -> Answer {
         .unwrap_or_default();
     let number = |text: &str| text.parse::<u64>().unwrap_or(0);
     Answer {
-        body: Vec::new(),
         rows_read: number(&summary.read_rows),
         bytes_read: number(&summary.read_bytes),
         rows_written: number(&summary.written_rows),
         seconds: number(&summary.elapsed_ns) as f64 / 1e9,
+        ..Answer::default()
     }
 }
 

@@ -138,7 +138,7 @@ impl HttpServer {
             });
         }
         let value = |name| shown.get(name).map(|(value, _)| value.as_str()).unwrap_or_default();
-        answered.by(value(SERVER), plain(value(CLOUD)) == "1");
+        answered.by(answer.server, value(SERVER), plain(value(CLOUD)) == "1");
         Ok(())
     }
 
@@ -232,6 +232,10 @@ impl Server for HttpServer {
 
     fn refuse_several(&self) -> Result<(), ClientError> {
         let Transport { options, answered, .. } = &*self.inner.transport;
+        if answered.is_to_be_asked() {
+            // Asks who answers.
+            self.session(&[])?;
+        }
         match answered.several() {
             Some((first, other)) => {
                 let address = options.address.to_string();

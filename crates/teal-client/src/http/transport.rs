@@ -122,7 +122,7 @@ impl Transport {
         let began = Instant::now();
         let response = send().map_err(|error| self.transport_error(error, statement))?;
         let (head, mut body) = response.into_parts();
-        self.answered.named(&head.headers);
+        let server = self.answered.named(&head.headers);
         if answer::is_error(&head) {
             let mut text = Vec::new();
             let whole = std::io::Read::read_to_end(&mut body.as_reader(), &mut text);
@@ -138,7 +138,7 @@ impl Transport {
             });
         }
         started();
-        let mut answer = answer::summary(&head.headers);
+        let mut answer = Answer { server, ..answer::summary(&head.headers) };
         answer::receive(&head.headers, body.as_reader(), statement, pass_on).map_err(|error| {
             match error {
                 BodyError::Server(error) => error,
