@@ -24,7 +24,7 @@ use crate::verify::{folds, shown, sides};
 use crate::{MigrateError, Operator};
 
 /// Of one statement. Each takes some 6 ms, as it does of a TRUNCATE (26.9).
-pub(crate) const PARTS_AT_ONCE: usize = 200;
+const PARTS_AT_ONCE: usize = 200;
 
 impl Operator<'_> {
     /// Empties green, where no more comes by the view. With `force`, whoever has written there.
@@ -83,22 +83,30 @@ impl Operator<'_> {
                 continue;
             }
             looked_up_to.get_or_insert(last);
-            for parts in parts.chunks(PARTS_AT_ONCE) {
-                let drops =
-                    parts.iter().map(|part| format!("DROP PART {}", quote_string(&part.name)));
-                let drops = drops.collect::<Vec<_>>().join(", ");
-                match self.command(&format!("ALTER TABLE {} {drops}", green.sql())) {
-                    // A merge that ran before, or somebody's `OPTIMIZE`, made another part of it.
-                    Err(MigrateError::Client(error))
-                        if error.server_name() == Some("NO_SUCH_DATA_PART") =>
-                    {
-                        break;
-                    }
-                    other => other?,
-                }
-            }
+            self.drop_parts(green, &parts)?;
             self.refuse_interrupted()?;
         }
+    }
+
+    /// Drops parts, by some at a time, up to one of which a merge, or somebody's `OPTIMIZE`, has made another part.
+    pub(crate) fn drop_parts(
+        &self,
+        table: &QualifiedName,
+        parts: &[HashedPart],
+    ) -> Result<(), MigrateError> {
+        for parts in parts.chunks(PARTS_AT_ONCE) {
+            let drops = parts.iter().map(|part| format!("DROP PART {}", quote_string(&part.name)));
+            let drops = drops.collect::<Vec<_>>().join(", ");
+            match self.command(&format!("ALTER TABLE {} {drops}", table.sql())) {
+                Err(MigrateError::Client(error))
+                    if error.server_name() == Some("NO_SUCH_DATA_PART") =>
+                {
+                    break;
+                }
+                other => other?,
+            }
+        }
+        Ok(())
     }
 
     /// What is dropped of a patch stays for a while, as a patch of no rows (26.9).

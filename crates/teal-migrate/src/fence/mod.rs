@@ -16,7 +16,7 @@ mod gate;
 mod part_log;
 mod running;
 
-pub(crate) use direct::{PARTS_AT_ONCE, without};
+pub(crate) use direct::without;
 pub(crate) use part_log::{HashedPart, Hold, PAUSE, not_clean};
 pub(crate) use running::long_inserts;
 use teal_catalog::Amount;

@@ -28,7 +28,7 @@ use serde::Deserialize;
 use teal_schema::{QualifiedName, escape_ident, quote_string};
 
 use crate::backfill::only;
-use crate::fence::{HashedPart, PARTS_AT_ONCE};
+use crate::fence::HashedPart;
 use crate::journal::state::Migrating;
 use crate::verify::{Sides, hashes_of_surplus, partition_expression, row_hash};
 use crate::{Event, MigrateError, Operator, Parity, failpoint, names};
@@ -159,21 +159,8 @@ impl Operator<'_> {
             if parts.is_empty() {
                 break;
             }
-            for parts in parts.chunks(PARTS_AT_ONCE) {
-                let drops =
-                    parts.iter().map(|part| format!("DROP PART {}", quote_string(&part.name)));
-                let drops = drops.collect::<Vec<_>>().join(", ");
-                match self.command(&format!("ALTER TABLE {} {drops}", green.sql())) {
-                    // A merge made another part of it.
-                    Err(MigrateError::Client(error))
-                        if error.server_name() == Some("NO_SUCH_DATA_PART") =>
-                    {
-                        break;
-                    }
-                    other => other?,
-                }
-                failpoint::reached("stale-partition-dropped");
-            }
+            self.drop_parts(green, &parts)?;
+            failpoint::reached("stale-partition-dropped");
             self.refuse_interrupted()?;
         }
         Ok(())
