@@ -494,6 +494,11 @@ fn a_new_partition_that_was_dropped_before_the_cutover_is_not_brought_back() {
     project.query("ALTER TABLE items_0_0 DROP PARTITION 203001");
     project.teal(&["cutover"]).failed(3, &["no sign that blue has lost any"]);
     project.teal(&["rollback"]).failed(3, &["no rows of partition 203001", "--drop-extra"]);
+    let kept = project.copy();
+    kept.query("INSERT INTO items_0_0 SELECT * FROM items_0_1 WHERE name = 'new'");
+    kept.must(&["repair", "--drop-extra"]);
+    kept.must(&["cutover"]);
+    assert_eq!(kept.query("SELECT count(), countIf(name = 'new') FROM items_0_1"), "90501\t1");
     assert_eq!(project.query("SELECT count() FROM items_0_0"), "90500");
     project.must(&["repair", "--drop-extra"]);
     project.must(&["cutover"]);

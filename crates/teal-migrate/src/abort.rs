@@ -1,11 +1,12 @@
 //! The way out of a migration that has not been cut over: everything that it made is dropped, and blue
 //! is as it would be without it. A crash in the middle is finished by the next command.
 
+use teal_schema::QualifiedName;
+
 use crate::journal::phase::{Aborting, Backfilled, Prepared};
 use crate::journal::state::Migrating;
 use crate::verify::Sought;
 use crate::{Event, MigrateError, Operator, Phase, Step, Update, failpoint, names};
-use teal_schema::QualifiedName;
 
 impl Operator<'_> {
     /// Drops all that the migration made.

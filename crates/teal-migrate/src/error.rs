@@ -217,7 +217,7 @@ pub enum MigrateError {
     )]
     StillFed { old: QualifiedName, new: QualifiedName, by: String },
     #[error(
-        "{by} writes to {table} in the background, which no cut can wait for: what comes across the exchange may be in one of the tables only, or in both. Nothing was changed\n  instead: {stop}; then the same command again, and {then} behind it"
+        "{by} writes to {table} in the background, which no cut can wait for: what comes across the exchange may be in one of the tables only, or in both. Nothing was changed\n  instead: {stop}; then the same command again, and {then}"
     )]
     FedInBackground { table: QualifiedName, by: String, stop: String, then: &'static str },
     #[error(
@@ -294,7 +294,7 @@ pub enum MigrateError {
     )]
     OldChanged { old: QualifiedName, new: QualifiedName, change: Box<str>, rows: u64 },
     #[error(
-        "{old} has no rows of partition {partition}, of which {new} has some: without a log of parts, teal cannot tell whether they were dropped there or written to {new} alone\n  if they were dropped: `teal repair --drop-extra` removes them from {new}\n  if they are to stay: copy them to {old} (INSERT INTO … SELECT, which the view forwards), and then `teal repair --drop-extra`, which removes what {new} has twice; not `teal rollback`, which would bring it to {old}"
+        "{old} has no rows of partition {partition}, of which {new} has some: without a log of parts that reaches back to the last look, teal cannot tell whether they were dropped there or written to {new} alone\n  if they were dropped: `teal repair --drop-extra` removes them from {new}\n  if they are to stay: copy them to {old} (INSERT INTO … SELECT, which the view forwards), and then `teal repair --drop-extra`, which removes what {new} has twice; not `teal rollback`, which would bring it to {old}"
     )]
     PartitionsUntold { old: QualifiedName, new: QualifiedName, partition: Box<str> },
     #[error(

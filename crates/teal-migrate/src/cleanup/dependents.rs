@@ -2,7 +2,7 @@
 //! dictionaries.
 
 use serde::Deserialize;
-use teal_catalog::{Feeder, ReadingView, feeders};
+use teal_catalog::{Feeder, FeederKind, ReadingView, feeders};
 use teal_client::{ClientError, Session};
 use teal_schema::{QualifiedName, quote_ident, rewrite_table_references};
 
@@ -140,9 +140,14 @@ impl Operator<'_> {
             feeders.retain(Feeder::is_in_background);
             if !feeders.is_empty() {
                 // What is detached is attached when the embedded engine is opened again.
+                let replaces = |it: &Feeder| it.kind == (FeederKind::Refreshed { appends: false });
                 let (verb, then) = match self.server.is_exclusive() {
-                    true => ("DROP TABLE", "make it anew"),
-                    false => ("DETACH TABLE", "ATTACH"),
+                    true => ("DROP TABLE", "make it anew behind it"),
+                    // It would put its rows in the place of those of the new layout.
+                    false if feeders.iter().any(replaces) => {
+                        ("DETACH TABLE", "leave it detached until the cleanup")
+                    }
+                    false => ("DETACH TABLE", "ATTACH behind it"),
                 };
                 let stop = feeders.iter().map(|it| format!("{verb} {}", it.name.sql()));
                 return Err(MigrateError::FedInBackground {

@@ -7,16 +7,21 @@ use crate::planner::PlanError;
 use crate::{Cutover, Migration};
 
 impl Preflight<'_> {
-    pub(super) fn look_at_feeders(&mut self, migration: &Migration) -> Result<(), PlanError> {
-        if !self.is_exclusive && has_rights(self.session, &["SHOW TABLES"], "*.*")? == Some(false) {
-            self.found(
-                &migration.blue,
-                false,
-                "teal may not see what writes to it or reads it from other databases, a Buffer say"
-                    .to_owned(),
-                "GRANT SHOW TABLES ON *.* to teal's user".to_owned(),
-            );
+    /// The server shows tables of other databases only to who may see them.
+    pub(super) fn look_at_sight(&mut self, migrations: &[Migration]) -> Result<(), PlanError> {
+        let Some(first) = migrations.first().filter(|_| !self.is_exclusive) else {
+            return Ok(());
+        };
+        if has_rights(self.session, &["SHOW TABLES"], "*.*")? == Some(false) {
+            let says =
+                "teal may not see what writes to it or reads it from other databases, a Buffer say";
+            let fix = "GRANT SHOW TABLES ON *.* to teal's user";
+            self.found(&first.blue, false, says.to_owned(), fix.to_owned());
         }
+        Ok(())
+    }
+
+    pub(super) fn look_at_feeders(&mut self, migration: &Migration) -> Result<(), PlanError> {
         let open = self.history.migrations.iter().filter(|past| !past.is_over());
         let of_teal = open.map(|past| past.view.clone()).collect::<Vec<_>>();
         for feeder in feeders(self.session, &migration.blue, Some(&migration.view))? {

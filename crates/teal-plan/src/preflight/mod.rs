@@ -125,6 +125,7 @@ impl Preflight<'_> {
         self.look_at_mutations(&migrations)?;
         self.look_at_disks(&migrations)?;
         self.look_at_row_policies(&migrations)?;
+        self.look_at_sight(&migrations)?;
         self.look_at_databases(&migrations)?;
         self.look_at_engines(&migrations);
         self.look_at_aliases()?;

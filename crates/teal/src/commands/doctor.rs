@@ -35,7 +35,6 @@ enum Verdict {
     Bad,
 }
 
-/// teal works without it, and cannot tell then whether it sees all rows.
 /// Rights by which teal sees what may stand in the way.
 const SEES: [(&str, &str); 2] = [
     ("SHOW ROW POLICIES", "row policies, which would hide rows from it"),
