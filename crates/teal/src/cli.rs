@@ -54,15 +54,19 @@ impl Cli {
     }
 }
 
+/// Over the flags that each command takes, behind its own.
+const GLOBAL: &str = "Global options";
+
 #[derive(Debug, Args)]
 pub(crate) struct Common {
     /// The project: the directory with teal.toml
-    #[arg(short = 'C', long, global = true, value_name = "DIR", default_value = ".")]
+    #[arg(short = 'C', long, global = true, help_heading = GLOBAL, value_name = "DIR", default_value = ".")]
     pub(crate) project: PathBuf,
     /// Which of the targets in teal.toml
     #[arg(
         long,
         global = true,
+        help_heading = GLOBAL,
         value_name = "NAME",
         env = "TEAL_TARGET",
         default_value = "default"
@@ -71,32 +75,45 @@ pub(crate) struct Common {
     /// A server, in place of the target in teal.toml: http(s)://user@host:port/?database=name
     /// or clickhouse://user@host/database. Rather than in the address, give the password in
     /// teal.toml as "${NAME}"
-    #[arg(long, global = true, value_name = "URL", env = "TEAL_URL", hide_env_values = true)]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "URL", env = "TEAL_URL", hide_env_values = true)]
     pub(crate) url: Option<String>,
     /// An embedded engine's data directory, in place of the target in teal.toml, even where that is a
     /// server
-    #[arg(long, global = true, value_name = "DIR", env = "TEAL_DATA")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR", env = "TEAL_DATA")]
     pub(crate) data: Option<PathBuf>,
     /// A ClickHouse configuration file for the embedded engine, in place of the target's `config`
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE")]
     pub(crate) engine_config: Option<PathBuf>,
     /// Seconds that the models may run
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) model_timeout: u64,
     /// Data as JSON on the standard output
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Make a project: teal.toml and a first model, or models of what a server has
+    ///
+    /// Without --from, a project on the embedded engine, for trials: it needs no server. With it, models
+    /// of the tables and views that are there, so that `teal plan` has nothing to do at first.
     Init(Init),
     /// Write models of the tables and views that the target has and the models do not
+    ///
+    /// Files that are there are never changed. What models cannot hold is told.
     Pull(Pull),
     /// Show what `apply` would do; changes nothing
+    ///
+    /// Compares the models with the target: what is created, altered or migrated, by which statements,
+    /// at what cost, and what stands in the way. A plan that was saved can be reviewed and applied as it
+    /// is; it is refused once the target has changed.
     Plan(Plan),
     /// Do what the plan says: create, and migrate up to a verified copy
+    ///
+    /// A migration makes the new table, forwards new rows to it, copies the history and proves that both
+    /// tables hold the same. Readers and writers stay on the old table until `teal cutover`. If it is
+    /// interrupted or killed, run it again: it goes on where it was.
     Apply(Apply),
     /// Show every migration: phase, progress, what it waits for, limits, and what comes next
     Status(Status),
@@ -107,16 +124,33 @@ pub(crate) enum Command {
     /// Show the limits of a migration, or change them, also while `apply` runs in another terminal
     Throttle(Throttle),
     /// Prove that the old and the new table hold the same rows
+    ///
+    /// Counts and hashes of all rows, computed by the server, by partition; what differs is told down to
+    /// samples of rows (exit code 3). Partitions whose parts are those of the last proof are not read again.
     Verify(Verify),
     /// Make the new table equal to the old one, by exactly the rows that are proven to differ
+    ///
+    /// Copies what the new table lacks, removes what it has too many where it is known why, and proves
+    /// both again.
     Repair(Repair),
     /// Move readers and writers to the new table
+    ///
+    /// Proves once more that both tables hold the same, and refuses if they do not. After a cutover by
+    /// app, run it again when all code is deployed: it then keeps the old table current.
     Cutover(Cutover),
     /// Move readers and writers back to the old table, with the rows that only the new one has
+    ///
+    /// Can be done until `teal cleanup`. It looks first whether it can be done without losing a row or
+    /// bringing a deleted one back; if not, it refuses and leaves everything as it is.
     Rollback(Rollback),
     /// Drop the old table and what teal made for the migration
+    ///
+    /// Refuses while the old table is read or written, must be kept, or has rows that the new one lacks.
+    /// There is no rollback after it.
     Cleanup(Cleanup),
     /// Give a migration up before its cutover, also while `apply` runs: drop all that it made
+    ///
+    /// The old table is never touched. Refuses if the new table has rows that the old one lacks.
     Abort(Abort),
     /// Look at the target: connection, version, rights, features, fence, disks, merges, clock
     Doctor,
@@ -127,10 +161,14 @@ pub(crate) enum Command {
     /// The embedded engine: ClickHouse as a library
     Engine(Engine),
     /// Print completions for a shell
+    #[command(after_help = "Example:\n  teal completions bash > /etc/bash_completion.d/teal")]
     Completions { shell: clap_complete::Shell },
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  teal init --lang py shop\n  teal init shop --from https://teal@ch.example:8443/?database=shop"
+)]
 pub(crate) struct Init {
     /// Where; made if it is missing
     #[arg(default_value = ".")]
@@ -146,6 +184,7 @@ pub(crate) struct Init {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  teal pull --dry-run\n  teal pull --lang sql 'events*'")]
 pub(crate) struct Pull {
     /// The language of the models
     #[arg(long, value_enum, default_value_t = Language::Ts)]
@@ -169,6 +208,9 @@ pub(crate) enum Language {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  teal plan\n  teal plan --explain events\n  teal plan --save change.yaml     then: teal apply --plan change.yaml\n  teal plan --no-target --check    in CI: are the models sound?"
+)]
 pub(crate) struct Plan {
     /// Print the plan as YAML
     #[arg(long, conflicts_with = "json")]
@@ -193,6 +235,9 @@ pub(crate) struct Plan {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  teal apply\n  teal apply --plan change.yaml\n  teal apply --hours 22:00-06:00 --query-latency 200ms"
+)]
 pub(crate) struct Apply {
     /// Do what this plan says and nothing else (of `teal plan --save`); the models are not read
     #[arg(long, value_name = "FILE", conflicts_with = "allow_drop")]
@@ -257,6 +302,7 @@ impl From<&LimitFlags> for Limits {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  teal status\n  teal status events --watch")]
 pub(crate) struct Status {
     /// Only this migration: its table, its green table or its id
     pub(crate) table: Option<String>,
@@ -266,6 +312,9 @@ pub(crate) struct Status {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  teal verify\n  teal verify events --sample 5%\n  teal verify events --watch --every 10m"
+)]
 pub(crate) struct Verify {
     #[command(flatten)]
     pub(crate) which: Which,
@@ -299,6 +348,9 @@ impl std::str::FromStr for Percent {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  teal throttle                              show the limits\n  teal throttle events --bytes-per-second 50MB\n  teal throttle events --bytes-per-second auto"
+)]
 pub(crate) struct Throttle {
     #[command(flatten)]
     pub(crate) which: Which,
@@ -322,6 +374,7 @@ pub(crate) struct Repair {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  teal cutover events\n  teal cutover events --by exchange")]
 pub(crate) struct Cutover {
     #[command(flatten)]
     pub(crate) which: Which,
@@ -369,6 +422,7 @@ pub(crate) struct Abort {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  teal cleanup events\n  teal cleanup events --park 7d")]
 pub(crate) struct Cleanup {
     #[command(flatten)]
     pub(crate) which: Which,
@@ -387,6 +441,9 @@ pub(crate) struct Cleanup {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  teal query 'SELECT count() FROM events_0_1'\n  teal query --format CSV 'SELECT * FROM events_0_1 LIMIT 10' > sample.csv"
+)]
 pub(crate) struct Query {
     /// The statement
     pub(crate) statement: String,
@@ -397,6 +454,9 @@ pub(crate) struct Query {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  teal demo\n  teal demo --writers 8 --rows 10000000 --seed 7\n  teal demo --recipe documented    what the usual recipe loses"
+)]
 pub(crate) struct Demo {
     /// Rows in the table before the migration
     #[arg(long, default_value_t = 3_000_000, value_parser = clap::value_parser!(u64).range(1..))]
@@ -455,5 +515,68 @@ fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds),
         _ => Err("seconds between 0 and 86400".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+    use std::path::Path;
+
+    use super::*;
+
+    /// The help of every command, as docs/cli.md shows it: each flag once, without what the environment
+    /// of this process says.
+    fn reference() -> String {
+        let mut teal = Cli::command().term_width(100).mut_args(|arg| arg.hide_env_values(true));
+        teal.build();
+        let mut page = "# Which commands are there, and which flags?\n\n\
+            What `teal --help` and `teal COMMAND --help` print (`-h` is shorter). A test holds this page \
+            against the program.\n"
+            .to_owned();
+        write_help(&mut page, teal.clone(), "teal");
+        let mut commands = teal.get_subcommands().cloned().collect::<Vec<_>>();
+        commands.retain(|command| command.get_name() != "help");
+        for command in commands {
+            let name = format!("teal {}", command.get_name());
+            let below = command.get_subcommands().filter(|it| it.get_name() != "help").cloned();
+            let below = below.collect::<Vec<_>>();
+            write_help(&mut page, without_global(command), &name);
+            for command in below {
+                let name = format!("{name} {}", command.get_name());
+                write_help(&mut page, without_global(command), &name);
+            }
+        }
+        page
+    }
+
+    fn without_global(command: clap::Command) -> clap::Command {
+        command.mut_args(|arg| {
+            let is_global = arg.get_help_heading() == Some(GLOBAL);
+            let is_global = is_global || ["help", "version"].contains(&arg.get_id().as_str());
+            arg.hide(is_global)
+        })
+    }
+
+    fn write_help(page: &mut String, mut command: clap::Command, name: &str) {
+        let help = command.render_long_help().to_string();
+        let lines = help.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+        write!(page, "\n## {name}\n\n```text\n{}\n```\n", lines.trim_end()).unwrap();
+    }
+
+    /// `UPDATE_DOCS=1 cargo test -p teal cli` writes the page.
+    #[test]
+    fn the_page_of_commands_is_what_the_program_says() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cli.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(&path, reference()).unwrap();
+        }
+        let page = std::fs::read_to_string(path).unwrap();
+        assert!(page == reference(), "docs/cli.md is not of this program: UPDATE_DOCS=1 writes it");
+    }
+
+    #[test]
+    fn the_arguments_of_no_command_contradict_each_other() {
+        Cli::command().debug_assert();
     }
 }
