@@ -93,6 +93,13 @@ fn a_data_directory_that_is_named_is_the_target_where_teal_toml_has_a_server() {
     of(&["--url", url], &[("TEAL_DATA", data)]).failed(1, &["127.0.0.1:1"]);
     of(&["--url", url, "--data", data], &[]).failed(2, &["--url", "--data", "give one"]);
     of(&[], &[("TEAL_URL", url), ("TEAL_DATA", data)]).failed(2, &["TEAL_DATA", "give one"]);
+    // A target that the command line names is no other, whatever the shell was told long ago.
+    let here = format!("[targets.here]\nkind = \"embedded\"\npath = {data:?}\n");
+    project.write("teal.toml", &format!("[targets.default]\n{server}{here}"));
+    for elsewhere in [("TEAL_URL", url), ("TEAL_DATA", "/nosuch"), ("TEAL_TARGET", "default")] {
+        assert_eq!(of(&["--target", "here"], &[elsewhere]).stdout, "default\n", "{elsewhere:?}");
+    }
+    of(&["--target", "here", "--url", url], &[]).failed(2, &["--target", "give one"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::Project;
+use crate::support::{Background, Project, until};
 
 /// One mistake.
 struct Case {
@@ -292,6 +292,20 @@ fn a_model_that_never_ends_is_ended() {
         run.failed(1, &["did not end within 1 s", "--model-timeout"]);
         assert!(began.elapsed() < Duration::from_secs(30));
     }
+}
+
+#[test]
+fn a_model_that_never_ends_ends_with_a_teal_that_is_killed() {
+    let models = "import { writeFileSync } from \"node:fs\";\n\
+         writeFileSync(\"pid\", String(process.pid));\nwhile (true);\n";
+    let project = Project::new(&[("app/models.ts", models)]);
+    let plan = Background::start(project.command(&["plan"]));
+    let pid = until("the model", || {
+        let said = std::fs::read_to_string(project.path().join("pid")).ok()?;
+        said.parse::<u32>().ok()
+    });
+    assert!(plan.kill().killed);
+    until("its end", || (!std::path::Path::new(&format!("/proc/{pid}")).exists()).then_some(()));
 }
 
 #[test]

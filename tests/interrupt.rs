@@ -51,6 +51,30 @@ fn an_interrupted_apply_ends_between_two_chunks_and_goes_on() {
     }
 }
 
+/// A copy of hours outlives the terminal that it was begun in.
+#[test]
+fn one_that_is_to_outlive_its_terminal_goes_on_when_that_goes() {
+    let stage = Stage::embedded();
+    let teal = stage.command(&["apply", "--chunk-rows", "5000"]);
+    let mut command = Command::new("nohup");
+    command.arg(teal.get_program()).args(teal.get_args());
+    command.env("FAILPOINTS", "published=sleep(100)");
+    let envs = teal.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    command.envs(envs).current_dir(teal.get_current_dir().unwrap_or(stage.project.path()));
+    let mut copying = stage.beside(command);
+    stage.until_copying();
+    signal(copying.child(), Signal::HUP);
+    let run = copying.finish();
+    assert_eq!(run.code, Some(0), "{}", run.said());
+    stage.assert_exact();
+    // Without nohup, its end is that of Ctrl-C.
+    stage.must(&["abort"]);
+    let mut copying = stage.slowly(&["apply", "--chunk-rows", "5000"]);
+    stage.until_copying();
+    signal(copying.child(), Signal::HUP);
+    assert_interrupted(copying, GOES_ON);
+}
+
 #[test]
 fn an_interrupted_cut_leaves_no_merges_stopped() {
     let stage = Stage::on_server();

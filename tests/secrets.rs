@@ -2,6 +2,44 @@
 
 use crate::support::Project;
 
+/// A table, and its next version on a disk that only the model describes.
+const DISK: &str = r#"
+from pydantic import BaseModel
+from teal import MaterializedView, MaterializedViewOptions, OlapConfig, OlapTable
+
+class Row(BaseModel):
+    id: int
+    n: int
+
+old = OlapTable[Row]("kept", config=OlapConfig(version="0.0", order_by_fields=["id"]))
+"#;
+const NEXT: &str = r#"
+disk = "disk(type = encrypted, disk = disk(type = local, path = 'DIRECTORY'), key = 'hunter2hunter2hu')"
+new = OlapTable[Row]("kept", config=OlapConfig(version="0.1", order_by_fields=["n"], settings={"disk": disk}))
+mv = MaterializedView[Row](MaterializedViewOptions(
+    materialized_view_name="mv_kept", select_statement=f"SELECT * FROM {old.name}", select_tables=[old]),
+    target_table=new)
+"#;
+
+#[test]
+fn a_secret_of_a_model_comes_into_no_journal() {
+    let project = Project::new(&[("app/kept.py", DISK)]);
+    let disks = project.path().join("disks");
+    std::fs::create_dir(&disks).unwrap();
+    let base = format!(
+        "<clickhouse><custom_local_disks_base_directory>{}/</custom_local_disks_base_directory></clickhouse>",
+        disks.display()
+    );
+    project.write("engine.xml", &base);
+    let config = project.path().join("engine.xml").display().to_string();
+    project.must(&["--engine-config", &config, "apply"]);
+    let next = NEXT.replace("DIRECTORY", &format!("{}/a/", disks.display()));
+    project.write("app/kept.py", &format!("{DISK}{next}"));
+    let refused = project.teal(&["--engine-config", &config, "apply"]);
+    refused.failed(3, &["a secret in clear text", "journal", "server's configuration"]);
+    assert!(!refused.said().contains("hunter2"), "{}", refused.said());
+}
+
 const PYTHON: &str = r#"
 from pydantic import BaseModel
 from teal import KafkaEngine, OlapConfig, OlapTable, S3Engine

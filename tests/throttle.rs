@@ -129,7 +129,21 @@ impl Stage {
             select(-1, "items_0_1")
         ));
         assert_eq!(differ, "0");
-        assert_eq!(self.query("SELECT count() FROM items_0_1"), ROWS.to_string());
+        let rows = self.query("SELECT count() FROM items_0_1");
+        assert!(rows.parse::<u64>().unwrap() >= ROWS, "{rows}");
+    }
+
+    /// A partition of the old table has several, and keeps them.
+    fn have_parts(&self) {
+        let unmerged = " SETTINGS max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1;";
+        self.project.write("app/items.sql", &ITEMS.replace(';', unmerged));
+        self.project.remove("app/items_v01.sql");
+        self.project.remove("app/migrate.sql");
+        self.must(&["apply"]);
+        self.query(&insert_items(ROWS, 3000));
+        self.query(&insert_items(ROWS + 3000, 3000));
+        self.project.write("app/items_v01.sql", ITEMS_REWRITTEN);
+        self.project.write("app/migrate.sql", ITEMS_MIGRATION);
     }
 
     fn assert_nothing_beside(&self) {
@@ -300,7 +314,8 @@ fn limits_hold_the_copy_until_they_are_changed() {
     let hours = other_hours();
     wait_for(&stage, "--hours", &hours, "by the server's clock");
     wait_for(&stage, "--disk-free", "1000000TB", "space on disk default");
-    wait_for(&stage, "--max-parts", "0", "merges of default.items_0_0");
+    stage.have_parts();
+    wait_for(&stage, "--max-parts", "1", "merges of default.items_0_0");
 }
 
 /// The server refuses INSERTs by the parts of all partitions as well; those of the copy come by no INSERT.
@@ -343,7 +358,8 @@ fn limits_hold_the_copy_on_a_server_too() {
     let hours = other_hours();
     wait_for(&stage, "--hours", &hours, "by the server's clock");
     wait_for(&stage, "--disk-free", "1000000TB", "space on disk default");
-    wait_for(&stage, "--max-parts", "0", "merges of default.items_0_0");
+    stage.have_parts();
+    wait_for(&stage, "--max-parts", "1", "merges of default.items_0_0");
 }
 
 #[test]
@@ -408,6 +424,42 @@ fn abort_from_another_process(stage: &Stage) {
     // It begins again, and nobody aborts that.
     stage.must(APPLY);
     stage.assert_exact();
+}
+
+/// Whoever asked for it waits still; what was taken back is not done behind the end of the apply.
+fn abort_taken_back(stage: &Stage) {
+    let apply = Held::at("verify-begins", "", stage.command(APPLY));
+    let mut abort = Background::start(stage.command(&["abort"]));
+    let mut said = String::new();
+    BufReader::new(abort.child().stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.contains("was asked to end its work on items"), "{said}");
+    stage.must(&["resume"]);
+    let run = apply.go_on();
+    assert_eq!(run.code, Some(0), "{}", run.said());
+    assert_eq!(abort.finish().code, Some(3));
+    assert_eq!(stage.status()["phase"], "verified");
+    stage.assert_exact();
+}
+
+#[test]
+fn an_abort_that_was_taken_back_is_not_done_by_who_asked_for_it() {
+    abort_taken_back(&Stage::embedded());
+}
+
+#[test]
+fn an_abort_on_a_server_that_was_taken_back_is_not_done_by_who_asked_for_it() {
+    abort_taken_back(&Stage::on_server());
+}
+
+#[test]
+fn an_abort_that_has_begun_is_not_taken_back() {
+    let stage = Stage::embedded();
+    stage.must(APPLY);
+    stage.project.killed_at("abort-opened", &["abort"]);
+    stage.teal(&["resume"]).failed(3, &["is aborting"]);
+    assert_eq!(stage.status()["abortAsked"], Value::Null);
+    stage.must(&["abort"]);
+    assert_eq!(stage.status()["phase"], "aborted");
 }
 
 #[test]

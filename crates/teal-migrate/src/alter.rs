@@ -109,8 +109,12 @@ impl Operator<'_> {
             });
             known.extend(left.into_iter().map(|mutation| mutation.mutation_id));
             if self.options.interrupt.is_asked() {
+                let goes_on = match self.server.is_exclusive() {
+                    true => "its parts are rewritten when the data is open again",
+                    false => "the server goes on to rewrite its parts by itself",
+                };
                 let what = format!(
-                    "{table} is changed already, and the server goes on to rewrite its parts by itself (system.mutations); no later command waits for that"
+                    "{table} is changed already, and {goes_on} (system.mutations); no later command waits for that"
                 );
                 self.observer.update(Update::Warning { what });
             }

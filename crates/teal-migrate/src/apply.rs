@@ -78,25 +78,26 @@ impl Operator<'_> {
                         Some(migrating) => unchanged(migrating, migration)?,
                         None => self.start((**migration).clone())?,
                     };
-                    applied.migrated.push(self.migrate(migrating)?);
+                    applied.migrated.extend(self.migrate(migrating)?);
                 }
             }
         }
         Ok(applied)
     }
 
-    fn migrate(&self, mut migrating: Migrating) -> Result<Migrated, MigrateError> {
+    /// `None` of one that is further than a proof: nothing of it was left to do here.
+    fn migrate(&self, mut migrating: Migrating) -> Result<Option<Migrated>, MigrateError> {
         self.advance(&mut migrating, Goal::Verified)?;
-        Ok(Migrated {
+        let Phase::Verified(verified) = &migrating.phase else {
+            return Ok(None);
+        };
+        Ok(Some(Migrated {
             table: migrating.migration.table.clone(),
             green: migrating.migration.green.to_string(),
             phase: migrating.phase.name(),
-            rows: match &migrating.phase {
-                Phase::Verified(verified) => verified.parity.green_rows,
-                _ => 0,
-            },
+            rows: verified.parity.green_rows,
             migration: migrating.id,
-        })
+        }))
     }
 
     /// The migration into the same green, if it is not over.

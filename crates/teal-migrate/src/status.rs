@@ -225,10 +225,13 @@ fn status(
     }
     let waiting = doing.and_then(|doing| doing.waiting.clone());
     let rows_per_second = copying.map(|doing| speed(entries, rows_copied, doing.since, now));
+    // The speed is one with the turns that the copy waits for between two chunks, and none with other waits.
+    let goes_on = waiting.as_ref().is_none_or(|waiting| waiting.is_pacing);
     let seconds_left = rows_per_second
-        .filter(|speed| *speed > 0 && waiting.is_none())
+        .filter(|speed| *speed > 0 && goes_on)
         .map(|speed| (rows - rows_copied).div_ceil(speed));
     let limits = doing.and_then(|doing| doing.limits);
+    let has_begun_to_end = matches!(migrating.phase, Phase::Aborting(_));
     Status {
         migration: migrating.id.clone(),
         table: migration.table.clone(),
@@ -255,7 +258,7 @@ fn status(
         step: doing.map(|doing| doing.step.clone()),
         waiting,
         paused: orders.paused.clone().filter(|_| !is_over),
-        abort_asked: orders.abort.clone().filter(|_| !is_over),
+        abort_asked: orders.abort.clone().filter(|_| !is_over && !has_begun_to_end),
         throttle: limits.unwrap_or_else(|| base.then(orders.limits)).filled(),
         fence: fence(entries),
         verified: verification(entries),

@@ -72,6 +72,7 @@ impl Extractor {
         let output = File::create(&printed).map_err(io)?;
         let errors = output.try_clone().map_err(io)?;
         let (mut command, variable) = language.command(project)?;
+        ends_with_teal(&mut command);
         let child = command
             .arg("--project")
             .arg(project)
@@ -135,6 +136,22 @@ impl Drop for Extractor {
         }
     }
 }
+
+/// Models that run for ever end also where teal is killed before their time is over. By the thread that starts them: the
+/// program's first one.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn ends_with_teal(command: &mut Command) {
+    let end_with = || {
+        let signal = Some(rustix::process::Signal::KILL);
+        Ok(rustix::process::set_parent_process_death_signal(signal)?)
+    };
+    // SAFETY: between fork and exec it makes one system call, and allocates nothing.
+    unsafe { command.pre_exec(end_with) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ends_with_teal(_: &mut Command) {}
 
 /// `None` when the child did not end in time.
 fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {

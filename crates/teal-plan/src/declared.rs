@@ -59,6 +59,14 @@ impl Declared<'_> {
                 }));
             }
         }
+        if !self.green.secrets().is_empty() {
+            return Ok(Err(Unsafe {
+                reason: format!(
+                    "the model of {green_name} holds a secret in clear text, which the migration's journal would keep"
+                ),
+                instead: "define the disk in the server's configuration, and name it, or its storage policy, in the model",
+            }));
+        }
         let columns = blue.columns.iter().chain(&green.columns);
         if let Some(column) = columns.into_iter().find(|it| it.name.starts_with("_teal_")) {
             return Ok(Err(Unsafe {

@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::time_span::TimeSpan;
 use clap::error::ErrorKind;
@@ -6,7 +7,7 @@ use clap::parser::ValueSource;
 use clap::{
     ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
 };
-use teal_migrate::{Bytes, Hours, Latency, Limit, Limits};
+use teal_migrate::{Bytes, Hours, Latency, Limit, Limits, Parts};
 
 /// Change the layout of ClickHouse tables without stopping reads or writes.
 ///
@@ -34,12 +35,21 @@ impl Cli {
     }
 
     /// Each of `--url` and `--data` is the target. Of two, the flag comes before the variable, as
-    /// everywhere; where both are one or the other, nobody can tell which is meant.
+    /// everywhere; where both are one or the other, nobody can tell which is meant. A flag `--target` names
+    /// one of teal.toml, so that no variable sends the command elsewhere.
     fn of(matches: ArgMatches) -> Result<Self, clap::Error> {
         let is_flag = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
         let (url, data) = (is_flag("url"), is_flag("data"));
         let mut cli = Self::from_arg_matches(&matches)?;
         let common = &mut cli.common;
+        if is_flag("target") {
+            if url || data {
+                let said =
+                    "--target names the target, and so do --url and --data: give one of them";
+                return Err(Self::command().error(ErrorKind::ArgumentConflict, said));
+            }
+            (common.url, common.data) = (None, None);
+        }
         match (&common.url, &common.data) {
             (Some(_), Some(_)) if url == data => {
                 let said =
@@ -279,7 +289,7 @@ pub(crate) struct LimitFlags {
     /// Wait while a partition of either table has more parts; `auto`: half of the table's
     /// parts_to_delay_insert, a quarter while merges do not keep up
     #[arg(long, value_name = "PARTS")]
-    max_parts: Option<Limit<u64>>,
+    max_parts: Option<Limit<Parts>>,
     /// Wait while less is free on the new table's disk, such as 20GiB; `auto`: a twentieth of the disk, 5
     /// GiB at most
     #[arg(long, value_name = "BYTES")]
@@ -327,7 +337,7 @@ pub(crate) struct Verify {
     #[arg(long)]
     pub(crate) watch: bool,
     /// Between two proofs of --watch, such as 30s or 10m
-    #[arg(long, value_name = "TIME", default_value = "1m", requires = "watch")]
+    #[arg(long, value_name = "TIME", default_value = "1m", requires = "watch", value_parser = pause)]
     pub(crate) every: TimeSpan,
 }
 
@@ -508,6 +518,15 @@ pub(crate) enum EngineAction {
     Install,
     /// Where the engine is, and its version
     Info,
+}
+
+/// A time in which others find the target free.
+fn pause(text: &str) -> Result<TimeSpan, String> {
+    const SHORTEST: Duration = Duration::from_secs(1);
+    match text.parse::<TimeSpan>()? {
+        TimeSpan(time) if time < SHORTEST => Err("1s at least".to_owned()),
+        span => Ok(span),
+    }
 }
 
 /// A time of a day at most.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::Deserialize;
 use teal_client::{Address, HttpOptions};
-use teal_migrate::{Bytes, Hours, Latency, Limit, Limits};
+use teal_migrate::{Bytes, Hours, Latency, Limit, Limits, Parts};
 use teal_plan::Cutover;
 
 use crate::failure::Failure;
@@ -82,7 +82,7 @@ pub(crate) struct Migrate {
     pub(crate) park: Option<TimeSpan>,
     bytes_per_second: Option<Limit<Bytes>>,
     query_latency: Option<Limit<Latency>>,
-    max_parts: Option<Limit<u64>>,
+    max_parts: Option<Limit<Parts>>,
     disk_free: Option<Limit<Bytes>>,
     hours: Option<Limit<Hours>>,
 }

@@ -202,8 +202,7 @@ impl<'a> Operator<'a> {
             watch.told = kinds;
         }
         let pacing = pacing.map(|limit| format!("its turn ({limit} per second)"));
-        let waiting = Some(reason).filter(|reason| !reason.is_empty()).or(pacing);
-        self.observer.follow(orders.limits, waiting.as_deref());
+        self.observer.follow(orders.limits, &reason, pacing.as_deref());
     }
 }
 

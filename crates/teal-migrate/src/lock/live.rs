@@ -53,6 +53,9 @@ pub struct Waiting {
     pub since: Timestamp,
     #[serde(rename = "for")]
     pub reason: String,
+    /// Only for its turn, so that no more is copied in a second: the copy goes on all the while.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_pacing: bool,
 }
 
 impl Live {
@@ -79,8 +82,8 @@ impl Live {
                 });
             }
             Update::Ended { .. } => self.doing = None,
-            Update::Waiting { reason } => self.wait_for(Some(reason), now),
-            Update::WentOn => self.wait_for(None, now),
+            Update::Waiting { reason } => self.wait_for(reason, now, false),
+            Update::WentOn => self.go_on(),
             Update::Copied { rows, .. } => {
                 if let Some(doing) = &mut self.doing {
                     doing.rows = Some(*rows);
@@ -92,17 +95,37 @@ impl Live {
         true
     }
 
-    fn wait_for(&mut self, reason: Option<&str>, now: Timestamp) {
+    fn wait_for(&mut self, reason: &str, since: Timestamp, is_pacing: bool) {
+        if let Some(doing) = &mut self.doing {
+            doing.waiting = Some(Waiting { since, reason: reason.to_owned(), is_pacing });
+        }
+    }
+
+    /// As `take`.
+    fn follow(
+        &mut self,
+        limits: Limits,
+        waiting: &str,
+        pacing: Option<&str>,
+        now: Timestamp,
+    ) -> bool {
         let Some(doing) = &mut self.doing else {
-            return;
+            return false;
         };
-        doing.waiting = reason.map(|reason| Waiting {
-            since: match &doing.waiting {
-                Some(waiting) if waiting.reason == reason => waiting.since,
-                _ => now,
-            },
-            reason: reason.to_owned(),
-        });
+        let is_other = doing.limits.replace(limits.filled()) != Some(limits.filled());
+        match (&mut doing.waiting, pacing) {
+            (Some(told), _) if !told.is_pacing => told.reason = waiting.to_owned(),
+            (None, Some(reason)) => self.wait_for(reason, now, true),
+            (Some(_), None) => self.go_on(),
+            _ => (),
+        }
+        is_other
+    }
+
+    fn go_on(&mut self) {
+        if let Some(doing) = &mut self.doing {
+            doing.waiting = None;
+        }
     }
 }
 
@@ -131,17 +154,10 @@ impl<'a> Teller<'a> {
         self.live.lock().doing = Some(doing);
     }
 
-    /// Lets `status` know the limits, and what the copy waits for between two chunks: that comes and goes
-    /// too often to be an update.
-    pub(crate) fn follow(&self, limits: Limits, pacing: Option<&str>) {
-        self.change(|live, now| {
-            let before = live.doing.clone();
-            if let Some(doing) = &mut live.doing {
-                doing.limits = Some(limits.filled());
-            }
-            live.wait_for(pacing, now);
-            before != live.doing
-        });
+    /// Lets `status` know the limits, and the figures of a wait as they are now; and, where `pacing`, that the copy waits
+    /// for its turn between two chunks: that comes and goes too often to be an update.
+    pub(crate) fn follow(&self, limits: Limits, waiting: &str, pacing: Option<&str>) {
+        self.change(|live, now| live.follow(limits, waiting, pacing, now));
     }
 
     /// A wait that begins now.
@@ -152,9 +168,11 @@ impl<'a> Teller<'a> {
     fn change(&self, change: impl FnOnce(&mut Live, Timestamp) -> bool) {
         let now = self.lock.by_server(Timestamp::now());
         let mut live = self.live.lock();
-        if change(&mut live, now) {
-            live.told = now;
-            self.lock.tell(live.clone());
+        let is_news = change(&mut live, now);
+        live.told = now;
+        match is_news {
+            true => self.lock.tell(live.clone()),
+            false => self.lock.tell_later(live.clone()),
         }
     }
 }
@@ -290,5 +308,30 @@ impl Drop for Board {
         }
         // Should this fail, the next reader finds that its process has ended.
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Step;
+
+    #[test]
+    fn a_wait_began_when_it_began_whatever_its_figures_are_by_now() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let waiting = |live: &Live| live.doing.clone().unwrap().waiting;
+        let mut live = Live::new();
+        assert!(live.take(&Update::Began { migration: "d.t_1", step: Step::Backfill }, at(0)));
+        assert!(live.follow(Limits::default(), "", Some("its turn"), at(1)));
+        assert!(waiting(&live).is_some_and(|it| it.is_pacing && it.since == at(1)));
+        let full = "space: 3 GiB are free";
+        assert!(live.take(&Update::Waiting { reason: full.to_owned() }, at(2)));
+        assert!(!live.follow(Limits::default(), "space: 2 GiB are free", Some("its turn"), at(9)));
+        let told = waiting(&live).unwrap();
+        assert_eq!((told.since, told.reason.as_str()), (at(2), "space: 2 GiB are free"));
+        assert!(!told.is_pacing);
+        live.take(&Update::WentOn, at(10));
+        live.follow(Limits::default(), "", None, at(11));
+        assert_eq!(waiting(&live), None);
     }
 }

@@ -229,11 +229,16 @@ impl Lock {
 
     /// Lets others read with the lock what its owner does, soon.
     pub(crate) fn tell(&self, live: Live) {
-        *self.held.says.lock() = Some(live);
+        self.tell_later(live);
         if let Some((renew, _)) = &self.renewing {
             // Where the thread has ended, the lock is not ours any more, and `check` says so.
             let _ = renew.send(());
         }
+    }
+
+    /// With the next renewal.
+    pub(crate) fn tell_later(&self, live: Live) {
+        *self.held.says.lock() = Some(live);
     }
 
     /// Whether the lock is still held. To be asked before every write.

@@ -108,6 +108,16 @@ impl Request {
         insert(session.as_mut(), self, "now64(6)")
     }
 
+    /// Whether somebody has taken it back since: a later resume, say.
+    ///
+    /// # Errors
+    /// When the server refuses, or a request cannot be understood.
+    pub fn is_taken_back(&self, server: &dyn Server) -> Result<bool, RequestError> {
+        let all = peek_requests(server)?;
+        let later = all.iter().skip_while(|request| request.id != self.id);
+        Ok(Orders::of(&self.migration, later).abort.is_none())
+    }
+
     /// Writes it beside a data directory that another process has open.
     ///
     /// # Errors
@@ -316,8 +326,9 @@ fn read_if_there(session: &mut dyn Session) -> Result<Vec<Request>, RequestError
     let request = |row: Row| {
         Ok(Request {
             time: Timestamp::from_microsecond(row.microseconds)
-                .map_err(|error| unreadable(&table(), &error))?,
-            ask: serde_json::from_str(&row.body).map_err(|error| unreadable(&table(), &error))?,
+                .map_err(|error| unreadable(&format!("{} (id {})", table(), row.id), &error))?,
+            ask: serde_json::from_str(&row.body)
+                .map_err(|error| unreadable(&format!("{} (id {})", table(), row.id), &error))?,
             id: row.id,
             migration: row.migration,
             by: row.asked_by,
@@ -346,10 +357,10 @@ pub(crate) fn unreadable(place: &str, reason: &dyn std::fmt::Display) -> Request
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Limit;
+    use crate::{Limit, Parts};
 
     fn throttle(parts: u64) -> Ask {
-        let max_parts = Some(Limit::At(parts));
+        let max_parts = Some(Limit::At(Parts(parts)));
         Ask::Throttle { limits: Limits { max_parts, ..Limits::default() } }
     }
 
@@ -360,7 +371,7 @@ mod tests {
         requests.push(Request::new("other_1", Ask::Resume));
         let orders = Orders::of("events_1", &requests);
         assert_eq!(orders.paused.map(|asked| asked.by), Some(requests[0].by.clone()));
-        assert_eq!(orders.limits.max_parts, Some(Limit::At(7)));
+        assert_eq!(orders.limits.max_parts, Some(Limit::At(Parts(7))));
         // A second pause leaves the time of the first.
         requests.push(ask(Ask::Pause));
         let orders = Orders::of("events_1", &requests);
@@ -371,7 +382,7 @@ mod tests {
         requests.push(ask(Ask::Resume));
         let orders = Orders::of("events_1", &requests);
         assert_eq!((orders.paused, orders.abort), (None, None));
-        assert_eq!(orders.limits.max_parts, Some(Limit::At(7)));
+        assert_eq!(orders.limits.max_parts, Some(Limit::At(Parts(7))));
         assert_eq!(Orders::of("nobody", &requests), Orders::default());
         requests.push(ask(Ask::Abort { force: false }));
         let (orders, asked) = (Orders::of("events_1", &requests), requests.last().unwrap().time);

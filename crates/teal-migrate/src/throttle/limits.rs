@@ -19,7 +19,7 @@ pub struct Limits {
     pub query_latency: Option<Limit<Latency>>,
     /// Parts in a partition of blue or green.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_parts: Option<Limit<u64>>,
+    pub max_parts: Option<Limit<Parts>>,
     /// Bytes that are to stay free on green's disks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_free: Option<Limit<Bytes>>,
@@ -126,11 +126,12 @@ impl<T: fmt::Display> Serialize for Limit<T> {
 
 impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Limit<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// A number may stand without quotes.
+        /// A number may stand without quotes; one that is no limit is told as what was written.
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Written {
-            Number(u64),
+            Number(i64),
+            Fraction(f64),
             Text(String),
         }
         fn read<'de, W: DeserializeOwned, D: Deserializer<'de>>(from: D) -> Result<W, D::Error> {
@@ -138,6 +139,7 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Limit<T> {
         }
         let text = match read::<Written, D>(deserializer)? {
             Written::Number(number) => number.to_string(),
+            Written::Fraction(number) => number.to_string(),
             Written::Text(text) => text,
         };
         text.parse().map_err(serde::de::Error::custom)
@@ -188,6 +190,27 @@ impl fmt::Display for Bytes {
             Some((name, size)) => write!(f, "{}{name}", self.0 / size),
             None => write!(f, "{}B", self.0),
         }
+    }
+}
+
+/// A number of parts. None would be too many as soon as there is a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Parts(pub u64);
+
+impl FromStr for Parts {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<u64>() {
+            Ok(parts) if parts > 0 => Ok(Self(parts)),
+            _ => Err(format!("{text} is no number of parts: write one such as 300")),
+        }
+    }
+}
+
+impl fmt::Display for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -251,7 +274,11 @@ impl FromStr for Hours {
             let (from, to) = (from.trim().parse().ok()?, to.trim().parse().ok()?);
             (from != to).then_some(Self { from, to })
         });
-        hours.ok_or_else(|| format!("{text} are no hours: write them such as 22:00-06:00"))
+        hours.ok_or_else(|| {
+            format!(
+                "{text} are no hours: write them such as 22:00-06:00, and `off` for the whole day"
+            )
+        })
     }
 }
 
@@ -308,7 +335,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<Limits>(&text).unwrap(), limits);
         let number = r#"{"maxParts":300}"#;
         let limits = serde_json::from_str::<Limits>(number).unwrap();
-        assert_eq!(limits.max_parts, Some(Limit::At(300)));
+        assert_eq!(limits.max_parts, Some(Limit::At(Parts(300))));
     }
 
     #[test]
@@ -316,6 +343,15 @@ mod tests {
         for text in ["", "0", "5 apples", "-1", "MB", "99999999TiB"] {
             let error = text.parse::<Limit<Bytes>>().unwrap_err();
             assert!(error.contains("50MB") && error.contains("`off`"), "{text}: {error}");
+        }
+        for text in ["0", "many", "-1", "1.5"] {
+            let error = text.parse::<Limit<Parts>>().unwrap_err();
+            assert!(error.contains("such as 300") && error.contains("`off`"), "{text}: {error}");
+        }
+        for number in ["-1", "1.5", "0"] {
+            let limits = format!(r#"{{"maxParts":{number}}}"#);
+            let error = serde_json::from_str::<Limits>(&limits).unwrap_err().to_string();
+            assert!(error.contains("such as 300"), "{number}: {error}");
         }
         for text in ["5", "0ms", "soon"] {
             assert!(text.parse::<Latency>().is_err(), "{text}");
@@ -343,8 +379,11 @@ mod tests {
 
     #[test]
     fn a_later_word_counts_and_what_it_leaves_out_stays() {
-        let first =
-            Limits { max_parts: Some(Limit::At(9)), hours: Some(Limit::Off), ..Limits::default() };
+        let first = Limits {
+            max_parts: Some(Limit::At(Parts(9))),
+            hours: Some(Limit::Off),
+            ..Limits::default()
+        };
         let then = Limits { max_parts: Some(Limit::Auto), ..Limits::default() };
         let both = first.then(then);
         assert_eq!((both.max_parts, both.hours), (Some(Limit::Auto), Some(Limit::Off)));

@@ -6,7 +6,7 @@ pub(crate) mod pressure;
 use std::time::{Duration, Instant};
 
 use crate::requests::Orders;
-use crate::throttle::limits::{Bytes, Limit};
+use crate::throttle::limits::{Bytes, Limit, Parts};
 use crate::throttle::pressure::{Crowd, Disk, Pressure};
 
 /// A reason to wait.
@@ -121,10 +121,10 @@ fn margin(limit: Limit<Bytes>, disk: &Disk) -> Option<u64> {
 
 /// By itself, half of what makes the server slow INSERTs down; and a quarter while no merge can
 /// begin, since then parts only become more.
-fn most_parts(limit: Limit<u64>, crowd: &Crowd, merges_are_full: bool) -> Option<u64> {
+fn most_parts(limit: Limit<Parts>, crowd: &Crowd, merges_are_full: bool) -> Option<u64> {
     match limit {
         Limit::Off => None,
-        Limit::At(parts) => Some(parts),
+        Limit::At(Parts(parts)) => Some(parts),
         Limit::Auto if crowd.delay_at == 0 => None,
         Limit::Auto if merges_are_full => Some(crowd.delay_at / 4),
         Limit::Auto => Some(crowd.delay_at / 2),
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(kinds(&auto, &with(251, true)), [Kind::Parts]);
         let said = &waits(&auto, &with(501, false))[0].reason;
         assert!(said.contains("501 parts") && said.contains("202401"), "{said}");
-        let own = orders(Limits { max_parts: Some(Limit::At(20)), ..Limits::default() });
+        let own = orders(Limits { max_parts: Some(Limit::At(Parts(20))), ..Limits::default() });
         assert_eq!(kinds(&own, &with(21, false)), [Kind::Parts]);
         let off = orders(Limits { max_parts: Some(Limit::Off), ..Limits::default() });
         assert_eq!(kinds(&off, &with(9999, true)), []);
@@ -248,7 +248,7 @@ mod tests {
         let said = &waits(&auto, &with(505))[0].reason;
         assert!(said.contains("505 parts in 9 partitions, more than 504"), "{said}");
         // A number of one's own is one of a partition.
-        let own = orders(Limits { max_parts: Some(Limit::At(20)), ..Limits::default() });
+        let own = orders(Limits { max_parts: Some(Limit::At(Parts(20))), ..Limits::default() });
         assert_eq!(kinds(&own, &with(505)), [Kind::Parts]);
         let off = orders(Limits { max_parts: Some(Limit::Off), ..Limits::default() });
         assert_eq!(kinds(&off, &with(9999)), []);

@@ -22,11 +22,6 @@ struct Report {
     phase: &'static str,
 }
 
-/// What the other process that works on the target was asked to give up.
-struct Asked {
-    migration: String,
-}
-
 /// The one who holds the lock is asked to end its work and abort; whatever it does of that, this goes on
 /// when the lock is free, and does what is left to do. So its outcome is the outcome.
 pub(crate) fn run(common: &Common, args: &Abort) -> Result<(), Failure> {
@@ -63,7 +58,7 @@ pub(crate) fn run(common: &Common, args: &Abort) -> Result<(), Failure> {
             OpenOrRunning::Running { data, running } => (data, running),
         };
         if asked.is_none() {
-            let write = |request: Request| Ok(request.write_beside(&data)?);
+            let write = |request: &Request| Ok(request.write_beside(&data)?);
             asked = Some(ask(args, &project.plan.database, running.migrations, write)?);
         }
         // Not by opening the directory, which would keep others from it.
@@ -79,16 +74,17 @@ fn is_alive(running: &Running) -> bool {
     Timestamp::now().duration_since(running.live.told) < SILENT
 }
 
+/// Asks the other process that works on the target to give it up.
 fn ask(
     args: &Abort,
     database: &str,
     all: Vec<Status>,
-    write: impl FnOnce(Request) -> Result<(), Failure>,
-) -> Result<Asked, Failure> {
+    write: impl FnOnce(&Request) -> Result<(), Failure>,
+) -> Result<Request, Failure> {
     let at_work = all.iter().find(|it| it.step.is_some()).cloned();
     let status = choose(all, args.which.table.as_deref(), database)?;
     let request = Request::new(&status.migration, Ask::Abort { force: args.force });
-    write(request)?;
+    write(&request)?;
     let who = match &status.operator {
         Some(operator) => format!("process {} on {}", operator.process, operator.host),
         None => "the other teal".to_owned(),
@@ -97,7 +93,7 @@ fn ask(
         Some(other) => format!("waiting for the end of {who}, which works on {}", other.table),
         None => format!("{who} was asked to end its work on {}; waiting for that", status.table),
     });
-    Ok(Asked { migration: status.migration })
+    Ok(request)
 }
 
 /// Why there is no outcome here.
@@ -118,7 +114,26 @@ fn abort(
     args: &Abort,
     project: &Project,
     server: &dyn Server,
-    asked: Option<&Asked>,
+    asked: Option<&Request>,
+) -> Result<(), Ended> {
+    let outcome = abort_now(common, args, project, server, asked);
+    if let (Err(Ended::Failed(_)), Some(asked)) = (&outcome, asked) {
+        // It will not be aborted later, when nobody expects it.
+        if let Err(error) = Request::new(&asked.migration, Ask::Keep).write(server) {
+            show::warning(&format!(
+                "the abort was asked for and could not be taken back: {error}; `teal resume` takes it back"
+            ));
+        }
+    }
+    outcome
+}
+
+fn abort_now(
+    common: &Common,
+    args: &Abort,
+    project: &Project,
+    server: &dyn Server,
+    asked: Option<&Request>,
 ) -> Result<(), Ended> {
     let progress = Progress::default();
     let operator = match Operator::open(server, project.operator_options(None), &progress) {
@@ -130,12 +145,17 @@ fn abort(
         None => args.which.table.as_deref(),
     };
     let mut migrating = choose(operator.migrations()?, which, &project.plan.database)?;
-    let outcome = operator.abort(&mut migrating, args.force);
-    if outcome.is_err() && !matches!(migrating.phase, Phase::Aborting(_)) && asked.is_some() {
-        // It will not be aborted later, when nobody expects it.
-        Request::new(&migrating.id, Ask::Keep).write(server)?;
+    // What the other teal has begun of it is ended.
+    let has_begun = matches!(migrating.phase, Phase::Aborting(_) | Phase::Aborted(_));
+    if let Some(asked) = asked.filter(|_| !has_begun)
+        && asked.is_taken_back(server)?
+    {
+        return Err(Ended::Failed(Failure::refused(format!(
+            "the abort of the migration of {} was taken back meanwhile (`teal resume`); nothing was changed",
+            migrating.migration.table
+        ))));
     }
-    outcome?;
+    operator.abort(&mut migrating, args.force)?;
     if common.json {
         show::json(&Report { phase: migrating.phase.name(), migration: migrating.id })?;
         return Ok(());

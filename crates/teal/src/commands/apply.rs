@@ -24,8 +24,9 @@ pub(crate) fn run(common: &Common, args: &Apply) -> Result<(), Failure> {
             let server = project.open_or_make()?;
             refuse_other_target(&plan, server.as_ref(), &project)?;
             let operator = Operator::open(server.as_ref(), options, &progress)?;
-            look_again(&mut plan, server.as_ref(), &operator)?;
-            refuse_blocked(&plan)?;
+            if look_again(&mut plan, server.as_ref(), &operator)? {
+                refuse_blocked(&plan)?;
+            }
             tell_findings(&plan);
             let applied = operator.apply(&plan)?;
             let open = open_migrations(&operator, &plan.database)?;
@@ -66,18 +67,18 @@ fn open_migrations(operator: &Operator<'_>, database: &str) -> Result<usize, Fai
 }
 
 /// Puts what stands in the plan's way now in the place of what did when it was saved. Where the target
-/// has drifted, that is what `Operator::apply` will say.
+/// has drifted there is none (`false`): that is what `Operator::apply` will say.
 fn look_again(
     plan: &mut Plan,
     server: &dyn Server,
     operator: &Operator<'_>,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let history = history(&operator.migrations()?);
     let check = check(server, plan, &history)?;
-    match check.drift.is_empty() {
-        true => Ok(preflight(server, plan, &check, &history)?),
-        false => Ok(()),
+    if check.drift.is_empty() {
+        preflight(server, plan, &check, &history)?;
     }
+    Ok(check.drift.is_empty())
 }
 
 fn read_plan(file: &Path) -> Result<Plan, Failure> {

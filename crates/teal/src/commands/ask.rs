@@ -1,7 +1,7 @@
 //! What is asked of a migration without the lock: `pause`, `resume`, `throttle`.
 
 use serde::Serialize;
-use teal_migrate::{Ask, Limits, Request, Status, read_status};
+use teal_migrate::{Ask, Limits, Request, Status, Worker, read_status};
 
 use super::choose;
 use crate::cli::{Common, Throttle, Which};
@@ -36,7 +36,7 @@ pub(crate) fn run(common: &Common, which: &Which, ask: Ask) -> Result<(), Failur
         }
         _ => {
             target.write(&status, ask)?;
-            match status.operator {
+            match follower(&status) {
                 _ if !status.has_work() => "is not to be aborted any more".to_owned(),
                 Some(_) => "goes on".to_owned(),
                 None => "is not paused any more; `teal apply` lets it go on".to_owned(),
@@ -71,10 +71,10 @@ fn report(
             migration: status.migration.clone(),
             paused,
             throttle,
-            is_running: status.operator.is_some(),
+            is_running: follower(status).is_some(),
         });
     }
-    let follows = match &status.operator {
+    let follows = match follower(status) {
         Some(operator) => format!(
             "\nprocess {} on {} follows when it has copied the chunks that it is at",
             operator.process, operator.host
@@ -82,6 +82,11 @@ fn report(
         None => String::new(),
     };
     show::data(&format!("the migration of {} {said}{follows}", status.table))
+}
+
+/// Who works on this migration now. Whoever has the target's lock may be at another one.
+fn follower(status: &Status) -> Option<&Worker> {
+    status.operator.as_ref().filter(|_| status.step.is_some())
 }
 
 /// The target and its migrations.
@@ -106,7 +111,8 @@ impl Target {
     /// The migration, if there is anything left to be paused or limited, or an abort to be taken back.
     fn choose(&self, which: &Which, ask: Ask) -> Result<Status, Failure> {
         let status = choose(self.migrations.clone(), which.table.as_deref(), &self.database)?;
-        match status.has_work() || ask == Ask::Resume && status.abort_asked.is_some() {
+        let is_held = status.paused.is_some() || status.abort_asked.is_some();
+        match status.has_work() || ask == Ask::Resume && is_held {
             true => Ok(status),
             false => Err(Failure::refused(format!(
                 "the migration of {} is {}: nothing is left to copy",

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use owo_colors::OwoColorize as _;
 use serde::{Deserialize, Serialize};
 use teal_catalog::{Feature, Features, Grant, has_rights};
-use teal_client::{Server, Session};
+use teal_client::{ClientError, Server, Session};
 use teal_plan::{ENABLE_PART_LOG, GLOBAL_RIGHTS, MIGRATION_RIGHTS, OWN_DATABASES, OWN_RIGHTS};
 use teal_schema::quote_ident;
 
@@ -41,6 +41,11 @@ const SEES: [(&str, &str); 2] = [
     ("SHOW TABLES", "what writes to a table or reads it from other databases, a Buffer say"),
 ];
 
+/// Of a log of the server.
+const UNSEEN: &str = "whether there is one is not to be seen without SELECT on system.*";
+
+const SYSTEM: &str = "system.*";
+
 /// Beyond it the lock's lease and the times in the journal would mislead.
 const CLOCKS_APART: Duration = Duration::from_secs(5);
 
@@ -51,6 +56,7 @@ pub(crate) fn run(common: &Common) -> Result<ExitCode, Failure> {
         session: server.session(&[])?,
         server: server.as_ref(),
         database: &project.plan.database,
+        sees_system: true,
         findings: Vec::new(),
     }
     .look()?;
@@ -83,6 +89,8 @@ struct Doctor<'a> {
     server: &'a dyn Server,
     session: Box<dyn Session + 'a>,
     database: &'a str,
+    /// Without it, tables of the system look as if they were not there.
+    sees_system: bool,
     findings: Vec<Finding>,
 }
 
@@ -94,9 +102,26 @@ impl Doctor<'_> {
         self.look_at_grants()?;
         self.look_at_features(&features);
         self.look_at_fence(&features);
-        self.look_at_disks()?;
-        self.look_at_merges()?;
+        let disks = self.look_at_disks();
+        self.or_say("disk", disks)?;
+        let merges = self.look_at_merges();
+        self.or_say("merges", merges)?;
         Ok(self.findings)
+    }
+
+    /// What the server does not show is a finding too: the rights that are missing are told with it.
+    fn or_say(
+        &mut self,
+        about: &'static str,
+        looked: Result<(), ClientError>,
+    ) -> Result<(), Failure> {
+        match looked {
+            Err(ClientError::Server { message, .. }) => {
+                self.say(about, Verdict::Bad, format!("not to be seen: {message}"));
+                Ok(())
+            }
+            looked => Ok(looked?),
+        }
     }
 
     fn say(&mut self, about: &'static str, verdict: Verdict, says: String) {
@@ -176,7 +201,7 @@ impl Doctor<'_> {
         let needed = [
             (database, MIGRATION_RIGHTS.iter().copied().chain(of_views).collect::<Vec<_>>()),
             (OWN_DATABASES.to_owned(), OWN_RIGHTS.to_vec()),
-            ("system.*".to_owned(), vec!["SELECT"]),
+            (SYSTEM.to_owned(), vec!["SELECT"]),
             ("*.*".to_owned(), GLOBAL_RIGHTS.to_vec()),
         ];
         let mut missing = Vec::new();
@@ -198,6 +223,7 @@ impl Doctor<'_> {
                     }
                 }
             }
+            self.sees_system &= lacking.is_empty() || on != SYSTEM;
             if !lacking.is_empty() {
                 missing.push(Grant { rights: lacking, on });
             }
@@ -263,6 +289,9 @@ impl Doctor<'_> {
             match feature.is_there {
                 // Every statement passes through teal there, and the engine keeps none.
                 false if self.server.is_exclusive() && name == "query_log" => (),
+                false if !self.sees_system && name == "query_log" => {
+                    self.say("feature", Verdict::Mind, format!("{name}: {UNSEEN}"));
+                }
                 true => self.say(
                     "feature",
                     Verdict::Good,
@@ -284,6 +313,9 @@ impl Doctor<'_> {
             return self.say("fence", Verdict::Good, says);
         }
         match features.part_log.is_there {
+            false if !self.sees_system => {
+                self.say("fence", Verdict::Mind, format!("part_log: {UNSEEN}"));
+            }
             true => self.say(
                 "fence",
                 Verdict::Good,
@@ -298,7 +330,7 @@ impl Doctor<'_> {
         }
     }
 
-    fn look_at_disks(&mut self) -> Result<(), Failure> {
+    fn look_at_disks(&mut self) -> Result<(), ClientError> {
         #[derive(Deserialize)]
         struct Row {
             name: String,
@@ -331,7 +363,7 @@ impl Doctor<'_> {
         Ok(())
     }
 
-    fn look_at_merges(&mut self) -> Result<(), Failure> {
+    fn look_at_merges(&mut self) -> Result<(), ClientError> {
         #[derive(Deserialize)]
         struct Merges {
             merges: u64,

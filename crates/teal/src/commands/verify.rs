@@ -59,7 +59,8 @@ pub(crate) fn run(common: &Common, args: &cli::Verify) -> Result<(), Failure> {
 /// journal, so that the next one, that of the cutover too, reads only what has changed since. Between two of
 /// them the target is free for other commands; while one is at work, none is made.
 fn watch(project: &Project, args: &cli::Verify, json: bool) -> Result<(), Failure> {
-    let (mut is_watched, mut is_told) = (false, false);
+    let mut is_watched = false;
+    let mut told = None;
     let mut kept = None;
     loop {
         let opened = match kept.take() {
@@ -80,19 +81,28 @@ fn watch(project: &Project, args: &cli::Verify, json: bool) -> Result<(), Failur
                         return Ok(());
                     }
                     is_watched = true;
+                    told = None;
                 }
                 Look::CutOver(table) => {
                     show::note(&format!("{table} was cut over; there is no more to watch"));
                     return Ok(());
                 }
-                Look::Busy => (),
+                Look::Busy(holder) => tell_once(&mut told, holder),
             }
             kept = Some(server).filter(|server| !server.is_exclusive());
-        } else if !is_told {
-            is_told = true;
-            show::note("another process has the data directory open; waiting for its end");
+        } else {
+            let holder = "another process has the data directory open".to_owned();
+            tell_once(&mut told, holder);
         }
         std::thread::sleep(args.every.0);
+    }
+}
+
+/// Says who is waited for, unless that was said last.
+fn tell_once(told: &mut Option<String>, holder: String) {
+    if told.as_ref() != Some(&holder) {
+        show::note(&format!("{holder}; waiting for its end"));
+        *told = Some(holder);
     }
 }
 
@@ -101,8 +111,8 @@ enum Look {
     Compared(Box<Compared>),
     /// There was a cutover of this table since the watch began.
     CutOver(String),
-    /// Another command is at work.
-    Busy,
+    /// Another command is at work: who says so.
+    Busy(String),
 }
 
 fn look(
@@ -113,7 +123,9 @@ fn look(
 ) -> Result<Look, Failure> {
     let progress = Progress::default();
     let operator = match Operator::open(server, project.operator_options(None), &progress) {
-        Err(MigrateError::Lock(LockError::Held { .. })) => return Ok(Look::Busy),
+        Err(MigrateError::Lock(LockError::Held { holder, .. })) => {
+            return Ok(Look::Busy(format!("another teal works on this target: {holder}")));
+        }
         other => other?,
     };
     let migrating =
