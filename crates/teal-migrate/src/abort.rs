@@ -71,9 +71,9 @@ impl Operator<'_> {
                 self.wait_without_gate()?;
             }
             let data = self.data_of(&migrating.migration.green)?;
-            self.record(migrating, Event::AbortOpened { green_data: Some(data.clone()), force })?;
+            self.record(migrating, Event::AbortOpened { green_data: data.clone(), force })?;
             failpoint::reached("abort-opened");
-            let outcome = self.drop_everything(migrating, was_attached, Some(&data))?;
+            let outcome = self.drop_everything(migrating, was_attached, &data)?;
             Ok(((), outcome))
         })
     }
@@ -135,10 +135,10 @@ impl Operator<'_> {
                     }
                 }
             };
-            self.refuse_to_end(migrating, green, green_data.as_deref(), look)?;
+            self.refuse_to_end(migrating, green, &green_data, look)?;
             // Nobody but teal knows the name that teal chose. And folded sums would be others in the midst of the copy.
             let may_be_used = !migrating.migration.in_place && migrating.migration.rows_tell();
-            if may_be_used && !is_forced && self.has_data(green, green_data.as_deref())? {
+            if may_be_used && !is_forced && self.has_data(green, &green_data)? {
                 // What is copied to blue then does not come to green once more.
                 self.drop_own_views(migrating)?;
                 self.step(migrating, Step::Verify, |migrating| {
@@ -148,7 +148,7 @@ impl Operator<'_> {
                 })?;
             }
         }
-        let told = self.drop_everything(migrating, was_attached, green_data.as_deref())?;
+        let told = self.drop_everything(migrating, was_attached, &green_data)?;
         let what = format!("the abort of {} was finished: {told}", migrating.migration.green);
         self.observer.update(Update::Healed { what });
         Ok(())
@@ -158,7 +158,7 @@ impl Operator<'_> {
         &self,
         migrating: &mut Migrating,
         was_attached: bool,
-        green_data: Option<&str>,
+        green_data: &str,
     ) -> Result<String, MigrateError> {
         let green = migrating.migration.green.clone();
         let outcome = if was_attached {

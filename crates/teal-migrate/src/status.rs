@@ -98,8 +98,8 @@ pub struct Worker {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fence {
-    /// By what the INSERTs were told apart; not known of a migration of an older teal.
-    pub by: Option<String>,
+    /// By what the INSERTs were told apart.
+    pub by: String,
     pub at: Timestamp,
     pub attempts: u32,
 }

@@ -97,9 +97,11 @@ fn details(status: &Status) -> Vec<(&'static str, String)> {
     details.push(("bytes", bytes));
     details.push(("limits", status.throttle.to_string()));
     if let Some(fence) = &status.fence {
-        let by = fence.by.as_deref().unwrap_or("not known by what");
         let tries = if fence.attempts == 1 { "try" } else { "tries" };
-        details.push(("fence", format!("{by}, {} {tries}, at {}", fence.attempts, time(fence.at))));
+        details.push((
+            "fence",
+            format!("{}, {} {tries}, at {}", fence.by, fence.attempts, time(fence.at)),
+        ));
     }
     details.push((
         "verified",

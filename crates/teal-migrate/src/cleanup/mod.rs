@@ -74,7 +74,7 @@ impl Operator<'_> {
         self.step(migrating, Step::Cleanup, |migrating| {
             // INSERTs that go on for long would hold it up: better here, where nothing has begun.
             self.wait_without_gate()?;
-            let old_data = Some(self.data_of(migrating.tables_now().0)?);
+            let old_data = self.data_of(migrating.tables_now().0)?;
             let parked = self.place_to_park(migrating)?;
             // The proof has read what may not be on the disk yet, and the old table's rows are all there.
             self.server.sync()?;
@@ -141,11 +141,9 @@ impl Operator<'_> {
         state: &CutOver,
     ) -> Result<(), MigrateError> {
         let (old, new) = migrating.tables_now();
-        match &state.new_data {
-            Some(data) if self.has_data(old, Some(data))? => {
-                Err(MigrateError::ChangedPlaces { old: old.clone(), new: new.clone() })
-            }
-            _ => Ok(()),
+        match self.has_data(old, &state.new_data)? {
+            true => Err(MigrateError::ChangedPlaces { old: old.clone(), new: new.clone() }),
+            false => Ok(()),
         }
     }
 
@@ -160,8 +158,7 @@ impl Operator<'_> {
         let (old, new) = migrating.tables_now();
         let data = self.data_of(new)?;
         let is_there = !data.is_empty();
-        let known = state.new_data.as_deref();
-        if is_there && (force || self.has_known_data(migrating, &data, known)?) {
+        if is_there && (force || self.has_known_data(migrating, &data, &state.new_data)?) {
             return Ok(());
         }
         let what = if is_there { "was made anew since the cutover" } else { "is gone" };
@@ -175,25 +172,22 @@ impl Operator<'_> {
         }
     }
 
-    /// Whether `data`, which the new table has now, is what it had at the cutover, as far as that is `known`, or what
-    /// another migration has given its name to since.
+    /// Whether `data`, which the new table has now, is the one that is `known` of the cutover, or what another
+    /// migration has given its name to since.
     pub(crate) fn has_known_data(
         &self,
         migrating: &Migrating,
         data: &str,
-        known: Option<&str>,
+        known: &str,
     ) -> Result<bool, MigrateError> {
         let table = migrating.tables_now().1;
-        if known.is_none_or(|known| known == data) {
+        if known == data {
             return Ok(true);
         }
         let has_it = |other: &Migrating| match &other.phase {
             Phase::CutOver(CutOver { cutover: Cutover::Exchange, new_data, .. })
             | Phase::Cleaned(Cleaned { cutover: Cutover::Exchange, new_data, .. }) => {
-                other.is_later_than(migrating)
-                    && other.migration.blue == *table
-                    // An older teal did not note it.
-                    && new_data.as_deref().is_none_or(|it| it == data)
+                other.is_later_than(migrating) && other.migration.blue == *table && new_data == data
             }
             _ => false,
         };
@@ -208,7 +202,8 @@ impl Operator<'_> {
         force: bool,
     ) -> Result<(), MigrateError> {
         if let Phase::CutOver(state) = migrating.phase.clone() {
-            let (old, data) = (migrating.tables_now().0.clone(), state.old_data.as_deref());
+            let (old, data) =
+                (migrating.tables_now().0.clone(), state.old_data.as_deref().unwrap_or_default());
             let is_forced = force || state.cleanup_forced;
             let look = || {
                 self.refuse_changed_places(migrating, &state)?;
@@ -251,8 +246,13 @@ impl Operator<'_> {
         // It is an alias of that still where only the code was moved.
         self.move_alias(migrating, &leaving, &kept, &|| Ok(()))?;
         let alias_of = keeps_alias.then_some(&kept);
-        let told =
-            self.retire(migrating, &leaving, old_data.as_deref(), alias_of, parked.as_ref())?;
+        let told = self.retire(
+            migrating,
+            &leaving,
+            old_data.as_deref().unwrap_or_default(),
+            alias_of,
+            parked.as_ref(),
+        )?;
         self.record(migrating, Event::Cleaned)?;
         failpoint::reached("cleaned");
         let gone = match (&parked, keeps_alias) {

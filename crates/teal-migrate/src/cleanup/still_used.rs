@@ -69,7 +69,7 @@ impl Operator<'_> {
         match state.cutover {
             _ if !state.forwards_back => self.look_past_view(migrating),
             Cutover::Exchange => {
-                let can_tell = state.new_seen.is_some() && self.exists(migrating.tables_now().0)?;
+                let can_tell = self.exists(migrating.tables_now().0)?;
                 // Once both were equal, the new table lacks what users have deleted there.
                 if can_tell && (!state.compared || self.loss_of_new(migrating, false)?.is_none()) {
                     match migrating.migration.rows_tell() {
@@ -195,7 +195,7 @@ pub(crate) fn view_back(migrating: &Migrating, state: &CutOver) -> QualifiedName
 }
 
 fn since(then: Timestamp, now: Timestamp) -> Duration {
-    // An older teal noted the time of its machine, whose clock may have been ahead.
+    // The clock may have been set back since.
     Duration::try_from(now.duration_since(then)).unwrap_or(LOOKS_BACK)
 }
 

@@ -57,7 +57,7 @@ impl Operator<'_> {
         let alias = migrating.migration.logical_name();
         let readers = self.readers(migrating, &alias)?;
         let (cutover, green_data) = (Cutover::Alias, self.data_of(&green)?);
-        let seen = Some(self.see(&green)?);
+        let seen = self.see(&green)?;
         self.record(migrating, Event::CutoverOpened { cutover, green_data, green: seen })?;
         failpoint::reached("cutover-opened");
         let last_look = || self.refuse_changed_since_proof(migrating);
@@ -88,7 +88,7 @@ impl Operator<'_> {
         let (blue, green) = (migrating.migration.blue.clone(), migrating.migration.green.clone());
         let alias = migrating.migration.logical_name();
         let readers = self.readers(migrating, &alias)?;
-        let (blue_data, seen) = (self.data_of(&blue)?, Some(self.see(&blue)?));
+        let (blue_data, seen) = (self.data_of(&blue)?, self.see(&blue)?);
         self.record(migrating, Event::RollbackOpened { blue_data, blue: seen, force })?;
         failpoint::reached("rollback-opened");
         let last_look = || match force {

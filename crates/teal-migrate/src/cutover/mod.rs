@@ -132,7 +132,7 @@ impl Operator<'_> {
         self.refuse_changed_since_proof(migrating)?;
         let (blue, green) = (migrating.migration.blue.clone(), migrating.migration.green.clone());
         let cutover = Cutover::App;
-        let (green_data, seen) = (self.data_of(&green)?, Some(self.see(&green)?));
+        let (green_data, seen) = (self.data_of(&green)?, self.see(&green)?);
         let opened = Event::CutoverOpened { cutover, green_data, green: seen };
         let blue_rows = self.rows_of(&blue)?;
         let done = Event::CutOver { cutover, forwards_back: false, blue_rows, old_block: None };
@@ -150,7 +150,7 @@ impl Operator<'_> {
     fn exchange_names(&self, migrating: &mut Migrating) -> Result<String, MigrateError> {
         let migration = migrating.migration.clone();
         let (cutover, green_data) = (Cutover::Exchange, self.data_of(&migration.green)?);
-        let green = Some(self.see(&migration.green)?);
+        let green = self.see(&migration.green)?;
         self.record(migrating, Event::CutoverOpened { cutover, green_data, green })?;
         failpoint::reached("cutover-opened");
         if self.server.write_gate().is_none() {

@@ -157,8 +157,7 @@ impl Operator<'_> {
     ) -> Result<String, MigrateError> {
         // Behind a proof, the look that was made before the cutover tells more: users are on green since, and
         // what they have dropped there must not come back.
-        let has_look = is_proven && cut_over(migrating)?.new_seen.is_some();
-        let new = match has_look {
+        let new = match is_proven {
             true => None,
             false => Some(self.see(migrating.tables_now().1)?),
         };

@@ -143,10 +143,10 @@ impl Operator<'_> {
             parts,
             chunk_rows: self.options.backfill.chunk_rows(rows, bytes),
             // Twice the goal, so that rows that are somewhat wider than others make no odd little chunks.
-            chunk_bytes: Some(self.options.backfill.chunk_bytes.saturating_mul(2)),
+            chunk_bytes: self.options.backfill.chunk_bytes.saturating_mul(2),
         });
         let outcome = format!("{rows} rows in {parts} parts cut off; {held}");
-        let fence = Some(fence.to_owned());
+        let fence = fence.to_owned();
         (Event::Attached { snapshot, rows, attempts, fence }, outcome)
     }
 

@@ -35,8 +35,7 @@ pub enum Event {
         rows: u64,
         attempts: u32,
         /// By what the INSERTs that ran across were told apart.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        fence: Option<String>,
+        fence: String,
     },
     /// The parts of a chunk are about to be published from a staging table.
     Publishing {
@@ -71,9 +70,8 @@ pub enum Event {
     Defined {
         blue: String,
         green: Option<String>,
-        /// Tells blue's data, and so blue from another table that gets its name later. An older teal did not note it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        blue_data: Option<String>,
+        /// Tells blue's data, and so blue from another table that gets its name later.
+        blue_data: String,
     },
     /// The parts of blue, at a moment from which green gets or has all of their rows.
     Seen {
@@ -95,12 +93,10 @@ pub enum Event {
     CutoverUndone,
     /// Blue and green are about to be exchanged, or the alias to be swapped; this tells green's data.
     CutoverOpened {
-        #[serde(default = "by_exchange")]
         cutover: Cutover,
         green_data: String,
         /// Green then.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        green: Option<BlueSeen>,
+        green: BlueSeen,
     },
     /// On a server, the names are about to change places. Every part of what the readers' name
     /// means, up to this block, is in the other table.
@@ -119,9 +115,8 @@ pub enum Event {
     Carrying {
         parts: Vec<String>,
         uuids: Vec<String>,
-        /// By partition, the last block of the other table before; an older teal did not note it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        blocks: Option<BTreeMap<String, i64>>,
+        /// By partition, the last block of the other table before.
+        blocks: BTreeMap<String, i64>,
     },
     Carried,
     CutOver {
@@ -157,8 +152,7 @@ pub enum Event {
     RollbackOpened {
         blue_data: String,
         /// Blue then, when it had every row of green.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        blue: Option<BlueSeen>,
+        blue: BlueSeen,
         /// What green alone has is given up, whatever process ends it.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         force: bool,
@@ -174,8 +168,7 @@ pub enum Event {
     },
     /// The view and the old table are about to be dropped; this tells that table's data.
     CleanupOpened {
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        old_data: Option<String>,
+        old_data: String,
         /// It is to be put aside first.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parked: Option<Parked>,
@@ -188,18 +181,12 @@ pub enum Event {
     ParkedDropped,
     /// The view and green are about to be dropped; this tells green's data.
     AbortOpened {
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        green_data: Option<String>,
+        green_data: String,
         /// Whatever it has that blue lacks.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         force: bool,
     },
     Aborted,
-}
-
-/// Journals of before there was another one do not say it.
-fn by_exchange() -> Cutover {
-    Cutover::Exchange
 }
 
 impl Event {

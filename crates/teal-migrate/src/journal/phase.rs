@@ -64,9 +64,8 @@ pub struct Snapshot {
     pub parts: u64,
     /// Rows of a chunk. Fixed here, so that a chunk's number means the same rows to every process.
     pub chunk_rows: u64,
-    /// Bytes of a chunk, at most, where its rows are wider than others; a journal of before has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub chunk_bytes: Option<u64>,
+    /// Bytes of a chunk, at most, where its rows are wider than others.
+    pub chunk_bytes: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,8 +108,8 @@ pub struct Opened {
     pub cutover: Cutover,
     /// Tells green's data.
     pub green_data: String,
-    /// Green then. An older teal did not note that.
-    pub(crate) green: Option<BlueSeen>,
+    /// Green then.
+    pub(crate) green: BlueSeen,
 }
 
 /// Names that change places while INSERTs go on.
@@ -124,7 +123,7 @@ pub struct Swapping {
     /// The server's time when it began, where parts alone can tell what was not forwarded since.
     pub since: Option<u32>,
     /// The settings of merges that the two tables had, by their data. Merges are stopped by settings as
-    /// long as the parts tell what was carried; an older teal did not do that.
+    /// long as the parts tell what was carried.
     pub merge_settings: BTreeMap<String, BTreeMap<String, String>>,
     /// The parts that came later and are in the other table too.
     pub carried: BTreeSet<String>,
@@ -140,7 +139,7 @@ pub struct Carrying {
     /// That they were to have there.
     pub uuids: BTreeSet<String>,
     /// By partition, the last block there before.
-    pub blocks: Option<BTreeMap<String, i64>>,
+    pub blocks: BTreeMap<String, i64>,
 }
 
 impl Swapping {
@@ -183,16 +182,16 @@ pub struct CutOver {
     pub looked: Timestamp,
     /// The view was being turned, to forward back or not, which was not journalled as done.
     pub turn_open: Option<bool>,
-    /// Tells the new table's data, where the cutover noted it.
-    pub(crate) new_data: Option<String>,
+    /// Tells the new table's data.
+    pub(crate) new_data: String,
     /// The new table when the cutover began, or when the view was turned. What changed it since, nothing
     /// has forwarded.
-    pub(crate) new_seen: Option<BlueSeen>,
+    pub(crate) new_seen: BlueSeen,
     /// A cleanup was begun and not journalled as done.
     pub cleanup_open: bool,
     /// Whatever the old table has that the new one lacks.
     pub cleanup_forced: bool,
-    /// Tells the data that it drops. Nothing where an older teal began it, which did not note that.
+    /// Tells the data that it drops.
     pub old_data: Option<String>,
     /// That data is put aside, under this name.
     pub parked: Option<Parked>,
@@ -216,9 +215,9 @@ pub struct CutOver {
 pub struct Cleaned {
     pub cutover: Cutover,
     /// Tells blue's data.
-    pub old_data: Option<String>,
+    pub old_data: String,
     /// Tells that of the new table, as it was at the cutover.
-    pub(crate) new_data: Option<String>,
+    pub(crate) new_data: String,
     pub parked: Option<Parked>,
 }
 
@@ -227,8 +226,8 @@ pub struct Cleaned {
 pub struct Aborting {
     /// It had its view, and rows in green.
     pub was_attached: bool,
-    /// Tells green's data. Nothing where an older teal began it, which did not note that.
-    pub green_data: Option<String>,
+    /// Tells green's data.
+    pub green_data: String,
     /// Whatever green has that blue lacks.
     pub forced: bool,
 }

@@ -49,7 +49,7 @@ pub struct Migrating {
 pub(crate) struct Definitions {
     pub(crate) blue: String,
     pub(crate) green: Option<String>,
-    pub(crate) blue_data: Option<String>,
+    pub(crate) blue_data: String,
 }
 
 impl Migrating {
@@ -261,11 +261,9 @@ impl Migrating {
                 rest: false,
             }),
             (
-                P::Verified(verified),
+                P::Verified(Verified { cutover_open: Some(opened), .. }),
                 E::CutOver { cutover, forwards_back, blue_rows, old_block },
             ) => {
-                let opened = verified.cutover_open.map(|it| (it.green_data, it.green));
-                let (new_data, new_seen) = opened.unzip();
                 self.moved_by = Some(cutover);
                 P::CutOver(CutOver {
                     cutover,
@@ -275,8 +273,8 @@ impl Migrating {
                     old_block: old_block.filter(|_| !forwards_back),
                     looked: entry.time,
                     turn_open: None,
-                    new_data,
-                    new_seen: new_seen.flatten(),
+                    new_data: opened.green_data,
+                    new_seen: opened.green,
                     cleanup_open: false,
                     cleanup_forced: false,
                     old_data: None,
@@ -299,9 +297,9 @@ impl Migrating {
             }
             (P::CutOver(state), E::TurnOpened { forwards_back, new }) => P::CutOver(CutOver {
                 turn_open: Some(forwards_back),
-                new_seen: match (new, &state.new_seen) {
-                    (Some(new), before) => Some(new.telling_since(before.as_ref(), state.at)),
-                    (None, before) => before.clone(),
+                new_seen: match new {
+                    Some(new) => new.telling_since(&state.new_seen),
+                    None => state.new_seen,
                 },
                 ..state
             }),
@@ -311,7 +309,7 @@ impl Migrating {
             (P::CutOver(state), E::RollbackOpened { blue_data, blue, force }) => {
                 P::CutOver(CutOver {
                     rollback_open: Some(blue_data),
-                    old_seen: blue,
+                    old_seen: Some(blue),
                     rollback_forced: force,
                     swapping: None,
                     ..state
@@ -326,7 +324,7 @@ impl Migrating {
             }),
             (P::CutOver(state), E::RolledBack { rows, rest }) => {
                 if state.rollback_forced {
-                    self.new_seen = state.new_seen;
+                    self.new_seen = Some(state.new_seen);
                 }
                 self.seen = state.old_seen.or_else(|| self.seen.take());
                 P::Backfilled(Backfilled { rows, rolled_back: true, rest })
@@ -338,14 +336,15 @@ impl Migrating {
                 P::CutOver(CutOver {
                     cleanup_open: true,
                     cleanup_forced: force,
-                    old_data,
+                    old_data: Some(old_data),
                     parked,
                     ..state
                 })
             }
-            (P::CutOver(CutOver { cutover, old_data, new_data, parked, .. }), E::Cleaned) => {
-                P::Cleaned(Cleaned { cutover, old_data, new_data, parked })
-            }
+            (
+                P::CutOver(CutOver { cutover, old_data: Some(old_data), new_data, parked, .. }),
+                E::Cleaned,
+            ) => P::Cleaned(Cleaned { cutover, old_data, new_data, parked }),
             (P::Cleaned(state), E::ParkedDropped) => P::Cleaned(Cleaned { parked: None, ..state }),
             (
                 P::Started(_) | P::Prepared(Prepared { fence_open: false }),
@@ -434,20 +433,4 @@ pub fn history(migrations: &[Migrating]) -> History {
 
 fn corrupt(migration: &str, sequence: u32, reason: &str) -> JournalError {
     JournalError::Corrupt { migration: migration.to_owned(), sequence, reason: reason.to_owned() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_an_older_teal_began_to_drop_is_read_as_not_noted() {
-        let event = |body: &str| serde_json::from_str::<Event>(body).unwrap();
-        let aborted = Event::AbortOpened { green_data: None, force: false };
-        assert_eq!(event(r#"{"kind":"abortOpened"}"#), aborted);
-        let opened = |old_data| Event::CleanupOpened { old_data, parked: None, force: false };
-        assert_eq!(event(r#"{"kind":"cleanupOpened"}"#), opened(None));
-        let noted = event(r#"{"kind":"cleanupOpened","oldData":"a"}"#);
-        assert_eq!(noted, opened(Some("a".to_owned())));
-    }
 }

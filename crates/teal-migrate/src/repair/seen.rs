@@ -9,7 +9,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use teal_client::{ClientError, Session};
 use teal_schema::QualifiedName;
@@ -23,16 +22,13 @@ use crate::{MigrateError, Operator};
 pub struct BlueSeen {
     /// By the server's clock, in seconds since 1970. What happened to blue earlier is in `parts`.
     pub time: u32,
-    /// Mutations that were made since then are told, save those that were done before. An older teal did not note
-    /// it, and told of those since `time`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mutations_since: Option<u32>,
+    /// Mutations that were made since then are told, save those that were done before.
+    pub mutations_since: u32,
     /// Those that were done before.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub mutations: BTreeSet<String>,
     /// The newest block of its parts, or the newest mutation or update that was applied to one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<i64>,
+    pub version: i64,
     /// By partition.
     pub parts: BTreeMap<String, Vec<SeenPart>>,
 }
@@ -84,18 +80,10 @@ impl BlueSeen {
         seen.dedup();
     }
 
-    /// Tells also of mutations that were done before, if they came after `before` was seen, or else after `at`.
-    pub(crate) fn telling_since(self, before: Option<&Self>, at: Timestamp) -> Self {
-        let (since, mutations) = match before {
-            Some(before) => (before.mutations_since(), before.mutations.clone()),
-            None => (u32::try_from(at.as_second()).unwrap_or_default(), BTreeSet::new()),
-        };
-        Self { mutations_since: Some(since), mutations, ..self }
-    }
-
-    /// Mutations that were made since then are told, save those that are noted.
-    pub(crate) fn mutations_since(&self) -> u32 {
-        self.mutations_since.unwrap_or(self.time)
+    /// Tells also of mutations that were done before, if they came after `before` was seen.
+    pub(crate) fn telling_since(self, before: &Self) -> Self {
+        let (mutations_since, mutations) = (before.mutations_since, before.mutations.clone());
+        Self { mutations_since, mutations, ..self }
     }
 
     /// By partition, what has come since `before`: parts whose last block is a later one.
@@ -258,9 +246,9 @@ fn see_behind(
     let Mutations { now, done, .. } = mutations;
     let mut seen = BlueSeen {
         time: now,
-        mutations_since: Some(now.saturating_sub(UNSEEN)),
+        mutations_since: now.saturating_sub(UNSEEN),
         mutations: done,
-        version: Some(version.unwrap_or_default()),
+        version: version.unwrap_or_default(),
         parts: BTreeMap::new(),
     };
     for row in rows {
@@ -289,20 +277,14 @@ mod tests {
 
     #[test]
     fn a_later_look_tells_of_mutations_since_the_first_one() {
-        let look = |since: Option<u32>, mutations: &[&str]| BlueSeen {
+        let look = |since: u32, mutations: &[&str]| BlueSeen {
             time: 500,
             mutations_since: since,
             mutations: mutations.iter().map(|it| (*it).to_owned()).collect(),
             ..BlueSeen::default()
         };
-        let at = Timestamp::from_second(300).unwrap();
-        let later = || look(Some(440), &["1", "2"]);
-        let told = later().telling_since(Some(&look(Some(100), &["1"])), at);
-        assert_eq!((told.mutations_since(), told.mutations), (100, look(None, &["1"]).mutations));
-        // As an older teal noted it.
-        assert_eq!(later().telling_since(Some(&look(None, &[])), at).mutations_since(), 500);
-        let told = later().telling_since(None, at);
-        assert_eq!((told.mutations_since(), told.mutations.len()), (300, 0));
+        let first = look(100, &["1"]);
+        assert_eq!(look(440, &["1", "2"]).telling_since(&first), first);
     }
 
     #[test]
@@ -342,7 +324,6 @@ mod tests {
 
     #[test]
     fn rows_that_were_deleted_before_are_not_lost_when_a_merge_drops_them() {
-        // As journals have them that were written before.
         let mut seen = serde_json::from_str::<SeenPart>("[1,1,10]").unwrap();
         assert_eq!(seen, SeenPart(1, 1, 10, false));
         assert_eq!(serde_json::to_string(&seen).unwrap(), "[1,1,10]");

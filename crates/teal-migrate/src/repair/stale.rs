@@ -211,7 +211,7 @@ impl Operator<'_> {
         table: &QualifiedName,
         seen: &BlueSeen,
     ) -> Result<Vec<Mutation>, MigrateError> {
-        let mut mutations = self.mutations(table, seen.mutations_since())?;
+        let mut mutations = self.mutations(table, seen.mutations_since)?;
         mutations.retain(|mutation| !seen.mutations.contains(&mutation.mutation_id));
         Ok(mutations)
     }
@@ -249,10 +249,7 @@ impl Operator<'_> {
         if let Some(cause) = self.patches(table, seen.time)? {
             return Ok(Some(cause.what));
         }
-        // An older teal did not note it.
-        let Some(version) = seen.version else {
-            return Ok(None);
-        };
+        let version = seen.version;
         let of = table.condition("table");
         let Row { parts } = self.with_control(|session| {
             session.row(&format!(
@@ -356,7 +353,7 @@ impl Operator<'_> {
             first: u32,
         }
         let seen = match &migrating.phase {
-            Phase::CutOver(state) if table == migrating.tables_now().1 => state.new_seen.as_ref(),
+            Phase::CutOver(state) if table == migrating.tables_now().1 => Some(&state.new_seen),
             _ => migrating.seen.as_ref(),
         };
         let Some(seen) = seen.filter(|seen| seen.time > 0) else {

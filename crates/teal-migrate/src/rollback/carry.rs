@@ -203,25 +203,15 @@ impl Operator<'_> {
         migrating: &Migrating,
         lacks: bool,
     ) -> Result<Option<String>, MigrateError> {
-        let (new, seen) = (migrating.tables_now().1, &cut_over(migrating)?.new_seen);
-        let seen = seen.as_ref().map(|seen| self.and_logged(new, seen)).transpose()?;
-        self.change_of_new(migrating, seen.as_ref(), lacks)
-    }
-
-    fn change_of_new(
-        &self,
-        migrating: &Migrating,
-        seen: Option<&BlueSeen>,
-        lacks: bool,
-    ) -> Result<Option<String>, MigrateError> {
-        let change = match self.refuse_changed_in_place(migrating, cut_over(migrating)?) {
-            Err(MigrateError::ChangedSince { change, .. }) => Some(change.into()),
+        let (new, state) = (migrating.tables_now().1, cut_over(migrating)?);
+        let seen = self.and_logged(new, &state.new_seen)?;
+        match self.refuse_changed_in_place(migrating, state) {
+            Err(MigrateError::ChangedSince { change, .. }) => Ok(Some(change.into())),
             other => {
                 other?;
-                seen.map(|seen| self.parts_that_went(migrating, seen, lacks)).transpose()?.flatten()
+                self.parts_that_went(migrating, &seen, lacks)
             }
-        };
-        Ok(change)
+        }
     }
 
     pub(crate) fn parts_that_went(

@@ -358,13 +358,7 @@ impl Operator<'_> {
         migrating: &Migrating,
         state: &CutOver,
     ) -> Result<(), MigrateError> {
-        match &state.new_seen {
-            Some(seen) => self.refuse_changed_since(migrating, seen),
-            None => {
-                let since = u32::try_from(state.at.as_second()).unwrap_or_default();
-                refuse_mutated(migrating, self.mutations(migrating.tables_now().1, since)?)
-            }
-        }
+        self.refuse_changed_since(migrating, &state.new_seen)
     }
 
     /// The same, since the new layout was seen.
@@ -427,7 +421,7 @@ impl Operator<'_> {
         };
         let migration = migrating.migration.clone();
         let (old, new) = (migration.green.clone(), migration.blue.clone());
-        let (blue_data, blue) = (self.data_of(&old)?, Some(self.see(&old)?));
+        let (blue_data, blue) = (self.data_of(&old)?, self.see(&old)?);
         self.record(migrating, Event::RollbackOpened { blue_data, blue, force })?;
         failpoint::reached("rollback-opened");
         if self.server.write_gate().is_none() {

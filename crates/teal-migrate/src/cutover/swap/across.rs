@@ -68,8 +68,6 @@ impl Operator<'_> {
             return Ok(0);
         };
         let (known, carried) = (swapping.known, swapping.carried.clone());
-        // The entry of an older teal does not say what they are to be set back to.
-        let may_set = !swapping.merge_settings.is_empty();
         let mut late = self.parts_for_swap(&swap.other)?;
         late.retain(|part| part.max_block > known && !carried.contains(&part.key()));
         if late.is_empty() {
@@ -82,9 +80,7 @@ impl Operator<'_> {
         self.build_across(migrating, (&swap.other, of_blue), &names_of(&late))?;
         // A wait that took too long has let merges go on there. One that runs still has no part that is attached
         // from now on, and ends at the block that is noted, or before.
-        if may_set {
-            self.stop_merges_by_settings(&swap.live)?;
-        }
+        self.stop_merges_by_settings(&swap.live)?;
         self.command(&format!("SYSTEM STOP MERGES {}", swap.live.sql()))?;
         self.attach_noted(migrating, &swap.live, &late)?;
         Ok(late.len())
@@ -101,7 +97,7 @@ impl Operator<'_> {
         let built = self.with_control(|session| active_parts(session, &across))?;
         let parts = parts.iter().map(SwapPart::key).collect();
         let uuids = built.into_iter().map(|part| part.uuid).collect();
-        let blocks = Some(self.last_blocks(to, "1")?);
+        let blocks = self.last_blocks(to, "1")?;
         self.record(migrating, Event::Carrying { parts, uuids, blocks })?;
         failpoint::reached("carrying");
         self.attach_across(migrating, to)?;
@@ -133,9 +129,7 @@ impl Operator<'_> {
             let built = self.with_control(|session| active_parts(session, &across))?;
             let (to_attach, to_leave): (Vec<_>, Vec<_>) =
                 built.into_iter().partition(|part| missing.contains(&part.uuid));
-            if to_attach.len() != missing.len()
-                || self.is_merged_since(to, &to_attach, &blocks.unwrap_or_default())?
-            {
+            if to_attach.len() != missing.len() || self.is_merged_since(to, &to_attach, &blocks)? {
                 return Err(not_clean("a cut without merges (parts that were carried are merged)"));
             }
             for part in to_leave {

@@ -71,6 +71,7 @@ use teal_schema::{QualifiedName, quote_string};
 use crate::fence::{Hold, long_inserts, not_clean};
 use crate::journal::phase::{Backfilled, CutOver, Phase, Swapping};
 use crate::journal::state::Migrating;
+use crate::repair::seen::BlueSeen;
 use crate::{Event, MigrateError, Operator, failpoint};
 
 /// Which way the readers go.
@@ -467,8 +468,9 @@ fn seen_after(migrating: &Migrating, way: Way) -> Migrating {
             old_block: None,
             looked: migrating.since,
             turn_open: None,
-            new_data: None,
-            new_seen: None,
+            new_data: String::new(),
+            // Seen at no time.
+            new_seen: BlueSeen::default(),
             cleanup_open: false,
             cleanup_forced: false,
             old_data: None,

@@ -261,15 +261,10 @@ impl Operator<'_> {
         migrating: &mut Migrating,
         swap: &Swap,
     ) -> Result<(), MigrateError> {
-        let Some(swapping) = swapping_of(migrating) else {
+        if swapping_of(migrating).is_none() {
             return Ok(());
-        };
+        }
         if swap.carries && !is_carried(migrating) {
-            // Give or take one: `uptime` counts whole seconds.
-            let is_anew = self.server_start()?.abs_diff(swapping.server_start) > 1;
-            if is_anew && swapping.merge_settings.is_empty() {
-                self.carry_by_rows(migrating, swap)?;
-            }
             match self.finish_carrying(migrating, &swap.live) {
                 Err(MigrateError::NotClean { .. }) => self.carry_by_rows(migrating, swap)?,
                 other => other?,
@@ -336,7 +331,7 @@ fn known_up_to(known: i64, server_start: i64) -> Event {
 /// Whether rows that the new table lacks are those that an INSERT which failed has left in the old one. Later
 /// on they may be any that users have deleted.
 pub(crate) fn lacks_of_exchange(migrating: &Migrating) -> bool {
-    matches!(&migrating.phase, Phase::CutOver(CutOver { compared: false, new_seen: Some(_), .. }))
+    matches!(&migrating.phase, Phase::CutOver(CutOver { compared: false, .. }))
 }
 
 /// Whether the readers' table has all that can still come to the old one.
