@@ -306,7 +306,7 @@ impl<'a> Operator<'a> {
             Phase::CutOver(CutOver { turn_open: Some(forwards_back), .. }) => {
                 self.settle_turn(migrating, *forwards_back)
             }
-            Phase::CutOver(state) if state.rollback_open.is_some() => match state.cutover {
+            Phase::CutOver(state) if state.rollback.is_some() => match state.cutover {
                 Cutover::Alias => self.settle_alias(migrating, Way::Back),
                 _ => self.settle_rollback(migrating),
             },
@@ -314,7 +314,9 @@ impl<'a> Operator<'a> {
                 Cutover::Alias => self.settle_alias(migrating, Way::Forward),
                 _ => self.settle_exchange(migrating),
             },
-            Phase::CutOver(state) if state.cleanup_open => self.finish_cleanup(migrating, false),
+            Phase::CutOver(state) if state.cleanup.is_some() => {
+                self.finish_cleanup(migrating, false)
+            }
             Phase::Aborting(_) => self.finish_abort(migrating, false),
             _ => Ok(()),
         }

@@ -336,13 +336,13 @@ fn next(migrating: &Migrating, orders: &Orders, is_at_work: bool) -> String {
             "teal cutover, soon: the one before was cut off, and merges may be held back until then"
         }
         Phase::Verified(_) => "teal cutover",
-        Phase::CutOver(state) if state.rollback_open.is_some() && !is_at_work => {
+        Phase::CutOver(state) if state.rollback.is_some() && !is_at_work => {
             "teal rollback, soon: the one before was cut off, and merges may be held back until then"
         }
         Phase::Prepared(state) if state.fence_open && !is_at_work => {
             "teal apply, soon: the fence was cut off, and merges may be held back until then"
         }
-        Phase::CutOver(state) if state.cleanup_open => "teal cleanup, which has begun",
+        Phase::CutOver(state) if state.cleanup.is_some() => "teal cleanup, which has begun",
         Phase::CutOver(state) if !state.forwards_back && migrating.may_be_kept_current() => {
             "teal cutover, when nobody writes to the old table any more; teal cleanup"
         }

@@ -187,27 +187,60 @@ pub struct CutOver {
     /// The new table when the cutover began, or when the view was turned. What changed it since, nothing
     /// has forwarded.
     pub(crate) new_seen: BlueSeen,
-    /// A cleanup was begun and not journalled as done.
-    pub cleanup_open: bool,
-    /// Whatever the old table has that the new one lacks.
-    pub cleanup_forced: bool,
-    /// Tells the data that it drops.
-    pub old_data: Option<String>,
-    /// That data is put aside, under this name.
-    pub parked: Option<Parked>,
+    /// A cleanup that was not journalled as done.
+    pub cleanup: Option<CleanupBegun>,
     /// After an exchange, both tables were found to have the same rows; or, where no view can keep the old one
     /// current, the new one to have all that had come to the old one.
     pub compared: bool,
     /// The old table at the last time that this was so.
     pub(crate) old_compared: Option<BlueSeen>,
-    /// A rollback was begun and not journalled as done; this tells blue's data.
-    pub rollback_open: Option<String>,
-    /// Blue when it was begun.
-    pub(crate) old_seen: Option<BlueSeen>,
-    /// It gives up what the new table alone has.
-    pub(crate) rollback_forced: bool,
-    /// How far that exchange got, on a server.
+    /// A rollback that was not journalled as done.
+    pub rollback: Option<RollbackBegun>,
+    /// How far its exchange got, on a server.
     pub swapping: Option<Swapping>,
+}
+
+#[derive(Debug, Clone)]
+pub struct CleanupBegun {
+    /// Tells the data that it drops.
+    pub old_data: String,
+    /// That data is put aside, under this name.
+    pub parked: Option<Parked>,
+    /// Whatever the old table has that the new one lacks.
+    pub forced: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct RollbackBegun {
+    /// Tells blue's data.
+    pub blue_data: String,
+    /// Blue then.
+    pub(crate) blue: BlueSeen,
+    /// It gives up what the new table alone has.
+    pub(crate) forced: bool,
+}
+
+impl CutOver {
+    /// Just made, as `opened`; nothing has happened since.
+    pub(crate) fn new(opened: Opened, at: Timestamp, forwards_back: bool, blue_rows: u64) -> Self {
+        let Opened { cutover, green_data, green } = opened;
+        Self {
+            cutover,
+            at,
+            forwards_back,
+            blue_rows,
+            old_block: None,
+            looked: at,
+            turn_open: None,
+            new_data: green_data,
+            new_seen: green,
+            cleanup: None,
+            compared: false,
+            old_compared: None,
+            rollback: None,
+            swapping: None,
+        }
+    }
 }
 
 /// The view is gone, and blue, or it is parked.

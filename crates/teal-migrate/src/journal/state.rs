@@ -7,8 +7,8 @@ use teal_plan::{Cutover, History, Migration, PastMigration, Standing};
 use teal_schema::QualifiedName;
 
 use crate::journal::phase::{
-    Aborted, Aborting, Attached, Backfilled, Cleaned, CutOver, Opened, Ordering, Phase, Prepared,
-    Publication, Started, Verified,
+    Aborted, Aborting, Attached, Backfilled, Cleaned, CleanupBegun, CutOver, Opened, Ordering,
+    Phase, Prepared, Publication, RollbackBegun, Started, Verified,
 };
 use crate::repair::seen::BlueSeen;
 use crate::{Entry, Event, Journal, JournalError};
@@ -265,26 +265,10 @@ impl Migrating {
                 E::CutOver { cutover, forwards_back, blue_rows, old_block },
             ) => {
                 self.moved_by = Some(cutover);
+                let opened = Opened { cutover, ..opened };
                 P::CutOver(CutOver {
-                    cutover,
-                    at: entry.time,
-                    forwards_back,
-                    blue_rows,
                     old_block: old_block.filter(|_| !forwards_back),
-                    looked: entry.time,
-                    turn_open: None,
-                    new_data: opened.green_data,
-                    new_seen: opened.green,
-                    cleanup_open: false,
-                    cleanup_forced: false,
-                    old_data: None,
-                    parked: None,
-                    compared: false,
-                    old_compared: None,
-                    rollback_open: None,
-                    old_seen: None,
-                    rollback_forced: false,
-                    swapping: None,
+                    ..CutOver::new(opened, entry.time, forwards_back, blue_rows)
                 })
             }
             (P::CutOver(state), E::Compared { old }) => P::CutOver(CutOver {
@@ -306,45 +290,33 @@ impl Migrating {
             (P::CutOver(state), E::Turned { forwards_back }) => {
                 P::CutOver(CutOver { forwards_back, turn_open: None, ..state })
             }
-            (P::CutOver(state), E::RollbackOpened { blue_data, blue, force }) => {
-                P::CutOver(CutOver {
-                    rollback_open: Some(blue_data),
-                    old_seen: Some(blue),
-                    rollback_forced: force,
-                    swapping: None,
-                    ..state
-                })
+            (P::CutOver(state), E::RollbackOpened { blue_data, blue, force: forced }) => {
+                let rollback = Some(RollbackBegun { blue_data, blue, forced });
+                P::CutOver(CutOver { rollback, swapping: None, ..state })
             }
-            (P::CutOver(state), E::RollbackUndone) => P::CutOver(CutOver {
-                rollback_open: None,
-                old_seen: None,
-                rollback_forced: false,
-                swapping: None,
-                ..state
-            }),
+            (P::CutOver(state), E::RollbackUndone) => {
+                P::CutOver(CutOver { rollback: None, swapping: None, ..state })
+            }
             (P::CutOver(state), E::RolledBack { rows, rest }) => {
-                if state.rollback_forced {
-                    self.new_seen = Some(state.new_seen);
+                if let Some(RollbackBegun { blue, forced, .. }) = state.rollback {
+                    self.seen = Some(blue);
+                    if forced {
+                        self.new_seen = Some(state.new_seen);
+                    }
                 }
-                self.seen = state.old_seen.or_else(|| self.seen.take());
                 P::Backfilled(Backfilled { rows, rolled_back: true, rest })
             }
             (P::Backfilled(_) | P::Verified(_), E::RolledBack { rows, rest }) => {
                 P::Backfilled(Backfilled { rows, rolled_back: true, rest })
             }
-            (P::CutOver(state), E::CleanupOpened { old_data, parked, force }) => {
-                P::CutOver(CutOver {
-                    cleanup_open: true,
-                    cleanup_forced: force,
-                    old_data: Some(old_data),
-                    parked,
-                    ..state
-                })
+            (P::CutOver(state), E::CleanupOpened { old_data, parked, force: forced }) => {
+                let cleanup = Some(CleanupBegun { old_data, parked, forced });
+                P::CutOver(CutOver { cleanup, ..state })
             }
-            (
-                P::CutOver(CutOver { cutover, old_data: Some(old_data), new_data, parked, .. }),
-                E::Cleaned,
-            ) => P::Cleaned(Cleaned { cutover, old_data, new_data, parked }),
+            (P::CutOver(CutOver { cutover, new_data, cleanup: Some(begun), .. }), E::Cleaned) => {
+                let CleanupBegun { old_data, parked, .. } = begun;
+                P::Cleaned(Cleaned { cutover, old_data, new_data, parked })
+            }
             (P::Cleaned(state), E::ParkedDropped) => P::Cleaned(Cleaned { parked: None, ..state }),
             (
                 P::Started(_) | P::Prepared(Prepared { fence_open: false }),

@@ -82,7 +82,7 @@ impl Operator<'_> {
         }
         let reason = match self.refuse_either_changed(migrating) {
             Err(MigrateError::CannotTurn { reason, .. }) => reason,
-            Ok(()) if cut_over(migrating)?.cleanup_open => "they came there when its cleanup had begun, and no view forwards them any more; copy them yourself (INSERT INTO … SELECT)".into(),
+            Ok(()) if cut_over(migrating)?.cleanup.is_some() => "they came there when its cleanup had begun, and no view forwards them any more; copy them yourself (INSERT INTO … SELECT)".into(),
             other => {
                 other?;
                 let state = cut_over(migrating)?;

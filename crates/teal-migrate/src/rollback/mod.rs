@@ -454,11 +454,10 @@ impl Operator<'_> {
     /// Settles an exchange back that a process before did not journal as done: takes note of it if it
     /// happened.
     pub(crate) fn settle_rollback(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
-        let Phase::CutOver(CutOver { rollback_open: Some(blue_data), .. }) = &migrating.phase
-        else {
+        let Phase::CutOver(CutOver { rollback: Some(begun), .. }) = &migrating.phase else {
             return Ok(());
         };
-        let happened = self.data_of(&migrating.migration.blue)? == *blue_data;
+        let happened = self.data_of(&migrating.migration.blue)? == begun.blue_data;
         let has_gate = self.server.write_gate().is_some();
         if !has_gate {
             self.settle_swap(migrating, Way::Back, happened)?;
@@ -491,8 +490,7 @@ impl Operator<'_> {
             &migrating.phase,
             Phase::CutOver(CutOver { cutover: Cutover::Exchange, forwards_back: true, .. })
         ) && self.server.write_gate().is_none();
-        let is_forced =
-            matches!(&migrating.phase, Phase::CutOver(CutOver { rollback_forced: true, .. }));
+        let is_forced = matches!(&migrating.phase, Phase::CutOver(CutOver { rollback: Some(begun), .. }) if begun.forced);
         let rest = rest && !is_forced && (migrating.migration.rows_tell() || !by_parts);
         let rows = self.rows_of(&migrating.migration.blue)?;
         self.record(migrating, Event::RolledBack { rows, rest })?;

@@ -69,7 +69,7 @@ use teal_plan::Cutover;
 use teal_schema::{QualifiedName, quote_string};
 
 use crate::fence::{Hold, long_inserts, not_clean};
-use crate::journal::phase::{Backfilled, CutOver, Phase, Swapping};
+use crate::journal::phase::{Backfilled, CutOver, Opened, Phase, Swapping};
 use crate::journal::state::Migrating;
 use crate::repair::seen::BlueSeen;
 use crate::{Event, MigrateError, Operator, failpoint};
@@ -460,28 +460,13 @@ fn swapping_of(migrating: &Migrating) -> Option<&Swapping> {
 /// The migration as it is once the names have changed places.
 fn seen_after(migrating: &Migrating, way: Way) -> Migrating {
     let phase = match way {
-        Way::Forward => Phase::CutOver(CutOver {
-            cutover: Cutover::Exchange,
-            at: migrating.since,
-            forwards_back: migrating.migration.view_runs_back(),
-            blue_rows: 0,
-            old_block: None,
-            looked: migrating.since,
-            turn_open: None,
-            new_data: String::new(),
-            // Seen at no time.
-            new_seen: BlueSeen::default(),
-            cleanup_open: false,
-            cleanup_forced: false,
-            old_data: None,
-            parked: None,
-            compared: false,
-            old_compared: None,
-            rollback_open: None,
-            old_seen: None,
-            rollback_forced: false,
-            swapping: None,
-        }),
+        Way::Forward => {
+            // Green was seen at no time.
+            let (green_data, green) = (String::new(), BlueSeen::default());
+            let opened = Opened { cutover: Cutover::Exchange, green_data, green };
+            let forwards_back = migrating.migration.view_runs_back();
+            Phase::CutOver(CutOver::new(opened, migrating.since, forwards_back, 0))
+        }
         Way::Back => Phase::Backfilled(Backfilled { rows: 0, rolled_back: true, rest: true }),
     };
     Migrating { phase, ..migrating.clone() }
