@@ -30,6 +30,7 @@ mod progress;
 mod repair;
 mod requests;
 mod rollback;
+mod statements;
 mod status;
 mod throttle;
 mod verify;

@@ -17,6 +17,7 @@ use crate::lock::live::{Board, Teller};
 use crate::names::TEAL_DATABASE;
 use crate::repair::stale::shortened;
 use crate::requests::Requests;
+use crate::statements::dropped;
 use crate::{
     BackfillOptions, Entry, Event, Interrupt, Journal, Leave, Limits, Lock, LockError,
     MigrateError, Observer, Parity, Step, Update, failpoint, names,
@@ -454,18 +455,6 @@ impl<'a> Operator<'a> {
         Ok(rows.into_iter().map(|row| QualifiedName::new(database, row.name)).collect())
     }
 
-    /// Of what is teal's own alone: with its data.
-    pub(crate) fn drop_table(&self, name: &QualifiedName) -> Result<(), MigrateError> {
-        self.command(&format!("{} SYNC", dropped(name)))
-    }
-
-    /// Of what users may use. With SYNC it would wait for their statements, without a word and past every `KILL`. And so
-    /// the data stays for some minutes, in which `UNDROP` brings it back: the rows of the table that is kept may have
-    /// been written a moment ago, and no server brings them to the disk at once.
-    pub(crate) fn drop_used(&self, name: &QualifiedName) -> Result<(), MigrateError> {
-        self.command_for_good(&dropped(name))
-    }
-
     /// Does `cut` with the write gate closed.
     pub(crate) fn with_gate_closed<T>(
         &self,
@@ -544,10 +533,6 @@ fn hang_board(
             Ok(None)
         }
     }
-}
-
-fn dropped(name: &QualifiedName) -> String {
-    format!("DROP TABLE IF EXISTS {}", name.sql())
 }
 
 /// On a server, a statement goes on when the teal that sent it was killed. Who holds the lock is the

@@ -100,7 +100,7 @@ impl Operator<'_> {
         let exchange = || {
             self.attach_all(&green, &ordered)?;
             failpoint::reached("green-behind");
-            self.command_for_good(&format!("EXCHANGE TABLES {} AND {}", green.sql(), ordered.sql()))
+            self.exchange_tables(&green, &ordered)
         };
         let green_data = self.data_of(&green)?;
         if self.server.write_gate().is_some() {

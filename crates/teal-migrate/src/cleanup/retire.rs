@@ -25,16 +25,16 @@ impl Operator<'_> {
         alias_of: Option<&QualifiedName>,
         parked: Option<&QualifiedName>,
     ) -> Result<String, MigrateError> {
-        let view = migrating.migration.view.sql();
+        let view = &migrating.migration.view;
         let retired = parked.cloned().unwrap_or_else(|| names::retired(&migrating.id));
         let is_there = self.has_data(leaving, data)?;
         // A table that had been dropped by somebody before leaves a view without a target.
         let is_viewed = (is_there || data.is_empty()) && self.has_own_view(migrating)?;
         let drop_view = || {
             if is_viewed {
-                self.command(&format!("DROP TABLE IF EXISTS {view}"))?;
+                self.drop_view(view)?;
             }
-            self.command(&format!("DROP TABLE IF EXISTS {}", names::reverse(&migrating.id).sql()))?;
+            self.drop_view(&names::reverse(&migrating.id))?;
             failpoint::reached("retiring-view-dropped");
             Ok(())
         };

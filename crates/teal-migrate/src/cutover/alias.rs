@@ -162,7 +162,7 @@ impl Operator<'_> {
         let swap = || {
             last_look()?;
             failpoint::reached("alias-looked");
-            self.command_for_good(&format!("EXCHANGE TABLES {} AND {}", alias.sql(), next.sql()))
+            self.exchange_tables(&alias, &next)
         };
         let held = match self.server.write_gate() {
             Some(_) => format!("; {}", self.with_gate_closed(swap)?.held),
@@ -189,8 +189,7 @@ impl Operator<'_> {
                 other => other,
             })?;
         }
-        // With SYNC it would wait for the SELECTs that came by it.
-        self.command(&format!("DROP TABLE IF EXISTS {}", names::alias(&migrating.id).sql()))
+        self.drop_view(&names::alias(&migrating.id))
     }
 
     /// Settles a swap that a process before did not journal as done.

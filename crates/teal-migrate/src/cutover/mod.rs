@@ -161,14 +161,10 @@ impl Operator<'_> {
         let cut = self.with_gate_closed(|| {
             self.refuse_changed_since_proof(migrating)?;
             if !migration.view_runs_back() {
-                self.command(&format!("DROP TABLE IF EXISTS {}", migration.view.sql()))?;
+                self.drop_view(&migration.view)?;
                 failpoint::reached("view-dropped");
             }
-            self.command(&format!(
-                "EXCHANGE TABLES {} AND {}",
-                migration.blue.sql(),
-                migration.green.sql()
-            ))
+            self.exchange_tables(&migration.blue, &migration.green)
         });
         if let Err(
             MigrateError::NotClean { .. }

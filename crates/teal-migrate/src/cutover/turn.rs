@@ -192,7 +192,7 @@ impl Operator<'_> {
             false => (&reverse, &migration.view, migration.create_view.clone()),
         };
         let drop_one = || {
-            self.command(&format!("DROP TABLE IF EXISTS {}", leaving.sql()))?;
+            self.drop_view(leaving)?;
             failpoint::reached("turn-view-dropped");
             Ok(())
         };

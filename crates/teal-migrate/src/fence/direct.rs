@@ -46,9 +46,9 @@ impl Operator<'_> {
             return Ok(());
         }
         // A part that is merged was not looked at.
-        self.command(&format!("SYSTEM STOP MERGES {}", green.sql()))?;
+        self.stop_merges(green)?;
         let emptied = self.drop_what_blue_has(migrating);
-        let merging = self.start_merges(migrating);
+        let merging = self.start_merges_of_both(migrating);
         emptied.and(merging)
     }
 

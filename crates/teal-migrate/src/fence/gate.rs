@@ -64,8 +64,7 @@ impl Operator<'_> {
 
     /// Nothing comes to green by the view afterwards: with the gate closed no INSERT is on its way through it.
     pub(super) fn drop_view_at_gate(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        let view = migrating.migration.view.sql();
-        self.with_gate_closed(|| self.command(&format!("DROP TABLE IF EXISTS {view}")))?;
+        self.with_gate_closed(|| self.drop_view(&migrating.migration.view))?;
         failpoint::reached("undo-view-dropped");
         Ok(())
     }

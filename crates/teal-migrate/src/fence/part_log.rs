@@ -126,7 +126,7 @@ impl Operator<'_> {
         let since = self.now()?;
         self.cut_without_mutations(blue)?;
         for table in [blue, green] {
-            self.command(&format!("SYSTEM STOP MERGES {}", table.sql()))?;
+            self.stop_merges(table)?;
         }
         failpoint::reached("merges-stopped");
         self.wait_for_merges(blue, &hold)?;
@@ -170,7 +170,7 @@ impl Operator<'_> {
             self.copy_parts(migrating, &clone, parts)?;
         }
         failpoint::reached("window-copied");
-        self.start_merges(migrating)?;
+        self.start_merges_of_both(migrating)?;
         failpoint::reached("merges-started");
         Ok(format!(
             "{} parts came meanwhile, {} of them not through the view; merges off for {:.2} s",
@@ -186,19 +186,17 @@ impl Operator<'_> {
         // The cut may have failed because the connection was lost: what was sent last, say the view's
         // CREATE, would come behind what takes it back.
         self.end_own_statements()?;
-        // With SYNC it would wait for the INSERTs that know the view, and no merge would begin meanwhile.
-        self.command(&format!("DROP TABLE IF EXISTS {}", migration.view.sql()))?;
+        // Not with SYNC: until those who know the view have ended, no merge would begin.
+        self.drop_view(&migration.view)?;
         failpoint::reached("undo-view-dropped");
-        self.start_merges(migrating)?;
+        self.start_merges_of_both(migrating)?;
         // Those that know the view may still write to green.
         self.wait_for_inserts_in_time()
     }
 
-    pub(crate) fn start_merges(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        for table in [&migrating.migration.blue, &migrating.migration.green] {
-            self.command(&format!("SYSTEM START MERGES {}", table.sql()))?;
-        }
-        Ok(())
+    pub(crate) fn start_merges_of_both(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        self.start_merges(&migrating.migration.blue)?;
+        self.start_merges(&migrating.migration.green)
     }
 
     /// Those parts of the window that the view did not forward. `of_blue` and `of_green` are conditions

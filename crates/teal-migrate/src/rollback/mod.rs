@@ -430,7 +430,7 @@ impl Operator<'_> {
         }
         let cut = self.with_gate_closed(|| {
             last_look(migrating)?;
-            self.command(&format!("EXCHANGE TABLES {} AND {}", new.sql(), old.sql()))?;
+            self.exchange_tables(&new, &old)?;
             failpoint::reached("exchanged-back");
             // One that forwards back follows names: it forwards from the old layout to the new one again.
             match self.exists(&migration.view)? {

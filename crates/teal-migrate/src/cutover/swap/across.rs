@@ -81,7 +81,7 @@ impl Operator<'_> {
         // A wait that took too long has let merges go on there. One that runs still has no part that is attached
         // from now on, and ends at the block that is noted, or before.
         self.stop_merges_by_settings(&swap.live)?;
-        self.command(&format!("SYSTEM STOP MERGES {}", swap.live.sql()))?;
+        self.stop_merges(&swap.live)?;
         self.attach_noted(migrating, &swap.live, &late)?;
         Ok(late.len())
     }

@@ -237,7 +237,7 @@ impl Operator<'_> {
                 let event = Event::Swapping { known, server_start, since, merge_settings };
                 self.record(migrating, event)?;
             }
-            self.command(&format!("DROP TABLE IF EXISTS {}", migrating.migration.view.sql()))?;
+            self.drop_view(&migrating.migration.view)?;
             failpoint::reached("view-dropped");
             self.wait_for_inserts_of(cut)?;
         }
@@ -255,7 +255,7 @@ impl Operator<'_> {
         self.stop_merges_by_settings(live)?;
         self.stop_merges_by_settings(other)?;
 
-        self.command_for_good(&format!("EXCHANGE TABLES {} AND {}", live.sql(), other.sql()))?;
+        self.exchange_tables(live, other)?;
         failpoint::reached("exchanged");
         if swap.carries {
             carried += self.carry_the_rest(migrating, swap)?;
@@ -332,7 +332,7 @@ impl Operator<'_> {
     /// Stops the merges of both tables, and waits for the end of those that run.
     fn hold_merges(&self, swap: &Swap, hold: &Hold) -> Result<(), MigrateError> {
         for table in [&swap.live, &swap.other] {
-            self.command(&format!("SYSTEM STOP MERGES {}", table.sql()))?;
+            self.stop_merges(table)?;
         }
         for table in [&swap.live, &swap.other] {
             self.wait_for_merges(table, hold)?;

@@ -225,7 +225,7 @@ impl Operator<'_> {
                 // by all that there is, where some of them may be attached already.
                 if swapping_of(migrating).is_none_or(|swapping| swapping.carrying.is_none()) {
                     self.resume_merges_of(migrating, &swap.live)?;
-                    self.command(&format!("SYSTEM START MERGES {}", swap.other.sql()))?;
+                    self.start_merges(&swap.other)?;
                 }
                 let what = format!(
                     "{} has the {2} layout, and what came to {} in that moment cannot be copied to it. If it is a row that the {2} layout refuses, delete it from {1}, and run the command again",
@@ -245,8 +245,7 @@ impl Operator<'_> {
 
     /// The old table may lack what was written before the view was there, and its rows would not tell that.
     pub(super) fn give_up_view(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        let view = &migrating.migration.view;
-        self.command(&format!("DROP TABLE IF EXISTS {}", view.sql()))?;
+        self.drop_view(&migrating.migration.view)?;
         failpoint::reached("view-given-up");
         let (old, new) = (&migrating.migration.green, &migrating.migration.blue);
         let what = format!(
