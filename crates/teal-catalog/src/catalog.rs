@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use teal_client::{ClientError, Session};
-use teal_schema::{QualifiedName, quote_string};
+use teal_schema::{QualifiedName, quoted_list};
 
 /// The tables and views of some databases of a server, at one moment.
 #[derive(Debug, Clone, Default)]
@@ -101,8 +101,7 @@ impl Catalog {
     /// # Errors
     /// When the server refuses one of the queries.
     pub fn read(session: &mut dyn Session, databases: &[&str]) -> Result<Self, ClientError> {
-        let databases = databases.iter().map(|name| quote_string(name)).collect::<Vec<_>>();
-        let within = format!("database IN ({})", databases.join(", "));
+        let within = format!("database IN ({})", quoted_list(databases));
         Self::read_where(session, &|_| within.clone())
     }
 

@@ -30,6 +30,7 @@ mod progress;
 mod repair;
 mod requests;
 mod rollback;
+mod settings;
 mod statements;
 mod status;
 mod throttle;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use teal_catalog::Catalog;
 use teal_client::{ClientError, GateClosing, Server, Session, TEAL_LOG_COMMENT};
 use teal_plan::{Cutover, Migration};
-use teal_schema::{QualifiedName, quote_ident, quote_string};
+use teal_schema::{QualifiedName, quote_ident, quote_string, quoted_list};
 
 use crate::cutover::swap::Way;
 use crate::journal::phase::{CutOver, Phase, Verified};
@@ -564,10 +564,9 @@ fn end_statements_of_the_dead(
     ))?;
     let mut waiting = teller.wait();
     while !running.is_empty() {
-        let ids = running.iter().map(|row| quote_string(&row.query_id)).collect::<Vec<_>>();
+        let ids = quoted_list(running.iter().map(|row| &row.query_id));
         running = session.rows(&format!(
-            "SELECT query_id, query FROM system.processes WHERE query_id IN ({})",
-            ids.join(", ")
+            "SELECT query_id, query FROM system.processes WHERE query_id IN ({ids})"
         ))?;
         let there = own_tables(session)?;
         running.retain(|row| !is_dropped(&row.query, &there));

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use teal_catalog::active_parts;
 use teal_client::TEAL_LOG_COMMENT;
 use worker::Worker;
-pub(crate) use worker::{columns, only, select_from};
+pub(crate) use worker::{columns, select_from};
 
 use crate::journal::phase::{Attached, Snapshot};
 use crate::journal::state::Migrating;

@@ -34,6 +34,7 @@ use super::columns;
 use crate::fence::{HashedPart, without};
 use crate::journal::phase::{Ordering, Phase};
 use crate::journal::state::Migrating;
+use crate::settings::AS_THEY_ARE;
 use crate::{Event, MigrateError, Operator, failpoint, names};
 
 /// When a row of a partition came to a table: by the block of its part, and its place in there. A part's
@@ -143,7 +144,7 @@ impl Operator<'_> {
         for part in parts.into_iter().filter(is_late) {
             self.command(&format!(
                 "INSERT INTO {} ({columns}) SELECT {columns} FROM {} WHERE _part = {} \
-                 {IN_ORDER} insert_deduplicate = 0, max_partitions_per_insert_block = 0",
+                 {IN_ORDER} {AS_THEY_ARE}",
                 migrating.migration.green.sql(),
                 before.sql(),
                 quote_string(&part.name)

@@ -33,7 +33,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use teal_plan::{Fold, Migration};
-use teal_schema::{QualifiedName, names as identifiers, quote_ident, quote_string};
+use teal_schema::{QualifiedName, names as identifiers, quote_ident, quoted_list};
 
 use crate::cutover::turn::cut_over;
 use crate::fence::not_clean;
@@ -41,6 +41,7 @@ use crate::journal::phase::CutOver;
 use crate::journal::state::Migrating;
 use crate::repair::seen::{BlueSeen, Newer};
 use crate::rollback::carry::CANNOT_TELL;
+use crate::settings::table_filters;
 use crate::verify::alone::{Alone, MOST_PARTS, PIECE_ROWS, SHOWN};
 use crate::verify::{SPILL, Sought, shown, sides};
 use crate::{Event, MigrateError, Operator, Phase, Update, names};
@@ -405,10 +406,9 @@ fn within(table: &QualifiedName, newer: &BTreeMap<String, Newer>) -> String {
 }
 
 fn ids(newer: &BTreeMap<String, Newer>) -> String {
-    newer.keys().map(|id| quote_string(id)).collect::<Vec<_>>().join(", ")
+    quoted_list(newer.keys())
 }
 
 fn filter(table: &QualifiedName, condition: &str) -> String {
-    let (table, condition) = (quote_string(&table.to_string()), quote_string(condition));
-    format!(", additional_table_filters = {{{table}: {condition}}}")
+    format!(", {}", table_filters(&[(table, condition)]))
 }

@@ -19,7 +19,8 @@ use super::part_log::HashedPart;
 use crate::failpoint;
 use crate::journal::state::Migrating;
 use crate::repair::removal::Extra;
-use crate::verify::alone::{Alone, MOST_PARTS, Pair, names_of, newer, only_parts};
+use crate::settings::table_filters;
+use crate::verify::alone::{Alone, MOST_PARTS, Pair, in_parts, names_of, newer};
 use crate::verify::{folds, shown, sides};
 use crate::{MigrateError, Operator};
 
@@ -168,7 +169,8 @@ impl Operator<'_> {
         };
         let rows = of_green.iter().map(|part| part.rows).sum();
         if of_green.len().max(of_blue.len()) <= MOST_PARTS {
-            let only = only_parts(&[(green, &of_green), (blue, &of_blue)]);
+            let (in_green, in_blue) = (in_parts(&of_green), in_parts(&of_blue));
+            let only = format!(", {}", table_filters(&[(green, &in_green), (blue, &in_blue)]));
             let alone = look(rows, &only)?;
             let (now, of_blue) = (self.hashed_parts(blue)?, names_of(of_blue));
             // A part of blue that was merged meanwhile had no rows, and those of green seemed to be alone.

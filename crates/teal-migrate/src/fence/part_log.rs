@@ -24,12 +24,13 @@ use serde::Deserialize;
 use teal_catalog::{Features, amount};
 use teal_client::ClientError;
 use teal_plan::CopyStrategy;
-use teal_schema::{QualifiedName, quote_ident, quote_string};
+use teal_schema::{QualifiedName, quote_ident, quoted_list};
 
 use super::running::long_inserts;
 use crate::backfill::IN_ORDER;
 use crate::journal::phase::Phase;
 use crate::journal::state::Migrating;
+use crate::settings::AS_THEY_ARE;
 use crate::throttle::pressure::{Bounds, Crowd, Total};
 use crate::{Event, MigrateError, Operator, Update, failpoint, names};
 
@@ -291,11 +292,10 @@ impl Operator<'_> {
             .map(|column| quote_ident(&column.name))
             .collect::<Vec<_>>()
             .join(", ");
-        let names = parts.iter().map(|name| quote_string(name)).collect::<Vec<_>>().join(", ");
+        let names = quoted_list(parts);
         self.command(&format!(
             "INSERT INTO {} ({stored}) SELECT {stored} FROM {} WHERE _part IN ({names}) \
-             {in_order} insert_allow_materialized_columns = 1, insert_deduplicate = 0, \
-                 max_partitions_per_insert_block = 0",
+             {in_order} insert_allow_materialized_columns = 1, {AS_THEY_ARE}",
             clone.sql(),
             blue.sql()
         ))?;

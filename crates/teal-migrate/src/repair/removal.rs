@@ -25,11 +25,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use teal_schema::{QualifiedName, escape_ident, quote_string};
+use teal_schema::{QualifiedName, escape_ident, quote_string, quoted_list};
 
-use crate::backfill::only;
 use crate::fence::HashedPart;
 use crate::journal::state::Migrating;
+use crate::settings::table_filters;
 use crate::verify::{Sides, hashes_of_surplus, partition_expression, row_hash};
 use crate::{Event, MigrateError, Operator, Parity, failpoint, names};
 
@@ -103,8 +103,8 @@ impl Operator<'_> {
         let filter = match whole.is_empty() {
             true => String::new(),
             false => {
-                let others = format!("_partition_id NOT IN ({})", quoted(&whole));
-                format!(" SETTINGS {}", only(&clone, &others))
+                let others = format!("_partition_id NOT IN ({})", quoted_list(&whole));
+                format!(" SETTINGS {}", table_filters(&[(&clone, &others)]))
             }
         };
         let surplus = sides.of_green_alone();
@@ -297,8 +297,4 @@ impl Operator<'_> {
 /// Whether a row of green has one of the hashes.
 fn condition(migrating: &Migrating, hashes: &QualifiedName) -> String {
     format!("{} IN (SELECT hash FROM {})", row_hash(&migrating.migration.columns), hashes.sql())
-}
-
-fn quoted(ids: &[String]) -> String {
-    ids.iter().map(|id| quote_string(id)).collect::<Vec<_>>().join(", ")
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
-use teal_schema::{QualifiedName, quote_string};
+use teal_schema::quoted_list;
 
 use crate::fence::HashedPart;
 use crate::journal::state::Migrating;
@@ -134,16 +134,10 @@ pub(crate) fn names_of<'a>(parts: impl IntoIterator<Item = &'a HashedPart>) -> B
     parts.into_iter().map(|part| part.name.as_str()).collect()
 }
 
-/// A further setting of a query, so that it reads these parts of these tables only: filters by setting leave the user's
-/// SELECT as it is.
-pub(crate) fn only_parts(tables: &[(&QualifiedName, &[&HashedPart])]) -> String {
-    let filters = tables.iter().map(|(table, parts)| {
-        let names = parts.iter().map(|part| quote_string(&part.name)).collect::<Vec<_>>();
-        let filter = match names.is_empty() {
-            true => "0".to_owned(),
-            false => format!("_part IN ({})", names.join(", ")),
-        };
-        format!("{}: {}", quote_string(&table.to_string()), quote_string(&filter))
-    });
-    format!(", additional_table_filters = {{{}}}", filters.collect::<Vec<_>>().join(", "))
+/// The condition that a row is in one of these parts.
+pub(crate) fn in_parts(parts: &[&HashedPart]) -> String {
+    match parts.is_empty() {
+        true => "0".to_owned(),
+        false => format!("_part IN ({})", quoted_list(parts.iter().map(|part| &part.name))),
+    }
 }

@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use teal_catalog::active_parts;
-use teal_schema::{QualifiedName, quote_string};
+use teal_schema::{QualifiedName, quote_string, quoted_list};
 
 use super::{Swap, SwapPart, Way, names_of, swapping_of};
 use crate::backfill::{columns, select_from};
 use crate::fence::not_clean;
 use crate::journal::phase::Carrying;
 use crate::journal::state::Migrating;
+use crate::settings::{AS_THEY_ARE, table_filters};
 use crate::{Event, MigrateError, Operator, failpoint, names};
 
 impl Operator<'_> {
@@ -170,17 +171,10 @@ impl Operator<'_> {
             true => select_from(migrating, from)?,
             false => format!("SELECT {columns} FROM {}", from.sql()),
         };
-        let wanted = parts.iter().map(|name| quote_string(name)).collect::<Vec<_>>().join(", ");
-        // A filter by setting leaves the user's SELECT as it is.
-        let filter = format!(
-            "{{{}: {}}}",
-            quote_string(&from.to_string()),
-            quote_string(&format!("_part IN ({wanted})"))
-        );
+        let filters = table_filters(&[(from, &format!("_part IN ({})", quoted_list(parts)))]);
         self.command(&format!(
             "INSERT INTO {} ({columns}) SELECT {columns} FROM ({select}) \
-             SETTINGS additional_table_filters = {filter}, insert_deduplicate = 0, \
-                 max_partitions_per_insert_block = 0",
+             SETTINGS {filters}, {AS_THEY_ARE}",
             across.sql()
         ))?;
         // A part that is there now was there while it was read.
