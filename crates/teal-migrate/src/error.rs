@@ -376,72 +376,15 @@ impl MigrateError {
             | Self::QueryTree(QueryTreeError::Client(error)) => error.is_refusal(),
             Self::Lock(error) => error.is_refusal(),
             Self::Journal(error) => error.is_refusal(),
-            Self::MutationsRunning { .. }
-            | Self::FenceTimeout { .. }
-            | Self::NotClean { .. }
-            | Self::NoCleanCut { .. }
-            | Self::NoWriteGate
-            | Self::ExchangeOpen { .. }
-            | Self::FoldsAcross { .. }
-            | Self::FoldsUntold { .. }
-            | Self::GreenNotEmpty { .. }
-            | Self::OtherGreen { .. }
-            | Self::SnapshotLost { .. }
-            | Self::SnapshotChanged { .. }
-            | Self::WrittenToGreen { .. }
-            | Self::ViewExists { .. }
-            | Self::PlaceTaken { .. }
-            | Self::NoParity { .. }
-            | Self::StatesUntold { .. }
-            | Self::RowsHidden { .. }
-            | Self::ValuesLost { .. }
-            | Self::Unexplained { .. }
-            | Self::StaleFolds { .. }
-            | Self::Altered { .. }
-            | Self::AlteredBeyondCompare { .. }
-            | Self::StillUsed { .. }
-            | Self::Chained { .. }
-            | Self::BlueLeft { .. }
-            | Self::StillViewed { .. }
-            | Self::StillFed { .. }
-            | Self::FedInBackground { .. }
-            | Self::StillLoaded { .. }
-            | Self::ViewWouldFail { .. }
-            | Self::FedOtherwise { .. }
-            | Self::LastCopy { .. }
-            | Self::NewGone { .. }
-            | Self::PartsBroken { .. }
-            | Self::ChangedPlaces { .. }
-            | Self::Kept { .. }
-            | Self::StillRead { .. }
-            | Self::StillWritten { .. }
-            | Self::TurnOpen { .. }
-            | Self::RetireOpen { .. }
-            | Self::CannotTurn { .. }
-            | Self::NewLacks { .. }
-            | Self::NewKeeps { .. }
-            | Self::NoWayBack { .. }
-            | Self::WouldLoseRows { .. }
-            | Self::LateRows { .. }
-            | Self::PartitionsUntold { .. }
-            | Self::FoldsDiffer { .. }
-            | Self::CannotCarryBack { .. }
-            | Self::ChangedSince { .. }
-            | Self::OldChanged { .. }
-            | Self::RowsNotTold { .. }
-            | Self::MissedChange { .. }
-            | Self::CannotRepair { .. }
-            | Self::AbortedOnRequest { .. }
-            | Self::AbortAsked { .. }
-            | Self::WrongPhase { .. }
-            | Self::ModelsChanged { .. }
-            | Self::Drift { .. }
-            | Self::NoAlias { .. }
-            | Self::AliasOpen { .. }
-            | Self::RestOpen { .. }
-            | Self::NoSample { .. }
-            | Self::NoSuchCutover { .. } => true,
-            _ => false,
+            Self::Request(_)
+            | Self::QueryTree(_)
+            | Self::References(_)
+            | Self::Unreadable { .. }
+            | Self::RemovalFailed { .. }
+            | Self::AlterFailed { .. }
+            | Self::NotCopyable { .. }
+            | Self::Interrupted => false,
+            _ => true,
         }
     }
 }
