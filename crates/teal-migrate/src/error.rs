@@ -20,8 +20,8 @@ pub enum MigrateError {
     Request(#[from] RequestError),
     #[error(transparent)]
     QueryTree(#[from] QueryTreeError),
-    #[error("cannot read the migration's SELECT: {0}")]
-    References(#[from] TokenError),
+    #[error("cannot read the SQL of a table or a view: {0}")]
+    UnreadableSql(#[from] TokenError),
 
     #[error(
         "{blue} has {mutations} mutation(s) under way ({first}); views do not forward them, so the migration waits for their end: try again then, or `KILL MUTATION`"
@@ -155,13 +155,13 @@ pub enum MigrateError {
             false => format!(", and nothing forwards them: {green} may lack them. Move that writer to {green}, copy what is wanted (INSERT INTO … SELECT), and then --force"),
         }
     )]
-    StillUsed { blue: QualifiedName, green: QualifiedName, rows: u64, is_forwarded: bool },
+    WrittenSinceCutover { blue: QualifiedName, green: QualifiedName, rows: u64, is_forwarded: bool },
     #[error(
         "{}, and the view goes on to forward from it to {green}. Move that writer to {green}, and run `teal cutover` again, which counts from here: if {blue} gets no rows from now on, the view is turned, where it can be, and keeps it current\n{}",
         written(.blue, *.rows),
         listed(.used)
     )]
-    StillWritten { blue: QualifiedName, green: QualifiedName, rows: u64, used: Box<[Use]> },
+    StillWrittenBeforeTurn { blue: QualifiedName, green: QualifiedName, rows: u64, used: Box<[Use]> },
     #[error(
         "the view is being turned, to keep {blue} current or back; nothing is lost, and rows that lack in a table until then are carried: teal waited for {reason}. Run the command again then"
     )]
@@ -196,7 +196,7 @@ pub enum MigrateError {
         "{old} has been used since the cutover, within the last 24 hours; move who uses it to {new}, or --force\n{}",
         listed(.used)
     )]
-    StillRead { old: QualifiedName, new: QualifiedName, used: Vec<Use> },
+    UsedSinceCutover { old: QualifiedName, new: QualifiedName, used: Vec<Use> },
     #[error(
         "{table} is a table of the migration of {other} too, which is {phase}: end that one first (`teal cleanup`, `teal rollback` or `teal abort`, with {}), and run the command again",
         .other.name
@@ -378,7 +378,7 @@ impl MigrateError {
             Self::Journal(error) => error.is_refusal(),
             Self::Request(_)
             | Self::QueryTree(_)
-            | Self::References(_)
+            | Self::UnreadableSql(_)
             | Self::Unreadable { .. }
             | Self::RemovalFailed { .. }
             | Self::AlterFailed { .. }

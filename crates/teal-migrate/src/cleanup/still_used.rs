@@ -55,7 +55,7 @@ impl Operator<'_> {
             true => Ok(()),
             false => {
                 let (old, new) = migrating.tables_now();
-                Err(MigrateError::StillRead { old: old.clone(), new: new.clone(), used })
+                Err(MigrateError::UsedSinceCutover { old: old.clone(), new: new.clone(), used })
             }
         }
     }
@@ -129,7 +129,7 @@ impl Operator<'_> {
         }
         self.record(migrating, Event::StillWritten { blue_rows })?;
         let used = used.into_boxed_slice();
-        Err(MigrateError::StillWritten { blue, green, rows, used })
+        Err(MigrateError::StillWrittenBeforeTurn { blue, green, rows, used })
     }
 
     fn refuse_if_written(
@@ -149,7 +149,7 @@ impl Operator<'_> {
             0 => Ok(()),
             rows => {
                 let (blue, green) = (old.clone(), new.clone());
-                Err(MigrateError::StillUsed { blue, green, rows, is_forwarded })
+                Err(MigrateError::WrittenSinceCutover { blue, green, rows, is_forwarded })
             }
         }
     }

@@ -50,7 +50,7 @@ impl Operator<'_> {
     /// of blue's rows a moment ago.
     ///
     /// # Errors
-    /// [`MigrateError::StillWritten`] while somebody writes to blue; what stopped it.
+    /// [`MigrateError::StillWrittenBeforeTurn`] while somebody writes to blue; what stopped it.
     pub(crate) fn turn(
         &self,
         migrating: &mut Migrating,
@@ -60,7 +60,7 @@ impl Operator<'_> {
         if !is_turned(migrating) {
             // Who writes to blue is told in any case, and `cleanup` counts from here.
             let written = self.refuse_while_written(migrating, is_proven);
-            if !can_turn || matches!(&written, Err(MigrateError::StillWritten { .. })) {
+            if !can_turn || matches!(&written, Err(MigrateError::StillWrittenBeforeTurn { .. })) {
                 match self.until_clean(migrating, |it| self.look_past_view(it)) {
                     // Who writes is what keeps it from being clean.
                     Err(MigrateError::NoCleanCut { .. }) if written.is_err() => (),
