@@ -30,20 +30,8 @@ impl Operator<'_> {
             Phase::Started(_) | Phase::Prepared(_) => false,
             Phase::Attached(_) | Phase::Backfilled(_) | Phase::Verified(_) => true,
             Phase::Aborting(_) | Phase::Aborted(_) => return Ok(()),
-            Phase::CutOver(_) => {
-                return Err(MigrateError::WrongPhase {
-                    migration: migrating.id.clone(),
-                    phase: migrating.phase.name(),
-                    wanted: "run `teal rollback` first",
-                });
-            }
-            Phase::Cleaned(_) => {
-                return Err(MigrateError::WrongPhase {
-                    migration: migrating.id.clone(),
-                    phase: migrating.phase.name(),
-                    wanted: "the old table is gone",
-                });
-            }
+            Phase::CutOver(_) => return Err(migrating.wrong_phase("run `teal rollback` first")),
+            Phase::Cleaned(_) => return Err(migrating.wrong_phase("the old table is gone")),
         };
         self.refuse_while_chained(migrating, &migrating.migration.green)?;
         if was_attached {

@@ -161,7 +161,12 @@ pub enum MigrateError {
         written(.blue, *.rows),
         listed(.used)
     )]
-    StillWrittenBeforeTurn { blue: QualifiedName, green: QualifiedName, rows: u64, used: Box<[Use]> },
+    StillWrittenBeforeTurn {
+        blue: QualifiedName,
+        green: QualifiedName,
+        rows: u64,
+        used: Box<[Use]>,
+    },
     #[error(
         "the view is being turned, to keep {blue} current or back; nothing is lost, and rows that lack in a table until then are carried: teal waited for {reason}. Run the command again then"
     )]

@@ -11,7 +11,7 @@ use teal_plan::Cutover;
 use teal_schema::{QualifiedName, shell_word};
 
 use crate::cleanup::still_used::{uses_of_old, view_back};
-use crate::journal::phase::{Cleaned, CutOver};
+use crate::journal::phase::Cleaned;
 use crate::lock::live::{Live, Waiting};
 use crate::lock::time_of;
 use crate::requests::{Asked, Orders, Request, peek_requests};
@@ -261,10 +261,7 @@ fn status(
         verified: verification(entries),
         cutover: migrating.cutover().to_string(),
         still_used_by: Vec::new(),
-        old_is_kept_current: matches!(
-            &migrating.phase,
-            Phase::CutOver(CutOver { forwards_back: true, .. })
-        ),
+        old_is_kept_current: migrating.forwards_back(),
         parked: match &migrating.phase {
             Phase::Cleaned(state) => state.parked.clone(),
             _ => None,

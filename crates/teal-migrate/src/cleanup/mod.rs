@@ -39,16 +39,8 @@ impl Operator<'_> {
         let state = match &migrating.phase {
             Phase::CutOver(state) => state.clone(),
             Phase::Cleaned(_) => return Ok(()),
-            other => {
-                return Err(MigrateError::WrongPhase {
-                    migration: migrating.id.clone(),
-                    phase: other.name(),
-                    wanted: match &migrating.phase {
-                        Phase::Aborted(_) => "there is nothing to clean up",
-                        _ => "run `teal cutover` first",
-                    },
-                });
-            }
+            Phase::Aborted(_) => return Err(migrating.wrong_phase("there is nothing to clean up")),
+            _ => return Err(migrating.wrong_phase("run `teal cutover` first")),
         };
         self.refuse_while_chained(migrating, migrating.tables_now().0)?;
         self.refuse_changed_places(migrating, &state)?;

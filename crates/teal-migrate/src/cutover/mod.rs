@@ -53,15 +53,12 @@ impl Operator<'_> {
                 };
             }
             Phase::CutOver(_) => return self.turn(migrating, false),
-            other => {
-                return Err(MigrateError::WrongPhase {
-                    migration: migrating.id.clone(),
-                    phase: other.name(),
-                    wanted: match other {
-                        Phase::Cleaned(_) | Phase::Aborted(_) => "it is over",
-                        _ => "run `teal apply` first, which copies and verifies",
-                    },
-                });
+            Phase::Cleaned(_) | Phase::Aborted(_) => {
+                return Err(migrating.wrong_phase("it is over"));
+            }
+            _ => {
+                let wanted = "run `teal apply` first, which copies and verifies";
+                return Err(migrating.wrong_phase(wanted));
             }
         }
         if migrating.migration.is_exchanged_only() && how != Cutover::Exchange {

@@ -57,7 +57,7 @@ impl Operator<'_> {
         is_proven: bool,
     ) -> Result<(), MigrateError> {
         let can_turn = self.can_turn(migrating)?;
-        if !is_turned(migrating) {
+        if !migrating.forwards_back() {
             // Who writes to blue is told in any case, and `cleanup` counts from here.
             let written = self.refuse_while_written(migrating, is_proven);
             if !can_turn || matches!(&written, Err(MigrateError::StillWrittenBeforeTurn { .. })) {
@@ -75,7 +75,7 @@ impl Operator<'_> {
         self.refuse_fed_otherwise(migrating)?;
         self.until_clean(migrating, |migrating| {
             self.step(migrating, Step::Turn, |migrating| {
-                let held = match is_turned(migrating) {
+                let held = match migrating.forwards_back() {
                     true => String::new(),
                     false => self.turn_forward(migrating, is_proven)?,
                 };
@@ -250,16 +250,8 @@ fn open(migration: &Migration, error: MigrateError) -> MigrateError {
 pub(crate) fn cut_over(migrating: &Migrating) -> Result<&CutOver, MigrateError> {
     match &migrating.phase {
         Phase::CutOver(state) => Ok(state),
-        other => Err(MigrateError::WrongPhase {
-            migration: migrating.id.clone(),
-            phase: other.name(),
-            wanted: "run `teal cutover` first",
-        }),
+        _ => Err(migrating.wrong_phase("run `teal cutover` first")),
     }
-}
-
-pub(crate) fn is_turned(migrating: &Migrating) -> bool {
-    matches!(&migrating.phase, Phase::CutOver(CutOver { forwards_back: true, .. }))
 }
 
 fn is_turn_open(migrating: &Migrating) -> bool {

@@ -11,7 +11,7 @@ use crate::journal::phase::{
     Phase, Prepared, Publication, RollbackBegun, Started, Verified,
 };
 use crate::repair::seen::BlueSeen;
-use crate::{Entry, Event, Journal, JournalError};
+use crate::{Entry, Event, Journal, JournalError, MigrateError};
 
 /// A migration with the phase that it is in.
 #[derive(Debug, Clone)]
@@ -87,6 +87,16 @@ impl Migrating {
                 ..
             })
         )
+    }
+
+    /// What this phase refuses, with what is to be done instead.
+    pub fn wrong_phase(&self, wanted: &'static str) -> MigrateError {
+        MigrateError::WrongPhase { migration: self.id.clone(), phase: self.phase.name(), wanted }
+    }
+
+    /// After a cutover: whether a view brings what is written to the new table to the old one.
+    pub(crate) fn forwards_back(&self) -> bool {
+        matches!(&self.phase, Phase::CutOver(CutOver { forwards_back: true, .. }))
     }
 
     /// After a cutover that left the old table as it was: whether another one may turn the view, to keep it current.

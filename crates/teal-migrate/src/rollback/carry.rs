@@ -6,7 +6,7 @@
 use teal_catalog::CatalogTable;
 use teal_plan::{Cutover, expired};
 
-use crate::cutover::turn::{cut_over, is_turned};
+use crate::cutover::turn::cut_over;
 use crate::fence::not_clean;
 use crate::journal::phase::CutOver;
 use crate::journal::state::Migrating;
@@ -97,10 +97,10 @@ impl Operator<'_> {
                         "somebody has written them there since, or deleted them from {new}; copy what is wanted (INSERT INTO … SELECT)"
                     )
                     .into(),
-                    None if is_turned(migrating) && self.can_turn(migrating)? => {
+                    None if migrating.forwards_back() && self.can_turn(migrating)? => {
                         "`teal cutover` brings them there".into()
                     }
-                    None if is_turned(migrating) => format!(
+                    None if migrating.forwards_back() => format!(
                         "{old} was altered since, so that teal carries none of them: copy them yourself (INSERT INTO … SELECT)"
                     )
                     .into(),

@@ -49,16 +49,8 @@ impl Operator<'_> {
                 None
             }
             Phase::Backfilled(_) | Phase::Verified(_) => None,
-            other => {
-                return Err(MigrateError::WrongPhase {
-                    migration: migrating.id.clone(),
-                    phase: other.name(),
-                    wanted: match other {
-                        Phase::Cleaned(_) => "the old table is gone",
-                        _ => "there is no cutover to take back",
-                    },
-                });
-            }
+            Phase::Cleaned(_) => return Err(migrating.wrong_phase("the old table is gone")),
+            _ => return Err(migrating.wrong_phase("there is no cutover to take back")),
         };
         if let Some(state) = &cut_over {
             self.refuse_to_roll_back(migrating, state, force)?;

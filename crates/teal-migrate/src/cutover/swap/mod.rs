@@ -142,14 +142,12 @@ const PASSES: u32 = 2;
 impl Swap {
     fn new(migrating: &Migrating, way: Way) -> Self {
         let migration = &migrating.migration;
-        let forwards_back =
-            matches!(&migrating.phase, Phase::CutOver(CutOver { forwards_back: true, .. }));
         Self {
             way,
             live: migration.blue.clone(),
             other: migration.green.clone(),
             carries: way == Way::Forward || migration.view_runs_back(),
-            had_view: way == Way::Forward || forwards_back,
+            had_view: way == Way::Forward || migrating.forwards_back(),
             gets_view: way == Way::Back || migration.view_runs_back(),
             seen_up_to: None,
         }

@@ -101,8 +101,7 @@ impl Operator<'_> {
     pub(crate) fn verify_exchange(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         let changes = self.changes_since_proof(migrating)?;
         self.refuse_missed(migrating, &changes)?;
-        let is_current =
-            matches!(&migrating.phase, Phase::CutOver(CutOver { forwards_back: true, .. }));
+        let is_current = migrating.forwards_back();
         let migration = &migrating.migration;
         if !(migration.view_runs_back() && (migration.rows_tell() || is_current)) {
             return self.look_past_view(migrating);
