@@ -5,7 +5,7 @@ use teal_plan::{Migration, Operation, Plan, check};
 
 use crate::journal::phase::Phase;
 use crate::journal::state::{Migrating, history};
-use crate::{Goal, MigrateError, Operator, failpoint};
+use crate::{Goal, MigrateError, Operator, PhaseName, failpoint};
 
 /// What was done of a plan.
 #[derive(Debug, Default, Serialize)]
@@ -25,7 +25,7 @@ pub struct Migrated {
     pub migration: String,
     pub table: String,
     pub green: String,
-    pub phase: &'static str,
+    pub phase: PhaseName,
     /// Rows in green at the verification.
     pub rows: u64,
 }

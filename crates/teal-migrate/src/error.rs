@@ -6,7 +6,7 @@ use teal_client::ClientError;
 use teal_plan::Drift;
 use teal_schema::{QualifiedName, TokenError};
 
-use crate::{JournalError, LockError, Parity, RequestError};
+use crate::{JournalError, LockError, Parity, PhaseName, RequestError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
@@ -206,7 +206,7 @@ pub enum MigrateError {
         "{table} is a table of the migration of {other} too, which is {phase}: end that one first (`teal cleanup`, `teal rollback` or `teal abort`, with {}), and run the command again",
         .other.name
     )]
-    Chained { table: QualifiedName, other: QualifiedName, phase: &'static str },
+    Chained { table: QualifiedName, other: QualifiedName, phase: PhaseName },
     #[error(
         "readers and writers have gone from {blue} to {live}: {green} was made from {blue}, and lacks what is written to {live}\n  instead: `teal abort {}`, and let its view read {live}; or `teal rollback {}` first",
         .green.name, .live.name
@@ -318,7 +318,7 @@ pub enum MigrateError {
     #[error("{by} asked for an abort")]
     AbortAsked { by: String, force: bool },
     #[error("migration {migration} is {phase}; {wanted}")]
-    WrongPhase { migration: String, phase: &'static str, wanted: &'static str },
+    WrongPhase { migration: String, phase: PhaseName, wanted: &'static str },
     #[error(
         "the models of {green} have changed since its migration began
   began with: {began}

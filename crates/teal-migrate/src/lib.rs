@@ -42,8 +42,8 @@ pub use cleanup::parked::Parked;
 pub use error::MigrateError;
 pub use interrupt::Interrupt;
 pub use journal::phase::{
-    Aborted, Aborting, Attached, Backfilled, Cleaned, CutOver, Phase, Prepared, Publication,
-    Started, Verified,
+    Aborted, Aborting, Attached, Backfilled, Cleaned, CutOver, Phase, PhaseName, Prepared,
+    Publication, Started, Verified,
 };
 pub use journal::state::{Migrating, history};
 pub use journal::{Entry, Event, Journal, JournalError};

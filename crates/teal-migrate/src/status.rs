@@ -17,6 +17,7 @@ use crate::lock::time_of;
 use crate::requests::{Asked, Orders, Request, peek_requests};
 use crate::{
     Entry, Event, Journal, JournalError, Limits, Lock, MigrateError, Migrating, Parked, Phase,
+    PhaseName,
 };
 
 /// The speed is that of the last minute.
@@ -33,7 +34,7 @@ pub struct Status {
     pub blue: String,
     pub green: String,
     pub strategy: String,
-    pub phase: String,
+    pub phase: PhaseName,
     pub is_over: bool,
     pub started: Timestamp,
     /// When the last thing happened to it.
@@ -61,8 +62,7 @@ pub struct Status {
     pub fence: Option<Fence>,
     pub verified: Option<Verification>,
     /// How readers and writers have moved, or will if nothing else is said: by `app`, `alias` or `exchange`.
-    #[serde(default)]
-    pub cutover: String,
+    pub cutover: Cutover,
     /// Who has used the old table since the cutover, where the server's log tells it.
     #[serde(default)]
     pub still_used_by: Vec<Use>,
@@ -79,8 +79,12 @@ impl Status {
     /// Whether `teal apply` has anything left to do for it.
     pub fn has_work(&self) -> bool {
         matches!(
-            self.phase.as_str(),
-            "started" | "prepared" | "attached" | "backfilled" | "rolled back"
+            self.phase,
+            PhaseName::Started
+                | PhaseName::Prepared
+                | PhaseName::Attached
+                | PhaseName::Backfilled
+                | PhaseName::RolledBack
         )
     }
 }
@@ -237,7 +241,7 @@ fn status(
         blue: migration.blue.to_string(),
         green,
         strategy: migration.strategy.to_string(),
-        phase: migrating.phase.name().to_owned(),
+        phase: migrating.phase.name(),
         is_over,
         started: migrating.started,
         since: migrating.since,
@@ -259,7 +263,7 @@ fn status(
         throttle: limits.unwrap_or_else(|| base.then(orders.limits)).filled(),
         fence: fence(entries),
         verified: verification(entries),
-        cutover: migrating.cutover().to_string(),
+        cutover: migrating.cutover(),
         still_used_by: Vec::new(),
         old_is_kept_current: migrating.forwards_back(),
         parked: match &migrating.phase {

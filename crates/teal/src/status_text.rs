@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use teal_migrate::Status;
+use teal_migrate::{PhaseName, Status};
 
 use crate::show;
 
@@ -14,7 +14,7 @@ pub(crate) fn table(migrations: &[Status]) -> String {
         vec![
             status.table.clone(),
             versions(status),
-            status.phase.clone(),
+            status.phase.to_string(),
             time(status.since),
             status.strategy.clone(),
             rows(status),
@@ -120,7 +120,7 @@ fn details(status: &Status) -> Vec<(&'static str, String)> {
             None => "not yet".to_owned(),
         },
     ));
-    let is_done = status.phase == "cut over";
+    let is_done = status.phase == PhaseName::CutOver;
     details.push((
         "cutover",
         format!("{}{}", if is_done { "done, by " } else { "by " }, status.cutover),

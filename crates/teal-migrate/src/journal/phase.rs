@@ -1,6 +1,7 @@
 //! The phases of a migration, each with what is known in it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -269,20 +270,43 @@ pub struct Aborting {
 #[derive(Debug, Clone, Copy)]
 pub struct Aborted;
 
+/// The word for a phase, in status and messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PhaseName {
+    Started,
+    Prepared,
+    Attached,
+    Backfilled,
+    #[serde(rename = "rolled back")]
+    RolledBack,
+    Verified,
+    #[serde(rename = "cut over")]
+    CutOver,
+    Cleaned,
+    Aborting,
+    Aborted,
+}
+
+impl fmt::Display for PhaseName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
 impl Phase {
-    /// The word for it, in status and messages.
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self) -> PhaseName {
         match self {
-            Self::Started(_) => "started",
-            Self::Prepared(_) => "prepared",
-            Self::Attached(_) => "attached",
-            Self::Backfilled(Backfilled { rolled_back: true, .. }) => "rolled back",
-            Self::Backfilled(_) => "backfilled",
-            Self::Verified(_) => "verified",
-            Self::CutOver(_) => "cut over",
-            Self::Cleaned(_) => "cleaned",
-            Self::Aborting(_) => "aborting",
-            Self::Aborted(_) => "aborted",
+            Self::Started(_) => PhaseName::Started,
+            Self::Prepared(_) => PhaseName::Prepared,
+            Self::Attached(_) => PhaseName::Attached,
+            Self::Backfilled(Backfilled { rolled_back: true, .. }) => PhaseName::RolledBack,
+            Self::Backfilled(_) => PhaseName::Backfilled,
+            Self::Verified(_) => PhaseName::Verified,
+            Self::CutOver(_) => PhaseName::CutOver,
+            Self::Cleaned(_) => PhaseName::Cleaned,
+            Self::Aborting(_) => PhaseName::Aborting,
+            Self::Aborted(_) => PhaseName::Aborted,
         }
     }
 

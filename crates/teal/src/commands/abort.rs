@@ -3,7 +3,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use teal_client::Server;
-use teal_migrate::{Ask, MigrateError, Operator, Phase, Request, Running, Status, read_status};
+use teal_migrate::{
+    Ask, MigrateError, Operator, Phase, PhaseName, Request, Running, Status, read_status,
+};
 
 use super::choose;
 use crate::cli::{Abort, Common};
@@ -19,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(250);
 #[serde(rename_all = "camelCase")]
 struct Report {
     migration: String,
-    phase: &'static str,
+    phase: PhaseName,
 }
 
 /// What the other process that works on the target was asked to give up.
