@@ -95,6 +95,22 @@ pub fn own_directory(path: &str) -> &str {
     path.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
 }
 
+/// Whether there is a table or view of this name.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub fn exists(session: &mut dyn Session, name: &QualifiedName) -> Result<bool, ClientError> {
+    #[derive(Deserialize)]
+    struct Row {
+        found: u64,
+    }
+    let Row { found } = session.row(&format!(
+        "SELECT count() AS found FROM system.tables WHERE {}",
+        name.condition("name")
+    ))?;
+    Ok(found > 0)
+}
+
 impl Catalog {
     /// Reads all tables and views of `databases`, in three queries whatever their number.
     ///

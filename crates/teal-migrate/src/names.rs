@@ -1,7 +1,19 @@
-use teal_schema::QualifiedName;
+use teal_client::{ClientError, Session};
+use teal_schema::{QualifiedName, quote_ident};
 
 /// The database on the target that holds the journal and everything teal makes for itself.
 pub(crate) const TEAL_DATABASE: &str = "_teal";
+
+/// Makes that database, where it is missing.
+pub(crate) fn make_database(session: &mut dyn Session) -> Result<(), ClientError> {
+    let name = quote_ident(TEAL_DATABASE);
+    session.command(&format!("CREATE DATABASE IF NOT EXISTS {name}")).map(drop)
+}
+
+/// The name of this machine, as others are told it.
+pub(crate) fn this_host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
 
 /// Bytes of a name as that of a file: a table's may have some 200.
 const LONGEST_STEM: usize = 120;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::Deserialize;
-use teal_catalog::Catalog;
+use teal_catalog::{Catalog, SCRATCH_PREFIX, exists};
 use teal_client::{ClientError, GateClosing, Server, Session, TEAL_LOG_COMMENT};
 use teal_plan::{Cutover, Migration};
 use teal_schema::{QualifiedName, quote_ident, quote_string, quoted_list};
@@ -433,7 +433,7 @@ impl<'a> Operator<'a> {
 
     /// Whether there is a table or view of this name.
     pub(crate) fn exists(&self, name: &QualifiedName) -> Result<bool, MigrateError> {
-        Ok(!self.named(&name.database, &format!("name = {}", quote_string(&name.name)))?.is_empty())
+        Ok(self.with_control(|session| exists(session, name))?)
     }
 
     /// The tables and views of a database of which this holds.
@@ -558,7 +558,7 @@ fn end_statements_of_the_dead(
     let mut running = session.rows::<Row>(&format!(
         "KILL QUERY WHERE (Settings['log_comment'] = {own} OR startsWith(Settings['log_comment'], {copy})) \
              AND query_kind IN ('Insert', 'Alter', 'Rename', 'Drop', 'Create', 'System') \
-             AND position(query, '_teal_shadow_') = 0 AND query_id != queryID() ASYNC",
+             AND position(query, '{SCRATCH_PREFIX}') = 0 AND query_id != queryID() ASYNC",
         own = quote_string(TEAL_LOG_COMMENT),
         copy = quote_string(&format!("{TEAL_LOG_COMMENT} backfill of "))
     ))?;

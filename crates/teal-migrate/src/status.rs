@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use teal_catalog::Use;
-use teal_client::{ClientError, Server, Session, TEAL_LOG_COMMENT};
+use teal_catalog::{Use, exists};
+use teal_client::{Server, TEAL_LOG_COMMENT};
 use teal_plan::Cutover;
-use teal_schema::{QualifiedName, shell_word};
+use teal_schema::shell_word;
 
 use crate::cleanup::still_used::{uses_of_old, view_back};
 use crate::journal::phase::Cleaned;
@@ -155,26 +155,13 @@ pub fn read_status(server: &dyn Server, base: Limits) -> Result<Vec<Status>, Mig
         {
             let mut session = server.session(&[])?;
             // Somebody may have dropped it.
-            status.old_is_kept_current &=
-                is_there(session.as_mut(), &view_back(&migrating, state))?;
+            status.old_is_kept_current &= exists(session.as_mut(), &view_back(&migrating, state))?;
             if !server.is_exclusive() {
                 status.still_used_by = uses_of_old(session.as_mut(), &migrating, state, now)?;
             }
         }
     }
     Ok(told)
-}
-
-fn is_there(session: &mut dyn Session, name: &QualifiedName) -> Result<bool, ClientError> {
-    #[derive(Deserialize)]
-    struct Row {
-        found: u64,
-    }
-    let row: Row = session.row(&format!(
-        "SELECT count() AS found FROM system.tables WHERE {}",
-        name.condition("name")
-    ))?;
-    Ok(row.found > 0)
 }
 
 pub(crate) fn statuses(

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use teal_catalog::exists;
 use teal_client::{ClientError, Server, Session};
 use teal_plan::{Cutover, Migration};
-use teal_schema::{quote_ident, quote_string};
+use teal_schema::{QualifiedName, quote_ident, quote_string};
 
 use crate::journal::phase::Snapshot;
 use crate::names::TEAL_DATABASE;
 use crate::repair::seen::BlueSeen;
-use crate::{Lock, LockError, Parity, Parked, ProvenPartition, failpoint};
+use crate::{Lock, LockError, Parity, Parked, ProvenPartition, failpoint, names};
 
 /// One thing that has happened to a migration. Written after its effect, save for those whose
 /// names say that something is about to happen; those tell a later process what to look for.
@@ -305,8 +306,7 @@ impl Journal {
             ("min_insert_block_size_rows", "1048449"),
             ("min_insert_block_size_bytes", "268402944"),
         ])?;
-        session
-            .command(&format!("CREATE DATABASE IF NOT EXISTS {}", quote_ident(TEAL_DATABASE)))?;
+        names::make_database(session.as_mut())?;
         // The fsyncs make an entry as durable as the data that it speaks of must be.
         session.command(&format!(
             "CREATE TABLE IF NOT EXISTS {} (\
@@ -326,18 +326,10 @@ impl Journal {
     /// # Errors
     /// When the server refuses, or an entry cannot be understood.
     pub fn peek(server: &dyn Server) -> Result<BTreeMap<String, Vec<Entry>>, JournalError> {
-        #[derive(Deserialize)]
-        struct Row {
-            there: u64,
-        }
         let mut session = server.session(&[])?;
-        let row: Row = session.row(&format!(
-            "SELECT count() AS there FROM system.tables WHERE database = {} AND name = 'journal'",
-            quote_string(TEAL_DATABASE)
-        ))?;
-        match row.there {
-            0 => Ok(BTreeMap::new()),
-            _ => read(session.as_mut()),
+        match exists(session.as_mut(), &QualifiedName::new(TEAL_DATABASE, "journal"))? {
+            true => read(session.as_mut()),
+            false => Ok(BTreeMap::new()),
         }
     }
 

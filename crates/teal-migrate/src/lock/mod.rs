@@ -29,10 +29,10 @@ use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use teal_client::{ClientError, Server, Session, since_boot};
-use teal_schema::{QualifiedName, quote_ident, quote_string};
+use teal_schema::{QualifiedName, quote_string};
 
 use crate::names::TEAL_DATABASE;
-use crate::{Live, failpoint};
+use crate::{Live, failpoint, names};
 
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
@@ -128,8 +128,7 @@ impl Lock {
     /// When someone else holds it, or the server refuses.
     pub fn take(server: &dyn Server, lease: Duration) -> Result<Self, LockError> {
         let mut session = server.session(&[])?;
-        session
-            .command(&format!("CREATE DATABASE IF NOT EXISTS {}", quote_ident(TEAL_DATABASE)))?;
+        names::make_database(session.as_mut())?;
         // Before the server's clock: the others count from that.
         let renewed = since_boot();
         let now = server_time(session.as_mut())?;
@@ -269,7 +268,8 @@ impl Lock {
     pub(crate) fn still_ours(&self) -> Option<String> {
         self.renewing.as_ref()?;
         Some(format!(
-            "(SELECT max(toUInt64OrZero(substring(name, 6))) FROM system.tables WHERE {LOCKS}) = {}",
+            "(SELECT max(toUInt64OrZero(substring(name, 6))) FROM system.tables WHERE {}) = {}",
+            is_lock(),
             self.held.generation
         ))
     }
@@ -386,7 +386,7 @@ fn end_of(lease: Duration, now: u64) -> u64 {
 impl Owner {
     fn this_process() -> Self {
         static PROCESS: OnceLock<String> = OnceLock::new();
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let host = names::this_host();
         let process = PROCESS.get_or_init(|| uuid::Uuid::new_v4().to_string()).clone();
         let (pid, machine) = (std::process::id(), this_machine());
         Self { host, pid, machine, process, released: false, until: None, says: None }
@@ -422,7 +422,9 @@ fn is_dead(owner: &Owner, now: u64) -> bool {
 }
 
 /// The condition on `system.tables` that it is a lock.
-const LOCKS: &str = "database = '_teal' AND match(name, '^lock_[0-9]+$')";
+fn is_lock() -> String {
+    format!("database = {} AND match(name, '^lock_[0-9]+$')", quote_string(TEAL_DATABASE))
+}
 
 fn table(generation: u64) -> QualifiedName {
     QualifiedName::new(TEAL_DATABASE, format!("lock_{generation}"))
@@ -435,8 +437,8 @@ fn list(session: &mut dyn Session) -> Result<Vec<(u64, Owner)>, LockError> {
         name: String,
         comment: String,
     }
-    let rows =
-        session.rows::<Row>(&format!("SELECT name, comment FROM system.tables WHERE {LOCKS}"))?;
+    let query = format!("SELECT name, comment FROM system.tables WHERE {}", is_lock());
+    let rows = session.rows::<Row>(&query)?;
     let mut locks = Vec::new();
     for row in rows {
         if let Some(generation) = row.name.strip_prefix("lock_").and_then(|n| n.parse().ok()) {

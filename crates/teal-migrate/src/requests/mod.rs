@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use teal_catalog::exists;
 use teal_client::{ClientError, Server, Session};
-use teal_schema::{quote_ident, quote_string};
+use teal_schema::{QualifiedName, quote_ident, quote_string};
 
 use crate::names::TEAL_DATABASE;
 use crate::requests::file::RequestFile;
-use crate::{Limits, failpoint};
+use crate::{Limits, failpoint, names};
 
 /// Between two looks at the table; others may write there on a server.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
@@ -86,7 +87,7 @@ impl Request {
     pub fn new(migration: &str, ask: Ask) -> Self {
         let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
         let user = user.unwrap_or_else(|_| format!("uid {}", rustix::process::getuid().as_raw()));
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let host = names::this_host();
         Self {
             id: uuid::Uuid::new_v4().to_string(),
             migration: migration.to_owned(),
@@ -256,7 +257,7 @@ fn table() -> String {
 }
 
 fn make_table(session: &mut dyn Session) -> Result<(), ClientError> {
-    session.command(&format!("CREATE DATABASE IF NOT EXISTS {}", quote_ident(TEAL_DATABASE)))?;
+    names::make_database(session)?;
     session.command(&format!(
         "CREATE TABLE IF NOT EXISTS {} (\
              id String, migration String, time DateTime64(6, 'UTC'), asked_by String, \
@@ -288,10 +289,6 @@ fn insert(session: &mut dyn Session, request: &Request, time: &str) -> Result<()
 /// The requests in their order; none where nobody has asked for anything yet.
 fn read_if_there(session: &mut dyn Session) -> Result<Vec<Request>, RequestError> {
     #[derive(Deserialize)]
-    struct There {
-        there: u64,
-    }
-    #[derive(Deserialize)]
     struct Row {
         id: String,
         migration: String,
@@ -301,11 +298,7 @@ fn read_if_there(session: &mut dyn Session) -> Result<Vec<Request>, RequestError
     }
     // Asked first: a SELECT from a table that is missing would be an error in the server's log with
     // every look.
-    let There { there } = session.row(&format!(
-        "SELECT count() AS there FROM system.tables WHERE database = {} AND name = 'requests'",
-        quote_string(TEAL_DATABASE)
-    ))?;
-    if there == 0 {
+    if !exists(session, &QualifiedName::new(TEAL_DATABASE, "requests"))? {
         return Ok(Vec::new());
     }
     let rows = session.rows::<Row>(&format!(

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use teal_catalog::exists;
 use teal_client::{ClientError, Server, Session, TEAL_LOG_COMMENT};
 use teal_schema::{QualifiedName, quote_string};
 
@@ -239,20 +240,13 @@ impl Gauge<'_> {
         struct Row {
             milliseconds: u64,
         }
-        #[derive(Deserialize)]
-        struct There {
-            there: u64,
-        }
-        let There { there } = self.session.row(
-            "SELECT count() AS there FROM system.tables WHERE database = 'system' AND name = 'query_log'",
-        )?;
         let kinds = "query_kind IN ('Select', 'Insert')";
         let own = quote_string(TEAL_LOG_COMMENT);
         let mut query = format!(
             "SELECT toUInt64(elapsed * 1000) AS milliseconds FROM system.processes \
              WHERE {kinds} AND is_initial_query AND NOT startsWith(Settings['log_comment'], {own})"
         );
-        if there > 0 {
+        if exists(self.session.as_mut(), &QualifiedName::new("system", "query_log"))? {
             let seconds = LATELY.as_secs();
             query.push_str(&format!(
                 " UNION ALL SELECT query_duration_ms AS milliseconds FROM system.query_log \
