@@ -31,7 +31,7 @@ use std::time::Duration;
 use teal_schema::quote_string;
 
 use super::columns;
-use crate::fence::{HashedPart, without};
+use crate::fence::{CutPart, without};
 use crate::journal::phase::{Ordering, Phase};
 use crate::journal::state::Migrating;
 use crate::settings::AS_THEY_ARE;
@@ -132,12 +132,12 @@ impl Operator<'_> {
             return Ok(());
         };
         let before = names::ordered(&migrating.id);
-        let parts = self.hashed_parts(&before)?;
-        let history = self.hashed_parts(&names::history(&migrating.id))?;
-        let green = self.hashed_parts(&migrating.migration.green)?;
+        let parts = self.cut_parts(&before)?;
+        let history = self.cut_parts(&names::history(&migrating.id))?;
+        let green = self.cut_parts(&migrating.migration.green)?;
         // Of equal parts the older ones are there.
         let parts = without(&parts, without(&green, &history));
-        let is_late = |part: &&HashedPart| {
+        let is_late = |part: &&CutPart| {
             blocks.get(&part.partition_id).is_none_or(|last| part.max_block > *last)
         };
         let columns = columns(migrating);

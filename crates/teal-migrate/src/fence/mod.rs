@@ -14,10 +14,12 @@ pub(crate) mod clone;
 mod direct;
 mod gate;
 mod part_log;
+mod parts;
 mod running;
 
 pub(crate) use direct::without;
-pub(crate) use part_log::{HashedPart, Hold, PAUSE, not_clean};
+pub(crate) use part_log::{Hold, PAUSE, not_clean};
+pub(crate) use parts::{CutPart, refuse_merged};
 pub(crate) use running::long_inserts;
 use teal_catalog::Amount;
 use teal_plan::CopyStrategy;

@@ -26,6 +26,7 @@ use teal_client::ClientError;
 use teal_plan::CopyStrategy;
 use teal_schema::{QualifiedName, quote_ident, quoted_list};
 
+use super::parts::{CutPart, refuse_merged};
 use super::running::long_inserts;
 use crate::backfill::IN_ORDER;
 use crate::journal::phase::Phase;
@@ -42,26 +43,6 @@ pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 
 /// What identifies the rows of a part.
 type PartKey = (String, String);
-
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct HashedPart {
-    pub(crate) partition_id: String,
-    pub(crate) name: String,
-    pub(crate) hash: String,
-    pub(crate) rows: u64,
-    level: u32,
-    min_block: i64,
-    pub(crate) max_block: i64,
-}
-
-impl HashedPart {
-    /// Whether it was made of others. An INSERT into an engine that folds rows folds its own, and writes a
-    /// part of level 1 (26.7, 26.9). A merge of one such part alone is known by its new name: `part_log` has
-    /// none of it.
-    fn is_merged(&self) -> bool {
-        self.min_block < self.max_block || self.level > 1
-    }
-}
 
 /// One attempt, in which merges of two tables are off.
 pub(crate) struct Hold {
@@ -133,7 +114,7 @@ impl Operator<'_> {
         self.wait_for_merges(blue, &hold)?;
         self.attach_all(blue, &clone)?;
         failpoint::reached("blue-cloned");
-        let cloned = self.hashed_parts(&clone)?;
+        let cloned = self.cut_parts(&clone)?;
         self.command(&migration.create_view)?;
         failpoint::reached("view-created");
         // A clone of very many parts takes its time, which no waiting makes shorter.
@@ -141,7 +122,7 @@ impl Operator<'_> {
         let hold = Hold { since: Instant::now(), ..hold };
         self.wait_for_inserts(|running| self.check(&hold, || long_inserts(running)))?;
 
-        let window = window(&cloned, self.hashed_parts(blue)?)?;
+        let window = window(&cloned, self.cut_parts(blue)?)?;
         self.wait_for_inserts(|running| self.check(&hold, || long_inserts(running)))?;
         let uncaptured = match (window.is_empty(), has_log) {
             (true, _) => Vec::new(),
@@ -232,7 +213,7 @@ impl Operator<'_> {
                 of(of_blue)
             ))
         })?;
-        self.refuse_started_anew(hold)?;
+        self.refuse_started_anew(hold.server_start)?;
         let mut logged = BTreeMap::new();
         for row in rows {
             logged.insert(row.part_name, (row.query_id, row.forwarded == 1));
@@ -300,7 +281,7 @@ impl Operator<'_> {
             blue.sql()
         ))?;
         // A part that is there now was there while it was read.
-        let there = self.hashed_parts(blue)?.into_iter().map(|part| part.name);
+        let there = self.cut_parts(blue)?.into_iter().map(|part| part.name);
         let there = there.collect::<BTreeSet<_>>();
         match parts.iter().find(|part| !there.contains(*part)) {
             Some(gone) => Err(not_clean(&format!("a cut during which no part goes ({gone} did)"))),
@@ -317,16 +298,6 @@ impl Operator<'_> {
         let tables = [bounded(one)?, bounded(other)?];
         let server_start = self.server_start()?;
         Ok(Hold { since: Instant::now(), tables, server_start })
-    }
-
-    /// With a server go the last entries of its log, and of one INSERT perhaps those of green alone: it would
-    /// be taken for not forwarded, and be doubled.
-    fn refuse_started_anew(&self, hold: &Hold) -> Result<(), MigrateError> {
-        // The uptime is of whole seconds.
-        match self.server_start()?.abs_diff(hold.server_start) > 1 {
-            true => Err(not_clean("a cut within one life of the server (it was started anew)")),
-            false => Ok(()),
-        }
     }
 
     /// Whether the cut may go on.
@@ -356,22 +327,6 @@ impl Operator<'_> {
             return Err(not_clean(&reason));
         }
         Ok(())
-    }
-
-    /// The oldest of each partition first: of equal parts, [`window`] takes the first for the old ones.
-    pub(crate) fn hashed_parts(
-        &self,
-        table: &QualifiedName,
-    ) -> Result<Vec<HashedPart>, MigrateError> {
-        Ok(self.with_control(|session| {
-            session.rows(&format!(
-                "SELECT partition_id, name, hash_of_all_files AS hash, rows, level, \
-                     min_block_number AS min_block, max_block_number AS max_block \
-                 FROM system.parts WHERE active AND {} \
-                 ORDER BY partition_id, min_block_number",
-                table.condition("table")
-            ))
-        })?)
     }
 
     /// Waits for the end of the merges that run, once no more begin.
@@ -425,8 +380,8 @@ fn clone_of(migrating: &Migrating) -> QualifiedName {
 /// The parts of blue that are not in the clone. Of equal parts, the ones that come first are those that
 /// the clone has: a forwarded part that is taken for an old one would leave the old one to be copied once
 /// more.
-fn window(cloned: &[HashedPart], blue: Vec<HashedPart>) -> Result<Vec<HashedPart>, MigrateError> {
-    let key = |part: &HashedPart| -> PartKey { (part.partition_id.clone(), part.hash.clone()) };
+fn window(cloned: &[CutPart], blue: Vec<CutPart>) -> Result<Vec<CutPart>, MigrateError> {
+    let key = |part: &CutPart| -> PartKey { (part.partition_id.clone(), part.hash.clone()) };
     let mut old = BTreeMap::<PartKey, u32>::new();
     for part in cloned {
         *old.entry(key(part)).or_default() += 1;
@@ -435,15 +390,10 @@ fn window(cloned: &[HashedPart], blue: Vec<HashedPart>) -> Result<Vec<HashedPart
     for part in blue {
         match old.get_mut(&key(&part)) {
             Some(left) if *left > 0 => *left -= 1,
-            _ if part.is_merged() => {
-                return Err(not_clean(&format!(
-                    "a cut without merges (part {} is merged)",
-                    part.name
-                )));
-            }
             _ => window.push(part),
         }
     }
+    refuse_merged(&window, None)?;
     match old.values().any(|left| *left > 0) {
         true => Err(not_clean("a cut during which no part of blue goes")),
         false => Ok(window),
@@ -466,12 +416,13 @@ pub(crate) fn not_clean(waits_for: &str) -> MigrateError {
 mod tests {
     use super::*;
 
-    fn part(partition: &str, name: &str, hash: &str, level: u32) -> HashedPart {
+    fn part(partition: &str, name: &str, hash: &str, level: u32) -> CutPart {
         let blocks =
             name.split('_').skip(1).map(|block| block.parse().unwrap()).collect::<Vec<_>>();
-        HashedPart {
+        CutPart {
             partition_id: partition.to_owned(),
             name: name.to_owned(),
+            uuid: String::new(),
             hash: hash.to_owned(),
             rows: 1,
             level,
@@ -480,7 +431,7 @@ mod tests {
         }
     }
 
-    fn names(window: Result<Vec<HashedPart>, MigrateError>) -> Vec<String> {
+    fn names(window: Result<Vec<CutPart>, MigrateError>) -> Vec<String> {
         window.unwrap().into_iter().map(|part| part.name).collect()
     }
 

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use teal_schema::{QualifiedName, escape_ident, quote_string, quoted_list};
 
-use crate::fence::HashedPart;
+use crate::fence::CutPart;
 use crate::journal::state::Migrating;
 use crate::settings::table_filters;
 use crate::verify::{Sides, hashes_of_surplus, partition_expression, row_hash};
@@ -148,13 +148,13 @@ impl Operator<'_> {
         extra: &Extra,
     ) -> Result<(), MigrateError> {
         let green = migrating.tables_now().1;
-        let is_extra = |part: &HashedPart| {
+        let is_extra = |part: &CutPart| {
             part.rows > 0
                 && extra.whole.contains(&part.partition_id)
                 && extra.up_to.get(&part.partition_id).is_some_and(|last| part.max_block <= *last)
         };
         while !extra.whole.is_empty() {
-            let mut parts = self.hashed_parts(green)?;
+            let mut parts = self.cut_parts(green)?;
             parts.retain(is_extra);
             if parts.is_empty() {
                 break;

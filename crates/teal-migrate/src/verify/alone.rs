@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use teal_schema::quoted_list;
 
-use crate::fence::HashedPart;
+use crate::fence::CutPart;
 use crate::journal::state::Migrating;
 use crate::verify::SPILL;
 use crate::{MigrateError, Operator};
@@ -120,7 +120,7 @@ impl Alone {
 
 /// The parts of the old table that can have rows which came since it was seen last: since the fence was opened, or
 /// behind a proof of parity.
-pub(crate) fn newer<'a>(migrating: &Migrating, old: &'a [HashedPart]) -> Vec<&'a HashedPart> {
+pub(crate) fn newer<'a>(migrating: &Migrating, old: &'a [CutPart]) -> Vec<&'a CutPart> {
     let Some(seen) = &migrating.seen else {
         return old.iter().collect();
     };
@@ -130,12 +130,12 @@ pub(crate) fn newer<'a>(migrating: &Migrating, old: &'a [HashedPart]) -> Vec<&'a
         .collect()
 }
 
-pub(crate) fn names_of<'a>(parts: impl IntoIterator<Item = &'a HashedPart>) -> BTreeSet<&'a str> {
+pub(crate) fn names_of<'a>(parts: impl IntoIterator<Item = &'a CutPart>) -> BTreeSet<&'a str> {
     parts.into_iter().map(|part| part.name.as_str()).collect()
 }
 
 /// The condition that a row is in one of these parts.
-pub(crate) fn in_parts(parts: &[&HashedPart]) -> String {
+pub(crate) fn in_parts(parts: &[&CutPart]) -> String {
     match parts.is_empty() {
         true => "0".to_owned(),
         false => format!("_part IN ({})", quoted_list(parts.iter().map(|part| &part.name))),

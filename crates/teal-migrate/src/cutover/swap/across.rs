@@ -7,9 +7,9 @@ use serde::Deserialize;
 use teal_catalog::active_parts;
 use teal_schema::{QualifiedName, quote_string, quoted_list};
 
-use super::{Swap, SwapPart, Way, names_of, swapping_of};
+use super::{Swap, Way, names_of, swapping_of};
 use crate::backfill::{columns, select_from};
-use crate::fence::not_clean;
+use crate::fence::{CutPart, not_clean, refuse_merged};
 use crate::journal::phase::Carrying;
 use crate::journal::state::Migrating;
 use crate::settings::{AS_THEY_ARE, table_filters};
@@ -30,7 +30,7 @@ impl Operator<'_> {
         &self,
         migrating: &mut Migrating,
         swap: &Swap,
-        parts: &[SwapPart],
+        parts: &[CutPart],
     ) -> Result<(), MigrateError> {
         if parts.is_empty() {
             return Ok(());
@@ -48,7 +48,7 @@ impl Operator<'_> {
         &self,
         migrating: &Migrating,
         swap: &Swap,
-        parts: &[SwapPart],
+        parts: &[CutPart],
     ) -> Result<(), MigrateError> {
         if parts.is_empty() {
             return Ok(());
@@ -69,14 +69,12 @@ impl Operator<'_> {
             return Ok(0);
         };
         let (known, carried) = (swapping.known, swapping.carried.clone());
-        let mut late = self.parts_for_swap(&swap.other)?;
+        let mut late = self.cut_parts(&swap.other)?;
         late.retain(|part| part.max_block > known && !carried.contains(&part.key()));
         if late.is_empty() {
             return Ok(0);
         }
-        if let Some(part) = late.iter().find(|part| part.is_merged() || part.min_block <= known) {
-            return Err(not_clean(&format!("a cut without merges (part {} is merged)", part.name)));
-        }
+        refuse_merged(&late, Some(known))?;
         let of_blue = swap.way == Way::Forward;
         self.build_across(migrating, (&swap.other, of_blue), &names_of(&late))?;
         // A wait that took too long has let merges go on there. One that runs still has no part that is attached
@@ -92,11 +90,11 @@ impl Operator<'_> {
         &self,
         migrating: &mut Migrating,
         to: &QualifiedName,
-        parts: &[SwapPart],
+        parts: &[CutPart],
     ) -> Result<(), MigrateError> {
         let across = names::across(&migrating.id);
         let built = self.with_control(|session| active_parts(session, &across))?;
-        let parts = parts.iter().map(SwapPart::key).collect();
+        let parts = parts.iter().map(CutPart::key).collect();
         let uuids = built.into_iter().map(|part| part.uuid).collect();
         let blocks = self.last_blocks(to, "1")?;
         self.record(migrating, Event::Carrying { parts, uuids, blocks })?;
@@ -178,7 +176,7 @@ impl Operator<'_> {
             across.sql()
         ))?;
         // A part that is there now was there while it was read.
-        let there = names_of(&self.parts_for_swap(from)?).into_iter().collect::<BTreeSet<_>>();
+        let there = names_of(&self.cut_parts(from)?).into_iter().collect::<BTreeSet<_>>();
         match parts.iter().find(|part| !there.contains(*part)) {
             Some(gone) => Err(not_clean(&format!("a cut during which no part goes ({gone} did)"))),
             None => Ok(()),

@@ -68,7 +68,7 @@ use teal_catalog::Features;
 use teal_plan::Cutover;
 use teal_schema::{QualifiedName, quote_string};
 
-use crate::fence::{Hold, long_inserts, not_clean};
+use crate::fence::{CutPart, Hold, long_inserts, not_clean, refuse_merged};
 use crate::journal::phase::{Backfilled, CutOver, Opened, Phase, Swapping};
 use crate::journal::state::Migrating;
 use crate::repair::seen::BlueSeen;
@@ -111,29 +111,6 @@ struct Swap {
     gets_view: bool,
     /// Without a view: of what the readers' name means, the last block of which all was seen in the other table.
     seen_up_to: Option<i64>,
-}
-
-/// An active part, as far as the exchange needs it.
-#[derive(Debug, Clone, Deserialize)]
-struct SwapPart {
-    name: String,
-    uuid: String,
-    level: u32,
-    min_block: i64,
-    max_block: i64,
-}
-
-impl SwapPart {
-    /// Whether it was made of others. A level of 1 tells nothing: an INSERT into an engine that folds rows
-    /// folds its own (26.7, 26.9). A merge of one part alone keeps its key, and has its rows.
-    fn is_merged(&self) -> bool {
-        self.min_block < self.max_block || self.level > 1
-    }
-
-    /// What a part keeps when it is mutated, within a table where nothing is merged.
-    fn key(&self) -> String {
-        format!("{}..{}", self.min_block, self.max_block)
-    }
 }
 
 /// How often the newest parts are copied before the exchange, so that few are left for after it.
@@ -217,7 +194,7 @@ impl Operator<'_> {
         self.cut_without_mutations(live)?;
         self.hold_merges(swap, &cut.hold)?;
         failpoint::reached("swap-merges-held");
-        let mut parts = self.parts_for_swap(live)?;
+        let mut parts = self.cut_parts(live)?;
         if let Some(seen_up_to) = swap.seen_up_to {
             // One that was merged with what came since is told when it is listed again.
             let all = parts.len();
@@ -243,7 +220,7 @@ impl Operator<'_> {
             true => self.carry_the_window(migrating, swap, cut, old)?,
             false => (0, 0),
         };
-        let there = keys(&self.parts_for_swap(other)?);
+        let there = keys(&self.cut_parts(other)?);
         self.check(&cut.hold, || "an exchange in good time".to_owned())?;
         last_look(migrating)?;
         let merge_settings = self.merge_settings([live, other])?;
@@ -297,7 +274,7 @@ impl Operator<'_> {
         seen.extend(keys(&window));
         let mut known = 0;
         for _ in 0..PASSES {
-            let parts = self.parts_for_swap(live)?;
+            let parts = self.cut_parts(live)?;
             let newer = newer(&parts, &seen)?;
             self.copy_across(migrating, swap, &newer)?;
             carried += newer.len();
@@ -312,10 +289,10 @@ impl Operator<'_> {
     fn not_forwarded(
         &self,
         hold: &Hold,
-        window: &[SwapPart],
+        window: &[CutPart],
         since: u32,
         (written, forwarded): (&str, &str),
-    ) -> Result<Vec<SwapPart>, MigrateError> {
+    ) -> Result<Vec<CutPart>, MigrateError> {
         if window.is_empty() {
             return Ok(Vec::new());
         }
@@ -366,25 +343,13 @@ impl Operator<'_> {
         &self,
         table: &QualifiedName,
         old: &BTreeSet<String>,
-    ) -> Result<Vec<SwapPart>, MigrateError> {
-        newer(&self.parts_for_swap(table)?, old)
+    ) -> Result<Vec<CutPart>, MigrateError> {
+        newer(&self.cut_parts(table)?, old)
     }
 
     /// The last block of a table.
     pub(crate) fn last_block_of(&self, table: &QualifiedName) -> Result<i64, MigrateError> {
-        Ok(last_block(&self.parts_for_swap(table)?))
-    }
-
-    fn parts_for_swap(&self, table: &QualifiedName) -> Result<Vec<SwapPart>, MigrateError> {
-        Ok(self.with_control(|session| {
-            session.rows(&format!(
-                "SELECT name, toString(uuid) AS uuid, level, min_block_number AS min_block, \
-                     max_block_number AS max_block \
-                 FROM system.parts WHERE active AND {} \
-                 ORDER BY min_block, name",
-                table.condition("table")
-            ))
-        })?)
+        Ok(last_block(&self.cut_parts(table)?))
     }
 
     /// Whether `part_log` is there and tells a table whatever its name.
@@ -404,18 +369,6 @@ impl Operator<'_> {
         })?;
         Ok(there > 0)
     }
-
-    /// Seconds since 1970, by the server's clock; another one tells that it was started anew.
-    pub(crate) fn server_start(&self) -> Result<i64, MigrateError> {
-        #[derive(Deserialize)]
-        struct Row {
-            start: i64,
-        }
-        let Row { start } = self.with_control(|session| {
-            session.row("SELECT toInt64(toUnixTimestamp(now())) - toInt64(uptime()) AS start")
-        })?;
-        Ok(start)
-    }
 }
 
 /// The condition on `part_log` that tells the entries of a table's data, whatever its name.
@@ -423,27 +376,23 @@ pub(crate) fn logged_of(data: &str) -> String {
     format!("toString(table_uuid) = {}", quote_string(data))
 }
 
-fn keys(parts: &[SwapPart]) -> BTreeSet<String> {
-    parts.iter().map(SwapPart::key).collect()
+fn keys(parts: &[CutPart]) -> BTreeSet<String> {
+    parts.iter().map(CutPart::key).collect()
 }
 
-fn names_of(parts: &[SwapPart]) -> Vec<String> {
+fn names_of(parts: &[CutPart]) -> Vec<String> {
     parts.iter().map(|part| part.name.clone()).collect()
 }
 
-fn last_block(parts: &[SwapPart]) -> i64 {
+fn last_block(parts: &[CutPart]) -> i64 {
     parts.iter().map(|part| part.max_block).max().unwrap_or(0)
 }
 
 /// The parts that are not among `old`.
-fn newer(parts: &[SwapPart], old: &BTreeSet<String>) -> Result<Vec<SwapPart>, MigrateError> {
+fn newer(parts: &[CutPart], old: &BTreeSet<String>) -> Result<Vec<CutPart>, MigrateError> {
     let newer = parts.iter().filter(|part| !old.contains(&part.key())).cloned().collect::<Vec<_>>();
-    match newer.iter().find(|part| part.is_merged()) {
-        Some(part) => {
-            Err(not_clean(&format!("a cut without merges (part {} is merged)", part.name)))
-        }
-        None => Ok(newer),
-    }
+    refuse_merged(&newer, None)?;
+    Ok(newer)
 }
 
 /// How far an exchange of this migration got.

@@ -317,7 +317,7 @@ impl Operator<'_> {
                 _ => Ok(()),
             })?;
         }
-        let parts = self.parts_for_swap(&swap.other)?;
+        let parts = self.cut_parts(&swap.other)?;
         self.record(migrating, known_up_to(last_block(&parts), self.server_start()?))
     }
 }

@@ -1,7 +1,7 @@
 //! How an exchange on a server is taken back before the names have changed places.
 
 use super::{Swap, Way, logged_of, swapping_of};
-use crate::fence::not_clean;
+use crate::fence::{not_clean, refuse_merged};
 use crate::journal::phase::Swapping;
 use crate::journal::state::Migrating;
 use crate::{Event, MigrateError, Operator, Update, failpoint};
@@ -87,18 +87,12 @@ impl Operator<'_> {
             return Err(not_clean("a cut with part_log"));
         };
         let hold = self.hold([&swap.live, &swap.other])?;
-        if hold.server_start.abs_diff(swapping.server_start) > 1 {
-            return Err(not_clean("a cut within one life of the server (it was started anew)"));
-        }
+        self.refuse_started_anew(swapping.server_start)?;
         self.finish_carrying(migrating, &swap.other)?;
         let carried = swapping_of(migrating).map(|it| it.carried.clone()).unwrap_or_default();
-        let mut window = self.parts_for_swap(&swap.live)?;
+        let mut window = self.cut_parts(&swap.live)?;
         window.retain(|part| part.max_block > swapping.known && !carried.contains(&part.key()));
-        if let Some(part) =
-            window.iter().find(|part| part.is_merged() || part.min_block <= swapping.known)
-        {
-            return Err(not_clean(&format!("a cut without merges (part {} is merged)", part.name)));
-        }
+        refuse_merged(&window, Some(swapping.known))?;
         // A part is there before its entry is; when its INSERT has ended, both are.
         self.wait_for_inserts_in_time().map_err(|error| match error {
             MigrateError::NoCleanCut { reason, .. } => not_clean(&reason),
