@@ -23,6 +23,7 @@ mod fence;
 mod interrupt;
 mod journal;
 mod lock;
+mod logs;
 mod names;
 mod operator;
 mod prepare;

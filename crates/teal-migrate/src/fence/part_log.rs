@@ -33,7 +33,7 @@ use crate::journal::phase::Phase;
 use crate::journal::state::Migrating;
 use crate::settings::AS_THEY_ARE;
 use crate::throttle::pressure::{Bounds, Crowd, Total};
-use crate::{Event, MigrateError, Operator, Update, failpoint, names};
+use crate::{Event, MigrateError, Operator, Update, failpoint, logs, names};
 
 /// No wait of a cut goes on for longer, while merges on blue are off.
 const LONGEST_HOLD: Duration = Duration::from_secs(20);
@@ -198,12 +198,8 @@ impl Operator<'_> {
             forwarded: u8,
         }
         self.command("SYSTEM FLUSH LOGS")?;
-        let of = |table: &str| {
-            format!(
-                "event_date >= toDate(toDateTime({since})) - 1 AND event_time >= toDateTime({since}) AND event_type = 'NewPart' \
-                     AND error = 0 AND {table}"
-            )
-        };
+        let of =
+            |table: &str| format!("{} AND event_type = 'NewPart'", logs::parts_since(table, since));
         let rows = self.with_control(|session| {
             session.rows::<Row>(&format!(
                 "SELECT part_name, query_id, query_id IN (\
@@ -244,8 +240,8 @@ impl Operator<'_> {
     /// Whether any part of any table was logged since.
     fn has_logged(&self, since: u32) -> Result<bool, MigrateError> {
         let entries = self.count_rows(&format!(
-            "SELECT 1 FROM system.part_log WHERE event_date >= toDate(toDateTime({since})) - 1 \
-                 AND event_time >= toDateTime({since}) LIMIT 1"
+            "SELECT 1 FROM system.part_log WHERE {} LIMIT 1",
+            logs::since(since)
         ))?;
         Ok(entries > 0)
     }

@@ -18,9 +18,9 @@ use teal_client::TEAL_LOG_COMMENT;
 use teal_schema::{QualifiedName, quote_string};
 
 use crate::cutover::missed::changes_rows;
-use crate::cutover::swap::logged_of;
 use crate::journal::phase::Backfilled;
 use crate::journal::state::Migrating;
+use crate::logs::{self, of_data, parts_since};
 use crate::repair::removal::Extra;
 use crate::repair::seen::{BlueSeen, SeenPart};
 use crate::{MigrateError, Operator, Phase};
@@ -156,7 +156,7 @@ impl Operator<'_> {
             seen = match self.has_log_of_parts()? {
                 true => self.and_logged(blue, &seen)?,
                 false => {
-                    self.add_logged(&logged(blue, seen.time), &mut seen)?;
+                    self.add_logged(&parts_since(&blue.condition("table"), seen.time), &mut seen)?;
                     seen
                 }
             };
@@ -276,7 +276,7 @@ impl Operator<'_> {
             session.row(&format!(
                 "SELECT arraySort(groupUniqArray(partition_id)) AS partitions FROM system.part_log \
                  WHERE {} AND event_type = 'MergeParts' AND merge_reason IN ('TTLDeleteMerge', 'TTLDropMerge')",
-                logged(blue, since)
+                parts_since(&blue.condition("table"), since)
             ))
         })?;
         Ok((!partitions.is_empty()).then(|| Cause {
@@ -320,8 +320,8 @@ impl Operator<'_> {
                      AND query_id NOT IN (SELECT query_id FROM system.part_log \
                          WHERE {} AND event_type = 'NewPart') {own} \
                  GROUP BY query_id ORDER BY query_id",
-                logged(green, since),
-                logged(blue, fenced)
+                parts_since(&green.condition("table"), since),
+                parts_since(&blue.condition("table"), fenced)
             ))
         })?)
     }
@@ -336,8 +336,8 @@ impl Operator<'_> {
         let mut seen = seen.clone();
         if self.has_log_of_parts()? {
             self.command("SYSTEM FLUSH LOGS")?;
-            let of = logged_of(&self.data_of(table)?);
-            self.add_logged(&logged_since(&of, seen.time), &mut seen)?;
+            let of = of_data(&self.data_of(table)?);
+            self.add_logged(&parts_since(&of, seen.time), &mut seen)?;
         }
         Ok(seen)
     }
@@ -430,11 +430,11 @@ impl Operator<'_> {
         let rows = self.with_control(|session| {
             session.rows::<Row>(&format!(
                 "SELECT user, normalizeQuery(query) AS query, toString(event_time) AS at FROM system.query_log \
-                 WHERE type = 'QueryFinish' AND event_date >= toDate(toDateTime({since})) - 1 \
-                     AND event_time >= toDateTime({since}) AND {} \
+                 WHERE type = 'QueryFinish' AND {} AND {} \
                      AND query_kind IN ('Alter', 'Delete', 'Update', 'Drop', 'Truncate') \
                      AND NOT startsWith(log_comment, {}) \
                  ORDER BY event_time DESC LIMIT {SHOWN}",
+                logs::since(since),
                 mentions("tables", blue),
                 quote_string(TEAL_LOG_COMMENT)
             ))
@@ -506,17 +506,6 @@ struct Write {
     is_of_blue: u8,
     /// Partitions of green that it wrote to.
     partitions: Vec<String>,
-}
-
-/// The condition on `part_log` for what happened to a table.
-fn logged(table: &QualifiedName, since: u32) -> String {
-    logged_since(&table.condition("table"), since)
-}
-
-fn logged_since(of: &str, since: u32) -> String {
-    format!(
-        "event_date >= toDate(toDateTime({since})) - 1 AND event_time >= toDateTime({since}) AND error = 0 AND {of}"
-    )
 }
 
 pub(crate) fn shortened(statement: &str) -> String {

@@ -62,15 +62,14 @@ mod undo;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
 pub(crate) use settle::lacks_of_exchange;
-use teal_catalog::Features;
 use teal_plan::Cutover;
-use teal_schema::{QualifiedName, quote_string};
+use teal_schema::QualifiedName;
 
 use crate::fence::{CutPart, Hold, long_inserts, not_clean, refuse_merged};
 use crate::journal::phase::{Backfilled, CutOver, Opened, Phase, Swapping};
 use crate::journal::state::Migrating;
+use crate::logs::of_data;
 use crate::repair::seen::BlueSeen;
 use crate::{Event, MigrateError, Operator, failpoint};
 
@@ -170,8 +169,8 @@ impl Operator<'_> {
         let cut = Cut {
             since: self.now()?,
             has_log,
-            before: logged_of(&self.data_of(&swap.live)?),
-            after: logged_of(&self.data_of(&swap.other)?),
+            before: of_data(&self.data_of(&swap.live)?),
+            after: of_data(&self.data_of(&swap.other)?),
             hold: self.hold([&swap.live, &swap.other])?,
         };
         // Where this fails, merges start when it is settled: until then, parts that are still to be carried
@@ -351,29 +350,6 @@ impl Operator<'_> {
     pub(crate) fn last_block_of(&self, table: &QualifiedName) -> Result<i64, MigrateError> {
         Ok(last_block(&self.cut_parts(table)?))
     }
-
-    /// Whether `part_log` is there and tells a table whatever its name.
-    pub(crate) fn has_log_of_parts(&self) -> Result<bool, MigrateError> {
-        #[derive(Deserialize)]
-        struct Row {
-            there: u64,
-        }
-        if !self.with_control(|session| Features::read(session))?.part_log.is_there {
-            return Ok(false);
-        }
-        let Row { there } = self.with_control(|session| {
-            session.row(
-                "SELECT count() AS there FROM system.columns \
-                 WHERE database = 'system' AND table = 'part_log' AND name = 'table_uuid'",
-            )
-        })?;
-        Ok(there > 0)
-    }
-}
-
-/// The condition on `part_log` that tells the entries of a table's data, whatever its name.
-pub(crate) fn logged_of(data: &str) -> String {
-    format!("toString(table_uuid) = {}", quote_string(data))
 }
 
 fn keys(parts: &[CutPart]) -> BTreeSet<String> {

@@ -1,9 +1,10 @@
 //! How an exchange on a server is taken back before the names have changed places.
 
-use super::{Swap, Way, logged_of, swapping_of};
+use super::{Swap, Way, swapping_of};
 use crate::fence::{not_clean, refuse_merged};
 use crate::journal::phase::Swapping;
 use crate::journal::state::Migrating;
+use crate::logs::of_data;
 use crate::{Event, MigrateError, Operator, Update, failpoint};
 
 impl Operator<'_> {
@@ -98,8 +99,8 @@ impl Operator<'_> {
             MigrateError::NoCleanCut { reason, .. } => not_clean(&reason),
             other => other,
         })?;
-        let written = logged_of(&self.data_of(&swap.live)?);
-        let forwarded = logged_of(&self.data_of(&swap.other)?);
+        let written = of_data(&self.data_of(&swap.live)?);
+        let forwarded = of_data(&self.data_of(&swap.other)?);
         let missed = self.not_forwarded(&hold, &window, since, (&written, &forwarded))?;
         if !missed.is_empty() {
             self.make_across(migrating, &swap.other)?;
