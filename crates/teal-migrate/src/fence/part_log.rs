@@ -229,7 +229,7 @@ impl Operator<'_> {
                         true => "",
                         false => NO_ENTRIES,
                     };
-                    let what = format!("part_log, which has no entry of part {part}{hint}");
+                    let what = format!("the entry of part {part} in part_log{hint}");
                     return Err(not_clean(&what));
                 }
             }
@@ -402,7 +402,7 @@ const OF_BACKGROUND: &str = "SchPool::";
 
 /// The table stays where the log is switched off, and no time brings an entry then.
 const NO_ENTRIES: &str =
-    ", nor of any other since: the server's configuration may have switched it off (`part_log`)";
+    ", which has none since: the server's configuration may have switched it off (`part_log`)";
 
 pub(crate) fn not_clean(waits_for: &str) -> MigrateError {
     MigrateError::NotClean { reason: waits_for.to_owned() }

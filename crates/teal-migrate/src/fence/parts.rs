@@ -65,7 +65,7 @@ impl Operator<'_> {
     pub(crate) fn refuse_started_anew(&self, server_start: i64) -> Result<(), MigrateError> {
         // The uptime is of whole seconds.
         match self.server_start()?.abs_diff(server_start) > 1 {
-            true => Err(not_clean("a cut within one life of the server (it was started anew)")),
+            true => Err(not_clean("a cut through which the server stays up (it was started anew)")),
             false => Ok(()),
         }
     }
@@ -79,7 +79,7 @@ pub(crate) fn refuse_merged<'a>(
     let is_known = |part: &CutPart| known.is_some_and(|known| part.min_block <= known);
     match parts.into_iter().find(|part| part.is_merged() || is_known(part)) {
         Some(part) => {
-            Err(not_clean(&format!("a cut without merges (part {} is merged)", part.name)))
+            Err(not_clean(&format!("a cut in which nothing is merged (part {} was)", part.name)))
         }
         None => Ok(()),
     }

@@ -39,7 +39,7 @@ impl Operator<'_> {
             None => Ok(()),
             Some(swapping) => match self.carry_what_was_missed(migrating, swap, &swapping) {
                 Err(MigrateError::NotClean { reason }) => {
-                    self.not_told(migrating, swap, &format!("it takes {reason}"))
+                    self.not_told(migrating, swap, &format!("teal waited for {reason}"))
                 }
                 // A row that the SELECT refuses, say: users must not wait for it.
                 Err(MigrateError::Client(error)) if error.server_name().is_some() => {
@@ -85,7 +85,7 @@ impl Operator<'_> {
         swapping: &Swapping,
     ) -> Result<(), MigrateError> {
         let (Some(since), true) = (swapping.since, self.has_log_of_parts()?) else {
-            return Err(not_clean("a cut with part_log"));
+            return Err(not_clean("a part_log with table_uuid"));
         };
         let hold = self.hold([&swap.live, &swap.other])?;
         self.refuse_started_anew(swapping.server_start)?;
