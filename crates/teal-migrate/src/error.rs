@@ -42,7 +42,7 @@ pub enum MigrateError {
     )]
     NoCleanCut { waited: Duration, reason: String },
     #[error(
-        "a sample is of whole partitions, and there are none that {blue} and {green} have in common: they have one partition, or other partition keys, or the SELECT moves or folds rows. Verify them as a whole"
+        "a sample is of whole partitions, and no partition is the same in {blue} and {green}: they have one partition, or other partition keys, or the SELECT moves or folds rows. Verify them as a whole"
     )]
     NoSample { blue: QualifiedName, green: QualifiedName },
     #[error("INSERTs cannot be held on a server")]
@@ -168,7 +168,7 @@ pub enum MigrateError {
         used: Box<[Use]>,
     },
     #[error(
-        "the view is being turned, to keep {blue} current or back; nothing is lost, and rows that lack in a table until then are carried: teal waited for {reason}. Run the command again then"
+        "the view is being turned, to keep {blue} current (or back); nothing is lost, and rows missing from one of the tables are carried over then: teal waited for {reason}. Run the command again then"
     )]
     TurnOpen { blue: QualifiedName, reason: String },
     #[error(
@@ -285,7 +285,7 @@ pub enum MigrateError {
     )]
     ChangedSince { new: QualifiedName, change: Box<str> },
     #[error(
-        "{old} has {missing} rows that {new} lacks, and {new} {extra} that {old} lacks: {reason}. Carried back, such rows might be there twice, and deleted ones are there again. With --force, {old} comes back as it is, without what only {new} has"
+        "{old} has {missing} rows that {new} lacks, and {new} has {extra} rows that {old} lacks: {reason}. Carried back, such rows might be there twice, and deleted ones are there again. With --force, {old} comes back as it is, without what only {new} has"
     )]
     RowsNotTold {
         old: QualifiedName,

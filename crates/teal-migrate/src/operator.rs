@@ -573,7 +573,7 @@ fn end_statements_of_the_dead(
         if let Some(row) = running.first() {
             waiting.tell(|| {
                 let query = shortened(&row.query);
-                format!("the end of what a teal before this one has sent: {query}")
+                format!("the end of a statement that an earlier teal sent: {query}")
             });
             std::thread::sleep(LOOK);
         }

@@ -25,7 +25,7 @@ pub(crate) fn table(migrations: &[Status]) -> String {
             left(status).unwrap_or_default(),
             match &status.operator {
                 Some(operator) if status.step.is_some() => {
-                    format!("process {} is at it", operator.process)
+                    format!("process {} is working on it", operator.process)
                 }
                 _ => status.next.clone(),
             },

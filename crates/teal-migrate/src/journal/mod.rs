@@ -468,7 +468,7 @@ fn read(session: &mut dyn Session) -> Result<BTreeMap<String, Vec<Entry>>, Journ
             .parse()
             .ok()
             .and_then(|microseconds| Timestamp::from_microsecond(microseconds).ok())
-            .ok_or_else(|| corrupt(format!("{} is no time", row.microseconds)))?;
+            .ok_or_else(|| corrupt(format!("{} is not a time", row.microseconds)))?;
         entries.push(Entry { migration: row.migration, sequence: row.sequence, time, event });
     }
     Ok(migrations)

@@ -175,7 +175,7 @@ impl FromStr for Bytes {
             .and_then(|(size, number)| number.checked_mul(size))
             .filter(|bytes| *bytes > 0);
         bytes.map(Self).ok_or_else(|| {
-            format!("{text} is no number of bytes: write one such as 50MB, 2GiB or 1048576")
+            format!("{text} is not a number of bytes: write one such as 50MB, 2GiB or 1048576")
         })
     }
 }
@@ -206,7 +206,7 @@ impl FromStr for Latency {
         let millis = digits.trim().parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
         match millis.filter(|millis| *millis > 0) {
             Some(millis) => Ok(Self(Duration::from_millis(millis))),
-            None => Err(format!("{text} is no time: write one such as 200ms or 2s")),
+            None => Err(format!("{text} is not a time: write one such as 200ms or 2s")),
         }
     }
 }
@@ -251,7 +251,7 @@ impl FromStr for Hours {
             let (from, to) = (from.trim().parse().ok()?, to.trim().parse().ok()?);
             (from != to).then_some(Self { from, to })
         });
-        hours.ok_or_else(|| format!("{text} are no hours: write them such as 22:00-06:00"))
+        hours.ok_or_else(|| format!("{text} is not a span of hours: write one such as 22:00-06:00"))
     }
 }
 
