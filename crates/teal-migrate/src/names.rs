@@ -38,7 +38,7 @@ pub(crate) fn snapshot(migration: &str) -> QualifiedName {
     own(migration, "snapshot")
 }
 
-/// Every role in a migration begins with this.
+/// As the beginning of a role: every role has it.
 pub(crate) const ANY_ROLE: &str = "";
 pub(crate) const STAGING: &str = "staging_";
 
@@ -71,8 +71,8 @@ pub(crate) const COUNTED: &str = "counted";
 pub(crate) const CLONE: &str = "verify_";
 
 /// Hard-link clones of both tables at one moment, for the verification.
-pub(crate) fn verify(migration: &str, colour: &str) -> QualifiedName {
-    own(migration, &format!("{CLONE}{colour}"))
+pub(crate) fn verify(migration: &str, role: &str) -> QualifiedName {
+    own(migration, &format!("{CLONE}{role}"))
 }
 
 /// The hashes of rows that green has too many.

@@ -124,7 +124,7 @@ impl<'a> Operator<'a> {
         // The lock first: nothing is read that another could be changing.
         let lock = Arc::new(Lock::take(server, options.lease)?);
         let mut control = server.session(&[])?;
-        // Held up until somebody took it over, this would end the statements of that one.
+        // Were this process suspended until another teal took the lock, the KILL below would hit the statements of that one.
         lock.check()?;
         let observer = Teller::new(observer, Arc::clone(&lock));
         end_statements_of_the_dead(server, control.as_mut(), &observer)?;
@@ -395,9 +395,9 @@ impl<'a> Operator<'a> {
         self.run(sql, |_| self.lock.check())
     }
 
-    /// One by which a name is given up or changes hands, and which nobody undoes where it comes when another has taken the
-    /// lock over. (What is attached, truncated or altered, comes between two entries of the journal, which ask the same,
-    /// or a proof finds it.)
+    /// For the RENAME, EXCHANGE or DROP of what users know: asks the server before that the lock is still ours, for
+    /// nobody undoes it where another teal has taken the lock over. (What is attached, truncated or altered, comes between
+    /// two entries of the journal, which ask the same, or a proof finds it.)
     pub(crate) fn command_for_good(&self, sql: &str) -> Result<(), MigrateError> {
         self.run(sql, |session| self.lock.ask(session))
     }

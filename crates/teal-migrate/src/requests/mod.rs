@@ -182,8 +182,8 @@ pub fn peek_requests(server: &dyn Server) -> Result<Vec<Request>, RequestError> 
 pub(crate) struct Requests {
     session: Mutex<Box<dyn Session>>,
     file: Option<RequestFile>,
-    /// The limits that were given before all requests, and those that this process was told when it
-    /// began: they come behind the requests of that time, and before later ones.
+    /// The limits, each before the next, which overrides it: of the configuration, of the requests that were there
+    /// when this process began (`earlier`), of its command line, of the requests since.
     base: Limits,
     given: Limits,
     earlier: BTreeSet<String>,

@@ -13,7 +13,7 @@ pub(crate) fn run(common: &Common, args: &Query) -> Result<(), Failure> {
     let project = Project::read(common)?;
     let server = project.open_or_make()?;
     let mut session = server.user_session(&[])?;
-    // Without its lock, which the one has who waits for a reader: a signal could not end that.
+    // Not `lock()`: a write that waits for a slow reader would hold it, and the end by a signal needs it.
     let mut out = std::io::stdout();
     let format = match &args.format {
         // Once in the life of the process.

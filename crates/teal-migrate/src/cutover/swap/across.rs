@@ -129,7 +129,9 @@ impl Operator<'_> {
             let (to_attach, to_leave): (Vec<_>, Vec<_>) =
                 built.into_iter().partition(|part| missing.contains(&part.uuid));
             if to_attach.len() != missing.len() || self.is_merged_since(to, &to_attach, &blocks)? {
-                return Err(not_clean("a cut in which nothing is merged (parts that were carried were)"));
+                return Err(not_clean(
+                    "a cut in which nothing is merged (parts that were carried were)",
+                ));
             }
             for part in to_leave {
                 let name = quote_string(&part.name);
