@@ -58,7 +58,7 @@ impl QueryTree {
                 "EXPLAIN QUERY TREE run_passes = 1, dump_ast = 0 {select}\n\
                  FORMAT TabSeparatedRaw SETTINGS allow_experimental_analyzer = 1"
             ),
-            Format("TabSeparatedRaw"),
+            Format("TabSeparatedRaw".into()),
         )?;
         let text = String::from_utf8_lossy(&answer.body);
         let columns = describe(session, select)?;

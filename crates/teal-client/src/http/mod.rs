@@ -109,7 +109,7 @@ impl HttpServer {
                  ['{SERVER}', toString({SERVER}), ''])) \
              FROM system.settings WHERE name IN ({names}, '{CLOUD}')"
         );
-        let answer = session.run(&ask, Format("RawBLOB"))?;
+        let answer = session.run(&ask, Format("RawBLOB".into()))?;
         let shown = match answer.body.as_slice() {
             // The profile leaves out rows, and was not set back.
             [] => Vec::new(),
