@@ -39,7 +39,7 @@ use crate::cutover::turn::cut_over;
 use crate::fence::not_clean;
 use crate::journal::phase::CutOver;
 use crate::journal::state::Migrating;
-use crate::repair::seen::{BlueSeen, Newer};
+use crate::repair::seen::{Newer, PartsSeen};
 use crate::rollback::carry::CANNOT_TELL;
 use crate::settings::table_filters;
 use crate::verify::alone::{Alone, MOST_PARTS, PIECE_ROWS, SHOWN};
@@ -137,7 +137,7 @@ impl Operator<'_> {
     pub(crate) fn record_compared(
         &self,
         migrating: &mut Migrating,
-        old: Option<BlueSeen>,
+        old: Option<PartsSeen>,
     ) -> Result<(), MigrateError> {
         let is_news = match (&migrating.phase, &old) {
             (Phase::CutOver(CutOver { compared: false, .. }), _) => true,
@@ -325,7 +325,7 @@ struct Found {
 }
 
 /// The old table as it was when all that it had was in the new one.
-fn seen_before(migrating: &Migrating) -> Option<&BlueSeen> {
+fn seen_before(migrating: &Migrating) -> Option<&PartsSeen> {
     match &migrating.phase {
         Phase::CutOver(CutOver { old_compared: Some(seen), .. }) => Some(seen),
         _ => migrating.seen.as_ref(),

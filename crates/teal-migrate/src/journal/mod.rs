@@ -16,7 +16,7 @@ use teal_schema::{QualifiedName, quote_ident, quote_string};
 
 use crate::journal::phase::Snapshot;
 use crate::names::TEAL_DATABASE;
-use crate::repair::seen::BlueSeen;
+use crate::repair::seen::PartsSeen;
 use crate::{Lock, LockError, Parity, Parked, ProvenPartition, failpoint, names};
 
 /// One thing that has happened to a migration. Written after its effect, save for those whose
@@ -76,7 +76,7 @@ pub enum Event {
     },
     /// The parts of blue, at a moment from which green gets or has all of their rows.
     Seen {
-        blue: BlueSeen,
+        blue: PartsSeen,
     },
     /// Rows that green has and blue lost are about to be removed.
     Stale {
@@ -97,7 +97,7 @@ pub enum Event {
         cutover: Cutover,
         green_data: String,
         /// Green then.
-        green: BlueSeen,
+        green: PartsSeen,
     },
     /// On a server, the names are about to change places. Every part of what the readers' name
     /// means, up to this block, is in the other table.
@@ -133,7 +133,7 @@ pub enum Event {
     Compared {
         /// The old table then. What has come to it since is in no comparison.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        old: Option<BlueSeen>,
+        old: Option<PartsSeen>,
     },
     /// After the cutover, somebody wrote to blue still; it has these rows now.
     StillWritten {
@@ -144,7 +144,7 @@ pub enum Event {
         forwards_back: bool,
         /// The new table's parts, where the rows will come from there.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        new: Option<BlueSeen>,
+        new: Option<PartsSeen>,
     },
     Turned {
         forwards_back: bool,
@@ -153,7 +153,7 @@ pub enum Event {
     RollbackOpened {
         blue_data: String,
         /// Blue then, when it had every row of green.
-        blue: BlueSeen,
+        blue: PartsSeen,
         /// What green alone has is given up, whatever process ends it.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         force: bool,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use teal_plan::Cutover;
 
-use crate::repair::seen::BlueSeen;
+use crate::repair::seen::PartsSeen;
 use crate::{Event, Parity, Parked, ProvenPartition};
 
 #[derive(Debug, Clone)]
@@ -31,20 +31,20 @@ pub struct Started;
 #[derive(Debug, Clone, Copy)]
 pub struct Prepared {
     /// A fence was opened and not journalled as done: it must be undone.
-    pub fence_open: bool,
+    pub(crate) fence_open: bool,
 }
 
 /// The view forwards every new INSERT; what is left to copy lies still in the snapshot.
 #[derive(Debug, Clone)]
 pub struct Attached {
     /// Rows of blue at the moment of the cut.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// What the backfill reads; none after a clone, which has nothing left to copy.
-    pub snapshot: Option<Snapshot>,
+    pub(crate) snapshot: Option<Snapshot>,
     /// Chunks that are in green, with the rows of each.
-    pub published: BTreeMap<u32, u64>,
+    pub(crate) published: BTreeMap<u32, u64>,
     /// A chunk whose publication was begun and not journalled as done.
-    pub publishing: Option<Publication>,
+    pub(crate) publishing: Option<Publication>,
     /// Green was about to get the history in front of its rows, which was not journalled as done.
     pub(crate) ordering: Option<Ordering>,
 }
@@ -61,86 +61,85 @@ pub(crate) struct Ordering {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Snapshot {
-    pub rows: u64,
-    pub parts: u64,
+    pub(crate) rows: u64,
+    pub(crate) parts: u64,
     /// Rows of a chunk. Fixed here, so that a chunk's number means the same rows to every process.
-    pub chunk_rows: u64,
+    pub(crate) chunk_rows: u64,
     /// Bytes of a chunk, at most, where its rows are wider than others.
-    pub chunk_bytes: u64,
+    pub(crate) chunk_bytes: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Publication {
-    pub chunk: u32,
-    pub worker: usize,
+pub(crate) struct Publication {
+    pub(crate) chunk: u32,
+    pub(crate) worker: usize,
     /// The uuids of the parts.
-    pub parts: BTreeSet<String>,
+    pub(crate) parts: BTreeSet<String>,
     /// By partition, the last block that green had before.
-    pub blocks: BTreeMap<String, i64>,
+    pub(crate) blocks: BTreeMap<String, i64>,
 }
 
 /// Green has all of blue's rows, and is kept in step by the view.
 #[derive(Debug, Clone, Copy)]
 pub struct Backfilled {
     /// Rows copied.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// Readers and writers were on green, or somebody wrote there, and a rollback has brought them to blue.
-    pub rolled_back: bool,
+    pub(crate) rolled_back: bool,
     /// Then green may have rows of theirs that blue has not got yet.
-    pub rest: bool,
+    pub(crate) rest: bool,
 }
 
 /// Parity was proven, at the time of the journal's entry.
 #[derive(Debug, Clone)]
 pub struct Verified {
-    pub parity: Parity,
+    pub(crate) parity: Parity,
     /// The partitions that it covers and that need not be read again while they have these parts.
-    pub proven: Vec<ProvenPartition>,
-    pub at: Timestamp,
+    pub(crate) proven: Vec<ProvenPartition>,
     /// A cutover was begun and not journalled as done.
-    pub cutover_open: Option<Opened>,
+    pub(crate) cutover_open: Option<Opened>,
     /// How far that exchange got, on a server.
-    pub swapping: Option<Swapping>,
+    pub(crate) swapping: Option<Swapping>,
 }
 
 /// A cutover that something on the server tells of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Opened {
-    pub cutover: Cutover,
+pub(crate) struct Opened {
+    pub(crate) cutover: Cutover,
     /// Tells green's data.
-    pub green_data: String,
+    pub(crate) green_data: String,
     /// Green then.
-    pub(crate) green: BlueSeen,
+    pub(crate) green: PartsSeen,
 }
 
 /// Names that change places while INSERTs go on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Swapping {
+pub(crate) struct Swapping {
     /// Of what the readers' name meant, each part up to this block is in the other table;
     /// `i64::MAX` when no more can come.
-    pub known: i64,
+    pub(crate) known: i64,
     /// When the server was started (seconds since 1970, by its own clock, give or take one).
-    pub server_start: i64,
+    pub(crate) server_start: i64,
     /// The server's time when it began, where parts alone can tell what was not forwarded since.
-    pub since: Option<u32>,
+    pub(crate) since: Option<u32>,
     /// The settings of merges that the two tables had, by their data. Merges are stopped by settings as
     /// long as the parts tell what was carried.
-    pub merge_settings: BTreeMap<String, BTreeMap<String, String>>,
+    pub(crate) merge_settings: BTreeMap<String, BTreeMap<String, String>>,
     /// The parts that came later and are in the other table too.
-    pub carried: BTreeSet<String>,
+    pub(crate) carried: BTreeSet<String>,
     /// The uuids that they have there.
-    pub uuids: BTreeSet<String>,
-    pub carrying: Option<Carrying>,
+    pub(crate) uuids: BTreeSet<String>,
+    pub(crate) carrying: Option<Carrying>,
 }
 
 /// Parts that were about to be attached to the other table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Carrying {
-    pub parts: Vec<String>,
+pub(crate) struct Carrying {
+    pub(crate) parts: Vec<String>,
     /// That they were to have there.
-    pub uuids: BTreeSet<String>,
+    pub(crate) uuids: BTreeSet<String>,
     /// By partition, the last block there before.
-    pub blocks: BTreeMap<String, i64>,
+    pub(crate) blocks: BTreeMap<String, i64>,
 }
 
 impl Swapping {
@@ -172,51 +171,51 @@ impl Swapping {
 #[derive(Debug, Clone)]
 pub struct CutOver {
     pub cutover: Cutover,
-    pub at: Timestamp,
+    pub(crate) at: Timestamp,
     /// A view keeps blue in step, so a rollback loses nothing.
     pub forwards_back: bool,
     /// Rows of blue at the cutover, or when it was looked at later.
-    pub blue_rows: u64,
+    pub(crate) blue_rows: u64,
     /// Its last block then, after an exchange, as long as no view has written to it.
     pub(crate) old_block: Option<i64>,
     /// When that was.
-    pub looked: Timestamp,
+    pub(crate) looked: Timestamp,
     /// The view was being turned, to forward back or not, which was not journalled as done.
-    pub turn_open: Option<bool>,
+    pub(crate) turn_open: Option<bool>,
     /// Tells the new table's data.
     pub(crate) new_data: String,
     /// The new table when the cutover began, or when the view was turned. What changed it since, nothing
     /// has forwarded.
-    pub(crate) new_seen: BlueSeen,
+    pub(crate) new_seen: PartsSeen,
     /// A cleanup that was not journalled as done.
-    pub cleanup: Option<CleanupBegun>,
+    pub(crate) cleanup: Option<CleanupBegun>,
     /// After an exchange, both tables were found to have the same rows; or, where no view can keep the old one
     /// current, the new one to have all that had come to the old one.
-    pub compared: bool,
+    pub(crate) compared: bool,
     /// The old table at the last time that this was so.
-    pub(crate) old_compared: Option<BlueSeen>,
+    pub(crate) old_compared: Option<PartsSeen>,
     /// A rollback that was not journalled as done.
-    pub rollback: Option<RollbackBegun>,
+    pub(crate) rollback: Option<RollbackBegun>,
     /// How far its exchange got, on a server.
-    pub swapping: Option<Swapping>,
+    pub(crate) swapping: Option<Swapping>,
 }
 
 #[derive(Debug, Clone)]
-pub struct CleanupBegun {
+pub(crate) struct CleanupBegun {
     /// Tells the data that it drops.
-    pub old_data: String,
+    pub(crate) old_data: String,
     /// That data is put aside, under this name.
-    pub parked: Option<Parked>,
+    pub(crate) parked: Option<Parked>,
     /// Whatever the old table has that the new one lacks.
-    pub forced: bool,
+    pub(crate) forced: bool,
 }
 
 #[derive(Debug, Clone)]
-pub struct RollbackBegun {
+pub(crate) struct RollbackBegun {
     /// Tells blue's data.
-    pub blue_data: String,
+    pub(crate) blue_data: String,
     /// Blue then.
-    pub(crate) blue: BlueSeen,
+    pub(crate) blue: PartsSeen,
     /// It gives up what the new table alone has.
     pub(crate) forced: bool,
 }
@@ -247,9 +246,9 @@ impl CutOver {
 /// The view is gone, and blue, or it is parked.
 #[derive(Debug, Clone)]
 pub struct Cleaned {
-    pub cutover: Cutover,
+    pub(crate) cutover: Cutover,
     /// Tells blue's data.
-    pub old_data: String,
+    pub(crate) old_data: String,
     /// Tells that of the new table, as it was at the cutover.
     pub(crate) new_data: String,
     pub parked: Option<Parked>,
@@ -259,11 +258,11 @@ pub struct Cleaned {
 #[derive(Debug, Clone)]
 pub struct Aborting {
     /// It had its view, and rows in green.
-    pub was_attached: bool,
+    pub(crate) was_attached: bool,
     /// Tells green's data.
-    pub green_data: String,
+    pub(crate) green_data: String,
     /// Whatever green has that blue lacks.
-    pub forced: bool,
+    pub(crate) forced: bool,
 }
 
 /// All that the migration made is gone; blue is as it would be without it.

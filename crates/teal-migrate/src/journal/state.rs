@@ -10,7 +10,7 @@ use crate::journal::phase::{
     Aborted, Aborting, Attached, Backfilled, Cleaned, CleanupBegun, CutOver, Opened, Ordering,
     Phase, Prepared, Publication, RollbackBegun, Started, Verified,
 };
-use crate::repair::seen::BlueSeen;
+use crate::repair::seen::PartsSeen;
 use crate::{Entry, Event, Journal, JournalError, MigrateError};
 
 /// A migration with the phase that it is in.
@@ -30,10 +30,10 @@ pub struct Migrating {
     /// How the two tables were when it began.
     pub(crate) definitions: Option<Definitions>,
     /// The parts of blue that green is known to have the rows of.
-    pub(crate) seen: Option<BlueSeen>,
+    pub(crate) seen: Option<PartsSeen>,
     /// Behind a rollback by force, until the next proof: the new table as it was before that rollback. What was changed
     /// there since was given up, and must not be taken for rows that were written.
-    pub(crate) new_seen: Option<BlueSeen>,
+    pub(crate) new_seen: Option<PartsSeen>,
     /// When it was attached, at the earliest, by the server's clock.
     pub(crate) fenced: Option<u32>,
     /// A removal of rows from green was begun and not journalled as done.
@@ -222,13 +222,7 @@ impl Migrating {
                 P::Backfilled(Backfilled { rows, rolled_back: false, rest: false })
             }
             (P::Backfilled(_) | P::Verified(_), E::Verified { parity, proven }) => {
-                P::Verified(Verified {
-                    parity,
-                    proven,
-                    at: entry.time,
-                    cutover_open: None,
-                    swapping: None,
-                })
+                P::Verified(Verified { parity, proven, cutover_open: None, swapping: None })
             }
             // What was proven before is not proven of the repaired table.
             (P::Backfilled(state), E::Repaired { .. } | E::Stale { .. }) => P::Backfilled(state),

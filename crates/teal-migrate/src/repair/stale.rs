@@ -22,7 +22,7 @@ use crate::journal::phase::Backfilled;
 use crate::journal::state::Migrating;
 use crate::logs::{self, of_data, parts_since};
 use crate::repair::removal::Extra;
-use crate::repair::seen::{BlueSeen, SeenPart};
+use crate::repair::seen::{PartsSeen, SeenPart};
 use crate::{MigrateError, Operator, Phase};
 
 /// Statements and partitions shown of many.
@@ -109,7 +109,7 @@ impl Operator<'_> {
     pub(crate) fn see_without_mutations(
         &self,
         migrating: &Migrating,
-    ) -> Result<BlueSeen, MigrateError> {
+    ) -> Result<PartsSeen, MigrateError> {
         let blue = migrating.tables_now().0;
         loop {
             match self.see_at_rest(blue) {
@@ -119,7 +119,7 @@ impl Operator<'_> {
         }
     }
 
-    fn evidence(&self, migrating: &Migrating, seen: &BlueSeen) -> Result<Evidence, MigrateError> {
+    fn evidence(&self, migrating: &Migrating, seen: &PartsSeen) -> Result<Evidence, MigrateError> {
         let blue = migrating.tables_now().0;
         let mut evidence = Evidence::default();
         let mut mutations = self.mutations_after(blue, seen)?;
@@ -209,7 +209,7 @@ impl Operator<'_> {
     pub(crate) fn mutations_after(
         &self,
         table: &QualifiedName,
-        seen: &BlueSeen,
+        seen: &PartsSeen,
     ) -> Result<Vec<Mutation>, MigrateError> {
         let mut mutations = self.mutations(table, seen.mutations_since)?;
         mutations.retain(|mutation| !seen.mutations.contains(&mutation.mutation_id));
@@ -240,7 +240,7 @@ impl Operator<'_> {
     pub(crate) fn lightweight_update(
         &self,
         table: &QualifiedName,
-        seen: &BlueSeen,
+        seen: &PartsSeen,
     ) -> Result<Option<String>, MigrateError> {
         #[derive(Deserialize)]
         struct Row {
@@ -331,8 +331,8 @@ impl Operator<'_> {
     pub(crate) fn and_logged(
         &self,
         table: &QualifiedName,
-        seen: &BlueSeen,
-    ) -> Result<BlueSeen, MigrateError> {
+        seen: &PartsSeen,
+    ) -> Result<PartsSeen, MigrateError> {
         let mut seen = seen.clone();
         if self.has_log_of_parts()? {
             self.command("SYSTEM FLUSH LOGS")?;
@@ -372,7 +372,7 @@ impl Operator<'_> {
     }
 
     /// Parts that came since, by the log.
-    fn add_logged(&self, of: &str, seen: &mut BlueSeen) -> Result<(), MigrateError> {
+    fn add_logged(&self, of: &str, seen: &mut PartsSeen) -> Result<(), MigrateError> {
         #[derive(Deserialize)]
         struct Row {
             partition_id: String,
@@ -394,7 +394,7 @@ impl Operator<'_> {
             ))
         })?;
         for Row { partition_id, parts } in partitions {
-            let part = |(first, last, rows)| SeenPart(first, last, rows, false);
+            let part = |(first, last, rows)| SeenPart { first, last, rows, has_deleted: false };
             seen.add(partition_id, parts.into_iter().map(part));
         }
         Ok(())

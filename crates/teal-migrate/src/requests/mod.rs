@@ -120,12 +120,12 @@ impl Request {
 
 /// What is asked of one migration, all requests taken together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Orders {
-    pub paused: Option<Asked>,
-    pub abort: Option<Asked>,
+pub(crate) struct Orders {
+    pub(crate) paused: Option<Asked>,
+    pub(crate) abort: Option<Asked>,
     /// Of the abort: even though rows are lost.
-    pub force: bool,
-    pub limits: Limits,
+    pub(crate) force: bool,
+    pub(crate) limits: Limits,
 }
 
 /// Who asked for something, and when.
@@ -137,7 +137,7 @@ pub struct Asked {
 
 impl Orders {
     /// `requests` in their order.
-    pub fn of<'r>(migration: &str, requests: impl IntoIterator<Item = &'r Request>) -> Self {
+    pub(crate) fn of<'r>(migration: &str, requests: impl IntoIterator<Item = &'r Request>) -> Self {
         let mut orders = Self::default();
         for request in requests.into_iter().filter(|request| request.migration == migration) {
             let asked = || Asked { by: request.by.clone(), at: request.time };
@@ -166,7 +166,7 @@ impl Orders {
 ///
 /// # Errors
 /// When the server refuses, or a request cannot be understood.
-pub fn peek_requests(server: &dyn Server) -> Result<Vec<Request>, RequestError> {
+pub(crate) fn peek_requests(server: &dyn Server) -> Result<Vec<Request>, RequestError> {
     let mut requests = read_if_there(session(server)?.as_mut())?;
     if let Some(data) = server.exclusive_directory() {
         let known = ids(&requests);

@@ -10,7 +10,7 @@ use crate::cutover::turn::cut_over;
 use crate::fence::not_clean;
 use crate::journal::phase::CutOver;
 use crate::journal::state::Migrating;
-use crate::repair::seen::BlueSeen;
+use crate::repair::seen::PartsSeen;
 use crate::repair::stale::first_of;
 use crate::rollback::refuse_old_changed;
 use crate::verify::Sought;
@@ -217,7 +217,7 @@ impl Operator<'_> {
     pub(crate) fn parts_that_went(
         &self,
         migrating: &Migrating,
-        seen: &BlueSeen,
+        seen: &PartsSeen,
         lacks: bool,
     ) -> Result<Option<String>, MigrateError> {
         let new = migrating.tables_now().1;

@@ -25,7 +25,7 @@ use crate::cutover::swap::Way;
 use crate::fence::not_clean;
 use crate::journal::phase::{Backfilled, CutOver};
 use crate::journal::state::{Definitions, Migrating};
-use crate::repair::seen::BlueSeen;
+use crate::repair::seen::PartsSeen;
 use crate::repair::stale::{Mutation, shortened};
 use crate::rollback::carry::CANNOT_TELL;
 use crate::verify::Sought;
@@ -357,7 +357,7 @@ impl Operator<'_> {
     fn refuse_changed_since(
         &self,
         migrating: &Migrating,
-        seen: &BlueSeen,
+        seen: &PartsSeen,
     ) -> Result<(), MigrateError> {
         let new = migrating.tables_now().1;
         refuse_mutated(migrating, self.mutations_after(new, seen)?)?;

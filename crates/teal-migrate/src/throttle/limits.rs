@@ -4,7 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What is said of the limits. What is not said stays as it was.
@@ -133,10 +132,7 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Limit<T> {
             Number(u64),
             Text(String),
         }
-        fn read<'de, W: DeserializeOwned, D: Deserializer<'de>>(from: D) -> Result<W, D::Error> {
-            W::deserialize(from)
-        }
-        let text = match read::<Written, D>(deserializer)? {
+        let text = match Written::deserialize(deserializer)? {
             Written::Number(number) => number.to_string(),
             Written::Text(text) => text,
         };

@@ -124,7 +124,7 @@ pub(crate) fn newer<'a>(migrating: &Migrating, old: &'a [CutPart]) -> Vec<&'a Cu
     let Some(seen) = &migrating.seen else {
         return old.iter().collect();
     };
-    let last = |partition| seen.parts.get(partition)?.iter().map(|part| part.1).max();
+    let last = |partition| seen.parts.get(partition)?.iter().map(|part| part.last).max();
     old.iter()
         .filter(|part| last(&part.partition_id).is_none_or(|it| part.max_block > it))
         .collect()

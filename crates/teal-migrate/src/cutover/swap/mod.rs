@@ -70,7 +70,7 @@ use crate::fence::{CutPart, Hold, long_inserts, not_clean, refuse_merged};
 use crate::journal::phase::{Backfilled, CutOver, Opened, Phase, Swapping};
 use crate::journal::state::Migrating;
 use crate::logs::of_data;
-use crate::repair::seen::BlueSeen;
+use crate::repair::seen::PartsSeen;
 use crate::{Event, MigrateError, Operator, failpoint};
 
 /// Which way the readers go.
@@ -385,7 +385,7 @@ fn seen_after(migrating: &Migrating, way: Way) -> Migrating {
     let phase = match way {
         Way::Forward => {
             // Green was seen at no time.
-            let (green_data, green) = (String::new(), BlueSeen::default());
+            let (green_data, green) = (String::new(), PartsSeen::default());
             let opened = Opened { cutover: Cutover::Exchange, green_data, green };
             let forwards_back = migrating.migration.view_runs_back();
             Phase::CutOver(CutOver::new(opened, migrating.since, forwards_back, 0))
