@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 #[path = "../../../tests/servers/mod.rs"]
+#[allow(dead_code)]
 mod servers;
 
 use std::thread;
