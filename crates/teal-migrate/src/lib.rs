@@ -41,6 +41,7 @@ pub use apply::{Applied, Migrated};
 pub use backfill::BackfillOptions;
 pub use cleanup::parked::Parked;
 pub use error::MigrateError;
+pub use fence::FenceKind;
 pub use interrupt::Interrupt;
 pub use journal::phase::{
     Aborted, Aborting, Attached, Backfilled, Cleaned, CutOver, Phase, PhaseName, Prepared, Started,

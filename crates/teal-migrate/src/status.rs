@@ -11,6 +11,7 @@ use teal_plan::Cutover;
 use teal_schema::shell_word;
 
 use crate::cleanup::still_used::{uses_of_old, view_back};
+use crate::fence::FenceKind;
 use crate::journal::phase::Cleaned;
 use crate::lock::live::{Live, Waiting};
 use crate::lock::time_of;
@@ -102,8 +103,7 @@ pub struct Worker {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fence {
-    /// By what the INSERTs were told apart.
-    pub by: String,
+    pub by: FenceKind,
     pub at: Timestamp,
     pub attempts: u32,
 }
@@ -296,7 +296,7 @@ fn share(bytes: u64, copied: u64, rows: u64) -> u64 {
 fn fence(entries: &[Entry]) -> Option<Fence> {
     entries.iter().rev().find_map(|entry| match &entry.event {
         Event::Attached { attempts, fence, .. } => {
-            Some(Fence { by: fence.clone(), at: entry.time, attempts: *attempts })
+            Some(Fence { by: *fence, at: entry.time, attempts: *attempts })
         }
         _ => None,
     })

@@ -7,6 +7,7 @@
 use teal_catalog::amount;
 use teal_plan::CopyStrategy;
 
+use super::FenceKind;
 use crate::at_once::at_once;
 use crate::journal::state::Migrating;
 use crate::{Event, MigrateError, Operator, failpoint, names};
@@ -59,7 +60,7 @@ impl Operator<'_> {
             None => self.with_control(|session| amount(session, clone))?,
         };
 
-        Ok(self.attached(migrating, amount, cut.attempts, "write gate", &held))
+        Ok(self.attached(migrating, amount, cut.attempts, FenceKind::WriteGate, &held))
     }
 
     /// Nothing comes to green by the view afterwards: with the gate closed no INSERT is on its way through it.

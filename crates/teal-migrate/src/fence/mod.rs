@@ -17,10 +17,13 @@ mod part_log;
 mod parts;
 mod running;
 
+use std::fmt;
+
 pub(crate) use direct::without;
 pub(crate) use part_log::{Hold, PAUSE, not_clean};
 pub(crate) use parts::{CutPart, refuse_merged};
 pub(crate) use running::long_inserts;
+use serde::{Deserialize, Serialize};
 use teal_catalog::Amount;
 use teal_plan::CopyStrategy;
 use teal_schema::QualifiedName;
@@ -30,6 +33,24 @@ use crate::journal::phase::{Prepared, Snapshot};
 use crate::journal::state::Migrating;
 use crate::repair::seen::see_at_rest;
 use crate::{Event, MigrateError, Operator, Step, Update, failpoint, names};
+
+/// By what the INSERTs that ran across a cut were told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FenceKind {
+    #[serde(rename = "part_log")]
+    PartLog,
+    /// By nothing: none ran.
+    #[serde(rename = "quiet cut")]
+    QuietCut,
+    #[serde(rename = "write gate")]
+    WriteGate,
+}
+
+impl fmt::Display for FenceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
 
 impl Operator<'_> {
     /// Makes the cut. When it fails, what was done of it is undone at once.
@@ -135,7 +156,7 @@ impl Operator<'_> {
         migrating: &Migrating,
         cut: Amount,
         attempts: u32,
-        fence: &str,
+        fence: FenceKind,
         held: &str,
     ) -> (Event, String) {
         let Amount { parts, rows, uncompressed_bytes: bytes } = cut;
@@ -148,7 +169,6 @@ impl Operator<'_> {
             chunk_bytes: self.options.backfill.chunk_bytes.saturating_mul(2),
         });
         let outcome = format!("{rows} rows in {parts} parts cut off; {held}");
-        let fence = fence.to_owned();
         (Event::Attached { snapshot, rows, attempts, fence }, outcome)
     }
 

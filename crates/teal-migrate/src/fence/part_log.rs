@@ -26,6 +26,7 @@ use teal_client::ClientError;
 use teal_plan::CopyStrategy;
 use teal_schema::{QualifiedName, quote_ident, quoted_list};
 
+use super::FenceKind;
 use super::parts::{CutPart, refuse_merged};
 use super::running::long_inserts;
 use crate::backfill::IN_ORDER;
@@ -74,7 +75,10 @@ impl Operator<'_> {
                 Ok(held) => {
                     let clone = clone_of(migrating);
                     let cut = self.with_control(|session| amount(session, &clone))?;
-                    let fence = if features.part_log.is_there { "part_log" } else { "quiet cut" };
+                    let fence = match features.part_log.is_there {
+                        true => FenceKind::PartLog,
+                        false => FenceKind::QuietCut,
+                    };
                     return Ok(self.attached(migrating, cut, attempt, fence, &held));
                 }
                 Err(MigrateError::NotClean { reason }) => {

@@ -14,6 +14,7 @@ use teal_client::{ClientError, Server, Session};
 use teal_plan::{Cutover, Migration};
 use teal_schema::{QualifiedName, quote_ident, quote_string};
 
+use crate::fence::FenceKind;
 use crate::journal::phase::Snapshot;
 use crate::names::TEAL_DATABASE;
 use crate::repair::seen::PartsSeen;
@@ -35,8 +36,7 @@ pub enum Event {
         snapshot: Option<Snapshot>,
         rows: u64,
         attempts: u32,
-        /// By what the INSERTs that ran across were told apart.
-        fence: String,
+        fence: FenceKind,
     },
     /// The parts of a chunk are about to be published from a staging table.
     Publishing {
