@@ -90,6 +90,13 @@ pub struct Backfilled {
     pub(crate) rest: bool,
 }
 
+impl Backfilled {
+    /// So many rows, and nobody was on green.
+    pub(crate) fn of(rows: u64) -> Self {
+        Self { rows, rolled_back: false, rest: false }
+    }
+}
+
 /// Parity was proven, at the time of the journal's entry.
 #[derive(Debug, Clone)]
 pub struct Verified {
@@ -143,7 +150,15 @@ pub(crate) struct Carrying {
 }
 
 impl Swapping {
-    pub(crate) fn take(mut self, event: Event) -> Self {
+    /// How far an exchange got, by a further entry of it. Nothing where the entry cannot follow.
+    pub(crate) fn after(before: Option<Self>, event: Event) -> Option<Self> {
+        match event {
+            Event::Swapping { .. } => Some(before.unwrap_or_default().take(event)),
+            _ => Some(before?.take(event)),
+        }
+    }
+
+    fn take(mut self, event: Event) -> Self {
         match event {
             Event::Swapping { known, server_start, since, merge_settings } => {
                 (self.known, self.server_start, self.carrying) = (known, server_start, None);
