@@ -12,6 +12,7 @@ mod plan_text;
 mod progress;
 mod secrets;
 mod show;
+mod signals;
 mod status_text;
 mod target;
 mod time_span;
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
     match commands::run(&cli) {
         Ok(code) => code,
         Err(failure) => {
-            target::stay_if_ending();
+            signals::stay_if_ending();
             show::note(&failure.render(&cli.common.project));
             failure.exit_code()
         }
