@@ -63,7 +63,8 @@ pub enum Event {
     },
     Verified {
         parity: Parity,
-        /// Partitions that need not be read again while they have these parts.
+        /// Partitions that need not be read again while they have these parts. The last field: of past entries, what
+        /// comes from here on is not read.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         proven: Vec<ProvenPartition>,
     },
@@ -479,6 +480,7 @@ mod tests {
     use teal_client::{Answer, Format, InsertStream, Settings, WriteGate};
 
     use super::*;
+    use crate::SeenPart;
 
     /// Takes every statement, and gives no answer to one that writes a `fenceUndone`. Refuses a `publishing`, and where it
     /// is a server, an entry of a migration `taken` as one of whoever was overtaken. Its clock stands in 1970.
@@ -561,6 +563,31 @@ mod tests {
 
     fn silence(statement: &str) -> ClientError {
         ClientError::Silence { statement: statement.to_owned() }
+    }
+
+    #[test]
+    fn what_is_not_read_of_past_entries_comes_last_in_them() {
+        let text = |event: &Event| serde_json::to_string(event).unwrap();
+        let event = |text: &str| serde_json::from_str::<Event>(text).unwrap();
+        let of = |text: &str| text.to_owned();
+        let partition = ProvenPartition { id: of("1"), rows: 3, blue: of("a"), green: of("b") };
+        let parity = r#"{"blueRows":3,"greenRows":3,"compared":1}"#;
+        let parity = serde_json::from_str::<Parity>(parity).unwrap();
+        let verified = Event::Verified { parity: parity.clone(), proven: vec![partition.clone()] };
+        let before = text(&Event::Verified { parity, proven: Vec::new() });
+        let proven = serde_json::to_string(&[partition]).unwrap();
+        let kept = before.strip_suffix('}').unwrap();
+        assert_eq!(text(&verified), format!("{kept},\"proven\":{proven}}}"));
+
+        let (mut seen, none) =
+            (PartsSeen { time: 1, ..PartsSeen::default() }, PartsSeen::default());
+        let past = text(&Event::Seen { blue: PartsSeen { ..seen.clone() } });
+        let part = SeenPart { first: 1, last: 2, rows: 3, has_deleted: false };
+        seen.add("a".to_owned(), [part]);
+        let now = text(&Event::Seen { blue: seen });
+        let kept = past.strip_suffix("\"parts\":{}}}").unwrap();
+        assert_eq!(now, format!("{kept}\"parts\":{{\"a\":[[1,2,3]]}}}}}}"));
+        assert_ne!(event(&past), Event::Seen { blue: none });
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub struct PartsSeen {
     pub mutations: BTreeSet<String>,
     /// The newest block of its parts, or the newest mutation or update that was applied to one.
     pub version: i64,
-    /// By partition.
+    /// By partition. The last field: of past entries, what comes from here on is not read.
     pub parts: BTreeMap<String, Vec<SeenPart>>,
 }
 
