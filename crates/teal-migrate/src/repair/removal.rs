@@ -30,6 +30,7 @@ use teal_schema::{QualifiedName, escape_ident, quote_string, quoted_list};
 use crate::fence::CutPart;
 use crate::journal::state::Migrating;
 use crate::settings::table_filters;
+use crate::throttle::pressure::merges_are_full;
 use crate::verify::{Sides, hashes_of_surplus, partition_expression, row_hash};
 use crate::{Event, MigrateError, Operator, Parity, failpoint, names};
 
@@ -240,21 +241,7 @@ impl Operator<'_> {
 
     /// Whether something of the table is merged or mutated, or every thread that does so is at work elsewhere.
     fn is_merging(&self, table: &QualifiedName) -> Result<bool, MigrateError> {
-        #[derive(Deserialize)]
-        struct Row {
-            is_merging: u8,
-        }
-        let Row { is_merging } = self.with_control(|session| {
-            session.row(&format!(
-                "SELECT (SELECT count() FROM system.merges WHERE {}) > 0 \
-                     OR sumIf(value, metric = 'BackgroundMergesAndMutationsPoolTask') >= \
-                         sumIf(value, metric = 'BackgroundMergesAndMutationsPoolSize') \
-                     AND sumIf(value, metric = 'BackgroundMergesAndMutationsPoolSize') > 0 AS is_merging \
-                 FROM system.metrics",
-                table.condition("table")
-            ))
-        })?;
-        Ok(is_merging != 0)
+        Ok(self.merges_of(table)? > 0 || self.with_control(merges_are_full)?)
     }
 
     fn give_removal_up(

@@ -179,7 +179,7 @@ impl Gauge<'_> {
             pressure.crowds.extend(Crowd::read(session, &self.blue, of_blue)?);
             pressure.crowds.extend(Crowd::read(session, &self.green, of_green)?);
             pressure.total = Total::read(session, &self.green, of_green)?;
-            pressure.merges_are_full = self.merges_are_full()?;
+            pressure.merges_are_full = merges_are_full(self.session.as_mut())?;
         }
         if limits.query_latency.and_then(Limit::at).is_some() {
             pressure.latency = self.latency()?;
@@ -209,21 +209,6 @@ impl Gauge<'_> {
             self.green.condition("name")
         ))?;
         Ok(rows.into_iter().next())
-    }
-
-    fn merges_are_full(&mut self) -> Result<bool, ClientError> {
-        #[derive(Deserialize)]
-        struct Row {
-            running: i64,
-            most: i64,
-        }
-        // The embedded engine shows no size until it has merged something.
-        let Row { running, most } = self.session.row(
-            "SELECT sumIf(value, metric = 'BackgroundMergesAndMutationsPoolTask') AS running, \
-                 sumIf(value, metric = 'BackgroundMergesAndMutationsPoolSize') AS most \
-             FROM system.metrics",
-        )?;
-        Ok(most > 0 && running >= most)
     }
 
     fn latency(&mut self) -> Result<Option<Duration>, ClientError> {
@@ -261,6 +246,22 @@ impl Gauge<'_> {
         ))?;
         Ok(rows.into_iter().next().map(|row| Duration::from_millis(row.milliseconds)))
     }
+}
+
+/// Whether every thread that merges or mutates is at work.
+pub(crate) fn merges_are_full(session: &mut dyn Session) -> Result<bool, ClientError> {
+    #[derive(Deserialize)]
+    struct Row {
+        running: i64,
+        most: i64,
+    }
+    // The embedded engine shows no size until it has merged something.
+    let Row { running, most } = session.row(
+        "SELECT sumIf(value, metric = 'BackgroundMergesAndMutationsPoolTask') AS running, \
+             sumIf(value, metric = 'BackgroundMergesAndMutationsPoolSize') AS most \
+         FROM system.metrics",
+    )?;
+    Ok(most > 0 && running >= most)
 }
 
 fn ninety_five_of_100(mut times: Vec<Duration>) -> Option<Duration> {
