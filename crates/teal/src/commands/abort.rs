@@ -124,7 +124,7 @@ fn abort(
 ) -> Result<(), Ended> {
     let progress = Progress::default();
     let operator = match Operator::open(server, project.operator_options(None), &progress) {
-        Err(MigrateError::Lock(error)) if error.is_held() => return Err(Ended::Held),
+        Err(MigrateError::Lock(error)) if error.is_another_at_work() => return Err(Ended::Held),
         other => other?,
     };
     let which = match asked {
