@@ -3,7 +3,7 @@
 //!
 //! The state behind a write is the state before the next one, so these are all there are.
 
-use crate::support::{Background, Hold, Project};
+use crate::support::{Background, Failpoint, Project};
 
 const ITEMS: &str = "-- teal: table items version 0\n\
      CREATE TABLE items_0 (id UInt64, town String, at DateTime) ENGINE = MergeTree \
@@ -73,14 +73,14 @@ fn killed_behind_every_write(
 
 /// The data as the command has it behind each of its writes. It runs once, and is stopped at each.
 fn left_behind_every_write(filled: &Project, arguments: &[&str]) -> Vec<Project> {
-    let (project, hold) = (filled.copy(), Hold::new());
+    let (project, failpoint) = (filled.copy(), Failpoint::new());
     let mut command = project.command(arguments);
-    command.env("FAILPOINTS", format!("write={}", hold.action()));
+    command.env("FAILPOINTS", format!("write={}", failpoint.action()));
     let mut run = Background::start(command);
     let mut left = Vec::new();
-    while hold.is_reached_by(&mut run) {
+    while failpoint.is_reached_by(&mut run) {
         left.push(run.while_stopped(|| project.copy()));
-        hold.release();
+        failpoint.release();
     }
     let run = run.finish();
     assert_eq!(run.code, Some(0), "{arguments:?}: {}", run.said());

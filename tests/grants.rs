@@ -14,7 +14,7 @@ struct Guarded {
 impl Guarded {
     fn start() -> Self {
         let users = tempfile::tempdir().unwrap();
-        let modern = Modern::start_with(Some(&config(users.path(), None)));
+        let modern = Modern::start_with(&config(users.path(), None));
         Self { stage: Stage::new(modern, REWRITTEN), users }
     }
 

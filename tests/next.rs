@@ -61,7 +61,7 @@ fn statements_that_an_exchange_would_break_are_told_and_an_apply_tells_what_a_pl
 #[test]
 fn a_cleanup_on_a_server_without_a_log_says_that_nobody_was_looked_for() {
     let log = "<clickhouse><part_log><database>system</database><table>part_log</table></part_log></clickhouse>";
-    let stage = Stage::new(Modern::start_with(Some(log)), CLONED);
+    let stage = Stage::new(Modern::start_with(log), CLONED);
     stage.must(&["apply"]);
     stage.must(&["cutover"]);
     let run = stage.teal(&["cleanup"]);

@@ -12,7 +12,7 @@ fn take_over(stage: &Stage) {
     let next = stage.query(highest).parse::<u64>().unwrap() + 1;
     stage.query(&format!(
         "CREATE TABLE _teal.lock_{next} (nothing UInt8) ENGINE = Memory COMMENT \
-         '{{\"host\":\"elsewhere\",\"pid\":7,\"process\":\"x\",\"released\":false,\"until\":9000000000000}}'"
+         '{{\"host\":\"elsewhere\",\"pid\":7,\"instance\":\"x\",\"released\":false,\"until\":9000000000000}}'"
     ));
 }
 

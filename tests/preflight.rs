@@ -562,7 +562,7 @@ fn a_server_says_who_used_the_table_and_what_it_lacks() {
 
 #[test]
 fn a_server_without_part_log_says_which_fence_it_will_be_and_how_to_get_the_other() {
-    let without = Modern::start_with(Some("<clickhouse/>"));
+    let without = Modern::start_with("<clickhouse/>");
     let with = Modern::start();
     for (server, is_there) in [(&without, false), (&with, true)] {
         let project = Project::new(&[("app/events.sql", EVENTS)]);

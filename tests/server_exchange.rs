@@ -140,7 +140,7 @@ fn an_exchange_of_a_select_without_a_way_back_leaves_no_row_behind() {
 
 #[test]
 fn without_part_log_an_exchange_needs_a_quiet_moment() {
-    let mut stage = Stage::new(Modern::start_with(Some("<clickhouse/>")), REWRITTEN);
+    let mut stage = Stage::new(Modern::start_with("<clickhouse/>"), REWRITTEN);
     stage.must(&["apply"]);
     stage.pace = (50, Duration::ZERO);
     let written = stage.under_traffic(3, || {

@@ -507,7 +507,7 @@ fn an_undoing_that_is_killed_is_undone_again() {
 
 #[test]
 fn without_part_log_a_cut_needs_a_quiet_moment() {
-    let stage = Stage::new(Modern::start_with(Some("<clickhouse/>")), REWRITTEN);
+    let stage = Stage::new(Modern::start_with("<clickhouse/>"), REWRITTEN);
     let written = stage.under_traffic(3, || {
         let run = stage.teal(&["apply", "--fence-timeout", "3"]);
         run.failed(3, &["no clean cut", "No row was lost"]);

@@ -182,37 +182,46 @@ impl Background {
     }
 }
 
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
 /// A run of teal that waits at a failpoint.
 pub(crate) struct Held {
     run: Background,
-    hold: Hold,
+    failpoint: Failpoint,
 }
 
 impl Held {
     /// Starts it, and returns when it is there for the first time. `others` are failpoints too.
-    pub(crate) fn at(failpoint: &str, others: &str, mut command: Command) -> Self {
-        let hold = Hold::new();
-        command.env("FAILPOINTS", format!("{failpoint}=1*{};{others}", hold.action()));
+    pub(crate) fn at(name: &str, others: &str, mut command: Command) -> Self {
+        let failpoint = Failpoint::new();
+        command.env("FAILPOINTS", format!("{name}=1*{};{others}", failpoint.action()));
         let mut run = Background::start(command);
-        if !hold.is_reached_by(&mut run) {
-            panic!("{failpoint} was not reached: {}", run.finish().said());
+        if !failpoint.is_reached_by(&mut run) {
+            panic!("{name} was not reached: {}", run.finish().said());
         }
-        Self { run, hold }
+        Self { run, failpoint }
     }
 
     /// Lets it go on, to its end.
     pub(crate) fn go_on(self) -> Run {
-        self.hold.release();
+        self.failpoint.release();
         self.run.finish()
     }
 }
 
 /// A failpoint at which a run of teal waits for the test.
-pub(crate) struct Hold {
+pub(crate) struct Failpoint {
     directory: tempfile::TempDir,
 }
 
-impl Hold {
+impl Failpoint {
     pub(crate) fn new() -> Self {
         Self { directory: tempfile::tempdir().unwrap() }
     }
@@ -246,15 +255,6 @@ impl Hold {
 
     fn file(&self) -> PathBuf {
         self.directory.path().join("held")
-    }
-}
-
-impl Drop for Background {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
     }
 }
 

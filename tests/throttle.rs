@@ -405,7 +405,7 @@ fn limits_come_from_the_project_the_flags_and_the_last_request() {
     stage.assert_exact();
     stage
         .teal(&["apply", "--disk-free", "much"])
-        .failed(2, &["much is no number of bytes", "2GiB"]);
+        .failed(2, &["much is not a number of bytes", "2GiB"]);
 }
 
 fn abort_from_another_process(stage: &Stage) {

@@ -10,7 +10,7 @@ mod models;
 mod plan;
 mod scene;
 #[path = "../../tests/servers/mod.rs"]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, dead_code)]
 mod servers;
 mod verify;
 

@@ -1,11 +1,11 @@
 //! The servers that tests run against; each ends with the value that started it. They are shared by
-//! several test binaries, none of which uses all.
-#![allow(dead_code)]
+//! several test binaries.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use teal_client::{Address, HttpOptions, HttpServer};
 
@@ -17,6 +17,7 @@ pub(crate) struct Modern {
 
 impl Modern {
     /// The server that `TEAL_TEST_URL` names, or one that the test starts.
+    #[allow(dead_code)] // Not end to end.
     pub(crate) fn given_or_start() -> Self {
         match std::env::var("TEAL_TEST_URL") {
             Ok(url) => Self { address: Address::parse(&url).unwrap(), process: None },
@@ -25,23 +26,24 @@ impl Modern {
     }
 
     pub(crate) fn start() -> Self {
-        Self::start_with(None)
+        Self::start_in(tempfile::tempdir().unwrap())
     }
 
     /// One that refuses what came after 23.8.
     pub(crate) fn start_as_old() -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join(AS_OLD), "").unwrap();
-        let (process, port) = start_modern(directory.path());
-        Self { address: local(port), process: Some((process, directory)) }
+        Self::start_in(directory)
     }
 
     /// One with this configuration, in place of `query_log` and `part_log`.
-    pub(crate) fn start_with(config: Option<&str>) -> Self {
+    pub(crate) fn start_with(config: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        if let Some(text) = config {
-            std::fs::write(directory.path().join(GIVEN), text).unwrap();
-        }
+        std::fs::write(directory.path().join(GIVEN), config).unwrap();
+        Self::start_in(directory)
+    }
+
+    fn start_in(directory: tempfile::TempDir) -> Self {
         let (process, port) = start_modern(directory.path());
         Self { address: local(port), process: Some((process, directory)) }
     }
@@ -57,10 +59,10 @@ impl Modern {
     }
 
     /// It answers nobody any more, and its connections stay.
+    #[allow(dead_code)] // Not end to end.
     pub(crate) fn freeze(&self) {
         let (process, _) = self.process.as_ref().unwrap();
-        let pid = process.id().to_string();
-        assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
+        kill_process(Pid::from_child(process), Signal::STOP).unwrap();
     }
 
     /// The same data, with another configuration.

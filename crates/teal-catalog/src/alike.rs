@@ -1,6 +1,6 @@
 use serde::Deserialize;
 use teal_client::{ClientError, Session};
-use teal_schema::{QualifiedName, Table, create_table, quote_string};
+use teal_schema::{QualifiedName, Table, create_table, quoted_list};
 
 use crate::CatalogTable;
 use crate::declared::GRANULARITY;
@@ -65,7 +65,7 @@ pub fn formatted(
         };
         let (now, later) = rest.split_at(rest.iter().take_while(fits).count().max(1));
         rest = later;
-        let texts = now.iter().map(|sql| quote_string(sql)).collect::<Vec<_>>().join(", ");
+        let texts = quoted_list(now);
         let query = format!("SELECT formatQuerySingleLineOrNull(arrayJoin([{texts}])) AS sql");
         match session.rows::<Row>(&query) {
             Ok(rows) => formatted.extend(rows.into_iter().map(|row| row.sql)),

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use teal_client::{ClientError, Session};
-use teal_schema::{QualifiedName, quote_string};
+use teal_schema::{QualifiedName, quoted_list};
 
 /// The tables and views of some databases of a server, at one moment.
 #[derive(Debug, Clone, Default)]
@@ -95,14 +95,29 @@ pub fn own_directory(path: &str) -> &str {
     path.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
 }
 
+/// Whether there is a table or view of this name.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub fn exists(session: &mut dyn Session, name: &QualifiedName) -> Result<bool, ClientError> {
+    #[derive(Deserialize)]
+    struct Row {
+        found: u64,
+    }
+    let Row { found } = session.row(&format!(
+        "SELECT count() AS found FROM system.tables WHERE {}",
+        name.condition("name")
+    ))?;
+    Ok(found > 0)
+}
+
 impl Catalog {
     /// Reads all tables and views of `databases`, in three queries whatever their number.
     ///
     /// # Errors
     /// When the server refuses one of the queries.
     pub fn read(session: &mut dyn Session, databases: &[&str]) -> Result<Self, ClientError> {
-        let databases = databases.iter().map(|name| quote_string(name)).collect::<Vec<_>>();
-        let within = format!("database IN ({})", databases.join(", "));
+        let within = format!("database IN ({})", quoted_list(databases));
         Self::read_where(session, &|_| within.clone())
     }
 

@@ -17,7 +17,7 @@ mod traffic;
 mod types;
 
 pub use alike::{definitions, formatted, made_alike};
-pub use catalog::{Catalog, CatalogColumn, CatalogTable, own_directory};
+pub use catalog::{Catalog, CatalogColumn, CatalogTable, exists, own_directory};
 pub use declared::{Declaration, HIDDEN, Pulled};
 pub use features::{Feature, Features};
 pub use feeders::{Feeder, FeederKind, feeders};
@@ -25,7 +25,7 @@ pub use grants::{Grant, has_rights, missing_on_tables};
 pub use parts::{Amount, Part, active_parts, amount};
 pub use query_tree::{Grouped, QueryTree, QueryTreeError};
 pub use readers::{ReadingView, fired_views, reading_views, reads};
-pub use scratch::{Scratch, permissive_session};
+pub use scratch::{SCRATCH_PREFIX, Scratch, permissive_session};
 pub use shadow::{Shadow, ShadowError, acts_when_made, without_replicas};
 pub use traffic::{LeftOut, Traffic, Use, mentions, traffic, uses};
 pub use types::{reads_alike, time_zones, widens};

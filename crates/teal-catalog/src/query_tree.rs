@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use teal_client::{ClientError, Format, Session};
-use teal_schema::quote_string;
+use teal_schema::quoted_list;
 
 /// How the server reads a SELECT: its `EXPLAIN QUERY TREE`, boiled down to what a copy of the
 /// SELECT needs to know.
@@ -58,7 +58,7 @@ impl QueryTree {
                 "EXPLAIN QUERY TREE run_passes = 1, dump_ast = 0 {select}\n\
                  FORMAT TabSeparatedRaw SETTINGS allow_experimental_analyzer = 1"
             ),
-            Format("TabSeparatedRaw"),
+            Format("TabSeparatedRaw".into()),
         )?;
         let text = String::from_utf8_lossy(&answer.body);
         let columns = describe(session, select)?;
@@ -339,7 +339,7 @@ fn non_deterministic(
         #[serde(alias = "is_deterministic")]
         deterministic: Option<u8>,
     }
-    let names = functions.iter().map(|name| quote_string(name)).collect::<Vec<_>>().join(", ");
+    let names = quoted_list(functions);
     let rows = session.rows::<Row>(&format!(
         "SELECT * FROM system.functions WHERE name IN ({names}) ORDER BY name"
     ))?;

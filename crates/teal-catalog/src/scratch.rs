@@ -9,7 +9,7 @@ use crate::Catalog;
 
 /// Every scratch database's name starts so; then come the time of its making, in the server's
 /// seconds, the process that made it, and a number.
-const PREFIX: &str = "_teal_shadow_";
+pub const SCRATCH_PREFIX: &str = "_teal_shadow_";
 
 /// No plan takes as long, so that what is older was left by a process that has ended.
 const LONGEST_LIFE_SECONDS: u32 = 3600;
@@ -46,7 +46,7 @@ impl Scratch {
         let mut session = server.session(&settings)?;
         let now = drop_leftovers(server, session.as_mut())?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let prefix = format!("{PREFIX}{now}_{}_{number}_", std::process::id());
+        let prefix = format!("{SCRATCH_PREFIX}{now}_{}_{number}_", std::process::id());
         let others =
             (1..SESSIONS).map(|_| server.session(&settings)).collect::<Result<Vec<_>, _>>()?;
         let mut scratch = Self { session, others, prefix, databases: databases.to_vec() };
@@ -155,11 +155,11 @@ fn drop_leftovers(server: &dyn Server, session: &mut dyn Session) -> Result<u32,
     }
     let now = session.row::<Now>("SELECT toUnixTimestamp(now()) AS seconds")?.seconds;
     let rows = session.rows::<Row>(&format!(
-        "SELECT name FROM system.databases WHERE startsWith(name, '{PREFIX}')"
+        "SELECT name FROM system.databases WHERE startsWith(name, '{SCRATCH_PREFIX}')"
     ))?;
     let pid = std::process::id().to_string();
     for Row { name } in rows {
-        let mut parts = name.strip_prefix(PREFIX).unwrap_or_default().split('_');
+        let mut parts = name.strip_prefix(SCRATCH_PREFIX).unwrap_or_default().split('_');
         let made = parts.next().and_then(|seconds| seconds.parse().ok()).unwrap_or(0);
         let is_anothers = parts.next() != Some(&pid);
         let is_old = now.saturating_sub(made) > LONGEST_LIFE_SECONDS;

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
@@ -177,12 +178,12 @@ pub trait InsertStream {
 
 /// A format of data, by ClickHouse's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Format(pub &'static str);
+pub struct Format(pub Cow<'static, str>);
 
 impl Format {
-    pub const JSON_EACH_ROW: Self = Self("JSONEachRow");
-    pub const NONE: Self = Self("Null");
-    pub const TSV: Self = Self("TabSeparated");
+    pub const JSON_EACH_ROW: Self = Self(Cow::Borrowed("JSONEachRow"));
+    pub const NONE: Self = Self(Cow::Borrowed("Null"));
+    pub const TSV: Self = Self(Cow::Borrowed("TabSeparated"));
 }
 
 /// What a statement gave back.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "../../../tests/servers/mod.rs"]
+#[allow(dead_code)]
 mod servers;
 
 use std::sync::Barrier;

@@ -139,7 +139,7 @@ fn a_streamed_result_is_one_document_in_any_format() {
     let mut session = user();
     let mut streamed = |statement: &str, format: &'static str| {
         let mut body = Vec::new();
-        let end = session.stream(statement, Format(format), &mut |piece| body.extend(piece));
+        let end = session.stream(statement, Format(format.into()), &mut |piece| body.extend(piece));
         end.map(|()| String::from_utf8(body).unwrap())
     };
     // Of several blocks.

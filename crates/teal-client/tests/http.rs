@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "../../../tests/servers/mod.rs"]
+#[allow(dead_code)]
 mod servers;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -30,20 +30,8 @@ impl Operator<'_> {
             Phase::Started(_) | Phase::Prepared(_) => false,
             Phase::Attached(_) | Phase::Backfilled(_) | Phase::Verified(_) => true,
             Phase::Aborting(_) | Phase::Aborted(_) => return Ok(()),
-            Phase::CutOver(_) => {
-                return Err(MigrateError::WrongPhase {
-                    migration: migrating.id.clone(),
-                    phase: migrating.phase.name(),
-                    wanted: "run `teal rollback` first",
-                });
-            }
-            Phase::Cleaned(_) => {
-                return Err(MigrateError::WrongPhase {
-                    migration: migrating.id.clone(),
-                    phase: migrating.phase.name(),
-                    wanted: "the old table is gone",
-                });
-            }
+            Phase::CutOver(_) => return Err(migrating.wrong_phase("run `teal rollback` first")),
+            Phase::Cleaned(_) => return Err(migrating.wrong_phase("the old table is gone")),
         };
         self.refuse_while_chained(migrating, &migrating.migration.green)?;
         if was_attached {
@@ -71,9 +59,9 @@ impl Operator<'_> {
                 self.wait_without_gate()?;
             }
             let data = self.data_of(&migrating.migration.green)?;
-            self.record(migrating, Event::AbortOpened { green_data: Some(data.clone()), force })?;
+            self.record(migrating, Event::AbortOpened { green_data: data.clone(), force })?;
             failpoint::reached("abort-opened");
-            let outcome = self.drop_everything(migrating, was_attached, Some(&data))?;
+            let outcome = self.drop_everything(migrating, was_attached, &data)?;
             Ok(((), outcome))
         })
     }
@@ -135,10 +123,10 @@ impl Operator<'_> {
                     }
                 }
             };
-            self.refuse_to_end(migrating, green, green_data.as_deref(), look)?;
+            self.refuse_to_end(migrating, green, &green_data, look)?;
             // Nobody but teal knows the name that teal chose. And folded sums would be others in the midst of the copy.
             let may_be_used = !migrating.migration.in_place && migrating.migration.rows_tell();
-            if may_be_used && !is_forced && self.has_data(green, green_data.as_deref())? {
+            if may_be_used && !is_forced && self.has_data(green, &green_data)? {
                 // What is copied to blue then does not come to green once more.
                 self.drop_own_views(migrating)?;
                 self.step(migrating, Step::Verify, |migrating| {
@@ -148,7 +136,7 @@ impl Operator<'_> {
                 })?;
             }
         }
-        let told = self.drop_everything(migrating, was_attached, green_data.as_deref())?;
+        let told = self.drop_everything(migrating, was_attached, &green_data)?;
         let what = format!("the abort of {} was finished: {told}", migrating.migration.green);
         self.observer.update(Update::Healed { what });
         Ok(())
@@ -158,7 +146,7 @@ impl Operator<'_> {
         &self,
         migrating: &mut Migrating,
         was_attached: bool,
-        green_data: Option<&str>,
+        green_data: &str,
     ) -> Result<String, MigrateError> {
         let green = migrating.migration.green.clone();
         let outcome = if was_attached {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Deserialize;
-use teal_schema::{QualifiedName, quote_string};
+use teal_schema::{QualifiedName, quoted_list};
 
 use crate::{MigrateError, Operator, Update, failpoint};
 
@@ -59,7 +59,7 @@ impl Operator<'_> {
             session.rows::<Row>(&format!(
                 "SELECT mutation_id FROM system.mutations WHERE {} AND NOT has([{}], mutation_id)",
                 table.condition("table"),
-                quoted(before)
+                quoted_list(before)
             ))
         })?;
         Ok(rows.into_iter().map(|row| row.mutation_id).collect())
@@ -78,7 +78,7 @@ impl Operator<'_> {
             fail_reason: String,
             parts_to_do: i64,
         }
-        let ours = quoted(ours);
+        let ours = quoted_list(ours);
         let (mut known, mut waiting) = (BTreeSet::new(), self.observer.wait());
         loop {
             let mutations = self.with_control(|session| {
@@ -123,8 +123,4 @@ impl Operator<'_> {
             std::thread::sleep(LOOK);
         }
     }
-}
-
-fn quoted(ids: &[String]) -> String {
-    ids.iter().map(|id| quote_string(id)).collect::<Vec<_>>().join(", ")
 }

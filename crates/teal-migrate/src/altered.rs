@@ -51,8 +51,7 @@ impl Operator<'_> {
         let mut now = self.objects(&[blue, green])?;
         let green = now.remove(green).map(|it| it.sql);
         // Without blue, what needs it will say that it is not there.
-        let blue_now =
-            || now.remove(blue).map(|it| (Some(own_directory(&it.path).to_owned()), it.sql));
+        let blue_now = || now.remove(blue).map(|it| (own_directory(&it.path).to_owned(), it.sql));
         let known_blue = known.map(|known| (known.blue_data.clone(), known.blue.clone()));
         let defined = |(blue_data, blue)| Event::Defined { blue, green: green.clone(), blue_data };
         let blue = known_blue.or_else(blue_now);
@@ -253,7 +252,7 @@ impl Operator<'_> {
 
 /// Whether a table is not the one that was blue.
 fn is_other(definitions: &Definitions, table: &Object) -> bool {
-    definitions.blue_data.as_ref().is_some_and(|data| data != own_directory(&table.path))
+    definitions.blue_data != own_directory(&table.path)
 }
 
 fn counts(_: &QualifiedName, field: &Field) -> Result<bool, MigrateError> {

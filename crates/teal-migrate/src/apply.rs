@@ -5,7 +5,7 @@ use teal_plan::{Migration, Operation, Plan, check};
 
 use crate::journal::phase::Phase;
 use crate::journal::state::{Migrating, history};
-use crate::{Goal, MigrateError, Operator, failpoint};
+use crate::{Goal, MigrateError, Operator, PhaseName, failpoint};
 
 /// What was done of a plan.
 #[derive(Debug, Default, Serialize)]
@@ -25,7 +25,7 @@ pub struct Migrated {
     pub migration: String,
     pub table: String,
     pub green: String,
-    pub phase: &'static str,
+    pub phase: PhaseName,
     /// Rows in green at the verification.
     pub rows: u64,
 }
@@ -75,7 +75,10 @@ impl Operator<'_> {
                 Operation::Drop { .. } => applied.dropped.extend(of_this_run),
                 Operation::Migrate { migration, .. } => {
                     let migrating = match self.under_way(migration)? {
-                        Some(migrating) => unchanged(migrating, migration)?,
+                        Some(migrating) => {
+                            refuse_changed_models(&migrating.migration, migration)?;
+                            migrating
+                        }
                         None => self.start((**migration).clone())?,
                     };
                     applied.migrated.extend(self.migrate(migrating)?);
@@ -110,14 +113,14 @@ impl Operator<'_> {
 }
 
 /// A migration goes on as it began. Models that say something else meanwhile are not what it does.
-fn unchanged(begun: Migrating, planned: &Migration) -> Result<Migrating, MigrateError> {
-    if begun.migration.is_declared_like(planned) {
-        return Ok(begun);
+fn refuse_changed_models(begun: &Migration, planned: &Migration) -> Result<(), MigrateError> {
+    if begun.is_declared_like(planned) {
+        return Ok(());
     }
     let said = |migration: &Migration| format!("{} … {}", migration.create_green, migration.select);
     Err(MigrateError::ModelsChanged {
         green: planned.green.clone(),
-        began: said(&begun.migration),
+        began: said(begun),
         now: said(planned),
     })
 }

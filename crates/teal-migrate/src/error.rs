@@ -6,7 +6,7 @@ use teal_client::ClientError;
 use teal_plan::Drift;
 use teal_schema::{QualifiedName, TokenError};
 
-use crate::{JournalError, LockError, Parity, RequestError};
+use crate::{JournalError, LockError, Parity, PhaseName, RequestError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
@@ -20,8 +20,8 @@ pub enum MigrateError {
     Request(#[from] RequestError),
     #[error(transparent)]
     QueryTree(#[from] QueryTreeError),
-    #[error("cannot read the migration's SELECT: {0}")]
-    References(#[from] TokenError),
+    #[error("cannot read the SQL of a table or a view: {0}")]
+    UnreadableSql(#[from] TokenError),
 
     #[error(
         "{blue} has {mutations} mutation(s) under way ({first}); views do not forward them, so the migration waits for their end: try again then, or `KILL MUTATION`"
@@ -42,7 +42,7 @@ pub enum MigrateError {
     )]
     NoCleanCut { waited: Duration, reason: String },
     #[error(
-        "a sample is of whole partitions, and there are none that {blue} and {green} have in common: they have one partition, or other partition keys, or the SELECT moves or folds rows. Verify them as a whole"
+        "a sample is of whole partitions, and no partition is the same in {blue} and {green}: they have one partition, or other partition keys, or the SELECT moves or folds rows. Verify them as a whole"
     )]
     NoSample { blue: QualifiedName, green: QualifiedName },
     #[error("INSERTs cannot be held on a server")]
@@ -155,15 +155,20 @@ pub enum MigrateError {
             false => format!(", and nothing forwards them: {green} may lack them. Move that writer to {green}, copy what is wanted (INSERT INTO … SELECT), and then --force"),
         }
     )]
-    StillUsed { blue: QualifiedName, green: QualifiedName, rows: u64, is_forwarded: bool },
+    WrittenSinceCutover { blue: QualifiedName, green: QualifiedName, rows: u64, is_forwarded: bool },
     #[error(
         "{}, and the view goes on to forward from it to {green}. Move that writer to {green}, and run `teal cutover` again, which counts from here: if {blue} gets no rows from now on, the view is turned, where it can be, and keeps it current\n{}",
         written(.blue, *.rows),
         listed(.used)
     )]
-    StillWritten { blue: QualifiedName, green: QualifiedName, rows: u64, used: Box<[Use]> },
+    StillWrittenBeforeTurn {
+        blue: QualifiedName,
+        green: QualifiedName,
+        rows: u64,
+        used: Box<[Use]>,
+    },
     #[error(
-        "the view is being turned, to keep {blue} current or back; nothing is lost, and rows that lack in a table until then are carried: teal waited for {reason}. Run the command again then"
+        "the view is being turned, to keep {blue} current (or back); nothing is lost, and rows missing from one of the tables are carried over then: teal waited for {reason}. Run the command again then"
     )]
     TurnOpen { blue: QualifiedName, reason: String },
     #[error(
@@ -196,12 +201,12 @@ pub enum MigrateError {
         "{old} has been used since the cutover, within the last 24 hours; move who uses it to {new}, or --force\n{}",
         listed(.used)
     )]
-    StillRead { old: QualifiedName, new: QualifiedName, used: Vec<Use> },
+    UsedSinceCutover { old: QualifiedName, new: QualifiedName, used: Vec<Use> },
     #[error(
         "{table} is a table of the migration of {other} too, which is {phase}: end that one first (`teal cleanup`, `teal rollback` or `teal abort`, with {}), and run the command again",
         .other.name
     )]
-    Chained { table: QualifiedName, other: QualifiedName, phase: &'static str },
+    Chained { table: QualifiedName, other: QualifiedName, phase: PhaseName },
     #[error(
         "readers and writers have gone from {blue} to {live}: {green} was made from {blue}, and lacks what is written to {live}\n  instead: `teal abort {}`, and let its view read {live}; or `teal rollback {}` first",
         .green.name, .live.name
@@ -280,7 +285,7 @@ pub enum MigrateError {
     )]
     ChangedSince { new: QualifiedName, change: Box<str> },
     #[error(
-        "{old} has {missing} rows that {new} lacks, and {new} {extra} that {old} lacks: {reason}. Carried back, such rows might be there twice, and deleted ones are there again. With --force, {old} comes back as it is, without what only {new} has"
+        "{old} has {missing} rows that {new} lacks, and {new} has {extra} rows that {old} lacks: {reason}. Carried back, such rows might be there twice, and deleted ones are there again. With --force, {old} comes back as it is, without what only {new} has"
     )]
     RowsNotTold {
         old: QualifiedName,
@@ -313,7 +318,7 @@ pub enum MigrateError {
     #[error("{by} asked for an abort")]
     AbortAsked { by: String, force: bool },
     #[error("migration {migration} is {phase}; {wanted}")]
-    WrongPhase { migration: String, phase: &'static str, wanted: &'static str },
+    WrongPhase { migration: String, phase: PhaseName, wanted: &'static str },
     #[error(
         "the models of {green} have changed since its migration began
   began with: {began}
@@ -376,72 +381,15 @@ impl MigrateError {
             | Self::QueryTree(QueryTreeError::Client(error)) => error.is_refusal(),
             Self::Lock(error) => error.is_refusal(),
             Self::Journal(error) => error.is_refusal(),
-            Self::MutationsRunning { .. }
-            | Self::FenceTimeout { .. }
-            | Self::NotClean { .. }
-            | Self::NoCleanCut { .. }
-            | Self::NoWriteGate
-            | Self::ExchangeOpen { .. }
-            | Self::FoldsAcross { .. }
-            | Self::FoldsUntold { .. }
-            | Self::GreenNotEmpty { .. }
-            | Self::OtherGreen { .. }
-            | Self::SnapshotLost { .. }
-            | Self::SnapshotChanged { .. }
-            | Self::WrittenToGreen { .. }
-            | Self::ViewExists { .. }
-            | Self::PlaceTaken { .. }
-            | Self::NoParity { .. }
-            | Self::StatesUntold { .. }
-            | Self::RowsHidden { .. }
-            | Self::ValuesLost { .. }
-            | Self::Unexplained { .. }
-            | Self::StaleFolds { .. }
-            | Self::Altered { .. }
-            | Self::AlteredBeyondCompare { .. }
-            | Self::StillUsed { .. }
-            | Self::Chained { .. }
-            | Self::BlueLeft { .. }
-            | Self::StillViewed { .. }
-            | Self::StillFed { .. }
-            | Self::FedInBackground { .. }
-            | Self::StillLoaded { .. }
-            | Self::ViewWouldFail { .. }
-            | Self::FedOtherwise { .. }
-            | Self::LastCopy { .. }
-            | Self::NewGone { .. }
-            | Self::PartsBroken { .. }
-            | Self::ChangedPlaces { .. }
-            | Self::Kept { .. }
-            | Self::StillRead { .. }
-            | Self::StillWritten { .. }
-            | Self::TurnOpen { .. }
-            | Self::RetireOpen { .. }
-            | Self::CannotTurn { .. }
-            | Self::NewLacks { .. }
-            | Self::NewKeeps { .. }
-            | Self::NoWayBack { .. }
-            | Self::WouldLoseRows { .. }
-            | Self::LateRows { .. }
-            | Self::PartitionsUntold { .. }
-            | Self::FoldsDiffer { .. }
-            | Self::CannotCarryBack { .. }
-            | Self::ChangedSince { .. }
-            | Self::OldChanged { .. }
-            | Self::RowsNotTold { .. }
-            | Self::MissedChange { .. }
-            | Self::CannotRepair { .. }
-            | Self::AbortedOnRequest { .. }
-            | Self::AbortAsked { .. }
-            | Self::WrongPhase { .. }
-            | Self::ModelsChanged { .. }
-            | Self::Drift { .. }
-            | Self::NoAlias { .. }
-            | Self::AliasOpen { .. }
-            | Self::RestOpen { .. }
-            | Self::NoSample { .. }
-            | Self::NoSuchCutover { .. } => true,
-            _ => false,
+            Self::Request(_)
+            | Self::QueryTree(_)
+            | Self::UnreadableSql(_)
+            | Self::Unreadable { .. }
+            | Self::RemovalFailed { .. }
+            | Self::AlterFailed { .. }
+            | Self::NotCopyable { .. }
+            | Self::Interrupted => false,
+            _ => true,
         }
     }
 }

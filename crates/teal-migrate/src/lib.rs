@@ -23,6 +23,7 @@ mod fence;
 mod interrupt;
 mod journal;
 mod lock;
+mod logs;
 mod names;
 mod operator;
 mod prepare;
@@ -30,6 +31,8 @@ mod progress;
 mod repair;
 mod requests;
 mod rollback;
+mod settings;
+mod statements;
 mod status;
 mod throttle;
 mod verify;
@@ -38,10 +41,11 @@ pub use apply::{Applied, Migrated};
 pub use backfill::BackfillOptions;
 pub use cleanup::parked::Parked;
 pub use error::MigrateError;
+pub use fence::FenceKind;
 pub use interrupt::Interrupt;
 pub use journal::phase::{
-    Aborted, Aborting, Attached, Backfilled, Cleaned, CutOver, Phase, Prepared, Publication,
-    Started, Verified,
+    Aborted, Aborting, Attached, Backfilled, Cleaned, CutOver, Phase, PhaseName, Prepared, Started,
+    Verified,
 };
 pub use journal::state::{Migrating, history};
 pub use journal::{Entry, Event, Journal, JournalError};
@@ -49,9 +53,9 @@ pub use lock::live::{Doing, Live, Running, Waiting};
 pub use lock::{Lock, LockError};
 pub use operator::{Goal, Operator, OperatorOptions};
 pub use progress::{Observer, Silent, Step, Update};
-pub use repair::seen::{BlueSeen, SeenPart};
+pub use repair::seen::{PartsSeen, SeenPart};
 pub use repair::{Leave, Repaired};
-pub use requests::{Ask, Asked, Orders, Request, RequestError, peek_requests};
+pub use requests::{Ask, Asked, Request, RequestError};
 pub use status::{Fence, Status, Verification, Worker, read_status};
 pub use throttle::limits::{Bytes, Hours, Latency, Limit, Limits, Parts};
 pub use verify::parity::{Mismatch, Parity, Sample};

@@ -1,7 +1,19 @@
-use teal_schema::QualifiedName;
+use teal_client::{ClientError, Session};
+use teal_schema::{QualifiedName, quote_ident};
 
 /// The database on the target that holds the journal and everything teal makes for itself.
 pub(crate) const TEAL_DATABASE: &str = "_teal";
+
+/// Makes that database, where it is missing.
+pub(crate) fn make_database(session: &mut dyn Session) -> Result<(), ClientError> {
+    let name = quote_ident(TEAL_DATABASE);
+    session.command(&format!("CREATE DATABASE IF NOT EXISTS {name}")).map(drop)
+}
+
+/// The name of this machine, as others are told it.
+pub(crate) fn this_host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
 
 /// Bytes of a name as that of a file: a table's may have some 200.
 const LONGEST_STEM: usize = 120;
@@ -26,7 +38,7 @@ pub(crate) fn snapshot(migration: &str) -> QualifiedName {
     own(migration, "snapshot")
 }
 
-/// Every role in a migration begins with this.
+/// As the beginning of a role: every role has it.
 pub(crate) const ANY_ROLE: &str = "";
 pub(crate) const STAGING: &str = "staging_";
 
@@ -59,8 +71,8 @@ pub(crate) const COUNTED: &str = "counted";
 pub(crate) const CLONE: &str = "verify_";
 
 /// Hard-link clones of both tables at one moment, for the verification.
-pub(crate) fn verify(migration: &str, colour: &str) -> QualifiedName {
-    own(migration, &format!("{CLONE}{colour}"))
+pub(crate) fn verify(migration: &str, role: &str) -> QualifiedName {
+    own(migration, &format!("{CLONE}{role}"))
 }
 
 /// The hashes of rows that green has too many.

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::Deserialize;
-use teal_catalog::Catalog;
+use teal_catalog::{Catalog, SCRATCH_PREFIX, exists};
 use teal_client::{ClientError, GateClosing, Server, Session, TEAL_LOG_COMMENT};
 use teal_plan::{Cutover, Migration};
-use teal_schema::{QualifiedName, quote_ident, quote_string};
+use teal_schema::{QualifiedName, quote_ident, quote_string, quoted_list};
 
 use crate::cutover::swap::Way;
 use crate::journal::phase::{CutOver, Phase, Verified};
@@ -17,6 +17,7 @@ use crate::lock::live::{Board, Teller};
 use crate::names::TEAL_DATABASE;
 use crate::repair::stale::shortened;
 use crate::requests::Requests;
+use crate::statements::dropped;
 use crate::{
     BackfillOptions, Entry, Event, Interrupt, Journal, Leave, Limits, Lock, LockError,
     MigrateError, Observer, Parity, Step, Update, failpoint, names,
@@ -123,7 +124,7 @@ impl<'a> Operator<'a> {
         // The lock first: nothing is read that another could be changing.
         let lock = Arc::new(Lock::take(server, options.lease)?);
         let mut control = server.session(&[])?;
-        // Held up until somebody took it over, this would end the statements of that one.
+        // Were this process suspended until another teal took the lock, the KILL below would hit the statements of that one.
         lock.check()?;
         let observer = Teller::new(observer, Arc::clone(&lock));
         end_statements_of_the_dead(server, control.as_mut(), &observer)?;
@@ -306,7 +307,7 @@ impl<'a> Operator<'a> {
             Phase::CutOver(CutOver { turn_open: Some(forwards_back), .. }) => {
                 self.settle_turn(migrating, *forwards_back)
             }
-            Phase::CutOver(state) if state.rollback_open.is_some() => match state.cutover {
+            Phase::CutOver(state) if state.rollback.is_some() => match state.cutover {
                 Cutover::Alias => self.settle_alias(migrating, Way::Back),
                 _ => self.settle_rollback(migrating),
             },
@@ -314,7 +315,9 @@ impl<'a> Operator<'a> {
                 Cutover::Alias => self.settle_alias(migrating, Way::Forward),
                 _ => self.settle_exchange(migrating),
             },
-            Phase::CutOver(state) if state.cleanup_open => self.finish_cleanup(migrating, false),
+            Phase::CutOver(state) if state.cleanup.is_some() => {
+                self.finish_cleanup(migrating, false)
+            }
             Phase::Aborting(_) => self.finish_abort(migrating, false),
             _ => Ok(()),
         }
@@ -392,9 +395,9 @@ impl<'a> Operator<'a> {
         self.run(sql, |_| self.lock.check())
     }
 
-    /// One by which a name is given up or changes hands, and which nobody undoes where it comes when another has taken the
-    /// lock over. (What is attached, truncated or altered, comes between two entries of the journal, which ask the same,
-    /// or a proof finds it.)
+    /// For the RENAME, EXCHANGE or DROP of what users know: asks the server before that the lock is still ours, for
+    /// nobody undoes it where another teal has taken the lock over. (What is attached, truncated or altered, comes between
+    /// two entries of the journal, which ask the same, or a proof finds it.)
     pub(crate) fn command_for_good(&self, sql: &str) -> Result<(), MigrateError> {
         self.run(sql, |session| self.lock.ask(session))
     }
@@ -430,7 +433,7 @@ impl<'a> Operator<'a> {
 
     /// Whether there is a table or view of this name.
     pub(crate) fn exists(&self, name: &QualifiedName) -> Result<bool, MigrateError> {
-        Ok(!self.named(&name.database, &format!("name = {}", quote_string(&name.name)))?.is_empty())
+        Ok(self.with_control(|session| exists(session, name))?)
     }
 
     /// The tables and views of a database of which this holds.
@@ -450,18 +453,6 @@ impl<'a> Operator<'a> {
             ))
         })?;
         Ok(rows.into_iter().map(|row| QualifiedName::new(database, row.name)).collect())
-    }
-
-    /// Of what is teal's own alone: with its data.
-    pub(crate) fn drop_table(&self, name: &QualifiedName) -> Result<(), MigrateError> {
-        self.command(&format!("{} SYNC", dropped(name)))
-    }
-
-    /// Of what users may use. With SYNC it would wait for their statements, without a word and past every `KILL`. And so
-    /// the data stays for some minutes, in which `UNDROP` brings it back: the rows of the table that is kept may have
-    /// been written a moment ago, and no server brings them to the disk at once.
-    pub(crate) fn drop_used(&self, name: &QualifiedName) -> Result<(), MigrateError> {
-        self.command_for_good(&dropped(name))
     }
 
     /// Does `cut` with the write gate closed.
@@ -544,10 +535,6 @@ fn hang_board(
     }
 }
 
-fn dropped(name: &QualifiedName) -> String {
-    format!("DROP TABLE IF EXISTS {}", name.sql())
-}
-
 /// On a server, a statement goes on when the teal that sent it was killed. Who holds the lock is the
 /// only one to write, so what else of teal's is writing is of one that has ended: a copy into a staging
 /// table, which would otherwise come to its end beside the next one.
@@ -571,23 +558,22 @@ fn end_statements_of_the_dead(
     let mut running = session.rows::<Row>(&format!(
         "KILL QUERY WHERE (Settings['log_comment'] = {own} OR startsWith(Settings['log_comment'], {copy})) \
              AND query_kind IN ('Insert', 'Alter', 'Rename', 'Drop', 'Create', 'System') \
-             AND position(query, '_teal_shadow_') = 0 AND query_id != queryID() ASYNC",
+             AND position(query, '{SCRATCH_PREFIX}') = 0 AND query_id != queryID() ASYNC",
         own = quote_string(TEAL_LOG_COMMENT),
         copy = quote_string(&format!("{TEAL_LOG_COMMENT} backfill of "))
     ))?;
     let mut waiting = teller.wait();
     while !running.is_empty() {
-        let ids = running.iter().map(|row| quote_string(&row.query_id)).collect::<Vec<_>>();
+        let ids = quoted_list(running.iter().map(|row| &row.query_id));
         running = session.rows(&format!(
-            "SELECT query_id, query FROM system.processes WHERE query_id IN ({})",
-            ids.join(", ")
+            "SELECT query_id, query FROM system.processes WHERE query_id IN ({ids})"
         ))?;
         let there = own_tables(session)?;
         running.retain(|row| !is_dropped(&row.query, &there));
         if let Some(row) = running.first() {
             waiting.tell(|| {
                 let query = shortened(&row.query);
-                format!("the end of what a teal before this one has sent: {query}")
+                format!("the end of a statement that an earlier teal sent: {query}")
             });
             std::thread::sleep(LOOK);
         }

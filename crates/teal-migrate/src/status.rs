@@ -5,18 +5,20 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use teal_catalog::Use;
-use teal_client::{ClientError, Server, Session, TEAL_LOG_COMMENT};
+use teal_catalog::{Use, exists};
+use teal_client::{Server, TEAL_LOG_COMMENT};
 use teal_plan::Cutover;
-use teal_schema::{QualifiedName, shell_word};
+use teal_schema::shell_word;
 
 use crate::cleanup::still_used::{uses_of_old, view_back};
-use crate::journal::phase::{Cleaned, CutOver};
+use crate::fence::FenceKind;
+use crate::journal::phase::Cleaned;
 use crate::lock::live::{Live, Waiting};
 use crate::lock::time_of;
 use crate::requests::{Asked, Orders, Request, peek_requests};
 use crate::{
     Entry, Event, Journal, JournalError, Limits, Lock, MigrateError, Migrating, Parked, Phase,
+    PhaseName,
 };
 
 /// The speed is that of the last minute.
@@ -33,7 +35,7 @@ pub struct Status {
     pub blue: String,
     pub green: String,
     pub strategy: String,
-    pub phase: String,
+    pub phase: PhaseName,
     pub is_over: bool,
     pub started: Timestamp,
     /// When the last thing happened to it.
@@ -61,8 +63,7 @@ pub struct Status {
     pub fence: Option<Fence>,
     pub verified: Option<Verification>,
     /// How readers and writers have moved, or will if nothing else is said: by `app`, `alias` or `exchange`.
-    #[serde(default)]
-    pub cutover: String,
+    pub cutover: Cutover,
     /// Who has used the old table since the cutover, where the server's log tells it.
     #[serde(default)]
     pub still_used_by: Vec<Use>,
@@ -79,8 +80,12 @@ impl Status {
     /// Whether `teal apply` has anything left to do for it.
     pub fn has_work(&self) -> bool {
         matches!(
-            self.phase.as_str(),
-            "started" | "prepared" | "attached" | "backfilled" | "rolled back"
+            self.phase,
+            PhaseName::Started
+                | PhaseName::Prepared
+                | PhaseName::Attached
+                | PhaseName::Backfilled
+                | PhaseName::RolledBack
         )
     }
 }
@@ -98,8 +103,7 @@ pub struct Worker {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fence {
-    /// By what the INSERTs were told apart; not known of a migration of an older teal.
-    pub by: Option<String>,
+    pub by: FenceKind,
     pub at: Timestamp,
     pub attempts: u32,
 }
@@ -151,26 +155,13 @@ pub fn read_status(server: &dyn Server, base: Limits) -> Result<Vec<Status>, Mig
         {
             let mut session = server.session(&[])?;
             // Somebody may have dropped it.
-            status.old_is_kept_current &=
-                is_there(session.as_mut(), &view_back(&migrating, state))?;
+            status.old_is_kept_current &= exists(session.as_mut(), &view_back(&migrating, state))?;
             if !server.is_exclusive() {
                 status.still_used_by = uses_of_old(session.as_mut(), &migrating, state, now)?;
             }
         }
     }
     Ok(told)
-}
-
-fn is_there(session: &mut dyn Session, name: &QualifiedName) -> Result<bool, ClientError> {
-    #[derive(Deserialize)]
-    struct Row {
-        found: u64,
-    }
-    let row: Row = session.row(&format!(
-        "SELECT count() AS found FROM system.tables WHERE {}",
-        name.condition("name")
-    ))?;
-    Ok(row.found > 0)
 }
 
 pub(crate) fn statuses(
@@ -240,7 +231,7 @@ fn status(
         blue: migration.blue.to_string(),
         green,
         strategy: migration.strategy.to_string(),
-        phase: migrating.phase.name().to_owned(),
+        phase: migrating.phase.name(),
         is_over,
         started: migrating.started,
         since: migrating.since,
@@ -262,12 +253,9 @@ fn status(
         throttle: limits.unwrap_or_else(|| base.then(orders.limits)).filled(),
         fence: fence(entries),
         verified: verification(entries),
-        cutover: migrating.cutover().to_string(),
+        cutover: migrating.cutover(),
         still_used_by: Vec::new(),
-        old_is_kept_current: matches!(
-            &migrating.phase,
-            Phase::CutOver(CutOver { forwards_back: true, .. })
-        ),
+        old_is_kept_current: migrating.forwards_back(),
         parked: match &migrating.phase {
             Phase::Cleaned(state) => state.parked.clone(),
             _ => None,
@@ -311,7 +299,7 @@ fn share(bytes: u64, copied: u64, rows: u64) -> u64 {
 fn fence(entries: &[Entry]) -> Option<Fence> {
     entries.iter().rev().find_map(|entry| match &entry.event {
         Event::Attached { attempts, fence, .. } => {
-            Some(Fence { by: fence.clone(), at: entry.time, attempts: *attempts })
+            Some(Fence { by: *fence, at: entry.time, attempts: *attempts })
         }
         _ => None,
     })
@@ -339,13 +327,13 @@ fn next(migrating: &Migrating, orders: &Orders, is_at_work: bool) -> String {
             "teal cutover, soon: the one before was cut off, and merges may be held back until then"
         }
         Phase::Verified(_) => "teal cutover",
-        Phase::CutOver(state) if state.rollback_open.is_some() && !is_at_work => {
+        Phase::CutOver(state) if state.rollback.is_some() && !is_at_work => {
             "teal rollback, soon: the one before was cut off, and merges may be held back until then"
         }
         Phase::Prepared(state) if state.fence_open && !is_at_work => {
             "teal apply, soon: the fence was cut off, and merges may be held back until then"
         }
-        Phase::CutOver(state) if state.cleanup_open => "teal cleanup, which has begun",
+        Phase::CutOver(state) if state.cleanup.is_some() => "teal cleanup, which has begun",
         Phase::CutOver(state) if !state.forwards_back && migrating.may_be_kept_current() => {
             "teal cutover, when nobody writes to the old table any more; teal cleanup"
         }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 #[path = "../../../tests/servers/mod.rs"]
+#[allow(dead_code)]
 mod servers;
 
 use std::thread;
@@ -29,7 +30,7 @@ fn leave_lock(server: &dyn Server, generation: u32, until: &str) {
     session
         .command(&format!(
             "CREATE TABLE _teal.lock_{generation} (nothing UInt8) ENGINE = Memory COMMENT \
-             '{{\"host\":\"elsewhere\",\"pid\":7,\"process\":\"x\",\"released\":false,\"until\":{}}}'",
+             '{{\"host\":\"elsewhere\",\"pid\":7,\"instance\":\"x\",\"released\":false,\"until\":{}}}'",
             until.trim()
         ))
         .unwrap();
@@ -40,7 +41,7 @@ fn a_lock_is_held_by_one_and_free_when_it_is_released() {
     let modern = servers::Modern::start();
     let server = modern.open(|_| ());
     let lock = take(&server).unwrap();
-    assert!(take(&server).is_err_and(|error| error.is_held()));
+    assert!(take(&server).is_err_and(|error| error.is_another_at_work()));
     lock.check().unwrap();
     drop(lock);
     take(&server).unwrap();
@@ -76,7 +77,7 @@ fn the_lock_of_an_engine_that_has_ended_is_free_on_a_server() {
     session
         .command(
             "CREATE TABLE _teal.lock_3 (nothing UInt8) ENGINE = Memory COMMENT \
-             '{\"host\":\"elsewhere\",\"pid\":7,\"process\":\"x\",\"released\":false}'",
+             '{\"host\":\"elsewhere\",\"pid\":7,\"instance\":\"x\",\"released\":false}'",
         )
         .unwrap();
     take(&server).unwrap();
@@ -107,7 +108,7 @@ fn a_lease_is_renewed_while_its_owner_lives() {
     let lock = Lock::take(&server, lease).unwrap();
     let began = Instant::now();
     while began.elapsed() < 2 * lease {
-        assert!(take(&server).is_err_and(|error| error.is_held()));
+        assert!(take(&server).is_err_and(|error| error.is_another_at_work()));
         lock.check().unwrap();
         thread::sleep(Duration::from_millis(100));
     }
@@ -127,7 +128,10 @@ fn an_owner_whose_lock_was_taken_finds_out() {
     }
     assert!(matches!(lock.check(), Err(LockError::Lost { .. })));
     drop(lock);
-    assert!(take(&server).is_err_and(|error| error.is_held()), "the other's lock stands");
+    assert!(
+        take(&server).is_err_and(|error| error.is_another_at_work()),
+        "the other's lock stands"
+    );
 }
 
 /// Long before its own lease could run out.

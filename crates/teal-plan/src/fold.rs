@@ -34,8 +34,7 @@ pub enum Fold {
     Sign {
         sign: String,
         /// The items of the sorting key, the version among them: rows that differ by others may cancel each other
-        /// too. An older teal did not note them.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        /// too.
         key: Vec<String>,
     },
     /// Of the rows of a key, the one that came last stays.

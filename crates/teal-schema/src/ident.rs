@@ -36,6 +36,15 @@ pub fn quote_string(text: &str) -> String {
     quoted(text, '\'')
 }
 
+/// Several string literals, for an `IN` or an array.
+///
+/// ```
+/// assert_eq!(teal_schema::quoted_list(["a", "it's"]), "'a', 'it\\'s'");
+/// ```
+pub fn quoted_list<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String {
+    texts.into_iter().map(|text| quote_string(text.as_ref())).collect::<Vec<_>>().join(", ")
+}
+
 /// The text of a string literal, as the server writes it; `None` where it is something else.
 ///
 /// ```

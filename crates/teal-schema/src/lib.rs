@@ -29,7 +29,7 @@ pub use diagnostic::Diagnostic;
 pub use engine::Engine;
 pub use hash::hash_128;
 pub use ident::{
-    QualifiedName, escape_ident, quote_ident, quote_string, shell_word, unquote_string,
+    QualifiedName, escape_ident, quote_ident, quote_string, quoted_list, shell_word, unquote_string,
 };
 pub use location::Location;
 pub use pattern::{matches, names_column};

@@ -225,9 +225,9 @@ fn what_is_wrong(text: &str, error: &toml::de::Error) -> String {
         && let Some(toml::Value::Table(targets)) = file.get("targets")
     {
         for (name, target) in targets {
-            let no_text = |key: &&str| target.get(key).is_some_and(|value| !value.is_str());
-            if let Some(key) = SECRET.iter().find(|key| no_text(key)) {
-                return format!("targets.{name}.{key} is no text; write it in quotes");
+            let is_no_string = |key: &&str| target.get(key).is_some_and(|value| !value.is_str());
+            if let Some(key) = SECRET.iter().find(|key| is_no_string(key)) {
+                return format!("targets.{name}.{key} is not a string; write it in quotes");
             }
         }
     }
@@ -255,8 +255,8 @@ mod tests {
     fn an_error_of_the_file_shows_no_secret() {
         const TARGET: &str = "[models]\nfolder = \"app\"\n[targets.default]\nkind = \"server\"\nurl = \"http://h\"\n";
         for (target, said) in [
-            ("password = 12345", "targets.default.password is no text"),
-            ("token = [12345]", "targets.default.token is no text"),
+            ("password = 12345", "targets.default.password is not a string"),
+            ("token = [12345]", "targets.default.token is not a string"),
             ("pasword = \"12345\"", "pasword"),
             ("password = \"\"\"\n12345\"\"", "line "),
             ("password = \"\"\"\n12345\\q\"\"\"", "line 7"),

@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, StatVfs, flock, statvfs};
 use rustix::process::geteuid;
 
@@ -50,7 +50,7 @@ impl PassingDirectory {
         // Behind the lock: without the mark, nobody else touches it.
         std::fs::write(directory.path().join(MARK), directory.path().as_os_str().as_bytes())?;
         let directory = directory.keep();
-        held().push(directory.clone());
+        HELD.lock().push(directory.clone());
         Ok(Self { directory, _lock: lock })
     }
 
@@ -61,7 +61,7 @@ impl PassingDirectory {
 
 impl Drop for PassingDirectory {
     fn drop(&mut self) {
-        held().retain(|path| *path != self.directory);
+        HELD.lock().retain(|path| *path != self.directory);
         let _ = remove(&self.directory);
     }
 }
@@ -79,13 +79,9 @@ pub(crate) fn place(path: &Path) -> &'static str {
 /// made meanwhile is for the next one to remove.
 pub(crate) fn remove_held() {
     const TIMES: usize = 3;
-    for path in held().drain(..) {
+    for path in HELD.lock().drain(..) {
         let _ = (0..TIMES).find(|_| remove(&path).is_ok());
     }
-}
-
-fn held() -> std::sync::MutexGuard<'static, Vec<PathBuf>> {
-    HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Somebody has named another place than memory.
@@ -93,7 +89,8 @@ fn is_elsewhere() -> bool {
     std::env::var_os("TMPDIR").is_some()
 }
 
-fn is_locked(directory: &File) -> bool {
+/// Takes the lock, where no process has it.
+fn try_lock(directory: &File) -> bool {
     flock(directory, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
 
@@ -108,7 +105,7 @@ fn remove_left(parent: &Path, prefix: &str) {
             && is_ours
             && is_marked(&entry.path())
             && let Ok(directory) = File::open(entry.path())
-            && is_locked(&directory)
+            && try_lock(&directory)
         {
             let _ = remove(&entry.path());
         }
@@ -166,7 +163,7 @@ mod tests {
         let dropped = PassingDirectory::locked_in(parent.path(), "teal-demo-").unwrap();
         let gone = dropped.path().to_owned();
         drop(dropped);
-        assert!(!gone.exists() && !held().contains(&gone));
+        assert!(!gone.exists() && !HELD.lock().contains(&gone));
         remove_left(parent.path(), "teal-demo-");
         assert!(!left.exists());
         assert!(others.exists() && users.exists() && moved.exists() && used.path().exists());

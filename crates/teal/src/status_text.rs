@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use teal_migrate::Status;
+use teal_migrate::{PhaseName, Status};
 
 use crate::show;
 
@@ -14,7 +14,7 @@ pub(crate) fn table(migrations: &[Status]) -> String {
         vec![
             status.table.clone(),
             versions(status),
-            status.phase.clone(),
+            status.phase.to_string(),
             time(status.since),
             status.strategy.clone(),
             rows(status),
@@ -25,7 +25,7 @@ pub(crate) fn table(migrations: &[Status]) -> String {
             left(status).unwrap_or_default(),
             match &status.operator {
                 Some(operator) if status.step.is_some() => {
-                    format!("process {} is at it", operator.process)
+                    format!("process {} is working on it", operator.process)
                 }
                 _ => status.next.clone(),
             },
@@ -97,9 +97,11 @@ fn details(status: &Status) -> Vec<(&'static str, String)> {
     details.push(("bytes", bytes));
     details.push(("limits", status.throttle.to_string()));
     if let Some(fence) = &status.fence {
-        let by = fence.by.as_deref().unwrap_or("not known by what");
         let tries = if fence.attempts == 1 { "try" } else { "tries" };
-        details.push(("fence", format!("{by}, {} {tries}, at {}", fence.attempts, time(fence.at))));
+        details.push((
+            "fence",
+            format!("{}, {} {tries}, at {}", fence.by, fence.attempts, time(fence.at)),
+        ));
     }
     details.push((
         "verified",
@@ -118,7 +120,7 @@ fn details(status: &Status) -> Vec<(&'static str, String)> {
             None => "not yet".to_owned(),
         },
     ));
-    let is_done = status.phase == "cut over";
+    let is_done = status.phase == PhaseName::CutOver;
     details.push((
         "cutover",
         format!("{}{}", if is_done { "done, by " } else { "by " }, status.cutover),

@@ -204,7 +204,8 @@ impl Project {
         }
     }
 
-    /// Opens the target, or gives what the process says that has its data directory open.
+    /// Opens the target, or gives what the process says that has its data directory open. For what is read or asked in
+    /// a moment: a signal ends that as it ends any process, but for what runs on a server.
     pub(crate) fn open_or_running(&self) -> Result<OpenOrRunning, Failure> {
         self.refuse_without_data()?;
         let Opening::Embedded(options) = &self.target else {

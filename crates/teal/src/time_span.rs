@@ -14,7 +14,7 @@ impl FromStr for TimeSpan {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let said = |error: &dyn std::fmt::Display| {
-            format!("{text:?} is no time, such as 7d, 12h or 90m: {error}")
+            format!("{text:?} is not a time, such as 7d, 12h or 90m: {error}")
         };
         let span = text.parse::<Span>().map_err(|error| said(&error))?;
         let duration =

@@ -39,7 +39,7 @@ impl Session for EmbeddedConnection {
         let is_write = self.origin == Origin::User && !self.raw.is_read_only(statement);
         let began = Instant::now();
         let _pass = is_write.then(|| self.engine.gate().enter());
-        let outcome = self.raw.query(statement, format.0);
+        let outcome = self.raw.query(statement, &format.0);
         self.took(began);
         outcome
     }
@@ -51,7 +51,7 @@ impl Session for EmbeddedConnection {
     ) -> Result<Box<dyn InsertStream + 's>, ClientError> {
         let Self { raw, engine, origin } = self;
         let pass = (*origin == Origin::User).then(|| engine.gate().enter());
-        let insert = raw.insert(statement, format.0)?;
+        let insert = raw.insert(statement, &format.0)?;
         Ok(Box::new(EmbeddedInsert { insert, engine, _pass: pass }))
     }
 
@@ -65,14 +65,14 @@ impl Session for EmbeddedConnection {
         let is_write = self.origin == Origin::User && !self.raw.is_read_only(statement);
         let began = Instant::now();
         let _pass = is_write.then(|| self.engine.gate().enter());
-        let streamed = (has_rows_alone(format.0) && formats(statement).all(has_rows_alone))
-            .then(|| self.raw.stream(statement, format.0, started, receive));
+        let streamed = (has_rows_alone(&format.0) && formats(statement).all(has_rows_alone))
+            .then(|| self.raw.stream(statement, &format.0, started, receive));
         // The engine streams SELECTs only, and says so before it does anything.
         let is_none = matches!(&streamed, Some(Err(ClientError::Server { message, .. }))
             if message.starts_with("Streaming query is not supported"));
         let outcome = match streamed.filter(|_| !is_none) {
             Some(outcome) => outcome,
-            None => self.raw.query(statement, format.0).map(|answer| {
+            None => self.raw.query(statement, &format.0).map(|answer| {
                 started();
                 let _ = receive(&answer.body);
             }),

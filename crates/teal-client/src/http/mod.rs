@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use serde::Deserialize;
-use teal_schema::quote_string;
+use teal_schema::{quote_string, quoted_list};
 
 pub use self::address::{Address, AddressError};
 pub use self::options::HttpOptions;
@@ -102,14 +102,14 @@ impl HttpServer {
         let sent = options.address.settings.iter().chain(&session.settings);
         // What is said last counts.
         let sent = sent.cloned().collect::<BTreeMap<_, _>>();
-        let names = sent.keys().map(|name| quote_string(name)).collect::<Vec<_>>().join(", ");
+        let names = quoted_list(sent.keys());
         // One row, whatever limits the answer.
         let ask = format!(
             "SELECT toJSONString(arrayPushBack(groupArray([name, value, toString(changed)]), \
                  ['{SERVER}', toString({SERVER}), ''])) \
              FROM system.settings WHERE name IN ({names}, '{CLOUD}')"
         );
-        let answer = session.run(&ask, Format("RawBLOB"))?;
+        let answer = session.run(&ask, Format("RawBLOB".into()))?;
         let shown = match answer.body.as_slice() {
             // The profile leaves out rows, and was not set back.
             [] => Vec::new(),

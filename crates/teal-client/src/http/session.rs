@@ -51,7 +51,7 @@ impl HttpSession {
         pass_on: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<Answer, ClientError> {
         let mut parameters = self.parameters(extra);
-        parameters.push(("default_format", format.0));
+        parameters.push(("default_format", &format.0));
         let send = |query_id: &str| {
             let request = self.transport.request(&parameters, query_id);
             request.send(statement)

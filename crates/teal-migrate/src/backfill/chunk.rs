@@ -1,5 +1,5 @@
 use teal_catalog::Part;
-use teal_schema::quote_string;
+use teal_schema::{quote_string, quoted_list};
 
 /// Some rows of the snapshot: the unit of copying and of resuming. It ends within a partition, or holds
 /// several that are small: each chunk costs some statements, however few its rows are.
@@ -100,8 +100,8 @@ pub(crate) fn condition(chunks: &[Chunk]) -> String {
     let (whole, pieces): (Vec<_>, Vec<_>) = ranges.iter().partition(|range| range.is_whole());
     let mut conditions = Vec::new();
     if !whole.is_empty() {
-        let names = whole.iter().map(|range| quote_string(&range.part)).collect::<Vec<_>>();
-        conditions.push(format!("_part IN ({})", names.join(", ")));
+        let names = quoted_list(whole.iter().map(|range| &range.part));
+        conditions.push(format!("_part IN ({names})"));
     }
     conditions.extend(pieces.iter().map(|range| {
         format!(

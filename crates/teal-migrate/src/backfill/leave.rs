@@ -213,15 +213,15 @@ impl Operator<'_> {
         self.asked(migration, settled, requests::LOOK)
     }
 
-    /// As of so long `ago` at most; an abort is an error. `settled`: when the last proof or cutover was, before this
+    /// As they were read `max_age` ago, or later; an abort is an error. `settled`: when the last proof or cutover was, before this
     /// work.
     pub(crate) fn asked(
         &self,
         migration: &str,
         settled: Option<Timestamp>,
-        ago: Duration,
+        max_age: Duration,
     ) -> Result<Orders, MigrateError> {
-        let orders = self.requests.orders(migration, ago)?.since(settled);
+        let orders = self.requests.orders(migration, max_age)?.since(settled);
         match &orders.abort {
             Some(asked) => {
                 Err(MigrateError::AbortAsked { by: asked.by.clone(), force: orders.force })

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use teal_catalog::active_parts;
 use teal_client::TEAL_LOG_COMMENT;
 use worker::Worker;
-pub(crate) use worker::{columns, only, select_from};
+pub(crate) use worker::{columns, select_from};
 
 use crate::journal::phase::{Attached, Snapshot};
 use crate::journal::state::Migrating;
@@ -132,8 +132,7 @@ impl Operator<'_> {
         if there != (snapshot.rows, snapshot.parts) {
             return Err(MigrateError::SnapshotLost { snapshot: table });
         }
-        let chunks =
-            chunk::cut(&parts, snapshot.chunk_rows, snapshot.chunk_bytes.unwrap_or(u64::MAX));
+        let chunks = chunk::cut(&parts, snapshot.chunk_rows, snapshot.chunk_bytes);
         let is_published = |chunk: &Chunk| match &migrating.phase {
             Phase::Attached(attached) => attached.published.contains_key(&chunk.number),
             _ => false,

@@ -31,9 +31,10 @@ use std::time::Duration;
 use teal_schema::quote_string;
 
 use super::columns;
-use crate::fence::{HashedPart, without};
+use crate::fence::{CutPart, without};
 use crate::journal::phase::{Ordering, Phase};
 use crate::journal::state::Migrating;
+use crate::settings::AS_THEY_ARE;
 use crate::{Event, MigrateError, Operator, failpoint, names};
 
 /// When a row of a partition came to a table: by the block of its part, and its place in there. A part's
@@ -100,7 +101,7 @@ impl Operator<'_> {
         let exchange = || {
             self.attach_all(&green, &ordered)?;
             failpoint::reached("green-behind");
-            self.command_for_good(&format!("EXCHANGE TABLES {} AND {}", green.sql(), ordered.sql()))
+            self.exchange_tables(&green, &ordered)
         };
         let green_data = self.data_of(&green)?;
         if self.server.write_gate().is_some() {
@@ -131,19 +132,19 @@ impl Operator<'_> {
             return Ok(());
         };
         let before = names::ordered(&migrating.id);
-        let parts = self.hashed_parts(&before)?;
-        let history = self.hashed_parts(&names::history(&migrating.id))?;
-        let green = self.hashed_parts(&migrating.migration.green)?;
+        let parts = self.cut_parts(&before)?;
+        let history = self.cut_parts(&names::history(&migrating.id))?;
+        let green = self.cut_parts(&migrating.migration.green)?;
         // Of equal parts the older ones are there.
         let parts = without(&parts, without(&green, &history));
-        let is_late = |part: &&HashedPart| {
+        let is_late = |part: &&CutPart| {
             blocks.get(&part.partition_id).is_none_or(|last| part.max_block > *last)
         };
         let columns = columns(migrating);
         for part in parts.into_iter().filter(is_late) {
             self.command(&format!(
                 "INSERT INTO {} ({columns}) SELECT {columns} FROM {} WHERE _part = {} \
-                 {IN_ORDER} insert_deduplicate = 0, max_partitions_per_insert_block = 0",
+                 {IN_ORDER} {AS_THEY_ARE}",
                 migrating.migration.green.sql(),
                 before.sql(),
                 quote_string(&part.name)

@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use teal_catalog::{Part, active_parts};
 use teal_plan::MERGE_STOPS;
-use teal_schema::{QualifiedName, quote_string};
+use teal_schema::{QualifiedName, quote_string, quoted_list};
 
 use super::Shared;
 use super::chunk::Chunk;
@@ -227,6 +227,6 @@ impl Operator<'_> {
 
 /// The condition on `system.parts` that a part is in one of the partitions that `parts` are in.
 fn partitions_of(parts: &[Part]) -> String {
-    let ids = parts.iter().map(|part| quote_string(&part.partition_id)).collect::<BTreeSet<_>>();
-    format!("partition_id IN ({})", ids.into_iter().collect::<Vec<_>>().join(", "))
+    let ids = parts.iter().map(|part| &part.partition_id).collect::<BTreeSet<_>>();
+    format!("partition_id IN ({})", quoted_list(ids))
 }

@@ -2,13 +2,14 @@ use std::sync::atomic::Ordering;
 
 use serde::Deserialize;
 use teal_client::Session;
-use teal_schema::{QualifiedName, quote_ident, quote_string, rewrite_table_references};
+use teal_schema::{QualifiedName, quote_ident, quoted_list, rewrite_table_references};
 
 use super::Shared;
 use super::chunk::{self, Chunk};
 use super::leave::Priority;
 use super::order::CAME;
 use crate::journal::state::Migrating;
+use crate::settings::table_filters;
 use crate::{MigrateError, Operator, failpoint, names};
 
 /// Rows that are sorted at once, before those of a chunk are merged.
@@ -100,7 +101,8 @@ impl<'o> Worker<'o> {
     }
 
     fn copy(&mut self, chunk: &Chunk, priority: Priority) -> Result<(), MigrateError> {
-        let filter = only(&self.snapshot, &chunk::condition(std::slice::from_ref(chunk)));
+        let of_chunk = chunk::condition(std::slice::from_ref(chunk));
+        let filter = table_filters(&[(&self.snapshot, &of_chunk)]);
         let nice = match priority {
             Priority::Same => "",
             Priority::Lower => ", os_thread_priority = 10",
@@ -119,12 +121,12 @@ impl<'o> Worker<'o> {
         struct Row {
             found: usize,
         }
-        let parts = chunk.parts().map(quote_string).collect::<Vec<_>>();
+        let parts = chunk.parts().collect::<Vec<_>>();
         let row = self.session.row::<Row>(&format!(
             "SELECT count() AS found FROM system.parts \
              WHERE active AND {} AND name IN ({})",
             self.snapshot.condition("table"),
-            parts.join(", ")
+            quoted_list(&parts)
         ))?;
         match row.found == parts.len() {
             true => Ok(()),
@@ -136,15 +138,6 @@ impl<'o> Worker<'o> {
             }),
         }
     }
-}
-
-/// The setting that lets a statement read those rows of `table` only. It leaves the user's SELECT as it is.
-pub(crate) fn only(table: &QualifiedName, condition: &str) -> String {
-    format!(
-        "additional_table_filters = {{{}: {}}}",
-        quote_string(&table.to_string()),
-        quote_string(condition)
-    )
 }
 
 /// The columns that the copy fills, quoted.

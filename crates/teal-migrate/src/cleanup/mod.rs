@@ -15,7 +15,8 @@ use teal_catalog::Features;
 use teal_plan::Cutover;
 use teal_schema::QualifiedName;
 
-use crate::journal::phase::{Cleaned, CutOver};
+use crate::cutover::turn::cut_over;
+use crate::journal::phase::{Cleaned, CleanupBegun, CutOver};
 use crate::journal::state::Migrating;
 use crate::repair::stale::first_of;
 use crate::verify::Sought;
@@ -29,7 +30,7 @@ impl Operator<'_> {
     /// or it is to be kept.
     pub fn cleanup(&self, migrating: &mut Migrating, force: bool) -> Result<(), MigrateError> {
         match &migrating.phase {
-            Phase::CutOver(state) if state.cleanup_open && force => {
+            Phase::CutOver(state) if state.cleanup.is_some() && force => {
                 self.finish_cleanup(migrating, true)?;
                 self.healed(migrating);
             }
@@ -38,16 +39,8 @@ impl Operator<'_> {
         let state = match &migrating.phase {
             Phase::CutOver(state) => state.clone(),
             Phase::Cleaned(_) => return Ok(()),
-            other => {
-                return Err(MigrateError::WrongPhase {
-                    migration: migrating.id.clone(),
-                    phase: other.name(),
-                    wanted: match &migrating.phase {
-                        Phase::Aborted(_) => "there is nothing to clean up",
-                        _ => "run `teal cutover` first",
-                    },
-                });
-            }
+            Phase::Aborted(_) => return Err(migrating.wrong_phase("there is nothing to clean up")),
+            _ => return Err(migrating.wrong_phase("run `teal cutover` first")),
         };
         self.refuse_while_chained(migrating, migrating.tables_now().0)?;
         self.refuse_changed_places(migrating, &state)?;
@@ -74,13 +67,15 @@ impl Operator<'_> {
         self.step(migrating, Step::Cleanup, |migrating| {
             // INSERTs that go on for long would hold it up: better here, where nothing has begun.
             self.wait_without_gate()?;
-            let old_data = Some(self.data_of(migrating.tables_now().0)?);
+            let old_data = self.data_of(migrating.tables_now().0)?;
             let parked = self.place_to_park(migrating)?;
             // The proof has read what may not be on the disk yet, and the old table's rows are all there.
             self.server.sync()?;
+            let begun = CleanupBegun { old_data, parked, forced: force };
+            let CleanupBegun { old_data, parked, .. } = begun.clone();
             self.record(migrating, Event::CleanupOpened { old_data, parked, force })?;
             failpoint::reached("cleanup-opened");
-            Ok(((), self.clean(migrating)?))
+            Ok(((), self.clean(migrating, state.cutover, &begun)?))
         })
     }
 
@@ -141,11 +136,9 @@ impl Operator<'_> {
         state: &CutOver,
     ) -> Result<(), MigrateError> {
         let (old, new) = migrating.tables_now();
-        match &state.new_data {
-            Some(data) if self.has_data(old, Some(data))? => {
-                Err(MigrateError::ChangedPlaces { old: old.clone(), new: new.clone() })
-            }
-            _ => Ok(()),
+        match self.has_data(old, &state.new_data)? {
+            true => Err(MigrateError::ChangedPlaces { old: old.clone(), new: new.clone() }),
+            false => Ok(()),
         }
     }
 
@@ -160,8 +153,7 @@ impl Operator<'_> {
         let (old, new) = migrating.tables_now();
         let data = self.data_of(new)?;
         let is_there = !data.is_empty();
-        let known = state.new_data.as_deref();
-        if is_there && (force || self.has_known_data(migrating, &data, known)?) {
+        if is_there && (force || self.has_known_data(migrating, &data, &state.new_data)?) {
             return Ok(());
         }
         let what = if is_there { "was made anew since the cutover" } else { "is gone" };
@@ -175,25 +167,22 @@ impl Operator<'_> {
         }
     }
 
-    /// Whether `data`, which the new table has now, is what it had at the cutover, as far as that is `known`, or what
-    /// another migration has given its name to since.
+    /// Whether `data`, which the new table has now, is the one that is `known` of the cutover, or what another
+    /// migration has given its name to since.
     pub(crate) fn has_known_data(
         &self,
         migrating: &Migrating,
         data: &str,
-        known: Option<&str>,
+        known: &str,
     ) -> Result<bool, MigrateError> {
         let table = migrating.tables_now().1;
-        if known.is_none_or(|known| known == data) {
+        if known == data {
             return Ok(true);
         }
         let has_it = |other: &Migrating| match &other.phase {
             Phase::CutOver(CutOver { cutover: Cutover::Exchange, new_data, .. })
             | Phase::Cleaned(Cleaned { cutover: Cutover::Exchange, new_data, .. }) => {
-                other.is_later_than(migrating)
-                    && other.migration.blue == *table
-                    // An older teal did not note it.
-                    && new_data.as_deref().is_none_or(|it| it == data)
+                other.is_later_than(migrating) && other.migration.blue == *table && new_data == data
             }
             _ => false,
         };
@@ -207,55 +196,53 @@ impl Operator<'_> {
         migrating: &mut Migrating,
         force: bool,
     ) -> Result<(), MigrateError> {
-        if let Phase::CutOver(state) = migrating.phase.clone() {
-            let (old, data) = (migrating.tables_now().0.clone(), state.old_data.as_deref());
-            let is_forced = force || state.cleanup_forced;
-            let look = || {
-                self.refuse_changed_places(migrating, &state)?;
-                self.refuse_without_new(migrating, &state, true)?;
-                match is_forced {
-                    true => Ok(()),
-                    false => {
-                        let leaving = self.name_of_leaving(migrating, &old)?;
-                        self.refuse_broken(migrating.tables_now().1, &leaving, None)
-                    }
+        let state = cut_over(migrating)?.clone();
+        let Some(begun) = &state.cleanup else { return Ok(()) };
+        let (old, data) = (migrating.tables_now().0.clone(), &begun.old_data);
+        let is_forced = force || begun.forced;
+        let look = || {
+            self.refuse_changed_places(migrating, &state)?;
+            self.refuse_without_new(migrating, &state, true)?;
+            match is_forced {
+                true => Ok(()),
+                false => {
+                    let leaving = self.name_of_leaving(migrating, &old)?;
+                    self.refuse_broken(migrating.tables_now().1, &leaving, None)
                 }
-            };
-            self.refuse_to_end(migrating, &old, data, look)?;
-            let may_have_more = self.has_data(&old, data)? && migrating.migration.rows_tell();
-            if may_have_more && !is_forced {
-                self.step(migrating, Step::Verify, |migrating| {
-                    self.wait_without_gate()?;
-                    self.until_clean(migrating, |it| self.refuse_old_alone(it, &state))?;
-                    Ok(((), "nothing in the old table alone".to_owned()))
-                })?;
             }
+        };
+        self.refuse_to_end(migrating, &old, data, look)?;
+        let may_have_more = self.has_data(&old, data)? && migrating.migration.rows_tell();
+        if may_have_more && !is_forced {
+            self.step(migrating, Step::Verify, |migrating| {
+                self.wait_without_gate()?;
+                self.until_clean(migrating, |it| self.refuse_old_alone(it, &state))?;
+                Ok(((), "nothing in the old table alone".to_owned()))
+            })?;
         }
-        let told = self.clean(migrating)?;
+        let told = self.clean(migrating, state.cutover, begun)?;
         let what = format!("the cleanup of {} was finished: {told}", migrating.migration.green);
         self.observer.update(Update::Healed { what });
         Ok(())
     }
 
-    fn clean(&self, migrating: &mut Migrating) -> Result<String, MigrateError> {
-        let migration = migrating.migration.clone();
-        let (cutover, old_data, parked) = match &migrating.phase {
-            Phase::CutOver(CutOver { cutover, old_data, parked, .. }) => {
-                (*cutover, old_data.clone(), parked.as_ref().map(|parked| parked.table.clone()))
-            }
-            _ => (migration.cutover, None, None),
-        };
+    fn clean(
+        &self,
+        migrating: &mut Migrating,
+        cutover: Cutover,
+        begun: &CleanupBegun,
+    ) -> Result<String, MigrateError> {
+        let parked = begun.parked.as_ref().map(|parked| &parked.table);
         let (leaving, kept) = migrating.tables_now();
         let (leaving, kept) = (leaving.clone(), kept.clone());
         let keeps_alias = self.keeps_alias(migrating, cutover)?;
         // It is an alias of that still where only the code was moved.
         self.move_alias(migrating, &leaving, &kept, &|| Ok(()))?;
         let alias_of = keeps_alias.then_some(&kept);
-        let told =
-            self.retire(migrating, &leaving, old_data.as_deref(), alias_of, parked.as_ref())?;
+        let told = self.retire(migrating, &leaving, &begun.old_data, alias_of, parked)?;
         self.record(migrating, Event::Cleaned)?;
         failpoint::reached("cleaned");
-        let gone = match (&parked, keeps_alias) {
+        let gone = match (parked, keeps_alias) {
             (Some(parked), _) => format!("blue is {parked} now"),
             (None, true) => "blue dropped".to_owned(),
             (None, false) => format!("{leaving} dropped"),

@@ -49,8 +49,8 @@ impl Operator<'_> {
             }
             let (table, data, known) = (parked.table.clone(), old_data.clone(), new_data.clone());
             self.step(&mut migrating, Step::Cleanup, |migrating| {
-                let is_there = self.has_data(&table, data.as_deref())?;
-                if is_there && self.is_last_copy(migrating, known.as_deref())? {
+                let is_there = self.has_data(&table, &data)?;
+                if is_there && self.is_last_copy(migrating, &known)? {
                     let new = migrating.tables_now().1;
                     return Ok(((), format!("{table} stays, though its time is over: {new}, which took its place, is gone or was made anew")));
                 }
@@ -81,11 +81,7 @@ impl Operator<'_> {
 
     /// The table that took its place is not there, nor has a later version taken that one's; or somebody has made it
     /// anew.
-    fn is_last_copy(
-        &self,
-        migrating: &Migrating,
-        known: Option<&str>,
-    ) -> Result<bool, MigrateError> {
+    fn is_last_copy(&self, migrating: &Migrating, known: &str) -> Result<bool, MigrateError> {
         let new = migrating.tables_now().1;
         let data = self.data_of(new)?;
         if !data.is_empty() {

@@ -21,21 +21,20 @@ impl Operator<'_> {
         &self,
         migrating: &Migrating,
         leaving: &QualifiedName,
-        data: Option<&str>,
+        data: &str,
         alias_of: Option<&QualifiedName>,
         parked: Option<&QualifiedName>,
     ) -> Result<String, MigrateError> {
-        let view = migrating.migration.view.sql();
+        let view = &migrating.migration.view;
         let retired = parked.cloned().unwrap_or_else(|| names::retired(&migrating.id));
         let is_there = self.has_data(leaving, data)?;
         // A table that had been dropped by somebody before leaves a view without a target.
-        let is_viewed =
-            (is_there || data.is_none_or(str::is_empty)) && self.has_own_view(migrating)?;
+        let is_viewed = (is_there || data.is_empty()) && self.has_own_view(migrating)?;
         let drop_view = || {
             if is_viewed {
-                self.command(&format!("DROP TABLE IF EXISTS {view}"))?;
+                self.drop_view(view)?;
             }
-            self.command(&format!("DROP TABLE IF EXISTS {}", names::reverse(&migrating.id).sql()))?;
+            self.drop_view(&names::reverse(&migrating.id))?;
             failpoint::reached("retiring-view-dropped");
             Ok(())
         };
@@ -83,7 +82,7 @@ impl Operator<'_> {
         &self,
         migrating: &Migrating,
         leaving: &QualifiedName,
-        data: Option<&str>,
+        data: &str,
         look: impl FnOnce() -> Result<(), MigrateError>,
     ) -> Result<(), MigrateError> {
         let is_viewed = self.has_data(leaving, data)?;
@@ -142,15 +141,10 @@ impl Operator<'_> {
         Ok(if self.rows_of(&retired)? > 0 { retired } else { leaving.clone() })
     }
 
-    /// Whether there is a table of this name with this data; where the data is not known, any table
-    /// that has some, which an alias has not.
-    pub(crate) fn has_data(
-        &self,
-        table: &QualifiedName,
-        data: Option<&str>,
-    ) -> Result<bool, MigrateError> {
+    /// Whether there is a table of this name with this data, which an alias has not.
+    pub(crate) fn has_data(&self, table: &QualifiedName, data: &str) -> Result<bool, MigrateError> {
         let there = self.data_of(table)?;
-        Ok(!there.is_empty() && data.is_none_or(|data| data == there))
+        Ok(!there.is_empty() && data == there)
     }
 }
 

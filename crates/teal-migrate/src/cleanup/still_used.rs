@@ -55,7 +55,7 @@ impl Operator<'_> {
             true => Ok(()),
             false => {
                 let (old, new) = migrating.tables_now();
-                Err(MigrateError::StillRead { old: old.clone(), new: new.clone(), used })
+                Err(MigrateError::UsedSinceCutover { old: old.clone(), new: new.clone(), used })
             }
         }
     }
@@ -69,7 +69,7 @@ impl Operator<'_> {
         match state.cutover {
             _ if !state.forwards_back => self.look_past_view(migrating),
             Cutover::Exchange => {
-                let can_tell = state.new_seen.is_some() && self.exists(migrating.tables_now().0)?;
+                let can_tell = self.exists(migrating.tables_now().0)?;
                 // Once both were equal, the new table lacks what users have deleted there.
                 if can_tell && (!state.compared || self.loss_of_new(migrating, false)?.is_none()) {
                     match migrating.migration.rows_tell() {
@@ -129,7 +129,7 @@ impl Operator<'_> {
         }
         self.record(migrating, Event::StillWritten { blue_rows })?;
         let used = used.into_boxed_slice();
-        Err(MigrateError::StillWritten { blue, green, rows, used })
+        Err(MigrateError::StillWrittenBeforeTurn { blue, green, rows, used })
     }
 
     fn refuse_if_written(
@@ -149,7 +149,7 @@ impl Operator<'_> {
             0 => Ok(()),
             rows => {
                 let (blue, green) = (old.clone(), new.clone());
-                Err(MigrateError::StillUsed { blue, green, rows, is_forwarded })
+                Err(MigrateError::WrittenSinceCutover { blue, green, rows, is_forwarded })
             }
         }
     }
@@ -195,7 +195,7 @@ pub(crate) fn view_back(migrating: &Migrating, state: &CutOver) -> QualifiedName
 }
 
 fn since(then: Timestamp, now: Timestamp) -> Duration {
-    // An older teal noted the time of its machine, whose clock may have been ahead.
+    // The clock may have been set back since.
     Duration::try_from(now.duration_since(then)).unwrap_or(LOOKS_BACK)
 }
 

@@ -57,7 +57,7 @@ impl Operator<'_> {
         let alias = migrating.migration.logical_name();
         let readers = self.readers(migrating, &alias)?;
         let (cutover, green_data) = (Cutover::Alias, self.data_of(&green)?);
-        let seen = Some(self.see(&green)?);
+        let seen = self.see(&green)?;
         self.record(migrating, Event::CutoverOpened { cutover, green_data, green: seen })?;
         failpoint::reached("cutover-opened");
         let last_look = || self.refuse_changed_since_proof(migrating);
@@ -88,7 +88,7 @@ impl Operator<'_> {
         let (blue, green) = (migrating.migration.blue.clone(), migrating.migration.green.clone());
         let alias = migrating.migration.logical_name();
         let readers = self.readers(migrating, &alias)?;
-        let (blue_data, seen) = (self.data_of(&blue)?, Some(self.see(&blue)?));
+        let (blue_data, seen) = (self.data_of(&blue)?, self.see(&blue)?);
         self.record(migrating, Event::RollbackOpened { blue_data, blue: seen, force })?;
         failpoint::reached("rollback-opened");
         let last_look = || match force {
@@ -162,7 +162,7 @@ impl Operator<'_> {
         let swap = || {
             last_look()?;
             failpoint::reached("alias-looked");
-            self.command_for_good(&format!("EXCHANGE TABLES {} AND {}", alias.sql(), next.sql()))
+            self.exchange_tables(&alias, &next)
         };
         let held = match self.server.write_gate() {
             Some(_) => format!("; {}", self.with_gate_closed(swap)?.held),
@@ -189,8 +189,7 @@ impl Operator<'_> {
                 other => other,
             })?;
         }
-        // With SYNC it would wait for the SELECTs that came by it.
-        self.command(&format!("DROP TABLE IF EXISTS {}", names::alias(&migrating.id).sql()))
+        self.drop_view(&names::alias(&migrating.id))
     }
 
     /// Settles a swap that a process before did not journal as done.

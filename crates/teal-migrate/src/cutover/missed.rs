@@ -12,7 +12,7 @@
 
 use crate::fence::not_clean;
 use crate::journal::state::Migrating;
-use crate::repair::seen::BlueSeen;
+use crate::repair::seen::PartsSeen;
 use crate::repair::stale::{first_of, shortened};
 use crate::{MigrateError, Operator};
 
@@ -92,7 +92,7 @@ impl Operator<'_> {
     fn losses_since(
         &self,
         migrating: &Migrating,
-        seen: &BlueSeen,
+        seen: &PartsSeen,
     ) -> Result<Vec<String>, MigrateError> {
         let old = migrating.tables_now().0;
         let mut changes = Vec::from_iter(self.lightweight_update(old, seen)?);

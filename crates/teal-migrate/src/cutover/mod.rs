@@ -53,15 +53,12 @@ impl Operator<'_> {
                 };
             }
             Phase::CutOver(_) => return self.turn(migrating, false),
-            other => {
-                return Err(MigrateError::WrongPhase {
-                    migration: migrating.id.clone(),
-                    phase: other.name(),
-                    wanted: match other {
-                        Phase::Cleaned(_) | Phase::Aborted(_) => "it is over",
-                        _ => "run `teal apply` first, which copies and verifies",
-                    },
-                });
+            Phase::Cleaned(_) | Phase::Aborted(_) => {
+                return Err(migrating.wrong_phase("it is over"));
+            }
+            _ => {
+                let wanted = "run `teal apply` first, which copies and verifies";
+                return Err(migrating.wrong_phase(wanted));
             }
         }
         if migrating.migration.is_exchanged_only() && how != Cutover::Exchange {
@@ -132,7 +129,7 @@ impl Operator<'_> {
         self.refuse_changed_since_proof(migrating)?;
         let (blue, green) = (migrating.migration.blue.clone(), migrating.migration.green.clone());
         let cutover = Cutover::App;
-        let (green_data, seen) = (self.data_of(&green)?, Some(self.see(&green)?));
+        let (green_data, seen) = (self.data_of(&green)?, self.see(&green)?);
         let opened = Event::CutoverOpened { cutover, green_data, green: seen };
         let blue_rows = self.rows_of(&blue)?;
         let done = Event::CutOver { cutover, forwards_back: false, blue_rows, old_block: None };
@@ -150,7 +147,7 @@ impl Operator<'_> {
     fn exchange_names(&self, migrating: &mut Migrating) -> Result<String, MigrateError> {
         let migration = migrating.migration.clone();
         let (cutover, green_data) = (Cutover::Exchange, self.data_of(&migration.green)?);
-        let green = Some(self.see(&migration.green)?);
+        let green = self.see(&migration.green)?;
         self.record(migrating, Event::CutoverOpened { cutover, green_data, green })?;
         failpoint::reached("cutover-opened");
         if self.server.write_gate().is_none() {
@@ -161,14 +158,10 @@ impl Operator<'_> {
         let cut = self.with_gate_closed(|| {
             self.refuse_changed_since_proof(migrating)?;
             if !migration.view_runs_back() {
-                self.command(&format!("DROP TABLE IF EXISTS {}", migration.view.sql()))?;
+                self.drop_view(&migration.view)?;
                 failpoint::reached("view-dropped");
             }
-            self.command(&format!(
-                "EXCHANGE TABLES {} AND {}",
-                migration.blue.sql(),
-                migration.green.sql()
-            ))
+            self.exchange_tables(&migration.blue, &migration.green)
         });
         if let Err(
             MigrateError::NotClean { .. }

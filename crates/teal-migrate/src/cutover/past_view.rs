@@ -33,14 +33,15 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use teal_plan::{Fold, Migration};
-use teal_schema::{QualifiedName, names as identifiers, quote_ident, quote_string};
+use teal_schema::{QualifiedName, names as identifiers, quote_ident, quoted_list};
 
 use crate::cutover::turn::cut_over;
 use crate::fence::not_clean;
 use crate::journal::phase::CutOver;
 use crate::journal::state::Migrating;
-use crate::repair::seen::{BlueSeen, Newer};
+use crate::repair::seen::{Newer, PartsSeen};
 use crate::rollback::carry::CANNOT_TELL;
+use crate::settings::table_filters;
 use crate::verify::alone::{Alone, MOST_PARTS, PIECE_ROWS, SHOWN};
 use crate::verify::{SPILL, Sought, shown, sides};
 use crate::{Event, MigrateError, Operator, Phase, Update, names};
@@ -136,7 +137,7 @@ impl Operator<'_> {
     pub(crate) fn record_compared(
         &self,
         migrating: &mut Migrating,
-        old: Option<BlueSeen>,
+        old: Option<PartsSeen>,
     ) -> Result<(), MigrateError> {
         let is_news = match (&migrating.phase, &old) {
             (Phase::CutOver(CutOver { compared: false, .. }), _) => true,
@@ -324,7 +325,7 @@ struct Found {
 }
 
 /// The old table as it was when all that it had was in the new one.
-fn seen_before(migrating: &Migrating) -> Option<&BlueSeen> {
+fn seen_before(migrating: &Migrating) -> Option<&PartsSeen> {
     match &migrating.phase {
         Phase::CutOver(CutOver { old_compared: Some(seen), .. }) => Some(seen),
         _ => migrating.seen.as_ref(),
@@ -405,10 +406,9 @@ fn within(table: &QualifiedName, newer: &BTreeMap<String, Newer>) -> String {
 }
 
 fn ids(newer: &BTreeMap<String, Newer>) -> String {
-    newer.keys().map(|id| quote_string(id)).collect::<Vec<_>>().join(", ")
+    quoted_list(newer.keys())
 }
 
 fn filter(table: &QualifiedName, condition: &str) -> String {
-    let (table, condition) = (quote_string(&table.to_string()), quote_string(condition));
-    format!(", additional_table_filters = {{{table}: {condition}}}")
+    format!(", {}", table_filters(&[(table, condition)]))
 }

@@ -50,17 +50,17 @@ impl Operator<'_> {
     /// of blue's rows a moment ago.
     ///
     /// # Errors
-    /// [`MigrateError::StillWritten`] while somebody writes to blue; what stopped it.
+    /// [`MigrateError::StillWrittenBeforeTurn`] while somebody writes to blue; what stopped it.
     pub(crate) fn turn(
         &self,
         migrating: &mut Migrating,
         is_proven: bool,
     ) -> Result<(), MigrateError> {
         let can_turn = self.can_turn(migrating)?;
-        if !is_turned(migrating) {
+        if !migrating.forwards_back() {
             // Who writes to blue is told in any case, and `cleanup` counts from here.
             let written = self.refuse_while_written(migrating, is_proven);
-            if !can_turn || matches!(&written, Err(MigrateError::StillWritten { .. })) {
+            if !can_turn || matches!(&written, Err(MigrateError::StillWrittenBeforeTurn { .. })) {
                 match self.until_clean(migrating, |it| self.look_past_view(it)) {
                     // Who writes is what keeps it from being clean.
                     Err(MigrateError::NoCleanCut { .. }) if written.is_err() => (),
@@ -75,7 +75,7 @@ impl Operator<'_> {
         self.refuse_fed_otherwise(migrating)?;
         self.until_clean(migrating, |migrating| {
             self.step(migrating, Step::Turn, |migrating| {
-                let held = match is_turned(migrating) {
+                let held = match migrating.forwards_back() {
                     true => String::new(),
                     false => self.turn_forward(migrating, is_proven)?,
                 };
@@ -157,8 +157,7 @@ impl Operator<'_> {
     ) -> Result<String, MigrateError> {
         // Behind a proof, the look that was made before the cutover tells more: users are on green since, and
         // what they have dropped there must not come back.
-        let has_look = is_proven && cut_over(migrating)?.new_seen.is_some();
-        let new = match has_look {
+        let new = match is_proven {
             true => None,
             false => Some(self.see(migrating.tables_now().1)?),
         };
@@ -193,7 +192,7 @@ impl Operator<'_> {
             false => (&reverse, &migration.view, migration.create_view.clone()),
         };
         let drop_one = || {
-            self.command(&format!("DROP TABLE IF EXISTS {}", leaving.sql()))?;
+            self.drop_view(leaving)?;
             failpoint::reached("turn-view-dropped");
             Ok(())
         };
@@ -251,16 +250,8 @@ fn open(migration: &Migration, error: MigrateError) -> MigrateError {
 pub(crate) fn cut_over(migrating: &Migrating) -> Result<&CutOver, MigrateError> {
     match &migrating.phase {
         Phase::CutOver(state) => Ok(state),
-        other => Err(MigrateError::WrongPhase {
-            migration: migrating.id.clone(),
-            phase: other.name(),
-            wanted: "run `teal cutover` first",
-        }),
+        _ => Err(migrating.wrong_phase("run `teal cutover` first")),
     }
-}
-
-pub(crate) fn is_turned(migrating: &Migrating) -> bool {
-    matches!(&migrating.phase, Phase::CutOver(CutOver { forwards_back: true, .. }))
 }
 
 fn is_turn_open(migrating: &Migrating) -> bool {

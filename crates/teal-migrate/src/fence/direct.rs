@@ -15,11 +15,12 @@ use std::collections::BTreeMap;
 use teal_plan::{CopyStrategy, Fold, Migration};
 use teal_schema::{QualifiedName, quote_ident, quote_string};
 
-use super::part_log::HashedPart;
+use super::parts::CutPart;
 use crate::failpoint;
 use crate::journal::state::Migrating;
 use crate::repair::removal::Extra;
-use crate::verify::alone::{Alone, MOST_PARTS, Pair, names_of, newer, only_parts};
+use crate::settings::table_filters;
+use crate::verify::alone::{Alone, MOST_PARTS, Pair, in_parts, names_of, newer};
 use crate::verify::{folds, shown, sides};
 use crate::{MigrateError, Operator};
 
@@ -46,9 +47,9 @@ impl Operator<'_> {
             return Ok(());
         }
         // A part that is merged was not looked at.
-        self.command(&format!("SYSTEM STOP MERGES {}", green.sql()))?;
+        self.stop_merges(green)?;
         let emptied = self.drop_what_blue_has(migrating);
-        let merging = self.start_merges(migrating);
+        let merging = self.start_merges_of_both(migrating);
         emptied.and(merging)
     }
 
@@ -65,7 +66,7 @@ impl Operator<'_> {
             // It came when others were dropped already, and not by the view. An equal row that blue has may be that of
             // one of those.
             let is_later =
-                |part: &&HashedPart| looked_up_to.is_some_and(|up_to| part.max_block > up_to);
+                |part: &&CutPart| looked_up_to.is_some_and(|up_to| part.max_block > up_to);
             match parts.iter().filter(is_later).map(|part| part.rows).sum() {
                 0 => (),
                 rows => {
@@ -92,7 +93,7 @@ impl Operator<'_> {
     pub(crate) fn drop_parts(
         &self,
         table: &QualifiedName,
-        parts: &[HashedPart],
+        parts: &[CutPart],
     ) -> Result<(), MigrateError> {
         for parts in parts.chunks(PARTS_AT_ONCE) {
             let drops = parts.iter().map(|part| format!("DROP PART {}", quote_string(&part.name)));
@@ -110,8 +111,8 @@ impl Operator<'_> {
     }
 
     /// What is dropped of a patch stays for a while, as a patch of no rows (26.9).
-    fn parts_with_rows(&self, table: &QualifiedName) -> Result<Vec<HashedPart>, MigrateError> {
-        let mut parts = self.hashed_parts(table)?;
+    fn parts_with_rows(&self, table: &QualifiedName) -> Result<Vec<CutPart>, MigrateError> {
+        let mut parts = self.cut_parts(table)?;
         parts.retain(|part| part.rows > 0);
         Ok(parts)
     }
@@ -119,7 +120,7 @@ impl Operator<'_> {
     fn refuse_to_lose_parts(
         &self,
         migrating: &Migrating,
-        parts: &[HashedPart],
+        parts: &[CutPart],
     ) -> Result<(), MigrateError> {
         if parts.is_empty() {
             return Ok(());
@@ -147,13 +148,13 @@ impl Operator<'_> {
     fn rows_of_green_alone(
         &self,
         migrating: &Migrating,
-        parts: &[HashedPart],
+        parts: &[CutPart],
     ) -> Result<Option<Alone>, MigrateError> {
         let (blue, green) = (&migrating.migration.blue, &migrating.migration.green);
         let Some((known, is_by_key)) = known_again(migrating, self.folds_by_itself(blue)?) else {
             return Ok(None);
         };
-        let in_blue = self.hashed_parts(blue)?;
+        let in_blue = self.cut_parts(blue)?;
         let (of_green, of_blue) = match migrating.migration.strategy {
             CopyStrategy::Clone => (without(parts, &in_blue), without(&in_blue, parts)),
             CopyStrategy::Rewrite => (parts.iter().collect(), newer(migrating, &in_blue)),
@@ -168,9 +169,10 @@ impl Operator<'_> {
         };
         let rows = of_green.iter().map(|part| part.rows).sum();
         if of_green.len().max(of_blue.len()) <= MOST_PARTS {
-            let only = only_parts(&[(green, &of_green), (blue, &of_blue)]);
+            let (in_green, in_blue) = (in_parts(&of_green), in_parts(&of_blue));
+            let only = format!(", {}", table_filters(&[(green, &in_green), (blue, &in_blue)]));
             let alone = look(rows, &only)?;
-            let (now, of_blue) = (self.hashed_parts(blue)?, names_of(of_blue));
+            let (now, of_blue) = (self.cut_parts(blue)?, names_of(of_blue));
             // A part of blue that was merged meanwhile had no rows, and those of green seemed to be alone.
             if alone.rows == 0 || of_blue.is_subset(&names_of(&now)) {
                 return Ok((alone.rows > 0).then_some(alone));
@@ -206,9 +208,9 @@ fn known_again(migrating: &Migrating, blue_folds: bool) -> Option<(Migrating, bo
 /// The parts that are not among `others`, by the hash of their files: equal hashes are equal rows. Of equal ones
 /// the first are among them.
 pub(crate) fn without<'a>(
-    parts: impl IntoIterator<Item = &'a HashedPart>,
-    others: impl IntoIterator<Item = &'a HashedPart>,
-) -> Vec<&'a HashedPart> {
+    parts: impl IntoIterator<Item = &'a CutPart>,
+    others: impl IntoIterator<Item = &'a CutPart>,
+) -> Vec<&'a CutPart> {
     let mut common = BTreeMap::<_, u32>::new();
     for part in others {
         *common.entry((&part.partition_id, &part.hash)).or_default() += 1;

@@ -7,6 +7,7 @@
 use teal_catalog::amount;
 use teal_plan::CopyStrategy;
 
+use super::FenceKind;
 use crate::at_once::at_once;
 use crate::journal::state::Migrating;
 use crate::{Event, MigrateError, Operator, failpoint, names};
@@ -59,13 +60,12 @@ impl Operator<'_> {
             None => self.with_control(|session| amount(session, clone))?,
         };
 
-        Ok(self.attached(migrating, amount, cut.attempts, "write gate", &held))
+        Ok(self.attached(migrating, amount, cut.attempts, FenceKind::WriteGate, &held))
     }
 
     /// Nothing comes to green by the view afterwards: with the gate closed no INSERT is on its way through it.
     pub(super) fn drop_view_at_gate(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        let view = migrating.migration.view.sql();
-        self.with_gate_closed(|| self.command(&format!("DROP TABLE IF EXISTS {view}")))?;
+        self.with_gate_closed(|| self.drop_view(&migrating.migration.view))?;
         failpoint::reached("undo-view-dropped");
         Ok(())
     }

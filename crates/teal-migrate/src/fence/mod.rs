@@ -14,11 +14,16 @@ pub(crate) mod clone;
 mod direct;
 mod gate;
 mod part_log;
+mod parts;
 mod running;
 
+use std::fmt;
+
 pub(crate) use direct::without;
-pub(crate) use part_log::{HashedPart, Hold, PAUSE, not_clean};
+pub(crate) use part_log::{Hold, PAUSE, not_clean};
+pub(crate) use parts::{CutPart, refuse_merged};
 pub(crate) use running::long_inserts;
+use serde::{Deserialize, Serialize};
 use teal_catalog::Amount;
 use teal_plan::CopyStrategy;
 use teal_schema::QualifiedName;
@@ -28,6 +33,24 @@ use crate::journal::phase::{Prepared, Snapshot};
 use crate::journal::state::Migrating;
 use crate::repair::seen::see_at_rest;
 use crate::{Event, MigrateError, Operator, Step, Update, failpoint, names};
+
+/// By what the INSERTs that ran across a cut were told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FenceKind {
+    #[serde(rename = "part_log")]
+    PartLog,
+    /// By nothing: none ran.
+    #[serde(rename = "quiet cut")]
+    QuietCut,
+    #[serde(rename = "write gate")]
+    WriteGate,
+}
+
+impl fmt::Display for FenceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
 
 impl Operator<'_> {
     /// Makes the cut. When it fails, what was done of it is undone at once.
@@ -133,7 +156,7 @@ impl Operator<'_> {
         migrating: &Migrating,
         cut: Amount,
         attempts: u32,
-        fence: &str,
+        fence: FenceKind,
         held: &str,
     ) -> (Event, String) {
         let Amount { parts, rows, uncompressed_bytes: bytes } = cut;
@@ -143,10 +166,9 @@ impl Operator<'_> {
             parts,
             chunk_rows: self.options.backfill.chunk_rows(rows, bytes),
             // Twice the goal, so that rows that are somewhat wider than others make no odd little chunks.
-            chunk_bytes: Some(self.options.backfill.chunk_bytes.saturating_mul(2)),
+            chunk_bytes: self.options.backfill.chunk_bytes.saturating_mul(2),
         });
         let outcome = format!("{rows} rows in {parts} parts cut off; {held}");
-        let fence = Some(fence.to_owned());
         (Event::Attached { snapshot, rows, attempts, fence }, outcome)
     }
 

@@ -24,14 +24,17 @@ use serde::Deserialize;
 use teal_catalog::{Features, amount};
 use teal_client::ClientError;
 use teal_plan::CopyStrategy;
-use teal_schema::{QualifiedName, quote_ident, quote_string};
+use teal_schema::{QualifiedName, quote_ident, quoted_list};
 
+use super::FenceKind;
+use super::parts::{CutPart, refuse_merged};
 use super::running::long_inserts;
 use crate::backfill::IN_ORDER;
 use crate::journal::phase::Phase;
 use crate::journal::state::Migrating;
+use crate::settings::AS_THEY_ARE;
 use crate::throttle::pressure::{Bounds, Crowd, Total};
-use crate::{Event, MigrateError, Operator, Update, failpoint, names};
+use crate::{Event, MigrateError, Operator, Update, failpoint, logs, names};
 
 /// No wait of a cut goes on for longer, while merges on blue are off.
 const LONGEST_HOLD: Duration = Duration::from_secs(20);
@@ -41,26 +44,6 @@ pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 
 /// What identifies the rows of a part.
 type PartKey = (String, String);
-
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct HashedPart {
-    pub(crate) partition_id: String,
-    pub(crate) name: String,
-    pub(crate) hash: String,
-    pub(crate) rows: u64,
-    level: u32,
-    min_block: i64,
-    pub(crate) max_block: i64,
-}
-
-impl HashedPart {
-    /// Whether it was made of others. An INSERT into an engine that folds rows folds its own, and writes a
-    /// part of level 1 (26.7, 26.9). A merge of one such part alone is known by its new name: `part_log` has
-    /// none of it.
-    fn is_merged(&self) -> bool {
-        self.min_block < self.max_block || self.level > 1
-    }
-}
 
 /// One attempt, in which merges of two tables are off.
 pub(crate) struct Hold {
@@ -92,7 +75,10 @@ impl Operator<'_> {
                 Ok(held) => {
                     let clone = clone_of(migrating);
                     let cut = self.with_control(|session| amount(session, &clone))?;
-                    let fence = if features.part_log.is_there { "part_log" } else { "quiet cut" };
+                    let fence = match features.part_log.is_there {
+                        true => FenceKind::PartLog,
+                        false => FenceKind::QuietCut,
+                    };
                     return Ok(self.attached(migrating, cut, attempt, fence, &held));
                 }
                 Err(MigrateError::NotClean { reason }) => {
@@ -126,13 +112,13 @@ impl Operator<'_> {
         let since = self.now()?;
         self.cut_without_mutations(blue)?;
         for table in [blue, green] {
-            self.command(&format!("SYSTEM STOP MERGES {}", table.sql()))?;
+            self.stop_merges(table)?;
         }
         failpoint::reached("merges-stopped");
         self.wait_for_merges(blue, &hold)?;
         self.attach_all(blue, &clone)?;
         failpoint::reached("blue-cloned");
-        let cloned = self.hashed_parts(&clone)?;
+        let cloned = self.cut_parts(&clone)?;
         self.command(&migration.create_view)?;
         failpoint::reached("view-created");
         // A clone of very many parts takes its time, which no waiting makes shorter.
@@ -140,7 +126,7 @@ impl Operator<'_> {
         let hold = Hold { since: Instant::now(), ..hold };
         self.wait_for_inserts(|running| self.check(&hold, || long_inserts(running)))?;
 
-        let window = window(&cloned, self.hashed_parts(blue)?)?;
+        let window = window(&cloned, self.cut_parts(blue)?)?;
         self.wait_for_inserts(|running| self.check(&hold, || long_inserts(running)))?;
         let uncaptured = match (window.is_empty(), has_log) {
             (true, _) => Vec::new(),
@@ -170,7 +156,7 @@ impl Operator<'_> {
             self.copy_parts(migrating, &clone, parts)?;
         }
         failpoint::reached("window-copied");
-        self.start_merges(migrating)?;
+        self.start_merges_of_both(migrating)?;
         failpoint::reached("merges-started");
         Ok(format!(
             "{} parts came meanwhile, {} of them not through the view; merges off for {:.2} s",
@@ -186,19 +172,17 @@ impl Operator<'_> {
         // The cut may have failed because the connection was lost: what was sent last, say the view's
         // CREATE, would come behind what takes it back.
         self.end_own_statements()?;
-        // With SYNC it would wait for the INSERTs that know the view, and no merge would begin meanwhile.
-        self.command(&format!("DROP TABLE IF EXISTS {}", migration.view.sql()))?;
+        // Not with SYNC: until those who know the view have ended, no merge would begin.
+        self.drop_view(&migration.view)?;
         failpoint::reached("undo-view-dropped");
-        self.start_merges(migrating)?;
+        self.start_merges_of_both(migrating)?;
         // Those that know the view may still write to green.
         self.wait_for_inserts_in_time()
     }
 
-    pub(crate) fn start_merges(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        for table in [&migrating.migration.blue, &migrating.migration.green] {
-            self.command(&format!("SYSTEM START MERGES {}", table.sql()))?;
-        }
-        Ok(())
+    pub(crate) fn start_merges_of_both(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        self.start_merges(&migrating.migration.blue)?;
+        self.start_merges(&migrating.migration.green)
     }
 
     /// Those parts of the window that the view did not forward. `of_blue` and `of_green` are conditions
@@ -218,12 +202,8 @@ impl Operator<'_> {
             forwarded: u8,
         }
         self.command("SYSTEM FLUSH LOGS")?;
-        let of = |table: &str| {
-            format!(
-                "event_date >= toDate(toDateTime({since})) - 1 AND event_time >= toDateTime({since}) AND event_type = 'NewPart' \
-                     AND error = 0 AND {table}"
-            )
-        };
+        let of =
+            |table: &str| format!("{} AND event_type = 'NewPart'", logs::parts_since(table, since));
         let rows = self.with_control(|session| {
             session.rows::<Row>(&format!(
                 "SELECT part_name, query_id, query_id IN (\
@@ -233,7 +213,7 @@ impl Operator<'_> {
                 of(of_blue)
             ))
         })?;
-        self.refuse_started_anew(hold)?;
+        self.refuse_started_anew(hold.server_start)?;
         let mut logged = BTreeMap::new();
         for row in rows {
             logged.insert(row.part_name, (row.query_id, row.forwarded == 1));
@@ -253,7 +233,7 @@ impl Operator<'_> {
                         true => "",
                         false => NO_ENTRIES,
                     };
-                    let what = format!("part_log, which has no entry of part {part}{hint}");
+                    let what = format!("the entry of part {part} in part_log{hint}");
                     return Err(not_clean(&what));
                 }
             }
@@ -264,8 +244,8 @@ impl Operator<'_> {
     /// Whether any part of any table was logged since.
     fn has_logged(&self, since: u32) -> Result<bool, MigrateError> {
         let entries = self.count_rows(&format!(
-            "SELECT 1 FROM system.part_log WHERE event_date >= toDate(toDateTime({since})) - 1 \
-                 AND event_time >= toDateTime({since}) LIMIT 1"
+            "SELECT 1 FROM system.part_log WHERE {} LIMIT 1",
+            logs::since(since)
         ))?;
         Ok(entries > 0)
     }
@@ -293,16 +273,15 @@ impl Operator<'_> {
             .map(|column| quote_ident(&column.name))
             .collect::<Vec<_>>()
             .join(", ");
-        let names = parts.iter().map(|name| quote_string(name)).collect::<Vec<_>>().join(", ");
+        let names = quoted_list(parts);
         self.command(&format!(
             "INSERT INTO {} ({stored}) SELECT {stored} FROM {} WHERE _part IN ({names}) \
-             {in_order} insert_allow_materialized_columns = 1, insert_deduplicate = 0, \
-                 max_partitions_per_insert_block = 0",
+             {in_order} insert_allow_materialized_columns = 1, {AS_THEY_ARE}",
             clone.sql(),
             blue.sql()
         ))?;
         // A part that is there now was there while it was read.
-        let there = self.hashed_parts(blue)?.into_iter().map(|part| part.name);
+        let there = self.cut_parts(blue)?.into_iter().map(|part| part.name);
         let there = there.collect::<BTreeSet<_>>();
         match parts.iter().find(|part| !there.contains(*part)) {
             Some(gone) => Err(not_clean(&format!("a cut during which no part goes ({gone} did)"))),
@@ -319,16 +298,6 @@ impl Operator<'_> {
         let tables = [bounded(one)?, bounded(other)?];
         let server_start = self.server_start()?;
         Ok(Hold { since: Instant::now(), tables, server_start })
-    }
-
-    /// With a server go the last entries of its log, and of one INSERT perhaps those of green alone: it would
-    /// be taken for not forwarded, and be doubled.
-    fn refuse_started_anew(&self, hold: &Hold) -> Result<(), MigrateError> {
-        // The uptime is of whole seconds.
-        match self.server_start()?.abs_diff(hold.server_start) > 1 {
-            true => Err(not_clean("a cut within one life of the server (it was started anew)")),
-            false => Ok(()),
-        }
     }
 
     /// Whether the cut may go on.
@@ -360,22 +329,6 @@ impl Operator<'_> {
         Ok(())
     }
 
-    /// The oldest of each partition first: of equal parts, [`window`] takes the first for the old ones.
-    pub(crate) fn hashed_parts(
-        &self,
-        table: &QualifiedName,
-    ) -> Result<Vec<HashedPart>, MigrateError> {
-        Ok(self.with_control(|session| {
-            session.rows(&format!(
-                "SELECT partition_id, name, hash_of_all_files AS hash, rows, level, \
-                     min_block_number AS min_block, max_block_number AS max_block \
-                 FROM system.parts WHERE active AND {} \
-                 ORDER BY partition_id, min_block_number",
-                table.condition("table")
-            ))
-        })?)
-    }
-
     /// Waits for the end of the merges that run, once no more begin.
     pub(crate) fn wait_for_merges(
         &self,
@@ -389,7 +342,7 @@ impl Operator<'_> {
         Ok(())
     }
 
-    fn merges_of(&self, table: &QualifiedName) -> Result<u64, MigrateError> {
+    pub(crate) fn merges_of(&self, table: &QualifiedName) -> Result<u64, MigrateError> {
         #[derive(Deserialize)]
         struct Row {
             merges: u64,
@@ -427,8 +380,8 @@ fn clone_of(migrating: &Migrating) -> QualifiedName {
 /// The parts of blue that are not in the clone. Of equal parts, the ones that come first are those that
 /// the clone has: a forwarded part that is taken for an old one would leave the old one to be copied once
 /// more.
-fn window(cloned: &[HashedPart], blue: Vec<HashedPart>) -> Result<Vec<HashedPart>, MigrateError> {
-    let key = |part: &HashedPart| -> PartKey { (part.partition_id.clone(), part.hash.clone()) };
+fn window(cloned: &[CutPart], blue: Vec<CutPart>) -> Result<Vec<CutPart>, MigrateError> {
+    let key = |part: &CutPart| -> PartKey { (part.partition_id.clone(), part.hash.clone()) };
     let mut old = BTreeMap::<PartKey, u32>::new();
     for part in cloned {
         *old.entry(key(part)).or_default() += 1;
@@ -437,15 +390,10 @@ fn window(cloned: &[HashedPart], blue: Vec<HashedPart>) -> Result<Vec<HashedPart
     for part in blue {
         match old.get_mut(&key(&part)) {
             Some(left) if *left > 0 => *left -= 1,
-            _ if part.is_merged() => {
-                return Err(not_clean(&format!(
-                    "a cut without merges (part {} is merged)",
-                    part.name
-                )));
-            }
             _ => window.push(part),
         }
     }
+    refuse_merged(&window, None)?;
     match old.values().any(|left| *left > 0) {
         true => Err(not_clean("a cut during which no part of blue goes")),
         false => Ok(window),
@@ -458,7 +406,7 @@ const OF_BACKGROUND: &str = "SchPool::";
 
 /// The table stays where the log is switched off, and no time brings an entry then.
 const NO_ENTRIES: &str =
-    ", nor of any other since: the server's configuration may have switched it off (`part_log`)";
+    ", which has none since: the server's configuration may have switched it off (`part_log`)";
 
 pub(crate) fn not_clean(waits_for: &str) -> MigrateError {
     MigrateError::NotClean { reason: waits_for.to_owned() }
@@ -468,12 +416,13 @@ pub(crate) fn not_clean(waits_for: &str) -> MigrateError {
 mod tests {
     use super::*;
 
-    fn part(partition: &str, name: &str, hash: &str, level: u32) -> HashedPart {
+    fn part(partition: &str, name: &str, hash: &str, level: u32) -> CutPart {
         let blocks =
             name.split('_').skip(1).map(|block| block.parse().unwrap()).collect::<Vec<_>>();
-        HashedPart {
+        CutPart {
             partition_id: partition.to_owned(),
             name: name.to_owned(),
+            uuid: String::new(),
             hash: hash.to_owned(),
             rows: 1,
             level,
@@ -482,7 +431,7 @@ mod tests {
         }
     }
 
-    fn names(window: Result<Vec<HashedPart>, MigrateError>) -> Vec<String> {
+    fn names(window: Result<Vec<CutPart>, MigrateError>) -> Vec<String> {
         window.unwrap().into_iter().map(|part| part.name).collect()
     }
 

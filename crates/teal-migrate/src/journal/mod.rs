@@ -9,14 +9,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use teal_catalog::exists;
 use teal_client::{ClientError, Server, Session};
 use teal_plan::{Cutover, Migration};
-use teal_schema::{quote_ident, quote_string};
+use teal_schema::{QualifiedName, quote_ident, quote_string};
 
+use crate::fence::FenceKind;
 use crate::journal::phase::Snapshot;
 use crate::names::TEAL_DATABASE;
-use crate::repair::seen::BlueSeen;
-use crate::{Lock, LockError, Parity, Parked, ProvenPartition, failpoint};
+use crate::repair::seen::PartsSeen;
+use crate::{Lock, LockError, Parity, Parked, ProvenPartition, failpoint, names};
 
 /// One thing that has happened to a migration. Written after its effect, save for those whose
 /// names say that something is about to happen; those tell a later process what to look for.
@@ -34,9 +36,7 @@ pub enum Event {
         snapshot: Option<Snapshot>,
         rows: u64,
         attempts: u32,
-        /// By what the INSERTs that ran across were told apart.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        fence: Option<String>,
+        fence: FenceKind,
     },
     /// The parts of a chunk are about to be published from a staging table.
     Publishing {
@@ -63,7 +63,8 @@ pub enum Event {
     },
     Verified {
         parity: Parity,
-        /// Partitions that need not be read again while they have these parts.
+        /// Partitions that need not be read again while they have these parts. The last field: of past entries, what
+        /// comes from here on is not read.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         proven: Vec<ProvenPartition>,
     },
@@ -71,13 +72,12 @@ pub enum Event {
     Defined {
         blue: String,
         green: Option<String>,
-        /// Tells blue's data, and so blue from another table that gets its name later. An older teal did not note it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        blue_data: Option<String>,
+        /// Tells blue's data, and so blue from another table that gets its name later.
+        blue_data: String,
     },
     /// The parts of blue, at a moment from which green gets or has all of their rows.
     Seen {
-        blue: BlueSeen,
+        blue: PartsSeen,
     },
     /// Rows that green has and blue lost are about to be removed.
     Stale {
@@ -95,12 +95,10 @@ pub enum Event {
     CutoverUndone,
     /// Blue and green are about to be exchanged, or the alias to be swapped; this tells green's data.
     CutoverOpened {
-        #[serde(default = "by_exchange")]
         cutover: Cutover,
         green_data: String,
         /// Green then.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        green: Option<BlueSeen>,
+        green: PartsSeen,
     },
     /// On a server, the names are about to change places. Every part of what the readers' name
     /// means, up to this block, is in the other table.
@@ -119,9 +117,8 @@ pub enum Event {
     Carrying {
         parts: Vec<String>,
         uuids: Vec<String>,
-        /// By partition, the last block of the other table before; an older teal did not note it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        blocks: Option<BTreeMap<String, i64>>,
+        /// By partition, the last block of the other table before.
+        blocks: BTreeMap<String, i64>,
     },
     Carried,
     CutOver {
@@ -137,7 +134,7 @@ pub enum Event {
     Compared {
         /// The old table then. What has come to it since is in no comparison.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        old: Option<BlueSeen>,
+        old: Option<PartsSeen>,
     },
     /// After the cutover, somebody wrote to blue still; it has these rows now.
     StillWritten {
@@ -148,7 +145,7 @@ pub enum Event {
         forwards_back: bool,
         /// The new table's parts, where the rows will come from there.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        new: Option<BlueSeen>,
+        new: Option<PartsSeen>,
     },
     Turned {
         forwards_back: bool,
@@ -157,8 +154,7 @@ pub enum Event {
     RollbackOpened {
         blue_data: String,
         /// Blue then, when it had every row of green.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        blue: Option<BlueSeen>,
+        blue: PartsSeen,
         /// What green alone has is given up, whatever process ends it.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         force: bool,
@@ -174,8 +170,7 @@ pub enum Event {
     },
     /// The view and the old table are about to be dropped; this tells that table's data.
     CleanupOpened {
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        old_data: Option<String>,
+        old_data: String,
         /// It is to be put aside first.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parked: Option<Parked>,
@@ -188,18 +183,12 @@ pub enum Event {
     ParkedDropped,
     /// The view and green are about to be dropped; this tells green's data.
     AbortOpened {
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        green_data: Option<String>,
+        green_data: String,
         /// Whatever it has that blue lacks.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         force: bool,
     },
     Aborted,
-}
-
-/// Journals of before there was another one do not say it.
-fn by_exchange() -> Cutover {
-    Cutover::Exchange
 }
 
 impl Event {
@@ -318,8 +307,7 @@ impl Journal {
             ("min_insert_block_size_rows", "1048449"),
             ("min_insert_block_size_bytes", "268402944"),
         ])?;
-        session
-            .command(&format!("CREATE DATABASE IF NOT EXISTS {}", quote_ident(TEAL_DATABASE)))?;
+        names::make_database(session.as_mut())?;
         // The fsyncs make an entry as durable as the data that it speaks of must be.
         session.command(&format!(
             "CREATE TABLE IF NOT EXISTS {} (\
@@ -339,18 +327,10 @@ impl Journal {
     /// # Errors
     /// When the server refuses, or an entry cannot be understood.
     pub fn peek(server: &dyn Server) -> Result<BTreeMap<String, Vec<Entry>>, JournalError> {
-        #[derive(Deserialize)]
-        struct Row {
-            there: u64,
-        }
         let mut session = server.session(&[])?;
-        let row: Row = session.row(&format!(
-            "SELECT count() AS there FROM system.tables WHERE database = {} AND name = 'journal'",
-            quote_string(TEAL_DATABASE)
-        ))?;
-        match row.there {
-            0 => Ok(BTreeMap::new()),
-            _ => read(session.as_mut()),
+        match exists(session.as_mut(), &QualifiedName::new(TEAL_DATABASE, "journal"))? {
+            true => read(session.as_mut()),
+            false => Ok(BTreeMap::new()),
         }
     }
 
@@ -489,7 +469,7 @@ fn read(session: &mut dyn Session) -> Result<BTreeMap<String, Vec<Entry>>, Journ
             .parse()
             .ok()
             .and_then(|microseconds| Timestamp::from_microsecond(microseconds).ok())
-            .ok_or_else(|| corrupt(format!("{} is no time", row.microseconds)))?;
+            .ok_or_else(|| corrupt(format!("{} is not a time", row.microseconds)))?;
         entries.push(Entry { migration: row.migration, sequence: row.sequence, time, event });
     }
     Ok(migrations)
@@ -500,6 +480,7 @@ mod tests {
     use teal_client::{Answer, Format, InsertStream, Settings, WriteGate};
 
     use super::*;
+    use crate::SeenPart;
 
     /// Takes every statement, and gives no answer to one that writes a `fenceUndone`. Refuses a `publishing`, and where it
     /// is a server, an entry of a migration `taken` as one of whoever was overtaken. Its clock stands in 1970.
@@ -582,6 +563,31 @@ mod tests {
 
     fn silence(statement: &str) -> ClientError {
         ClientError::Silence { statement: statement.to_owned() }
+    }
+
+    #[test]
+    fn what_is_not_read_of_past_entries_comes_last_in_them() {
+        let text = |event: &Event| serde_json::to_string(event).unwrap();
+        let event = |text: &str| serde_json::from_str::<Event>(text).unwrap();
+        let of = |text: &str| text.to_owned();
+        let partition = ProvenPartition { id: of("1"), rows: 3, blue: of("a"), green: of("b") };
+        let parity = r#"{"blueRows":3,"greenRows":3,"compared":1}"#;
+        let parity = serde_json::from_str::<Parity>(parity).unwrap();
+        let verified = Event::Verified { parity: parity.clone(), proven: vec![partition.clone()] };
+        let before = text(&Event::Verified { parity, proven: Vec::new() });
+        let proven = serde_json::to_string(&[partition]).unwrap();
+        let kept = before.strip_suffix('}').unwrap();
+        assert_eq!(text(&verified), format!("{kept},\"proven\":{proven}}}"));
+
+        let (mut seen, none) =
+            (PartsSeen { time: 1, ..PartsSeen::default() }, PartsSeen::default());
+        let past = text(&Event::Seen { blue: PartsSeen { ..seen.clone() } });
+        let part = SeenPart { first: 1, last: 2, rows: 3, has_deleted: false };
+        seen.add("a".to_owned(), [part]);
+        let now = text(&Event::Seen { blue: seen });
+        let kept = past.strip_suffix("\"parts\":{}}}").unwrap();
+        assert_eq!(now, format!("{kept}\"parts\":{{\"a\":[[1,2,3]]}}}}}}"));
+        assert_ne!(event(&past), Event::Seen { blue: none });
     }
 
     #[test]

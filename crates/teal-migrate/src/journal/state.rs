@@ -7,11 +7,11 @@ use teal_plan::{Cutover, History, Migration, PastMigration, Standing};
 use teal_schema::QualifiedName;
 
 use crate::journal::phase::{
-    Aborted, Aborting, Attached, Backfilled, Cleaned, CutOver, Opened, Ordering, Phase, Prepared,
-    Publication, Started, Verified,
+    Aborted, Aborting, Attached, Backfilled, Cleaned, CleanupBegun, CutOver, Opened, Ordering,
+    Phase, Prepared, Publication, RollbackBegun, Started, Swapping, Verified,
 };
-use crate::repair::seen::BlueSeen;
-use crate::{Entry, Event, Journal, JournalError};
+use crate::repair::seen::PartsSeen;
+use crate::{Entry, Event, Journal, JournalError, MigrateError, Parity, ProvenPartition};
 
 /// A migration with the phase that it is in.
 #[derive(Debug, Clone)]
@@ -30,10 +30,10 @@ pub struct Migrating {
     /// How the two tables were when it began.
     pub(crate) definitions: Option<Definitions>,
     /// The parts of blue that green is known to have the rows of.
-    pub(crate) seen: Option<BlueSeen>,
+    pub(crate) seen: Option<PartsSeen>,
     /// Behind a rollback by force, until the next proof: the new table as it was before that rollback. What was changed
     /// there since was given up, and must not be taken for rows that were written.
-    pub(crate) new_seen: Option<BlueSeen>,
+    pub(crate) new_seen: Option<PartsSeen>,
     /// When it was attached, at the earliest, by the server's clock.
     pub(crate) fenced: Option<u32>,
     /// A removal of rows from green was begun and not journalled as done.
@@ -49,7 +49,7 @@ pub struct Migrating {
 pub(crate) struct Definitions {
     pub(crate) blue: String,
     pub(crate) green: Option<String>,
-    pub(crate) blue_data: Option<String>,
+    pub(crate) blue_data: String,
 }
 
 impl Migrating {
@@ -87,6 +87,16 @@ impl Migrating {
                 ..
             })
         )
+    }
+
+    /// What this phase refuses, with what is to be done instead.
+    pub fn wrong_phase(&self, wanted: &'static str) -> MigrateError {
+        MigrateError::WrongPhase { migration: self.id.clone(), phase: self.phase.name(), wanted }
+    }
+
+    /// After a cutover: whether a view brings what is written to the new table to the old one.
+    pub(crate) fn forwards_back(&self) -> bool {
+        matches!(&self.phase, Phase::CutOver(CutOver { forwards_back: true, .. }))
     }
 
     /// After a cutover that left the old table as it was: whether another one may turn the view, to keep it current.
@@ -176,201 +186,123 @@ impl Migrating {
         Ok(state)
     }
 
-    /// Takes an entry in. The transitions are these and no others.
+    /// Takes an entry in. The transitions are those of the functions below, one for each phase, and no others.
     fn take(&mut self, entry: &Entry) -> Result<(), JournalError> {
-        use {Event as E, Phase as P};
-
-        let phase = std::mem::replace(&mut self.phase, P::Started(Started));
+        let phase = std::mem::replace(&mut self.phase, Phase::Started(Started));
         let before = phase.name();
-        self.phase = match (phase, entry.event.clone()) {
-            (P::Started(_), E::Prepared) => P::Prepared(Prepared { fence_open: false }),
-            (P::Prepared(_), E::FenceOpened) => P::Prepared(Prepared { fence_open: true }),
-            (P::Prepared(_), E::FenceUndone) => P::Prepared(Prepared { fence_open: false }),
-            (P::Prepared(_), E::Attached { snapshot, rows, .. }) => P::Attached(Attached {
-                rows,
-                snapshot,
-                published: BTreeMap::new(),
-                publishing: None,
-                ordering: None,
-            }),
-            (P::Attached(attached), E::Publishing { chunk, worker, parts, blocks }) => {
-                let parts = parts.into_iter().collect();
-                P::Attached(Attached {
-                    publishing: Some(Publication { chunk, worker, parts, blocks }),
-                    ..attached
-                })
-            }
-            (P::Attached(mut attached), E::Published { chunk, rows }) => {
-                attached.published.insert(chunk, rows);
-                P::Attached(Attached { publishing: None, ..attached })
-            }
-            (P::Attached(attached), E::Ordering { green_data, blocks }) => P::Attached(Attached {
-                ordering: Some(Ordering { green_data, blocks }),
-                ..attached
-            }),
-            (P::Attached(_), E::Backfilled { rows }) => {
-                P::Backfilled(Backfilled { rows, rolled_back: false, rest: false })
-            }
-            (P::Backfilled(_) | P::Verified(_), E::Verified { parity, proven }) => {
-                P::Verified(Verified {
-                    parity,
-                    proven,
-                    at: entry.time,
-                    cutover_open: None,
-                    swapping: None,
-                })
-            }
-            // What was proven before is not proven of the repaired table.
-            (P::Backfilled(state), E::Repaired { .. } | E::Stale { .. }) => P::Backfilled(state),
-            (P::Verified(verified), E::Repaired { .. } | E::Stale { .. }) => {
-                P::Backfilled(Backfilled {
-                    rows: verified.parity.blue_rows,
-                    rolled_back: false,
-                    rest: false,
-                })
-            }
-            (phase @ (P::Started(_) | P::Prepared(_)), E::Defined { .. })
-            | (phase @ (P::Prepared(_) | P::Verified(_)), E::Seen { .. }) => phase,
-            (P::Verified(verified), E::CutoverOpened { cutover, green_data, green }) => {
-                let cutover_open = Some(Opened { cutover, green_data, green });
-                P::Verified(Verified { cutover_open, swapping: None, ..verified })
-            }
-            (P::Verified(mut verified), event @ E::Swapping { .. }) => {
-                verified.swapping = Some(verified.swapping.unwrap_or_default().take(event));
-                P::Verified(verified)
-            }
-            (P::Verified(mut verified), event @ (E::Carrying { .. } | E::Carried))
-                if verified.swapping.is_some() =>
-            {
-                verified.swapping = verified.swapping.map(|swapping| swapping.take(event));
-                P::Verified(verified)
-            }
-            (P::CutOver(mut state), event @ E::Swapping { .. }) => {
-                state.swapping = Some(state.swapping.unwrap_or_default().take(event));
-                P::CutOver(state)
-            }
-            (P::CutOver(mut state), event @ (E::Carrying { .. } | E::Carried))
-                if state.swapping.is_some() =>
-            {
-                state.swapping = state.swapping.map(|swapping| swapping.take(event));
-                P::CutOver(state)
-            }
-            (P::Verified(verified), E::CutoverUndone) => P::Backfilled(Backfilled {
-                rows: verified.parity.blue_rows,
-                rolled_back: false,
-                rest: false,
-            }),
-            (
-                P::Verified(verified),
-                E::CutOver { cutover, forwards_back, blue_rows, old_block },
-            ) => {
-                let opened = verified.cutover_open.map(|it| (it.green_data, it.green));
-                let (new_data, new_seen) = opened.unzip();
-                self.moved_by = Some(cutover);
-                P::CutOver(CutOver {
-                    cutover,
-                    at: entry.time,
-                    forwards_back,
-                    blue_rows,
-                    old_block: old_block.filter(|_| !forwards_back),
-                    looked: entry.time,
-                    turn_open: None,
-                    new_data,
-                    new_seen: new_seen.flatten(),
-                    cleanup_open: false,
-                    cleanup_forced: false,
-                    old_data: None,
-                    parked: None,
-                    compared: false,
-                    old_compared: None,
-                    rollback_open: None,
-                    old_seen: None,
-                    rollback_forced: false,
-                    swapping: None,
-                })
-            }
-            (P::CutOver(state), E::Compared { old }) => P::CutOver(CutOver {
-                compared: true,
-                old_compared: old.or(state.old_compared),
-                ..state
-            }),
-            (P::CutOver(state), E::StillWritten { blue_rows }) => {
-                P::CutOver(CutOver { blue_rows, old_block: None, looked: entry.time, ..state })
-            }
-            (P::CutOver(state), E::TurnOpened { forwards_back, new }) => P::CutOver(CutOver {
-                turn_open: Some(forwards_back),
-                new_seen: match (new, &state.new_seen) {
-                    (Some(new), before) => Some(new.telling_since(before.as_ref(), state.at)),
-                    (None, before) => before.clone(),
-                },
-                ..state
-            }),
-            (P::CutOver(state), E::Turned { forwards_back }) => {
-                P::CutOver(CutOver { forwards_back, turn_open: None, ..state })
-            }
-            (P::CutOver(state), E::RollbackOpened { blue_data, blue, force }) => {
-                P::CutOver(CutOver {
-                    rollback_open: Some(blue_data),
-                    old_seen: blue,
-                    rollback_forced: force,
-                    swapping: None,
-                    ..state
-                })
-            }
-            (P::CutOver(state), E::RollbackUndone) => P::CutOver(CutOver {
-                rollback_open: None,
-                old_seen: None,
-                rollback_forced: false,
-                swapping: None,
-                ..state
-            }),
-            (P::CutOver(state), E::RolledBack { rows, rest }) => {
-                if state.rollback_forced {
-                    self.new_seen = state.new_seen;
-                }
-                self.seen = state.old_seen.or_else(|| self.seen.take());
-                P::Backfilled(Backfilled { rows, rolled_back: true, rest })
-            }
-            (P::Backfilled(_) | P::Verified(_), E::RolledBack { rows, rest }) => {
-                P::Backfilled(Backfilled { rows, rolled_back: true, rest })
-            }
-            (P::CutOver(state), E::CleanupOpened { old_data, parked, force }) => {
-                P::CutOver(CutOver {
-                    cleanup_open: true,
-                    cleanup_forced: force,
-                    old_data,
-                    parked,
-                    ..state
-                })
-            }
-            (P::CutOver(CutOver { cutover, old_data, new_data, parked, .. }), E::Cleaned) => {
-                P::Cleaned(Cleaned { cutover, old_data, new_data, parked })
-            }
-            (P::Cleaned(state), E::ParkedDropped) => P::Cleaned(Cleaned { parked: None, ..state }),
-            (
-                P::Started(_) | P::Prepared(Prepared { fence_open: false }),
-                E::AbortOpened { green_data, force: forced },
-            ) => P::Aborting(Aborting { was_attached: false, green_data, forced }),
-            (
-                P::Attached(_) | P::Backfilled(_) | P::Verified(_),
-                E::AbortOpened { green_data, force: forced },
-            ) => P::Aborting(Aborting { was_attached: true, green_data, forced }),
-            (P::Aborting(_), E::Aborted) => P::Aborted(Aborted),
-            (_, event) => {
-                return Err(corrupt(
-                    &entry.migration,
-                    entry.sequence,
-                    &format!("{event:?} cannot follow the phase `{before}`"),
-                ));
-            }
-        };
+        self.phase = self.follow(phase, entry).ok_or_else(|| {
+            let reason = format!("{:?} cannot follow the phase `{before}`", entry.event);
+            corrupt(&entry.migration, entry.sequence, &reason)
+        })?;
         self.note(&entry.event);
-        if matches!(entry.event, E::Verified { .. } | E::CutOver { .. }) {
+        if matches!(entry.event, Event::Verified { .. } | Event::CutOver { .. }) {
             self.settled = Some(entry.time);
         }
         self.since = entry.time;
         self.next = entry.sequence + 1;
         Ok(())
+    }
+
+    /// The phase that an entry leads to from another one.
+    fn follow(&mut self, phase: Phase, entry: &Entry) -> Option<Phase> {
+        let event = entry.event.clone();
+        match phase {
+            Phase::Started(_) => after_started(event),
+            Phase::Prepared(state) => after_prepared(state, event),
+            Phase::Attached(state) => after_attached(state, event),
+            Phase::Backfilled(state) => after_backfilled(state, event),
+            Phase::Verified(state) => self.after_verified(state, event, entry.time),
+            Phase::CutOver(state) => self.after_cut_over(state, event, entry.time),
+            Phase::Cleaned(state) => match event {
+                Event::ParkedDropped => Some(Phase::Cleaned(Cleaned { parked: None, ..state })),
+                _ => None,
+            },
+            Phase::Aborting(_) => match event {
+                Event::Aborted => Some(Phase::Aborted(Aborted)),
+                _ => None,
+            },
+            Phase::Aborted(_) => None,
+        }
+    }
+
+    fn after_verified(&mut self, state: Verified, event: Event, at: Timestamp) -> Option<Phase> {
+        Some(match event {
+            Event::Verified { parity, proven } => verified(parity, proven),
+            // What was proven before is not proven of the repaired table.
+            Event::Repaired { .. } | Event::Stale { .. } | Event::CutoverUndone => {
+                Phase::Backfilled(Backfilled::of(state.parity.blue_rows))
+            }
+            Event::Seen { .. } => Phase::Verified(state),
+            Event::CutoverOpened { cutover, green_data, green } => {
+                let cutover_open = Some(Opened { cutover, green_data, green });
+                Phase::Verified(Verified { cutover_open, swapping: None, ..state })
+            }
+            Event::Swapping { .. } | Event::Carrying { .. } | Event::Carried => {
+                let swapping = Some(Swapping::after(state.swapping, event)?);
+                Phase::Verified(Verified { swapping, ..state })
+            }
+            Event::CutOver { cutover, forwards_back, blue_rows, old_block } => {
+                self.moved_by = Some(cutover);
+                let opened = Opened { cutover, ..state.cutover_open? };
+                Phase::CutOver(CutOver {
+                    old_block: old_block.filter(|_| !forwards_back),
+                    ..CutOver::new(opened, at, forwards_back, blue_rows)
+                })
+            }
+            Event::RolledBack { rows, rest } => {
+                Phase::Backfilled(Backfilled { rows, rolled_back: true, rest })
+            }
+            Event::AbortOpened { green_data, force } => aborting(true, green_data, force),
+            _ => return None,
+        })
+    }
+
+    fn after_cut_over(&mut self, state: CutOver, event: Event, at: Timestamp) -> Option<Phase> {
+        Some(Phase::CutOver(match event {
+            Event::Swapping { .. } | Event::Carrying { .. } | Event::Carried => {
+                let swapping = Some(Swapping::after(state.swapping, event)?);
+                CutOver { swapping, ..state }
+            }
+            Event::Compared { old } => {
+                CutOver { compared: true, old_compared: old.or(state.old_compared), ..state }
+            }
+            Event::StillWritten { blue_rows } => {
+                CutOver { blue_rows, old_block: None, looked: at, ..state }
+            }
+            Event::TurnOpened { forwards_back, new } => CutOver {
+                turn_open: Some(forwards_back),
+                new_seen: match new {
+                    Some(new) => new.telling_since(&state.new_seen),
+                    None => state.new_seen,
+                },
+                ..state
+            },
+            Event::Turned { forwards_back } => CutOver { forwards_back, turn_open: None, ..state },
+            Event::RollbackOpened { blue_data, blue, force: forced } => {
+                let rollback = Some(RollbackBegun { blue_data, blue, forced });
+                CutOver { rollback, swapping: None, ..state }
+            }
+            Event::RollbackUndone => CutOver { rollback: None, swapping: None, ..state },
+            Event::RolledBack { rows, rest } => {
+                if let Some(RollbackBegun { blue, forced, .. }) = state.rollback {
+                    self.seen = Some(blue);
+                    if forced {
+                        self.new_seen = Some(state.new_seen);
+                    }
+                }
+                return Some(Phase::Backfilled(Backfilled { rows, rolled_back: true, rest }));
+            }
+            Event::CleanupOpened { old_data, parked, force: forced } => {
+                let cleanup = Some(CleanupBegun { old_data, parked, forced });
+                CutOver { cleanup, ..state }
+            }
+            Event::Cleaned => {
+                let CutOver { cutover, new_data, cleanup, .. } = state;
+                let CleanupBegun { old_data, parked, .. } = cleanup?;
+                return Some(Phase::Cleaned(Cleaned { cutover, old_data, new_data, parked }));
+            }
+            _ => return None,
+        }))
     }
 
     /// Takes in what is known in every phase.
@@ -395,6 +327,75 @@ impl Migrating {
             _ => (),
         }
     }
+}
+
+fn after_started(event: Event) -> Option<Phase> {
+    Some(match event {
+        Event::Defined { .. } => Phase::Started(Started),
+        Event::Prepared => Phase::Prepared(Prepared { fence_open: false }),
+        Event::AbortOpened { green_data, force } => aborting(false, green_data, force),
+        _ => return None,
+    })
+}
+
+fn after_prepared(state: Prepared, event: Event) -> Option<Phase> {
+    Some(match event {
+        Event::Defined { .. } | Event::Seen { .. } => Phase::Prepared(state),
+        Event::FenceOpened => Phase::Prepared(Prepared { fence_open: true }),
+        Event::FenceUndone => Phase::Prepared(Prepared { fence_open: false }),
+        Event::Attached { snapshot, rows, .. } => Phase::Attached(Attached {
+            rows,
+            snapshot,
+            published: BTreeMap::new(),
+            publishing: None,
+            ordering: None,
+        }),
+        Event::AbortOpened { green_data, force } if !state.fence_open => {
+            aborting(false, green_data, force)
+        }
+        _ => return None,
+    })
+}
+
+fn after_attached(mut state: Attached, event: Event) -> Option<Phase> {
+    Some(match event {
+        Event::Publishing { chunk, worker, parts, blocks } => {
+            let parts = parts.into_iter().collect();
+            let publishing = Some(Publication { chunk, worker, parts, blocks });
+            Phase::Attached(Attached { publishing, ..state })
+        }
+        Event::Published { chunk, rows } => {
+            state.published.insert(chunk, rows);
+            Phase::Attached(Attached { publishing: None, ..state })
+        }
+        Event::Ordering { green_data, blocks } => {
+            let ordering = Some(Ordering { green_data, blocks });
+            Phase::Attached(Attached { ordering, ..state })
+        }
+        Event::Backfilled { rows } => Phase::Backfilled(Backfilled::of(rows)),
+        Event::AbortOpened { green_data, force } => aborting(true, green_data, force),
+        _ => return None,
+    })
+}
+
+fn after_backfilled(state: Backfilled, event: Event) -> Option<Phase> {
+    Some(match event {
+        Event::Verified { parity, proven } => verified(parity, proven),
+        Event::Repaired { .. } | Event::Stale { .. } => Phase::Backfilled(state),
+        Event::RolledBack { rows, rest } => {
+            Phase::Backfilled(Backfilled { rows, rolled_back: true, rest })
+        }
+        Event::AbortOpened { green_data, force } => aborting(true, green_data, force),
+        _ => return None,
+    })
+}
+
+fn verified(parity: Parity, proven: Vec<ProvenPartition>) -> Phase {
+    Phase::Verified(Verified { parity, proven, cutover_open: None, swapping: None })
+}
+
+fn aborting(was_attached: bool, green_data: String, forced: bool) -> Phase {
+    Phase::Aborting(Aborting { was_attached, green_data, forced })
 }
 
 /// What a plan needs to know of the migrations.
@@ -434,20 +435,4 @@ pub fn history(migrations: &[Migrating]) -> History {
 
 fn corrupt(migration: &str, sequence: u32, reason: &str) -> JournalError {
     JournalError::Corrupt { migration: migration.to_owned(), sequence, reason: reason.to_owned() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_an_older_teal_began_to_drop_is_read_as_not_noted() {
-        let event = |body: &str| serde_json::from_str::<Event>(body).unwrap();
-        let aborted = Event::AbortOpened { green_data: None, force: false };
-        assert_eq!(event(r#"{"kind":"abortOpened"}"#), aborted);
-        let opened = |old_data| Event::CleanupOpened { old_data, parked: None, force: false };
-        assert_eq!(event(r#"{"kind":"cleanupOpened"}"#), opened(None));
-        let noted = event(r#"{"kind":"cleanupOpened","oldData":"a"}"#);
-        assert_eq!(noted, opened(Some("a".to_owned())));
-    }
 }

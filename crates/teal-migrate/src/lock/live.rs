@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::requests::Requests;
 use crate::status::{Status, statuses};
-use crate::{Entry, Limits, Lock, Observer, Update};
+use crate::{Entry, Limits, Lock, Observer, Update, names};
 
 /// Between two writings of the file.
 const WRITE: Duration = Duration::from_secs(1);
@@ -61,7 +61,7 @@ pub struct Waiting {
 impl Live {
     pub(crate) fn new() -> Self {
         Self {
-            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            host: names::this_host(),
             process: std::process::id(),
             told: Timestamp::now(),
             doing: None,

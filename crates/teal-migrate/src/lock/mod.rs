@@ -29,17 +29,17 @@ use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use teal_client::{ClientError, Server, Session, since_boot};
-use teal_schema::{QualifiedName, quote_ident, quote_string};
+use teal_schema::{QualifiedName, quote_string};
 
 use crate::names::TEAL_DATABASE;
-use crate::{Live, failpoint};
+use crate::{Live, failpoint, names};
 
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(
-        "another teal works on this target: {holder}. Wait for its end; a lock whose owner was killed is free after a minute ({lock})"
+        "another teal works on this target: {holder}. Wait for its end; a lock whose owner was killed is free at once on its own machine, and elsewhere when its lease is over ({lock})"
     )]
     Held { holder: String, lock: QualifiedName },
     #[error(
@@ -52,7 +52,8 @@ pub enum LockError {
 }
 
 impl LockError {
-    pub fn is_held(&self) -> bool {
+    /// Another has the target.
+    pub fn is_another_at_work(&self) -> bool {
         matches!(self, Self::Held { .. } | Self::Lost { .. })
     }
 
@@ -60,7 +61,7 @@ impl LockError {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Client(error) => error.is_refusal(),
-            other => other.is_held(),
+            other => other.is_another_at_work(),
         }
     }
 }
@@ -82,9 +83,15 @@ const SILENT: u32 = 4;
 /// Leave to work on a target. Released when dropped.
 pub struct Lock {
     held: Arc<Held>,
-    /// Where the lock is a lease. The thread renews it when it is sent something, and ends when the
-    /// sender is dropped.
-    renewing: Option<(Sender<()>, JoinHandle<()>)>,
+    /// Where the lock is a lease.
+    renewal: Option<Renewal>,
+}
+
+/// The thread that renews a lease. It ends when `wake` is dropped.
+struct Renewal {
+    /// What it is sent has it renew the lease at once.
+    wake: Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 struct Held {
@@ -112,7 +119,7 @@ struct Owner {
     #[serde(default)]
     machine: Option<String>,
     /// Tells this process from any other, also from a later one of the same pid.
-    process: String,
+    instance: String,
     released: bool,
     /// By the server's clock, in milliseconds; nothing where the owner's death can be seen.
     #[serde(default)]
@@ -127,9 +134,102 @@ impl Lock {
     /// # Errors
     /// When someone else holds it, or the server refuses.
     pub fn take(server: &dyn Server, lease: Duration) -> Result<Self, LockError> {
+        let held = Arc::new(Held::claim(server, lease)?);
+        let renewal = (!server.is_exclusive()).then(|| Renewal::start(&held));
+        Ok(Self { held, renewal })
+    }
+
+    /// What a teal that holds the lock of a server says that it does; `None` where none works. Reads
+    /// only.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn peek(server: &dyn Server) -> Result<Option<Live>, LockError> {
+        if server.is_exclusive() {
+            // Nobody else can be at work there.
+            return Ok(None);
+        }
         let mut session = server.session(&[])?;
-        session
-            .command(&format!("CREATE DATABASE IF NOT EXISTS {}", quote_ident(TEAL_DATABASE)))?;
+        let now = server_time(session.as_mut())?;
+        let last = list(session.as_mut())?.pop().map(|(_, owner)| owner);
+        let working = last.filter(|owner| !owner.released && !is_dead(owner, now));
+        Ok(working.map(|owner| match owner.says {
+            Some(live) => live,
+            None => Live { host: owner.host, process: owner.pid, ..Live::new() },
+        }))
+    }
+
+    /// Lets others read with the lock what its owner does, soon.
+    pub(crate) fn tell(&self, live: Live) {
+        self.tell_later(live);
+        if let Some(renewal) = &self.renewal {
+            // Where the thread has ended, the lock is not ours any more, and `check` says so.
+            let _ = renewal.wake.send(());
+        }
+    }
+
+    /// With the next renewal.
+    pub(crate) fn tell_later(&self, live: Live) {
+        *self.held.says.lock() = Some(live);
+    }
+
+    /// Whether the lock is still held. To be asked before every write.
+    ///
+    /// # Errors
+    /// When another has it, or it could not be renewed for so long that another may take it.
+    pub fn check(&self) -> Result<(), LockError> {
+        let is_lost = self.held.is_lost.load(Ordering::SeqCst);
+        let is_late = self.held.silent() > self.held.lease / GIVE_UP;
+        match self.renewal.is_some() && (is_lost || is_late) {
+            true => Err(self.held.lost()),
+            false => Ok(()),
+        }
+    }
+
+    /// As [`check`](Self::check), and asks the server too, where it is a lease.
+    pub(crate) fn ask(&self, session: &mut dyn Session) -> Result<(), LockError> {
+        #[derive(Deserialize)]
+        struct Row {
+            is_ours: u8,
+        }
+        self.check()?;
+        let Some(is_ours) = self.still_ours() else {
+            return Ok(());
+        };
+        match session.row(&format!("SELECT {is_ours} AS is_ours"))? {
+            Row { is_ours: 0 } => Err(self.lost()),
+            Row { .. } => Ok(()),
+        }
+    }
+
+    /// The condition that nobody has taken a later generation, for the server; nothing where it is no lease.
+    pub(crate) fn still_ours(&self) -> Option<String> {
+        self.renewal.as_ref()?;
+        Some(format!(
+            "(SELECT max(toUInt64OrZero(substring(name, 6))) FROM system.tables WHERE {}) = {}",
+            is_lock(),
+            self.held.generation
+        ))
+    }
+
+    /// The server has said that another has it.
+    pub(crate) fn lost(&self) -> LockError {
+        self.held.is_lost.store(true, Ordering::SeqCst);
+        self.held.lost()
+    }
+
+    /// A time of this machine by the server's clock, which is the same for all who work there.
+    pub(crate) fn by_server(&self, time: Timestamp) -> Timestamp {
+        // Times that a test makes up are as far away as can be.
+        time.saturating_add(self.held.ahead).unwrap_or(time)
+    }
+}
+
+impl Held {
+    /// Makes the lock of the next generation, where nobody has that of the last one.
+    fn claim(server: &dyn Server, lease: Duration) -> Result<Self, LockError> {
+        let mut session = server.session(&[])?;
+        names::make_database(session.as_mut())?;
         // Before the server's clock: the others count from that.
         let renewed = since_boot();
         let now = server_time(session.as_mut())?;
@@ -182,117 +282,18 @@ impl Lock {
         for (older, _) in after.iter().filter(|(other, _)| *other < generation) {
             session.command(&format!("DROP TABLE IF EXISTS {}", table(*older).sql()))?;
         }
-        let renewed = Mutex::new(renewed);
-        let session = Mutex::new(session);
-        let (says, is_lost) = (Mutex::new(None), AtomicBool::new(false));
-        let held =
-            Arc::new(Held { session, generation, owner, lease, ahead, renewed, is_lost, says });
-        let renewing = is_lease.then(|| {
-            let (stop, stopped) = channel();
-            let held = Arc::clone(&held);
-            let thread = std::thread::spawn(move || {
-                while stopped.recv_timeout(lease / RENEWALS) != Err(RecvTimeoutError::Disconnected)
-                {
-                    // Several words at once are one renewal.
-                    while stopped.try_recv().is_ok() {}
-                    // One that fails is followed by another; `check` counts the time.
-                    if held.renew().is_ok_and(|is_ours| !is_ours) {
-                        held.is_lost.store(true, Ordering::SeqCst);
-                        break;
-                    }
-                }
-            });
-            (stop, thread)
-        });
-        Ok(Self { held, renewing })
+        Ok(Self {
+            session: Mutex::new(session),
+            generation,
+            owner,
+            lease,
+            ahead,
+            renewed: Mutex::new(renewed),
+            is_lost: AtomicBool::new(false),
+            says: Mutex::new(None),
+        })
     }
 
-    /// What a teal that holds the lock of a server says that it does; `None` where none works. Reads
-    /// only.
-    ///
-    /// # Errors
-    /// When the server refuses.
-    pub fn peek(server: &dyn Server) -> Result<Option<Live>, LockError> {
-        if server.is_exclusive() {
-            // Nobody else can be at work there.
-            return Ok(None);
-        }
-        let mut session = server.session(&[])?;
-        let now = server_time(session.as_mut())?;
-        let last = list(session.as_mut())?.pop().map(|(_, owner)| owner);
-        let working = last.filter(|owner| !owner.released && !is_dead(owner, now));
-        Ok(working.map(|owner| match owner.says {
-            Some(live) => live,
-            None => Live { host: owner.host, process: owner.pid, ..Live::new() },
-        }))
-    }
-
-    /// Lets others read with the lock what its owner does, soon.
-    pub(crate) fn tell(&self, live: Live) {
-        self.tell_later(live);
-        if let Some((renew, _)) = &self.renewing {
-            // Where the thread has ended, the lock is not ours any more, and `check` says so.
-            let _ = renew.send(());
-        }
-    }
-
-    /// With the next renewal.
-    pub(crate) fn tell_later(&self, live: Live) {
-        *self.held.says.lock() = Some(live);
-    }
-
-    /// Whether the lock is still held. To be asked before every write.
-    ///
-    /// # Errors
-    /// When another has it, or it could not be renewed for so long that another may take it.
-    pub fn check(&self) -> Result<(), LockError> {
-        let is_lost = self.held.is_lost.load(Ordering::SeqCst);
-        let is_late = self.held.silent() > self.held.lease / GIVE_UP;
-        match self.renewing.is_some() && (is_lost || is_late) {
-            true => Err(self.held.lost()),
-            false => Ok(()),
-        }
-    }
-
-    /// As [`check`](Self::check), and asks the server too, where it is a lease.
-    pub(crate) fn ask(&self, session: &mut dyn Session) -> Result<(), LockError> {
-        #[derive(Deserialize)]
-        struct Row {
-            is_ours: u8,
-        }
-        self.check()?;
-        let Some(is_ours) = self.still_ours() else {
-            return Ok(());
-        };
-        match session.row(&format!("SELECT {is_ours} AS is_ours"))? {
-            Row { is_ours: 0 } => Err(self.lost()),
-            Row { .. } => Ok(()),
-        }
-    }
-
-    /// The condition that nobody has taken a later generation, for the server; nothing where it is no lease.
-    pub(crate) fn still_ours(&self) -> Option<String> {
-        self.renewing.as_ref()?;
-        Some(format!(
-            "(SELECT max(toUInt64OrZero(substring(name, 6))) FROM system.tables WHERE {LOCKS}) = {}",
-            self.held.generation
-        ))
-    }
-
-    /// The server has said that another has it.
-    pub(crate) fn lost(&self) -> LockError {
-        self.held.is_lost.store(true, Ordering::SeqCst);
-        self.held.lost()
-    }
-
-    /// A time of this machine by the server's clock, which is the same for all who work there.
-    pub(crate) fn by_server(&self, time: Timestamp) -> Timestamp {
-        // Times that a test makes up are as far away as can be.
-        time.saturating_add(self.held.ahead).unwrap_or(time)
-    }
-}
-
-impl Held {
     /// For how long it was not renewed.
     fn silent(&self) -> Duration {
         since_boot().saturating_sub(*self.renewed.lock())
@@ -320,7 +321,7 @@ impl Held {
             }
             other => other?,
         }
-        // In this order: see `take`.
+        // In this order: see `claim`.
         let highest = list(session.as_mut())?.last().map(|(generation, _)| *generation);
         if highest != Some(self.generation) {
             return Ok(false);
@@ -330,10 +331,30 @@ impl Held {
     }
 }
 
+impl Renewal {
+    fn start(held: &Arc<Held>) -> Self {
+        let (wake, woken) = channel();
+        let held = Arc::clone(held);
+        let thread = std::thread::spawn(move || {
+            let pause = held.lease / RENEWALS;
+            while woken.recv_timeout(pause) != Err(RecvTimeoutError::Disconnected) {
+                // Several words at once are one renewal.
+                while woken.try_recv().is_ok() {}
+                // One that fails is followed by another; `check` counts the time.
+                if held.renew().is_ok_and(|is_ours| !is_ours) {
+                    held.is_lost.store(true, Ordering::SeqCst);
+                    break;
+                }
+            }
+        });
+        Self { wake, thread }
+    }
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
-        if let Some((stop, thread)) = self.renewing.take() {
-            drop(stop);
+        if let Some(Renewal { wake, thread }) = self.renewal.take() {
+            drop(wake);
             // Behind a server that does not answer, or a lock that was taken over, there is nothing to wait for: it
             // runs out by itself.
             let is_lost = self.held.is_lost.load(Ordering::SeqCst);
@@ -390,11 +411,11 @@ fn end_of(lease: Duration, now: u64) -> u64 {
 
 impl Owner {
     fn this_process() -> Self {
-        static PROCESS: OnceLock<String> = OnceLock::new();
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let process = PROCESS.get_or_init(|| uuid::Uuid::new_v4().to_string()).clone();
+        static INSTANCE: OnceLock<String> = OnceLock::new();
+        let host = names::this_host();
+        let instance = INSTANCE.get_or_init(|| uuid::Uuid::new_v4().to_string()).clone();
         let (pid, machine) = (std::process::id(), this_machine());
-        Self { host, pid, machine, process, released: false, until: None, says: None }
+        Self { host, pid, machine, instance, released: false, until: None, says: None }
     }
 
     /// Whether the owner was a process of this machine that is not there any more.
@@ -422,12 +443,14 @@ fn this_machine() -> Option<String> {
 fn is_dead(owner: &Owner, now: u64) -> bool {
     match owner.until {
         Some(until) => until < now || owner.is_gone(),
-        None => owner.process != Owner::this_process().process,
+        None => owner.instance != Owner::this_process().instance,
     }
 }
 
 /// The condition on `system.tables` that it is a lock.
-const LOCKS: &str = "database = '_teal' AND match(name, '^lock_[0-9]+$')";
+fn is_lock() -> String {
+    format!("database = {} AND match(name, '^lock_[0-9]+$')", quote_string(TEAL_DATABASE))
+}
 
 fn table(generation: u64) -> QualifiedName {
     QualifiedName::new(TEAL_DATABASE, format!("lock_{generation}"))
@@ -440,8 +463,8 @@ fn list(session: &mut dyn Session) -> Result<Vec<(u64, Owner)>, LockError> {
         name: String,
         comment: String,
     }
-    let rows =
-        session.rows::<Row>(&format!("SELECT name, comment FROM system.tables WHERE {LOCKS}"))?;
+    let query = format!("SELECT name, comment FROM system.tables WHERE {}", is_lock());
+    let rows = session.rows::<Row>(&query)?;
     let mut locks = Vec::new();
     for row in rows {
         if let Some(generation) = row.name.strip_prefix("lock_").and_then(|n| n.parse().ok()) {

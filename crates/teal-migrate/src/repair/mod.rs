@@ -59,18 +59,14 @@ impl Operator<'_> {
     ) -> Result<Repaired, MigrateError> {
         self.heal_at_last(migrating)?;
         if !matches!(migrating.phase, Phase::Backfilled(_) | Phase::Verified(_)) {
-            return Err(MigrateError::WrongPhase {
-                migration: migrating.id.clone(),
-                phase: migrating.phase.name(),
-                wanted: match &migrating.phase {
-                    Phase::CutOver(_) => {
-                        "where the old table is kept current, `teal cutover` carries to each table what only the other one has"
-                    }
-                    _ => {
-                        "only a migration whose copy has ended, and which has not been cut over, can be repaired"
-                    }
-                },
-            });
+            return Err(migrating.wrong_phase(match &migrating.phase {
+                Phase::CutOver(_) => {
+                    "where the old table is kept current, `teal cutover` carries to each table what only the other one has"
+                }
+                _ => {
+                    "only a migration whose copy has ended, and which has not been cut over, can be repaired"
+                }
+            }));
         }
         if !self.can_repair(migrating) {
             return Err(MigrateError::CannotRepair { green: migrating.migration.green.clone() });

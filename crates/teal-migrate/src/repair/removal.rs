@@ -25,11 +25,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use teal_schema::{QualifiedName, escape_ident, quote_string};
+use teal_schema::{QualifiedName, escape_ident, quote_string, quoted_list};
 
-use crate::backfill::only;
-use crate::fence::HashedPart;
+use crate::fence::CutPart;
 use crate::journal::state::Migrating;
+use crate::settings::table_filters;
+use crate::throttle::pressure::merges_are_full;
 use crate::verify::{Sides, hashes_of_surplus, partition_expression, row_hash};
 use crate::{Event, MigrateError, Operator, Parity, failpoint, names};
 
@@ -103,8 +104,8 @@ impl Operator<'_> {
         let filter = match whole.is_empty() {
             true => String::new(),
             false => {
-                let others = format!("_partition_id NOT IN ({})", quoted(&whole));
-                format!(" SETTINGS {}", only(&clone, &others))
+                let others = format!("_partition_id NOT IN ({})", quoted_list(&whole));
+                format!(" SETTINGS {}", table_filters(&[(&clone, &others)]))
             }
         };
         let surplus = sides.of_green_alone();
@@ -148,13 +149,13 @@ impl Operator<'_> {
         extra: &Extra,
     ) -> Result<(), MigrateError> {
         let green = migrating.tables_now().1;
-        let is_extra = |part: &HashedPart| {
+        let is_extra = |part: &CutPart| {
             part.rows > 0
                 && extra.whole.contains(&part.partition_id)
                 && extra.up_to.get(&part.partition_id).is_some_and(|last| part.max_block <= *last)
         };
         while !extra.whole.is_empty() {
-            let mut parts = self.hashed_parts(green)?;
+            let mut parts = self.cut_parts(green)?;
             parts.retain(is_extra);
             if parts.is_empty() {
                 break;
@@ -240,21 +241,7 @@ impl Operator<'_> {
 
     /// Whether something of the table is merged or mutated, or every thread that does so is at work elsewhere.
     fn is_merging(&self, table: &QualifiedName) -> Result<bool, MigrateError> {
-        #[derive(Deserialize)]
-        struct Row {
-            is_merging: u8,
-        }
-        let Row { is_merging } = self.with_control(|session| {
-            session.row(&format!(
-                "SELECT (SELECT count() FROM system.merges WHERE {}) > 0 \
-                     OR sumIf(value, metric = 'BackgroundMergesAndMutationsPoolTask') >= \
-                         sumIf(value, metric = 'BackgroundMergesAndMutationsPoolSize') \
-                     AND sumIf(value, metric = 'BackgroundMergesAndMutationsPoolSize') > 0 AS is_merging \
-                 FROM system.metrics",
-                table.condition("table")
-            ))
-        })?;
-        Ok(is_merging != 0)
+        Ok(self.merges_of(table)? > 0 || self.with_control(merges_are_full)?)
     }
 
     fn give_removal_up(
@@ -297,8 +284,4 @@ impl Operator<'_> {
 /// Whether a row of green has one of the hashes.
 fn condition(migrating: &Migrating, hashes: &QualifiedName) -> String {
     format!("{} IN (SELECT hash FROM {})", row_hash(&migrating.migration.columns), hashes.sql())
-}
-
-fn quoted(ids: &[String]) -> String {
-    ids.iter().map(|id| quote_string(id)).collect::<Vec<_>>().join(", ")
 }

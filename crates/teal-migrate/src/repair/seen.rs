@@ -9,7 +9,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use teal_client::{ClientError, Session};
 use teal_schema::QualifiedName;
@@ -20,32 +19,46 @@ use crate::{MigrateError, Operator};
 /// The parts of blue at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct BlueSeen {
+pub struct PartsSeen {
     /// By the server's clock, in seconds since 1970. What happened to blue earlier is in `parts`.
     pub time: u32,
-    /// Mutations that were made since then are told, save those that were done before. An older teal did not note
-    /// it, and told of those since `time`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mutations_since: Option<u32>,
+    /// Mutations that were made since then are told, save those that were done before.
+    pub mutations_since: u32,
     /// Those that were done before.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub mutations: BTreeSet<String>,
     /// The newest block of its parts, or the newest mutation or update that was applied to one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<i64>,
-    /// By partition.
+    pub version: i64,
+    /// By partition. The last field: of past entries, what comes from here on is not read.
     pub parts: BTreeMap<String, Vec<SeenPart>>,
 }
 
-/// First and last block number of a part, its rows, and whether some of these are deleted already: a
-/// lightweight DELETE marks them, and the next merge drops them.
+/// A part, as the journal has it in few bytes: a table has thousands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct SeenPart(
-    pub i64,
-    pub i64,
-    pub u64,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")] pub bool,
-);
+#[serde(from = "Written", into = "Written")]
+pub struct SeenPart {
+    /// The first block and the last one.
+    pub first: i64,
+    pub last: i64,
+    pub rows: u64,
+    /// Some of them are deleted already: a lightweight DELETE marks them, and the next merge drops them.
+    pub has_deleted: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Written(i64, i64, u64, #[serde(default, skip_serializing_if = "std::ops::Not::not")] bool);
+
+impl From<Written> for SeenPart {
+    fn from(Written(first, last, rows, has_deleted): Written) -> Self {
+        Self { first, last, rows, has_deleted }
+    }
+}
+
+impl From<SeenPart> for Written {
+    fn from(SeenPart { first, last, rows, has_deleted }: SeenPart) -> Self {
+        Self(first, last, rows, has_deleted)
+    }
+}
 
 /// What has come to a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,11 +80,11 @@ pub(crate) struct Fate {
 
 impl SeenPart {
     fn covers(&self, other: &Self) -> bool {
-        self.0 <= other.0 && other.1 <= self.1
+        self.first <= other.first && other.last <= self.last
     }
 }
 
-impl BlueSeen {
+impl PartsSeen {
     /// Takes further parts of a partition for seen, such as those that a log tells of; but for those whose rows
     /// a part has that was seen itself.
     pub(crate) fn add(&mut self, partition: String, parts: impl IntoIterator<Item = SeenPart>) {
@@ -84,26 +97,20 @@ impl BlueSeen {
         seen.dedup();
     }
 
-    /// Tells also of mutations that were done before, if they came after `before` was seen, or else after `at`.
-    pub(crate) fn telling_since(self, before: Option<&Self>, at: Timestamp) -> Self {
-        let (since, mutations) = match before {
-            Some(before) => (before.mutations_since(), before.mutations.clone()),
-            None => (u32::try_from(at.as_second()).unwrap_or_default(), BTreeSet::new()),
-        };
-        Self { mutations_since: Some(since), mutations, ..self }
-    }
-
-    /// Mutations that were made since then are told, save those that are noted.
-    pub(crate) fn mutations_since(&self) -> u32 {
-        self.mutations_since.unwrap_or(self.time)
+    /// Tells also of mutations that were done before, if they came after `before` was seen.
+    pub(crate) fn telling_since(self, before: &Self) -> Self {
+        let (mutations_since, mutations) = (before.mutations_since, before.mutations.clone());
+        Self { mutations_since, mutations, ..self }
     }
 
     /// By partition, what has come since `before`: parts whose last block is a later one.
     pub(crate) fn newer_than(&self, before: Option<&Self>) -> BTreeMap<String, Newer> {
         let newer = self.parts.iter().filter_map(|(partition, parts)| {
             let before = before.and_then(|it| it.parts.get(partition));
-            let last_before = before.into_iter().flatten().map(|part| part.1).max().unwrap_or(-1);
-            let rows = parts.iter().filter(|part| part.1 > last_before).map(|part| part.2).sum();
+            let last_before =
+                before.into_iter().flatten().map(|part| part.last).max().unwrap_or(-1);
+            let rows =
+                parts.iter().filter(|part| part.last > last_before).map(|part| part.rows).sum();
             (rows > 0).then(|| (partition.clone(), Newer { last_before, rows }))
         });
         newer.collect()
@@ -120,8 +127,8 @@ impl BlueSeen {
             for part in seen {
                 match covering(&now, part).and_then(|at| made_of.get_mut(at)) {
                     Some((rows, has_deleted)) => {
-                        *rows += part.2;
-                        *has_deleted |= part.3;
+                        *rows += part.rows;
+                        *has_deleted |= part.has_deleted;
                     }
                     None => {
                         fate.gone.insert(partition.clone());
@@ -129,7 +136,7 @@ impl BlueSeen {
                 }
             }
             let mut both = now.iter().zip(made_of);
-            if both.any(|(part, (rows, has_deleted))| !has_deleted && part.2 < rows) {
+            if both.any(|(part, (rows, has_deleted))| !has_deleted && part.rows < rows) {
                 fate.fewer.insert(partition.clone());
             }
         }
@@ -140,7 +147,7 @@ impl BlueSeen {
 /// Which of these parts, in the order of their blocks, has all blocks of that one. No two of them have one in
 /// common.
 fn covering(parts: &[SeenPart], part: &SeenPart) -> Option<usize> {
-    let before = parts.partition_point(|it| it.0 <= part.0).checked_sub(1)?;
+    let before = parts.partition_point(|it| it.first <= part.first).checked_sub(1)?;
     parts.get(before)?.covers(part).then_some(before)
 }
 
@@ -171,7 +178,7 @@ impl Mutations {
 
 impl Operator<'_> {
     /// The active parts of a table.
-    pub(crate) fn see(&self, table: &QualifiedName) -> Result<BlueSeen, MigrateError> {
+    pub(crate) fn see(&self, table: &QualifiedName) -> Result<PartsSeen, MigrateError> {
         // The time first: what happens in between is told twice, and not never. And what is done by then, is
         // done in the parts.
         Ok(self.with_control(|session| {
@@ -185,7 +192,7 @@ impl Operator<'_> {
     ///
     /// # Errors
     /// [`MigrateError::MutationsRunning`].
-    pub(crate) fn see_at_rest(&self, table: &QualifiedName) -> Result<BlueSeen, MigrateError> {
+    pub(crate) fn see_at_rest(&self, table: &QualifiedName) -> Result<PartsSeen, MigrateError> {
         self.with_control(|session| see_at_rest(session, table))
     }
 
@@ -203,7 +210,7 @@ impl Operator<'_> {
 pub(crate) fn see_at_rest(
     session: &mut dyn Session,
     table: &QualifiedName,
-) -> Result<BlueSeen, MigrateError> {
+) -> Result<PartsSeen, MigrateError> {
     let mutations = mutations_now(session, table)?;
     mutations.refuse_running(table)?;
     Ok(see_behind(session, mutations, table)?)
@@ -234,7 +241,7 @@ fn see_behind(
     session: &mut dyn Session,
     mutations: Mutations,
     table: &QualifiedName,
-) -> Result<BlueSeen, ClientError> {
+) -> Result<PartsSeen, ClientError> {
     #[derive(Deserialize)]
     struct Row {
         partition_id: String,
@@ -256,15 +263,20 @@ fn see_behind(
     rows.retain(|row| row.rows > 0 && !row.partition_id.starts_with("patch-"));
     rows.sort_unstable_by_key(|row| row.first);
     let Mutations { now, done, .. } = mutations;
-    let mut seen = BlueSeen {
+    let mut seen = PartsSeen {
         time: now,
-        mutations_since: Some(now.saturating_sub(UNSEEN)),
+        mutations_since: now.saturating_sub(UNSEEN),
         mutations: done,
-        version: Some(version.unwrap_or_default()),
+        version: version.unwrap_or_default(),
         parts: BTreeMap::new(),
     };
     for row in rows {
-        let part = SeenPart(row.first, row.last, row.rows, row.has_deleted != 0);
+        let part = SeenPart {
+            first: row.first,
+            last: row.last,
+            rows: row.rows,
+            has_deleted: row.has_deleted != 0,
+        };
         seen.parts.entry(row.partition_id).or_default().push(part);
     }
     Ok(seen)
@@ -274,35 +286,33 @@ fn see_behind(
 mod tests {
     use super::*;
 
-    fn blue(parts: &[(&str, i64, i64, u64)]) -> BlueSeen {
-        let mut seen = BlueSeen::default();
+    fn part(first: i64, last: i64, rows: u64) -> SeenPart {
+        SeenPart { first, last, rows, has_deleted: false }
+    }
+
+    fn blue(parts: &[(&str, i64, i64, u64)]) -> PartsSeen {
+        let mut seen = PartsSeen::default();
         for (partition, first, last, rows) in parts {
-            seen.add((*partition).to_owned(), [SeenPart(*first, *last, *rows, false)]);
+            seen.add((*partition).to_owned(), [part(*first, *last, *rows)]);
         }
         seen
     }
 
-    fn fate(seen: &BlueSeen, now: &BlueSeen) -> (Vec<String>, Vec<String>) {
+    fn fate(seen: &PartsSeen, now: &PartsSeen) -> (Vec<String>, Vec<String>) {
         let fate = seen.fate(now);
         (fate.gone.into_iter().collect(), fate.fewer.into_iter().collect())
     }
 
     #[test]
     fn a_later_look_tells_of_mutations_since_the_first_one() {
-        let look = |since: Option<u32>, mutations: &[&str]| BlueSeen {
+        let look = |since: u32, mutations: &[&str]| PartsSeen {
             time: 500,
             mutations_since: since,
             mutations: mutations.iter().map(|it| (*it).to_owned()).collect(),
-            ..BlueSeen::default()
+            ..PartsSeen::default()
         };
-        let at = Timestamp::from_second(300).unwrap();
-        let later = || look(Some(440), &["1", "2"]);
-        let told = later().telling_since(Some(&look(Some(100), &["1"])), at);
-        assert_eq!((told.mutations_since(), told.mutations), (100, look(None, &["1"]).mutations));
-        // As an older teal noted it.
-        assert_eq!(later().telling_since(Some(&look(None, &[])), at).mutations_since(), 500);
-        let told = later().telling_since(None, at);
-        assert_eq!((told.mutations_since(), told.mutations.len()), (300, 0));
+        let first = look(100, &["1"]);
+        assert_eq!(look(440, &["1", "2"]).telling_since(&first), first);
     }
 
     #[test]
@@ -315,7 +325,7 @@ mod tests {
     #[test]
     fn rows_of_a_part_that_the_log_tells_of_as_well_are_counted_once() {
         let mut seen = blue(&[("a", 1, 4, 40)]);
-        seen.add("a".to_owned(), [SeenPart(5, 5, 10, false), SeenPart(3, 3, 10, false)]);
+        seen.add("a".to_owned(), [part(5, 5, 10), part(3, 3, 10)]);
         assert_eq!(fate(&seen, &blue(&[("a", 1, 5, 50)])), (vec![], vec![]));
         assert_eq!(fate(&seen, &blue(&[("a", 1, 5, 49)])).1, ["a"]);
     }
@@ -323,7 +333,7 @@ mod tests {
     #[test]
     fn a_million_logged_parts_are_no_matter() {
         let mut seen = blue(&[("a", 1, 9, 9)]);
-        seen.add("a".to_owned(), (1..=1_000_000).map(|block| SeenPart(block, block, 1, false)));
+        seen.add("a".to_owned(), (1..=1_000_000).map(|block| part(block, block, 1)));
         let now = blue(&[("a", 1, 600_000, 600_000), ("a", 600_001, 999_999, 399_999)]);
         assert_eq!(fate(&seen, &now), (vec!["a".to_owned()], vec![]));
         let now = blue(&[("a", 1, 600_000, 599_999), ("a", 600_001, 1_000_000, 400_000)]);
@@ -336,20 +346,19 @@ mod tests {
         // Replaced: as many rows in other blocks.
         let now = blue(&[("a", 7, 7, 20), ("b", 3, 3, 4), ("b", 8, 8, 100), ("c", 4, 9, 8)]);
         assert_eq!(fate(&seen, &now), (vec!["a".to_owned()], vec!["b".to_owned()]));
-        let empty = BlueSeen::default();
+        let empty = PartsSeen::default();
         assert_eq!(fate(&seen, &empty).0, ["a", "b", "c"]);
     }
 
     #[test]
     fn rows_that_were_deleted_before_are_not_lost_when_a_merge_drops_them() {
-        // As journals have them that were written before.
         let mut seen = serde_json::from_str::<SeenPart>("[1,1,10]").unwrap();
-        assert_eq!(seen, SeenPart(1, 1, 10, false));
+        assert_eq!(seen, part(1, 1, 10));
         assert_eq!(serde_json::to_string(&seen).unwrap(), "[1,1,10]");
-        seen.3 = true;
+        seen.has_deleted = true;
         let read = serde_json::from_str(&serde_json::to_string(&seen).unwrap()).unwrap();
         assert_eq!(seen, read);
-        let mut before = BlueSeen::default();
+        let mut before = PartsSeen::default();
         before.add("a".to_owned(), [seen]);
         assert_eq!(fate(&before, &blue(&[("a", 1, 1, 8)])), (vec![], vec![]));
         assert_eq!(fate(&before, &blue(&[("a", 2, 2, 10)])).0, ["a"]);

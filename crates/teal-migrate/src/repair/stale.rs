@@ -18,11 +18,11 @@ use teal_client::TEAL_LOG_COMMENT;
 use teal_schema::{QualifiedName, quote_string};
 
 use crate::cutover::missed::changes_rows;
-use crate::cutover::swap::logged_of;
 use crate::journal::phase::Backfilled;
 use crate::journal::state::Migrating;
+use crate::logs::{self, of_data, parts_since};
 use crate::repair::removal::Extra;
-use crate::repair::seen::{BlueSeen, SeenPart};
+use crate::repair::seen::{PartsSeen, SeenPart};
 use crate::{MigrateError, Operator, Phase};
 
 /// Statements and partitions shown of many.
@@ -109,7 +109,7 @@ impl Operator<'_> {
     pub(crate) fn see_without_mutations(
         &self,
         migrating: &Migrating,
-    ) -> Result<BlueSeen, MigrateError> {
+    ) -> Result<PartsSeen, MigrateError> {
         let blue = migrating.tables_now().0;
         loop {
             match self.see_at_rest(blue) {
@@ -119,7 +119,7 @@ impl Operator<'_> {
         }
     }
 
-    fn evidence(&self, migrating: &Migrating, seen: &BlueSeen) -> Result<Evidence, MigrateError> {
+    fn evidence(&self, migrating: &Migrating, seen: &PartsSeen) -> Result<Evidence, MigrateError> {
         let blue = migrating.tables_now().0;
         let mut evidence = Evidence::default();
         let mut mutations = self.mutations_after(blue, seen)?;
@@ -156,7 +156,7 @@ impl Operator<'_> {
             seen = match self.has_log_of_parts()? {
                 true => self.and_logged(blue, &seen)?,
                 false => {
-                    self.add_logged(&logged(blue, seen.time), &mut seen)?;
+                    self.add_logged(&parts_since(&blue.condition("table"), seen.time), &mut seen)?;
                     seen
                 }
             };
@@ -209,9 +209,9 @@ impl Operator<'_> {
     pub(crate) fn mutations_after(
         &self,
         table: &QualifiedName,
-        seen: &BlueSeen,
+        seen: &PartsSeen,
     ) -> Result<Vec<Mutation>, MigrateError> {
-        let mut mutations = self.mutations(table, seen.mutations_since())?;
+        let mut mutations = self.mutations(table, seen.mutations_since)?;
         mutations.retain(|mutation| !seen.mutations.contains(&mutation.mutation_id));
         Ok(mutations)
     }
@@ -240,7 +240,7 @@ impl Operator<'_> {
     pub(crate) fn lightweight_update(
         &self,
         table: &QualifiedName,
-        seen: &BlueSeen,
+        seen: &PartsSeen,
     ) -> Result<Option<String>, MigrateError> {
         #[derive(Deserialize)]
         struct Row {
@@ -249,10 +249,7 @@ impl Operator<'_> {
         if let Some(cause) = self.patches(table, seen.time)? {
             return Ok(Some(cause.what));
         }
-        // An older teal did not note it.
-        let Some(version) = seen.version else {
-            return Ok(None);
-        };
+        let version = seen.version;
         let of = table.condition("table");
         let Row { parts } = self.with_control(|session| {
             session.row(&format!(
@@ -279,7 +276,7 @@ impl Operator<'_> {
             session.row(&format!(
                 "SELECT arraySort(groupUniqArray(partition_id)) AS partitions FROM system.part_log \
                  WHERE {} AND event_type = 'MergeParts' AND merge_reason IN ('TTLDeleteMerge', 'TTLDropMerge')",
-                logged(blue, since)
+                parts_since(&blue.condition("table"), since)
             ))
         })?;
         Ok((!partitions.is_empty()).then(|| Cause {
@@ -323,8 +320,8 @@ impl Operator<'_> {
                      AND query_id NOT IN (SELECT query_id FROM system.part_log \
                          WHERE {} AND event_type = 'NewPart') {own} \
                  GROUP BY query_id ORDER BY query_id",
-                logged(green, since),
-                logged(blue, fenced)
+                parts_since(&green.condition("table"), since),
+                parts_since(&blue.condition("table"), fenced)
             ))
         })?)
     }
@@ -334,13 +331,13 @@ impl Operator<'_> {
     pub(crate) fn and_logged(
         &self,
         table: &QualifiedName,
-        seen: &BlueSeen,
-    ) -> Result<BlueSeen, MigrateError> {
+        seen: &PartsSeen,
+    ) -> Result<PartsSeen, MigrateError> {
         let mut seen = seen.clone();
         if self.has_log_of_parts()? {
             self.command("SYSTEM FLUSH LOGS")?;
-            let of = logged_of(&self.data_of(table)?);
-            self.add_logged(&logged_since(&of, seen.time), &mut seen)?;
+            let of = of_data(&self.data_of(table)?);
+            self.add_logged(&parts_since(&of, seen.time), &mut seen)?;
         }
         Ok(seen)
     }
@@ -356,7 +353,7 @@ impl Operator<'_> {
             first: u32,
         }
         let seen = match &migrating.phase {
-            Phase::CutOver(state) if table == migrating.tables_now().1 => state.new_seen.as_ref(),
+            Phase::CutOver(state) if table == migrating.tables_now().1 => Some(&state.new_seen),
             _ => migrating.seen.as_ref(),
         };
         let Some(seen) = seen.filter(|seen| seen.time > 0) else {
@@ -375,7 +372,7 @@ impl Operator<'_> {
     }
 
     /// Parts that came since, by the log.
-    fn add_logged(&self, of: &str, seen: &mut BlueSeen) -> Result<(), MigrateError> {
+    fn add_logged(&self, of: &str, seen: &mut PartsSeen) -> Result<(), MigrateError> {
         #[derive(Deserialize)]
         struct Row {
             partition_id: String,
@@ -397,7 +394,7 @@ impl Operator<'_> {
             ))
         })?;
         for Row { partition_id, parts } in partitions {
-            let part = |(first, last, rows)| SeenPart(first, last, rows, false);
+            let part = |(first, last, rows)| SeenPart { first, last, rows, has_deleted: false };
             seen.add(partition_id, parts.into_iter().map(part));
         }
         Ok(())
@@ -433,11 +430,11 @@ impl Operator<'_> {
         let rows = self.with_control(|session| {
             session.rows::<Row>(&format!(
                 "SELECT user, normalizeQuery(query) AS query, toString(event_time) AS at FROM system.query_log \
-                 WHERE type = 'QueryFinish' AND event_date >= toDate(toDateTime({since})) - 1 \
-                     AND event_time >= toDateTime({since}) AND {} \
+                 WHERE type = 'QueryFinish' AND {} AND {} \
                      AND query_kind IN ('Alter', 'Delete', 'Update', 'Drop', 'Truncate') \
                      AND NOT startsWith(log_comment, {}) \
                  ORDER BY event_time DESC LIMIT {SHOWN}",
+                logs::since(since),
                 mentions("tables", blue),
                 quote_string(TEAL_LOG_COMMENT)
             ))
@@ -509,17 +506,6 @@ struct Write {
     is_of_blue: u8,
     /// Partitions of green that it wrote to.
     partitions: Vec<String>,
-}
-
-/// The condition on `part_log` for what happened to a table.
-fn logged(table: &QualifiedName, since: u32) -> String {
-    logged_since(&table.condition("table"), since)
-}
-
-fn logged_since(of: &str, since: u32) -> String {
-    format!(
-        "event_date >= toDate(toDateTime({since})) - 1 AND event_time >= toDateTime({since}) AND error = 0 AND {of}"
-    )
 }
 
 pub(crate) fn shortened(statement: &str) -> String {

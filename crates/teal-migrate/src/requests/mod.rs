@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use teal_catalog::exists;
 use teal_client::{ClientError, Server, Session};
-use teal_schema::{quote_ident, quote_string};
+use teal_schema::{QualifiedName, quote_ident, quote_string};
 
 use crate::names::TEAL_DATABASE;
 use crate::requests::file::RequestFile;
-use crate::{Limits, failpoint};
+use crate::{Limits, failpoint, names};
 
 /// Between two looks at the table; others may write there on a server.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
@@ -86,7 +87,7 @@ impl Request {
     pub fn new(migration: &str, ask: Ask) -> Self {
         let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
         let user = user.unwrap_or_else(|_| format!("uid {}", rustix::process::getuid().as_raw()));
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let host = names::this_host();
         Self {
             id: uuid::Uuid::new_v4().to_string(),
             migration: migration.to_owned(),
@@ -129,12 +130,12 @@ impl Request {
 
 /// What is asked of one migration, all requests taken together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Orders {
-    pub paused: Option<Asked>,
-    pub abort: Option<Asked>,
+pub(crate) struct Orders {
+    pub(crate) paused: Option<Asked>,
+    pub(crate) abort: Option<Asked>,
     /// Of the abort: even though rows are lost.
-    pub force: bool,
-    pub limits: Limits,
+    pub(crate) force: bool,
+    pub(crate) limits: Limits,
 }
 
 /// Who asked for something, and when.
@@ -146,7 +147,7 @@ pub struct Asked {
 
 impl Orders {
     /// `requests` in their order.
-    pub fn of<'r>(migration: &str, requests: impl IntoIterator<Item = &'r Request>) -> Self {
+    pub(crate) fn of<'r>(migration: &str, requests: impl IntoIterator<Item = &'r Request>) -> Self {
         let mut orders = Self::default();
         for request in requests.into_iter().filter(|request| request.migration == migration) {
             let asked = || Asked { by: request.by.clone(), at: request.time };
@@ -175,7 +176,7 @@ impl Orders {
 ///
 /// # Errors
 /// When the server refuses, or a request cannot be understood.
-pub fn peek_requests(server: &dyn Server) -> Result<Vec<Request>, RequestError> {
+pub(crate) fn peek_requests(server: &dyn Server) -> Result<Vec<Request>, RequestError> {
     let mut requests = read_if_there(session(server)?.as_mut())?;
     if let Some(data) = server.exclusive_directory() {
         let known = ids(&requests);
@@ -191,8 +192,8 @@ pub fn peek_requests(server: &dyn Server) -> Result<Vec<Request>, RequestError> 
 pub(crate) struct Requests {
     session: Mutex<Box<dyn Session>>,
     file: Option<RequestFile>,
-    /// The limits that were given before all requests, and those that this process was told when it
-    /// began: they come behind the requests of that time, and before later ones.
+    /// The limits, each before the next, which overrides it: of the configuration, of the requests that were there
+    /// when this process began (`earlier`), of its command line, of the requests since.
     base: Limits,
     given: Limits,
     earlier: BTreeSet<String>,
@@ -266,7 +267,7 @@ fn table() -> String {
 }
 
 fn make_table(session: &mut dyn Session) -> Result<(), ClientError> {
-    session.command(&format!("CREATE DATABASE IF NOT EXISTS {}", quote_ident(TEAL_DATABASE)))?;
+    names::make_database(session)?;
     session.command(&format!(
         "CREATE TABLE IF NOT EXISTS {} (\
              id String, migration String, time DateTime64(6, 'UTC'), asked_by String, \
@@ -298,10 +299,6 @@ fn insert(session: &mut dyn Session, request: &Request, time: &str) -> Result<()
 /// The requests in their order; none where nobody has asked for anything yet.
 fn read_if_there(session: &mut dyn Session) -> Result<Vec<Request>, RequestError> {
     #[derive(Deserialize)]
-    struct There {
-        there: u64,
-    }
-    #[derive(Deserialize)]
     struct Row {
         id: String,
         migration: String,
@@ -311,11 +308,7 @@ fn read_if_there(session: &mut dyn Session) -> Result<Vec<Request>, RequestError
     }
     // Asked first: a SELECT from a table that is missing would be an error in the server's log with
     // every look.
-    let There { there } = session.row(&format!(
-        "SELECT count() AS there FROM system.tables WHERE database = {} AND name = 'requests'",
-        quote_string(TEAL_DATABASE)
-    ))?;
-    if there == 0 {
+    if !exists(session, &QualifiedName::new(TEAL_DATABASE, "requests"))? {
         return Ok(Vec::new());
     }
     let rows = session.rows::<Row>(&format!(

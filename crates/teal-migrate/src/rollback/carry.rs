@@ -6,11 +6,11 @@
 use teal_catalog::CatalogTable;
 use teal_plan::{Cutover, expired};
 
-use crate::cutover::turn::{cut_over, is_turned};
+use crate::cutover::turn::cut_over;
 use crate::fence::not_clean;
 use crate::journal::phase::CutOver;
 use crate::journal::state::Migrating;
-use crate::repair::seen::BlueSeen;
+use crate::repair::seen::PartsSeen;
 use crate::repair::stale::first_of;
 use crate::rollback::refuse_old_changed;
 use crate::verify::Sought;
@@ -82,7 +82,7 @@ impl Operator<'_> {
         }
         let reason = match self.refuse_either_changed(migrating) {
             Err(MigrateError::CannotTurn { reason, .. }) => reason,
-            Ok(()) if cut_over(migrating)?.cleanup_open => "they came there when its cleanup had begun, and no view forwards them any more; copy them yourself (INSERT INTO … SELECT)".into(),
+            Ok(()) if cut_over(migrating)?.cleanup.is_some() => "they came there when its cleanup had begun, and no view forwards them any more; copy them yourself (INSERT INTO … SELECT)".into(),
             other => {
                 other?;
                 let state = cut_over(migrating)?;
@@ -97,10 +97,10 @@ impl Operator<'_> {
                         "somebody has written them there since, or deleted them from {new}; copy what is wanted (INSERT INTO … SELECT)"
                     )
                     .into(),
-                    None if is_turned(migrating) && self.can_turn(migrating)? => {
+                    None if migrating.forwards_back() && self.can_turn(migrating)? => {
                         "`teal cutover` brings them there".into()
                     }
-                    None if is_turned(migrating) => format!(
+                    None if migrating.forwards_back() => format!(
                         "{old} was altered since, so that teal carries none of them: copy them yourself (INSERT INTO … SELECT)"
                     )
                     .into(),
@@ -203,31 +203,21 @@ impl Operator<'_> {
         migrating: &Migrating,
         lacks: bool,
     ) -> Result<Option<String>, MigrateError> {
-        let (new, seen) = (migrating.tables_now().1, &cut_over(migrating)?.new_seen);
-        let seen = seen.as_ref().map(|seen| self.and_logged(new, seen)).transpose()?;
-        self.change_of_new(migrating, seen.as_ref(), lacks)
-    }
-
-    fn change_of_new(
-        &self,
-        migrating: &Migrating,
-        seen: Option<&BlueSeen>,
-        lacks: bool,
-    ) -> Result<Option<String>, MigrateError> {
-        let change = match self.refuse_changed_in_place(migrating, cut_over(migrating)?) {
-            Err(MigrateError::ChangedSince { change, .. }) => Some(change.into()),
+        let (new, state) = (migrating.tables_now().1, cut_over(migrating)?);
+        let seen = self.and_logged(new, &state.new_seen)?;
+        match self.refuse_changed_in_place(migrating, state) {
+            Err(MigrateError::ChangedSince { change, .. }) => Ok(Some(change.into())),
             other => {
                 other?;
-                seen.map(|seen| self.parts_that_went(migrating, seen, lacks)).transpose()?.flatten()
+                self.parts_that_went(migrating, &seen, lacks)
             }
-        };
-        Ok(change)
+        }
     }
 
     pub(crate) fn parts_that_went(
         &self,
         migrating: &Migrating,
-        seen: &BlueSeen,
+        seen: &PartsSeen,
         lacks: bool,
     ) -> Result<Option<String>, MigrateError> {
         let new = migrating.tables_now().1;

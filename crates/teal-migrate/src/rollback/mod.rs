@@ -25,7 +25,7 @@ use crate::cutover::swap::Way;
 use crate::fence::not_clean;
 use crate::journal::phase::{Backfilled, CutOver};
 use crate::journal::state::{Definitions, Migrating};
-use crate::repair::seen::BlueSeen;
+use crate::repair::seen::PartsSeen;
 use crate::repair::stale::{Mutation, shortened};
 use crate::rollback::carry::CANNOT_TELL;
 use crate::verify::Sought;
@@ -49,16 +49,8 @@ impl Operator<'_> {
                 None
             }
             Phase::Backfilled(_) | Phase::Verified(_) => None,
-            other => {
-                return Err(MigrateError::WrongPhase {
-                    migration: migrating.id.clone(),
-                    phase: other.name(),
-                    wanted: match other {
-                        Phase::Cleaned(_) => "the old table is gone",
-                        _ => "there is no cutover to take back",
-                    },
-                });
-            }
+            Phase::Cleaned(_) => return Err(migrating.wrong_phase("the old table is gone")),
+            _ => return Err(migrating.wrong_phase("there is no cutover to take back")),
         };
         if let Some(state) = &cut_over {
             self.refuse_to_roll_back(migrating, state, force)?;
@@ -358,20 +350,14 @@ impl Operator<'_> {
         migrating: &Migrating,
         state: &CutOver,
     ) -> Result<(), MigrateError> {
-        match &state.new_seen {
-            Some(seen) => self.refuse_changed_since(migrating, seen),
-            None => {
-                let since = u32::try_from(state.at.as_second()).unwrap_or_default();
-                refuse_mutated(migrating, self.mutations(migrating.tables_now().1, since)?)
-            }
-        }
+        self.refuse_changed_since(migrating, &state.new_seen)
     }
 
     /// The same, since the new layout was seen.
     fn refuse_changed_since(
         &self,
         migrating: &Migrating,
-        seen: &BlueSeen,
+        seen: &PartsSeen,
     ) -> Result<(), MigrateError> {
         let new = migrating.tables_now().1;
         refuse_mutated(migrating, self.mutations_after(new, seen)?)?;
@@ -427,7 +413,7 @@ impl Operator<'_> {
         };
         let migration = migrating.migration.clone();
         let (old, new) = (migration.green.clone(), migration.blue.clone());
-        let (blue_data, blue) = (self.data_of(&old)?, Some(self.see(&old)?));
+        let (blue_data, blue) = (self.data_of(&old)?, self.see(&old)?);
         self.record(migrating, Event::RollbackOpened { blue_data, blue, force })?;
         failpoint::reached("rollback-opened");
         if self.server.write_gate().is_none() {
@@ -436,7 +422,7 @@ impl Operator<'_> {
         }
         let cut = self.with_gate_closed(|| {
             last_look(migrating)?;
-            self.command(&format!("EXCHANGE TABLES {} AND {}", new.sql(), old.sql()))?;
+            self.exchange_tables(&new, &old)?;
             failpoint::reached("exchanged-back");
             // One that forwards back follows names: it forwards from the old layout to the new one again.
             match self.exists(&migration.view)? {
@@ -460,11 +446,10 @@ impl Operator<'_> {
     /// Settles an exchange back that a process before did not journal as done: takes note of it if it
     /// happened.
     pub(crate) fn settle_rollback(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
-        let Phase::CutOver(CutOver { rollback_open: Some(blue_data), .. }) = &migrating.phase
-        else {
+        let Phase::CutOver(CutOver { rollback: Some(begun), .. }) = &migrating.phase else {
             return Ok(());
         };
-        let happened = self.data_of(&migrating.migration.blue)? == *blue_data;
+        let happened = self.data_of(&migrating.migration.blue)? == begun.blue_data;
         let has_gate = self.server.write_gate().is_some();
         if !has_gate {
             self.settle_swap(migrating, Way::Back, happened)?;
@@ -497,8 +482,7 @@ impl Operator<'_> {
             &migrating.phase,
             Phase::CutOver(CutOver { cutover: Cutover::Exchange, forwards_back: true, .. })
         ) && self.server.write_gate().is_none();
-        let is_forced =
-            matches!(&migrating.phase, Phase::CutOver(CutOver { rollback_forced: true, .. }));
+        let is_forced = matches!(&migrating.phase, Phase::CutOver(CutOver { rollback: Some(begun), .. }) if begun.forced);
         let rest = rest && !is_forced && (migrating.migration.rows_tell() || !by_parts);
         let rows = self.rows_of(&migrating.migration.blue)?;
         self.record(migrating, Event::RolledBack { rows, rest })?;

@@ -4,7 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What is said of the limits. What is not said stays as it was.
@@ -134,10 +133,7 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Limit<T> {
             Fraction(f64),
             Text(String),
         }
-        fn read<'de, W: DeserializeOwned, D: Deserializer<'de>>(from: D) -> Result<W, D::Error> {
-            W::deserialize(from)
-        }
-        let text = match read::<Written, D>(deserializer)? {
+        let text = match Written::deserialize(deserializer)? {
             Written::Number(number) => number.to_string(),
             Written::Fraction(number) => number.to_string(),
             Written::Text(text) => text,
@@ -177,7 +173,7 @@ impl FromStr for Bytes {
             .and_then(|(size, number)| number.checked_mul(size))
             .filter(|bytes| *bytes > 0);
         bytes.map(Self).ok_or_else(|| {
-            format!("{text} is no number of bytes: write one such as 50MB, 2GiB or 1048576")
+            format!("{text} is not a number of bytes: write one such as 50MB, 2GiB or 1048576")
         })
     }
 }
@@ -229,7 +225,7 @@ impl FromStr for Latency {
         let millis = digits.trim().parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
         match millis.filter(|millis| *millis > 0) {
             Some(millis) => Ok(Self(Duration::from_millis(millis))),
-            None => Err(format!("{text} is no time: write one such as 200ms or 2s")),
+            None => Err(format!("{text} is not a time: write one such as 200ms or 2s")),
         }
     }
 }
@@ -275,9 +271,7 @@ impl FromStr for Hours {
             (from != to).then_some(Self { from, to })
         });
         hours.ok_or_else(|| {
-            format!(
-                "{text} are no hours: write them such as 22:00-06:00, and `off` for the whole day"
-            )
+            format!("{text} is not a span of hours: write one such as 22:00-06:00, or `off` for the whole day")
         })
     }
 }

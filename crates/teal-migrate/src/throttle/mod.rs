@@ -6,7 +6,7 @@ pub(crate) mod pressure;
 use std::time::{Duration, Instant};
 
 use crate::requests::Orders;
-use crate::throttle::limits::{Bytes, Limit, Parts};
+use crate::throttle::limits::{Bytes, Limit, Limits, Parts};
 use crate::throttle::pressure::{Crowd, Disk, Pressure};
 
 /// A reason to wait.
@@ -29,72 +29,66 @@ pub(crate) enum Kind {
 /// All there is to wait for.
 pub(crate) fn waits(orders: &Orders, pressure: &Pressure) -> Vec<Wait> {
     let limits = orders.limits.filled();
-    let at = |kind, reason| Wait { kind, reason };
-    let mut waits = Vec::new();
-    waits.extend(paused(orders));
-    if let (Some(hours), Some(now)) = (limits.hours.and_then(Limit::at), pressure.now)
-        && !hours.contain(now)
-    {
-        let begin = hours.begin();
-        waits.push(at(
-            Kind::Hours,
-            format!("{begin} by the server's clock, where it is {now} (hours {hours})"),
-        ));
-    }
-    if let Some(disk) = &pressure.disk
-        && let Some(margin) = margin(limits.disk_free.unwrap_or_default(), disk)
-        && disk.free < margin
-    {
-        waits.push(at(
-            Kind::Disk,
-            format!(
-                "space on disk {}: {} are free, and {} are to stay free (disk free)",
-                disk.name,
-                readable(disk.free),
-                readable(margin)
-            ),
-        ));
-    }
-    for crowd in &pressure.crowds {
-        let most =
-            most_parts(limits.max_parts.unwrap_or_default(), crowd, pressure.merges_are_full);
-        if let Some(most) = most
-            && crowd.parts > most
-        {
-            waits.push(at(
-                Kind::Parts,
-                format!(
-                    "merges of {}: partition {} has {} parts, more than {most} (max parts)",
-                    crowd.table, crowd.partition, crowd.parts
-                ),
-            ));
-        }
-    }
-    if let Some(total) = &pressure.total
-        && limits.max_parts != Some(Limit::Off)
-        && total.parts > total.wait_at()
-    {
-        waits.push(at(
-            Kind::Parts,
-            format!(
-                "merges of {}: it has {} parts in {} partitions, more than {}, which is half-way to those that make the server refuse INSERTs (its max_parts_in_total; max parts off)",
-                total.table, total.parts, total.partitions, total.wait_at()
-            ),
-        ));
-    }
-    if let (Some(limit), Some(latency)) =
-        (limits.query_latency.and_then(Limit::at), pressure.latency)
-        && latency > limit.0
-    {
-        waits.push(at(
-            Kind::Latency,
-            format!(
-                "the users' statements: 95 of 100 take up to {} ms, more than {limit} (query latency)",
-                latency.as_millis()
-            ),
-        ));
-    }
-    waits
+    paused(orders)
+        .into_iter()
+        .chain(hours(&limits, pressure))
+        .chain(disk(&limits, pressure))
+        .chain(parts(&limits, pressure))
+        .chain(total(&limits, pressure))
+        .chain(latency(&limits, pressure))
+        .collect()
+}
+
+fn hours(limits: &Limits, pressure: &Pressure) -> Option<Wait> {
+    let (hours, now) = (limits.hours.and_then(Limit::at)?, pressure.now?);
+    let begin = hours.begin();
+    let reason = format!("{begin} by the server's clock, where it is {now} (hours {hours})");
+    (!hours.contain(now)).then_some(Wait { kind: Kind::Hours, reason })
+}
+
+fn disk(limits: &Limits, pressure: &Pressure) -> Option<Wait> {
+    let disk = pressure.disk.as_ref()?;
+    let margin = margin(limits.disk_free.unwrap_or_default(), disk)?;
+    let reason = format!(
+        "space on disk {}: {} are free, and {} are to stay free (disk free)",
+        disk.name,
+        readable(disk.free),
+        readable(margin)
+    );
+    (disk.free < margin).then_some(Wait { kind: Kind::Disk, reason })
+}
+
+fn parts(limits: &Limits, pressure: &Pressure) -> impl Iterator<Item = Wait> {
+    let limit = limits.max_parts.unwrap_or_default();
+    pressure.crowds.iter().filter_map(move |crowd| {
+        let most = most_parts(limit, crowd, pressure.merges_are_full)?;
+        let reason = format!(
+            "merges of {}: partition {} has {} parts, more than {most} (max parts)",
+            crowd.table, crowd.partition, crowd.parts
+        );
+        (crowd.parts > most).then_some(Wait { kind: Kind::Parts, reason })
+    })
+}
+
+fn total(limits: &Limits, pressure: &Pressure) -> Option<Wait> {
+    let total = pressure.total.as_ref().filter(|_| limits.max_parts != Some(Limit::Off))?;
+    let reason = format!(
+        "merges of {}: it has {} parts in {} partitions, more than {}, which is half-way to those that make the server refuse INSERTs (its max_parts_in_total; max parts off)",
+        total.table,
+        total.parts,
+        total.partitions,
+        total.wait_at()
+    );
+    (total.parts > total.wait_at()).then_some(Wait { kind: Kind::Parts, reason })
+}
+
+fn latency(limits: &Limits, pressure: &Pressure) -> Option<Wait> {
+    let (limit, latency) = (limits.query_latency.and_then(Limit::at)?, pressure.latency?);
+    let reason = format!(
+        "the users' statements: 95 of 100 take up to {} ms, more than {limit} (query latency)",
+        latency.as_millis()
+    );
+    (latency > limit.0).then_some(Wait { kind: Kind::Latency, reason })
 }
 
 pub(crate) fn paused(orders: &Orders) -> Option<Wait> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use teal_catalog::exists;
 use teal_client::{ClientError, Server, Session, TEAL_LOG_COMMENT};
 use teal_schema::{QualifiedName, quote_string};
 
@@ -178,7 +179,7 @@ impl Gauge<'_> {
             pressure.crowds.extend(Crowd::read(session, &self.blue, of_blue)?);
             pressure.crowds.extend(Crowd::read(session, &self.green, of_green)?);
             pressure.total = Total::read(session, &self.green, of_green)?;
-            pressure.merges_are_full = self.merges_are_full()?;
+            pressure.merges_are_full = merges_are_full(self.session.as_mut())?;
         }
         if limits.query_latency.and_then(Limit::at).is_some() {
             pressure.latency = self.latency()?;
@@ -210,21 +211,6 @@ impl Gauge<'_> {
         Ok(rows.into_iter().next())
     }
 
-    fn merges_are_full(&mut self) -> Result<bool, ClientError> {
-        #[derive(Deserialize)]
-        struct Row {
-            running: i64,
-            most: i64,
-        }
-        // The embedded engine shows no size until it has merged something.
-        let Row { running, most } = self.session.row(
-            "SELECT sumIf(value, metric = 'BackgroundMergesAndMutationsPoolTask') AS running, \
-                 sumIf(value, metric = 'BackgroundMergesAndMutationsPoolSize') AS most \
-             FROM system.metrics",
-        )?;
-        Ok(most > 0 && running >= most)
-    }
-
     fn latency(&mut self) -> Result<Option<Duration>, ClientError> {
         match self.server.users_pace(LATELY) {
             Some(times) => Ok(ninety_five_of_100(times)),
@@ -239,20 +225,13 @@ impl Gauge<'_> {
         struct Row {
             milliseconds: u64,
         }
-        #[derive(Deserialize)]
-        struct There {
-            there: u64,
-        }
-        let There { there } = self.session.row(
-            "SELECT count() AS there FROM system.tables WHERE database = 'system' AND name = 'query_log'",
-        )?;
         let kinds = "query_kind IN ('Select', 'Insert')";
         let own = quote_string(TEAL_LOG_COMMENT);
         let mut query = format!(
             "SELECT toUInt64(elapsed * 1000) AS milliseconds FROM system.processes \
              WHERE {kinds} AND is_initial_query AND NOT startsWith(Settings['log_comment'], {own})"
         );
-        if there > 0 {
+        if exists(self.session.as_mut(), &QualifiedName::new("system", "query_log"))? {
             let seconds = LATELY.as_secs();
             query.push_str(&format!(
                 " UNION ALL SELECT query_duration_ms AS milliseconds FROM system.query_log \
@@ -267,6 +246,22 @@ impl Gauge<'_> {
         ))?;
         Ok(rows.into_iter().next().map(|row| Duration::from_millis(row.milliseconds)))
     }
+}
+
+/// Whether every thread that merges or mutates is at work.
+pub(crate) fn merges_are_full(session: &mut dyn Session) -> Result<bool, ClientError> {
+    #[derive(Deserialize)]
+    struct Row {
+        running: i64,
+        most: i64,
+    }
+    // The embedded engine shows no size until it has merged something.
+    let Row { running, most } = session.row(
+        "SELECT sumIf(value, metric = 'BackgroundMergesAndMutationsPoolTask') AS running, \
+             sumIf(value, metric = 'BackgroundMergesAndMutationsPoolSize') AS most \
+         FROM system.metrics",
+    )?;
+    Ok(most > 0 && running >= most)
 }
 
 fn ninety_five_of_100(mut times: Vec<Duration>) -> Option<Duration> {

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
-use teal_schema::{QualifiedName, quote_string};
+use teal_schema::quoted_list;
 
-use crate::fence::HashedPart;
+use crate::fence::CutPart;
 use crate::journal::state::Migrating;
 use crate::verify::SPILL;
 use crate::{MigrateError, Operator};
@@ -120,30 +120,24 @@ impl Alone {
 
 /// The parts of the old table that can have rows which came since it was seen last: since the fence was opened, or
 /// behind a proof of parity.
-pub(crate) fn newer<'a>(migrating: &Migrating, old: &'a [HashedPart]) -> Vec<&'a HashedPart> {
+pub(crate) fn newer<'a>(migrating: &Migrating, old: &'a [CutPart]) -> Vec<&'a CutPart> {
     let Some(seen) = &migrating.seen else {
         return old.iter().collect();
     };
-    let last = |partition| seen.parts.get(partition)?.iter().map(|part| part.1).max();
+    let last = |partition| seen.parts.get(partition)?.iter().map(|part| part.last).max();
     old.iter()
         .filter(|part| last(&part.partition_id).is_none_or(|it| part.max_block > it))
         .collect()
 }
 
-pub(crate) fn names_of<'a>(parts: impl IntoIterator<Item = &'a HashedPart>) -> BTreeSet<&'a str> {
+pub(crate) fn names_of<'a>(parts: impl IntoIterator<Item = &'a CutPart>) -> BTreeSet<&'a str> {
     parts.into_iter().map(|part| part.name.as_str()).collect()
 }
 
-/// A further setting of a query, so that it reads these parts of these tables only: filters by setting leave the user's
-/// SELECT as it is.
-pub(crate) fn only_parts(tables: &[(&QualifiedName, &[&HashedPart])]) -> String {
-    let filters = tables.iter().map(|(table, parts)| {
-        let names = parts.iter().map(|part| quote_string(&part.name)).collect::<Vec<_>>();
-        let filter = match names.is_empty() {
-            true => "0".to_owned(),
-            false => format!("_part IN ({})", names.join(", ")),
-        };
-        format!("{}: {}", quote_string(&table.to_string()), quote_string(&filter))
-    });
-    format!(", additional_table_filters = {{{}}}", filters.collect::<Vec<_>>().join(", "))
+/// The condition that a row is in one of these parts.
+pub(crate) fn in_parts(parts: &[&CutPart]) -> String {
+    match parts.is_empty() {
+        true => "0".to_owned(),
+        false => format!("_part IN ({})", quoted_list(parts.iter().map(|part| &part.name))),
+    }
 }

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
-use teal_schema::quote_string;
+use teal_schema::quoted_list;
 
 use super::sides::{NO_PARTITION, Sides};
 use super::sums::BUCKET;
@@ -252,8 +252,7 @@ pub(super) fn in_partitions(partition: &str, parity: &Parity) -> String {
     if partition == NO_PARTITION || differing.len() > MOST_VALUES {
         return String::new();
     }
-    let differing = differing.into_iter().map(quote_string).collect::<Vec<_>>();
-    format!(" AND toString({partition}) IN ({})", differing.join(", "))
+    format!(" AND toString({partition}) IN ({})", quoted_list(differing))
 }
 
 /// The rows of these buckets.

@@ -22,9 +22,8 @@ use super::sides::{Sides, folds, folds_in_order, partition_expression, shown, si
 use super::sums::{Sums, parity, read_sums, rows, sums_of, sums_query};
 use super::unchanged::{Partitions, ProvenPartition, noted, proven, unchanged, without};
 use super::{Found, Sought, Told};
-use crate::journal::phase::CutOver;
 use crate::journal::state::Migrating;
-use crate::{MigrateError, Mismatch, Operator, Parity, Phase, failpoint};
+use crate::{MigrateError, Mismatch, Operator, Parity, failpoint};
 
 /// Under traffic, some INSERT is between its two tables with many a look.
 const LOOKS: u32 = 6;
@@ -330,7 +329,6 @@ impl Operator<'_> {
 fn sides_in_turn(migrating: &Migrating) -> Result<Sides, MigrateError> {
     let (blue, green) = migrating.tables_now();
     let mut sides = sides(migrating, blue, green)?;
-    sides.is_turned =
-        matches!(&migrating.phase, Phase::CutOver(CutOver { forwards_back: true, .. }));
+    sides.is_turned = migrating.forwards_back();
     Ok(sides)
 }

@@ -110,7 +110,7 @@ impl Operator<'_> {
     /// # Errors
     /// [`MigrateError::NoParity`] when they differ, [`MigrateError::ValuesLost`] when green's types do not hold
     /// every value; what stopped the comparison.
-    pub fn verify(&self, migrating: &mut Migrating) -> Result<Parity, MigrateError> {
+    pub(crate) fn verify(&self, migrating: &mut Migrating) -> Result<Parity, MigrateError> {
         self.step(migrating, Step::Verify, |migrating| {
             failpoint::reached("verify-begins");
             self.refuse_hidden_rows(migrating)?;

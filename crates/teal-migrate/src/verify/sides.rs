@@ -5,9 +5,10 @@ use super::folded::{self, LAST, Ties};
 use super::newest::{Newer, Newest};
 use super::surplus::{By, Surplus};
 use crate::MigrateError;
-use crate::backfill::{CAME, columns, only, select_from};
+use crate::backfill::{CAME, columns, select_from};
 use crate::journal::state::Migrating;
 use crate::names;
+use crate::settings::table_filters;
 
 /// The two sides of a comparison, as SELECTs of the same columns.
 pub(crate) struct Sides {
@@ -190,7 +191,7 @@ pub(crate) fn sides(
         green_source = format!(
             "{green_source} UNION ALL SELECT * FROM (SELECT {columns_of_blue} FROM ({}) SETTINGS {})",
             select_from(migrating, &snapshot)?,
-            only(&snapshot, condition)
+            table_filters(&[(&snapshot, condition)])
         );
     }
     Ok(Sides {

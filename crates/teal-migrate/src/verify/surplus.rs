@@ -11,9 +11,10 @@ use serde::Deserialize;
 use teal_schema::QualifiedName;
 
 use super::drill_down::SPILL;
+use super::drill_down::within_buckets;
 use super::newest::Newer;
 use super::sides::Sides;
-use super::sums::BUCKET;
+use crate::settings::AS_THEY_ARE;
 use crate::{MigrateError, Operator, failpoint};
 
 /// Rows of a piece: some 100 bytes of each are held in memory at a time.
@@ -105,7 +106,7 @@ impl Surplus {
     }
 
     fn within(&self, buckets: &BTreeSet<u8>) -> String {
-        format!("{}{}", in_buckets(buckets), self.in_partitions)
+        format!("WHERE {}{}", within_buckets(buckets), self.in_partitions)
     }
 }
 
@@ -155,7 +156,7 @@ impl Operator<'_> {
         buckets: &BTreeSet<u8>,
     ) -> Result<Vec<String>, MigrateError> {
         if let Some(condition) = &surplus.narrowed {
-            return Ok(vec![format!("{} AND {condition}", in_buckets(buckets))]);
+            return Ok(vec![format!("WHERE {} AND {condition}", within_buckets(buckets))]);
         }
         let within = surplus.within(buckets);
         let of_piece = failpoint::number("piece-rows", PIECE_ROWS);
@@ -200,14 +201,9 @@ impl Operator<'_> {
         let columns = &surplus.columns;
         self.command(&format!(
             "INSERT INTO {} ({columns}) SELECT {columns} FROM ({}) \
-             SETTINGS insert_deduplicate = 0, max_partitions_per_insert_block = 0",
+             SETTINGS {AS_THEY_ARE}",
             into.sql(),
             surplus.rows(within)
         ))
     }
-}
-
-fn in_buckets(buckets: &BTreeSet<u8>) -> String {
-    let buckets = buckets.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
-    format!("WHERE {BUCKET} IN ({buckets})")
 }

@@ -12,10 +12,11 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use teal_schema::{QualifiedName, hash_128, quote_string};
+use teal_schema::{QualifiedName, hash_128, quoted_list};
 
 use crate::journal::phase::Phase;
 use crate::journal::state::Migrating;
+use crate::settings::table_filters;
 use crate::{MigrateError, Operator};
 
 /// A partition that was equal in both tables.
@@ -148,12 +149,10 @@ pub(super) fn without(migrating: &Migrating, unchanged: &[ProvenPartition]) -> S
     if unchanged.is_empty() {
         return String::new();
     }
-    let ids = unchanged.iter().map(|partition| quote_string(&partition.id)).collect::<Vec<_>>();
-    let filter = quote_string(&format!("_partition_id NOT IN ({})", ids.join(", ")));
+    let ids = quoted_list(unchanged.iter().map(|partition| &partition.id));
+    let others = format!("_partition_id NOT IN ({ids})");
     let (blue, green) = migrating.tables_now();
-    let filters =
-        [blue, green].map(|table| format!("{}: {filter}", quote_string(&table.to_string())));
-    format!(" SETTINGS additional_table_filters = {{{}}}", filters.join(", "))
+    format!(" SETTINGS {}", table_filters(&[(blue, &others), (green, &others)]))
 }
 
 #[cfg(test)]

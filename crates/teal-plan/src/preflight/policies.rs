@@ -1,6 +1,6 @@
 use serde::Deserialize;
 use teal_client::{ClientError, Session};
-use teal_schema::{QualifiedName, quote_ident, quote_string};
+use teal_schema::{QualifiedName, quote_ident, quoted_list};
 
 use super::Preflight;
 use crate::planner::PlanError;
@@ -49,7 +49,7 @@ pub fn row_policies(
 ) -> Result<Option<Vec<RowPolicy>>, ClientError> {
     // A role has those that were granted to it.
     let me = "arrayConcat([currentUser()], enabledRoles())";
-    let databases = tables.iter().map(|table| quote_string(&table.database)).collect::<Vec<_>>();
+    let databases = quoted_list(tables.iter().map(|table| &table.database));
     // A users file with a filter for one user gives the others one that lets all rows through.
     let rows = session.rows::<RowPolicy>(&format!(
         "SELECT short_name AS name, database, table, \
@@ -58,7 +58,7 @@ pub fn row_policies(
          WHERE (({}) OR (table = '' AND database IN ({}))) \
              AND ifNull(select_filter, '') != '1'",
         QualifiedName::condition_of_any(tables, "table"),
-        databases.join(", ")
+        databases
     ));
     let mut policies = match rows {
         Ok(rows) => rows,

@@ -3,7 +3,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use teal_client::Server;
-use teal_migrate::{Ask, MigrateError, Operator, Phase, Request, Running, Status, read_status};
+use teal_migrate::{
+    Ask, MigrateError, Operator, Phase, PhaseName, Request, Running, Status, read_status,
+};
 
 use super::choose;
 use crate::cli::{Abort, Common};
@@ -19,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(250);
 #[serde(rename_all = "camelCase")]
 struct Report {
     migration: String,
-    phase: &'static str,
+    phase: PhaseName,
 }
 
 /// The one who holds the lock is asked to end its work and abort; whatever it does of that, this goes on
@@ -137,7 +139,7 @@ fn abort_now(
 ) -> Result<(), Ended> {
     let progress = Progress::default();
     let operator = match Operator::open(server, project.operator_options(None), &progress) {
-        Err(MigrateError::Lock(error)) if error.is_held() => return Err(Ended::Held),
+        Err(MigrateError::Lock(error)) if error.is_another_at_work() => return Err(Ended::Held),
         other => other?,
     };
     let which = match asked {

@@ -1,5 +1,5 @@
 use serde::Serialize;
-use teal_migrate::{Migrating, Operator, Parked, Phase};
+use teal_migrate::{Migrating, Operator, Parked, Phase, PhaseName};
 use teal_plan::Migration;
 use teal_schema::{QualifiedName, shell_word};
 
@@ -18,7 +18,7 @@ struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     migration: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    phase: Option<&'static str>,
+    phase: Option<PhaseName>,
     #[serde(skip_serializing_if = "Option::is_none")]
     parked: Option<Parked>,
     /// The old table, unless it was parked; and tables of earlier cleanups, whose time is over.

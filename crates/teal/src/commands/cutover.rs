@@ -1,5 +1,5 @@
 use serde::Serialize;
-use teal_migrate::{Operator, Phase};
+use teal_migrate::{Operator, Phase, PhaseName};
 
 use super::choose;
 use crate::cli::{Common, Cutover};
@@ -12,7 +12,7 @@ use crate::target::Project;
 #[serde(rename_all = "camelCase")]
 struct Report {
     migration: String,
-    phase: &'static str,
+    phase: PhaseName,
     /// The name that has the new layout's rows.
     table: String,
     /// Whether a view brings its rows to the old layout's table.

@@ -58,15 +58,40 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode, Failure> {
 
 /// A migration, as a person names it.
 trait Named {
-    /// By any of these.
-    fn names(&self) -> [String; 4];
+    fn names(&self) -> Names;
     fn is_over(&self) -> bool;
 }
 
+/// By any of these.
+#[derive(Debug, Clone)]
+struct Names {
+    /// Green's, without its database.
+    green: String,
+    full: String,
+    id: String,
+    /// Of the logical table.
+    table: String,
+}
+
+impl Names {
+    fn all(&self) -> [&str; 4] {
+        [&self.green, &self.full, &self.id, &self.table]
+    }
+
+    fn is_of(&self, database: &str) -> bool {
+        self.full.strip_prefix(database).is_some_and(|it| it.starts_with('.'))
+    }
+}
+
 impl Named for Migrating {
-    fn names(&self) -> [String; 4] {
+    fn names(&self) -> Names {
         let green = &self.migration.green;
-        [green.name.clone(), green.to_string(), self.id.clone(), self.migration.table.clone()]
+        Names {
+            green: green.name.clone(),
+            full: green.to_string(),
+            id: self.id.clone(),
+            table: self.migration.table.clone(),
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -75,9 +100,15 @@ impl Named for Migrating {
 }
 
 impl Named for Status {
-    fn names(&self) -> [String; 4] {
-        let (_, green) = self.green.rsplit_once('.').unwrap_or(("", &self.green));
-        [green.to_owned(), self.green.clone(), self.migration.clone(), self.table.clone()]
+    fn names(&self) -> Names {
+        // A table's name may have a dot.
+        let (_, green) = self.green.split_once('.').unwrap_or(("", &self.green));
+        Names {
+            green: green.to_owned(),
+            full: self.green.clone(),
+            id: self.migration.clone(),
+            table: self.table.clone(),
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -89,15 +120,13 @@ impl Named for Status {
 /// so that a command which was killed at its very end can be repeated. One of another database than the project's is
 /// another team's, say: it is meant only where it is named in full.
 fn choose<M: Named>(migrations: Vec<M>, which: Option<&str>, database: &str) -> Result<M, Failure> {
-    let is_own =
-        |it: &M| it.names()[1].strip_prefix(database).is_some_and(|it| it.starts_with('.'));
+    let is_own = |it: &M| it.names().is_of(database);
     let is_named = |it: &M| {
         let names = it.names();
-        let [_, full, id, _] = &names;
         match which {
             None => is_own(it),
-            Some(which) if is_own(it) => names.iter().any(|name| name == which),
-            Some(which) => [full, id].contains(&&which.to_owned()),
+            Some(which) if is_own(it) => names.all().contains(&which),
+            Some(which) => names.full == which || names.id == which,
         }
     };
     let (named, others): (Vec<_>, Vec<_>) = migrations.into_iter().partition(is_named);
@@ -110,7 +139,7 @@ fn choose<M: Named>(migrations: Vec<M>, which: Option<&str>, database: &str) -> 
     }
     open.pop().or_else(|| over.pop()).ok_or_else(|| {
         let others = others.iter().filter(|it| !it.is_over() && !is_own(it));
-        let others = others.map(|it| it.names()[1].clone()).collect::<Vec<_>>().join(", ");
+        let others = others.map(|it| it.names().full).collect::<Vec<_>>().join(", ");
         Failure::usage(match which {
             Some(which) => {
                 format!("there is no migration {which} of database {database}; `teal status` lists them")
@@ -128,9 +157,10 @@ fn choose<M: Named>(migrations: Vec<M>, which: Option<&str>, database: &str) -> 
 /// Of each, the shortest name that no other one has.
 fn told_apart<M: Named>(migrations: &[M]) -> Vec<String> {
     let names = migrations.iter().map(M::names).collect::<Vec<_>>();
-    let is_of_one = |name: &&String| names.iter().filter(|of| of.contains(name)).count() == 1;
-    let told = names.iter().map(|[table, full, id, _]| {
-        [table, full].into_iter().find(is_of_one).unwrap_or(id).clone()
+    let is_of_one =
+        |name: &&String| names.iter().filter(|of| of.all().contains(&name.as_str())).count() == 1;
+    let told = names.iter().map(|Names { green, full, id, .. }| {
+        [green, full].into_iter().find(is_of_one).unwrap_or(id).clone()
     });
     told.collect()
 }
@@ -143,11 +173,11 @@ mod tests {
     struct Known(&'static str, &'static str, bool);
 
     impl Named for Known {
-        fn names(&self) -> [String; 4] {
+        fn names(&self) -> Names {
             let Self(database, version, _) = self;
             let green = format!("events_{version}");
             let full = format!("{database}.{green}");
-            [green, full.clone(), format!("{full} of today"), "events".to_owned()]
+            Names { green, id: format!("{full} of today"), full, table: "events".to_owned() }
         }
 
         fn is_over(&self) -> bool {

@@ -164,7 +164,7 @@ fn models(
     });
     for view in &mut schema.views {
         let query = format!("SELECT formatQuery({})", quote_string(&view.select));
-        let formatted = session.run(&query, Format("TSVRaw"))?.body;
+        let formatted = session.run(&query, Format("TSVRaw".into()))?.body;
         view.select = String::from_utf8_lossy(&formatted).trim_end().to_owned();
     }
     let left = left.into_iter().filter(|reason| {

@@ -13,13 +13,12 @@ pub(crate) fn run(common: &Common, args: &Query) -> Result<(), Failure> {
     let project = Project::read(common)?;
     let server = project.open_or_make()?;
     let mut session = server.user_session(&[])?;
-    // Without its lock, which the one has who waits for a reader: a signal could not end that.
+    // Not `lock()`: a write that waits for a slow reader would hold it, and the end by a signal needs it.
     let mut out = std::io::stdout();
     let format = match &args.format {
-        // Once in the life of the process.
-        Some(format) => Format(Box::leak(format.clone().into_boxed_str())),
+        Some(format) => Format(format.clone().into()),
         None if common.json => Format::JSON_EACH_ROW,
-        None if out.is_terminal() => Format("PrettyCompact"),
+        None if out.is_terminal() => Format("PrettyCompact".into()),
         None => Format::TSV,
     };
     let mut written = Ok(());

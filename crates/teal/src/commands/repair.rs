@@ -1,5 +1,5 @@
 use serde::Serialize;
-use teal_migrate::{Leave, Operator};
+use teal_migrate::{Leave, Operator, PhaseName};
 
 use super::choose;
 use crate::cli::{Common, Repair};
@@ -14,7 +14,7 @@ struct Report {
     migration: String,
     rows_removed: u64,
     rows_copied: u64,
-    phase: &'static str,
+    phase: PhaseName,
 }
 
 pub(crate) fn run(common: &Common, args: &Repair) -> Result<(), Failure> {

@@ -1,5 +1,5 @@
 use serde::Serialize;
-use teal_migrate::{Operator, Phase};
+use teal_migrate::{Operator, Phase, PhaseName};
 
 use super::choose;
 use crate::cli::{Common, Rollback};
@@ -12,7 +12,7 @@ use crate::target::Project;
 #[serde(rename_all = "camelCase")]
 struct Report {
     migration: String,
-    phase: &'static str,
+    phase: PhaseName,
     rows_carried_back: u64,
     /// The name that has the old layout's rows.
     table: String,

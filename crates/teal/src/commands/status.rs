@@ -43,7 +43,7 @@ pub(crate) fn run(common: &Common, args: &cli::Status) -> Result<(), Failure> {
 /// Those of this name, where one is given.
 fn only(mut migrations: Vec<Status>, table: Option<&str>) -> Vec<Status> {
     if let Some(table) = table {
-        migrations.retain(|it| it.names().iter().any(|name| name == table));
+        migrations.retain(|it| it.names().all().contains(&table));
     }
     migrations
 }

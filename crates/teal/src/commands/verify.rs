@@ -171,20 +171,16 @@ fn compare_sample(
 
 /// Refuses where the two tables need not hold the same rows.
 fn refuse_other_phases(migrating: &Migrating) -> Result<(), Failure> {
-    let wrong = |wanted| MigrateError::WrongPhase {
-        migration: migrating.id.clone(),
-        phase: migrating.phase.name(),
-        wanted,
-    };
+    let wrong = |wanted| Failure::from(migrating.wrong_phase(wanted));
     match &migrating.phase {
         Phase::Backfilled(_) | Phase::Verified(_) => Ok(()),
         Phase::CutOver(state) if state.forwards_back => Ok(()),
         Phase::CutOver(_) => {
-            Err(wrong("the old table gets no new rows any more, so the two differ").into())
+            Err(wrong("the old table gets no new rows any more, so the two differ"))
         }
-        Phase::Cleaned(_) => Err(wrong("the old table is gone").into()),
-        Phase::Aborting(_) | Phase::Aborted(_) => Err(wrong("the new table is gone").into()),
-        _ => Err(wrong("run `teal apply` first, which copies").into()),
+        Phase::Cleaned(_) => Err(wrong("the old table is gone")),
+        Phase::Aborting(_) | Phase::Aborted(_) => Err(wrong("the new table is gone")),
+        _ => Err(wrong("run `teal apply` first, which copies")),
     }
 }
 

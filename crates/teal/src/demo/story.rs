@@ -87,7 +87,7 @@ fn stage(args: &Demo) -> Result<(PathBuf, Made), Failure> {
             }
             (path.clone(), if path.exists() { Made::Within } else { Made::Whole })
         }
-        // Not by the name of those that go.
+        // Not `teal-demo-`: what has that name is removed when its process has ended.
         None if args.keep => {
             (tempfile::Builder::new().prefix("teal-kept-").tempdir()?.keep(), Made::Whole)
         }

@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use teal_catalog::active_parts;
-use teal_schema::{QualifiedName, quote_string};
+use teal_schema::{QualifiedName, quote_string, quoted_list};
 
-use super::{Swap, SwapPart, Way, names_of, swapping_of};
+use super::{Swap, Way, names_of, swapping_of};
 use crate::backfill::{columns, select_from};
-use crate::fence::not_clean;
+use crate::fence::{CutPart, not_clean, refuse_merged};
 use crate::journal::phase::Carrying;
 use crate::journal::state::Migrating;
+use crate::settings::{AS_THEY_ARE, table_filters};
 use crate::{Event, MigrateError, Operator, failpoint, names};
 
 impl Operator<'_> {
@@ -29,7 +30,7 @@ impl Operator<'_> {
         &self,
         migrating: &mut Migrating,
         swap: &Swap,
-        parts: &[SwapPart],
+        parts: &[CutPart],
     ) -> Result<(), MigrateError> {
         if parts.is_empty() {
             return Ok(());
@@ -47,7 +48,7 @@ impl Operator<'_> {
         &self,
         migrating: &Migrating,
         swap: &Swap,
-        parts: &[SwapPart],
+        parts: &[CutPart],
     ) -> Result<(), MigrateError> {
         if parts.is_empty() {
             return Ok(());
@@ -68,24 +69,18 @@ impl Operator<'_> {
             return Ok(0);
         };
         let (known, carried) = (swapping.known, swapping.carried.clone());
-        // The entry of an older teal does not say what they are to be set back to.
-        let may_set = !swapping.merge_settings.is_empty();
-        let mut late = self.parts_for_swap(&swap.other)?;
+        let mut late = self.cut_parts(&swap.other)?;
         late.retain(|part| part.max_block > known && !carried.contains(&part.key()));
         if late.is_empty() {
             return Ok(0);
         }
-        if let Some(part) = late.iter().find(|part| part.is_merged() || part.min_block <= known) {
-            return Err(not_clean(&format!("a cut without merges (part {} is merged)", part.name)));
-        }
+        refuse_merged(&late, Some(known))?;
         let of_blue = swap.way == Way::Forward;
         self.build_across(migrating, (&swap.other, of_blue), &names_of(&late))?;
         // A wait that took too long has let merges go on there. One that runs still has no part that is attached
         // from now on, and ends at the block that is noted, or before.
-        if may_set {
-            self.stop_merges_by_settings(&swap.live)?;
-        }
-        self.command(&format!("SYSTEM STOP MERGES {}", swap.live.sql()))?;
+        self.stop_merges_by_settings(&swap.live)?;
+        self.stop_merges(&swap.live)?;
         self.attach_noted(migrating, &swap.live, &late)?;
         Ok(late.len())
     }
@@ -95,13 +90,13 @@ impl Operator<'_> {
         &self,
         migrating: &mut Migrating,
         to: &QualifiedName,
-        parts: &[SwapPart],
+        parts: &[CutPart],
     ) -> Result<(), MigrateError> {
         let across = names::across(&migrating.id);
         let built = self.with_control(|session| active_parts(session, &across))?;
-        let parts = parts.iter().map(SwapPart::key).collect();
+        let parts = parts.iter().map(CutPart::key).collect();
         let uuids = built.into_iter().map(|part| part.uuid).collect();
-        let blocks = Some(self.last_blocks(to, "1")?);
+        let blocks = self.last_blocks(to, "1")?;
         self.record(migrating, Event::Carrying { parts, uuids, blocks })?;
         failpoint::reached("carrying");
         self.attach_across(migrating, to)?;
@@ -133,10 +128,10 @@ impl Operator<'_> {
             let built = self.with_control(|session| active_parts(session, &across))?;
             let (to_attach, to_leave): (Vec<_>, Vec<_>) =
                 built.into_iter().partition(|part| missing.contains(&part.uuid));
-            if to_attach.len() != missing.len()
-                || self.is_merged_since(to, &to_attach, &blocks.unwrap_or_default())?
-            {
-                return Err(not_clean("a cut without merges (parts that were carried are merged)"));
+            if to_attach.len() != missing.len() || self.is_merged_since(to, &to_attach, &blocks)? {
+                return Err(not_clean(
+                    "a cut in which nothing is merged (parts that were carried were)",
+                ));
             }
             for part in to_leave {
                 let name = quote_string(&part.name);
@@ -176,21 +171,14 @@ impl Operator<'_> {
             true => select_from(migrating, from)?,
             false => format!("SELECT {columns} FROM {}", from.sql()),
         };
-        let wanted = parts.iter().map(|name| quote_string(name)).collect::<Vec<_>>().join(", ");
-        // A filter by setting leaves the user's SELECT as it is.
-        let filter = format!(
-            "{{{}: {}}}",
-            quote_string(&from.to_string()),
-            quote_string(&format!("_part IN ({wanted})"))
-        );
+        let filters = table_filters(&[(from, &format!("_part IN ({})", quoted_list(parts)))]);
         self.command(&format!(
             "INSERT INTO {} ({columns}) SELECT {columns} FROM ({select}) \
-             SETTINGS additional_table_filters = {filter}, insert_deduplicate = 0, \
-                 max_partitions_per_insert_block = 0",
+             SETTINGS {filters}, {AS_THEY_ARE}",
             across.sql()
         ))?;
         // A part that is there now was there while it was read.
-        let there = names_of(&self.parts_for_swap(from)?).into_iter().collect::<BTreeSet<_>>();
+        let there = names_of(&self.cut_parts(from)?).into_iter().collect::<BTreeSet<_>>();
         match parts.iter().find(|part| !there.contains(*part)) {
             Some(gone) => Err(not_clean(&format!("a cut during which no part goes ({gone} did)"))),
             None => Ok(()),

@@ -50,6 +50,6 @@ impl Operator<'_> {
         {
             self.restore_merge_settings(table, settings)?;
         }
-        self.command(&format!("SYSTEM START MERGES {}", table.sql()))
+        self.start_merges(table)
     }
 }

@@ -62,15 +62,15 @@ mod undo;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
 pub(crate) use settle::lacks_of_exchange;
-use teal_catalog::Features;
 use teal_plan::Cutover;
-use teal_schema::{QualifiedName, quote_string};
+use teal_schema::QualifiedName;
 
-use crate::fence::{Hold, long_inserts, not_clean};
-use crate::journal::phase::{Backfilled, CutOver, Phase, Swapping};
+use crate::fence::{CutPart, Hold, long_inserts, not_clean, refuse_merged};
+use crate::journal::phase::{Backfilled, CutOver, Opened, Phase, Swapping};
 use crate::journal::state::Migrating;
+use crate::logs::of_data;
+use crate::repair::seen::PartsSeen;
 use crate::{Event, MigrateError, Operator, failpoint};
 
 /// Which way the readers go.
@@ -112,43 +112,18 @@ struct Swap {
     seen_up_to: Option<i64>,
 }
 
-/// An active part, as far as the exchange needs it.
-#[derive(Debug, Clone, Deserialize)]
-struct SwapPart {
-    name: String,
-    uuid: String,
-    level: u32,
-    min_block: i64,
-    max_block: i64,
-}
-
-impl SwapPart {
-    /// Whether it was made of others. A level of 1 tells nothing: an INSERT into an engine that folds rows
-    /// folds its own (26.7, 26.9). A merge of one part alone keeps its key, and has its rows.
-    fn is_merged(&self) -> bool {
-        self.min_block < self.max_block || self.level > 1
-    }
-
-    /// What a part keeps when it is mutated, within a table where nothing is merged.
-    fn key(&self) -> String {
-        format!("{}..{}", self.min_block, self.max_block)
-    }
-}
-
 /// How often the newest parts are copied before the exchange, so that few are left for after it.
 const PASSES: u32 = 2;
 
 impl Swap {
     fn new(migrating: &Migrating, way: Way) -> Self {
         let migration = &migrating.migration;
-        let forwards_back =
-            matches!(&migrating.phase, Phase::CutOver(CutOver { forwards_back: true, .. }));
         Self {
             way,
             live: migration.blue.clone(),
             other: migration.green.clone(),
             carries: way == Way::Forward || migration.view_runs_back(),
-            had_view: way == Way::Forward || forwards_back,
+            had_view: way == Way::Forward || migrating.forwards_back(),
             gets_view: way == Way::Back || migration.view_runs_back(),
             seen_up_to: None,
         }
@@ -194,8 +169,8 @@ impl Operator<'_> {
         let cut = Cut {
             since: self.now()?,
             has_log,
-            before: logged_of(&self.data_of(&swap.live)?),
-            after: logged_of(&self.data_of(&swap.other)?),
+            before: of_data(&self.data_of(&swap.live)?),
+            after: of_data(&self.data_of(&swap.other)?),
             hold: self.hold([&swap.live, &swap.other])?,
         };
         // Where this fails, merges start when it is settled: until then, parts that are still to be carried
@@ -218,7 +193,7 @@ impl Operator<'_> {
         self.cut_without_mutations(live)?;
         self.hold_merges(swap, &cut.hold)?;
         failpoint::reached("swap-merges-held");
-        let mut parts = self.parts_for_swap(live)?;
+        let mut parts = self.cut_parts(live)?;
         if let Some(seen_up_to) = swap.seen_up_to {
             // One that was merged with what came since is told when it is listed again.
             let all = parts.len();
@@ -236,7 +211,7 @@ impl Operator<'_> {
                 let event = Event::Swapping { known, server_start, since, merge_settings };
                 self.record(migrating, event)?;
             }
-            self.command(&format!("DROP TABLE IF EXISTS {}", migrating.migration.view.sql()))?;
+            self.drop_view(&migrating.migration.view)?;
             failpoint::reached("view-dropped");
             self.wait_for_inserts_of(cut)?;
         }
@@ -244,7 +219,7 @@ impl Operator<'_> {
             true => self.carry_the_window(migrating, swap, cut, old)?,
             false => (0, 0),
         };
-        let there = keys(&self.parts_for_swap(other)?);
+        let there = keys(&self.cut_parts(other)?);
         self.check(&cut.hold, || "an exchange in good time".to_owned())?;
         last_look(migrating)?;
         let merge_settings = self.merge_settings([live, other])?;
@@ -254,7 +229,7 @@ impl Operator<'_> {
         self.stop_merges_by_settings(live)?;
         self.stop_merges_by_settings(other)?;
 
-        self.command_for_good(&format!("EXCHANGE TABLES {} AND {}", live.sql(), other.sql()))?;
+        self.exchange_tables(live, other)?;
         failpoint::reached("exchanged");
         if swap.carries {
             carried += self.carry_the_rest(migrating, swap)?;
@@ -298,7 +273,7 @@ impl Operator<'_> {
         seen.extend(keys(&window));
         let mut known = 0;
         for _ in 0..PASSES {
-            let parts = self.parts_for_swap(live)?;
+            let parts = self.cut_parts(live)?;
             let newer = newer(&parts, &seen)?;
             self.copy_across(migrating, swap, &newer)?;
             carried += newer.len();
@@ -313,10 +288,10 @@ impl Operator<'_> {
     fn not_forwarded(
         &self,
         hold: &Hold,
-        window: &[SwapPart],
+        window: &[CutPart],
         since: u32,
         (written, forwarded): (&str, &str),
-    ) -> Result<Vec<SwapPart>, MigrateError> {
+    ) -> Result<Vec<CutPart>, MigrateError> {
         if window.is_empty() {
             return Ok(Vec::new());
         }
@@ -331,7 +306,7 @@ impl Operator<'_> {
     /// Stops the merges of both tables, and waits for the end of those that run.
     fn hold_merges(&self, swap: &Swap, hold: &Hold) -> Result<(), MigrateError> {
         for table in [&swap.live, &swap.other] {
-            self.command(&format!("SYSTEM STOP MERGES {}", table.sql()))?;
+            self.stop_merges(table)?;
         }
         for table in [&swap.live, &swap.other] {
             self.wait_for_merges(table, hold)?;
@@ -367,84 +342,33 @@ impl Operator<'_> {
         &self,
         table: &QualifiedName,
         old: &BTreeSet<String>,
-    ) -> Result<Vec<SwapPart>, MigrateError> {
-        newer(&self.parts_for_swap(table)?, old)
+    ) -> Result<Vec<CutPart>, MigrateError> {
+        newer(&self.cut_parts(table)?, old)
     }
 
     /// The last block of a table.
     pub(crate) fn last_block_of(&self, table: &QualifiedName) -> Result<i64, MigrateError> {
-        Ok(last_block(&self.parts_for_swap(table)?))
-    }
-
-    fn parts_for_swap(&self, table: &QualifiedName) -> Result<Vec<SwapPart>, MigrateError> {
-        Ok(self.with_control(|session| {
-            session.rows(&format!(
-                "SELECT name, toString(uuid) AS uuid, level, min_block_number AS min_block, \
-                     max_block_number AS max_block \
-                 FROM system.parts WHERE active AND {} \
-                 ORDER BY min_block, name",
-                table.condition("table")
-            ))
-        })?)
-    }
-
-    /// Whether `part_log` is there and tells a table whatever its name.
-    pub(crate) fn has_log_of_parts(&self) -> Result<bool, MigrateError> {
-        #[derive(Deserialize)]
-        struct Row {
-            there: u64,
-        }
-        if !self.with_control(|session| Features::read(session))?.part_log.is_there {
-            return Ok(false);
-        }
-        let Row { there } = self.with_control(|session| {
-            session.row(
-                "SELECT count() AS there FROM system.columns \
-                 WHERE database = 'system' AND table = 'part_log' AND name = 'table_uuid'",
-            )
-        })?;
-        Ok(there > 0)
-    }
-
-    /// Seconds since 1970, by the server's clock; another one tells that it was started anew.
-    pub(crate) fn server_start(&self) -> Result<i64, MigrateError> {
-        #[derive(Deserialize)]
-        struct Row {
-            start: i64,
-        }
-        let Row { start } = self.with_control(|session| {
-            session.row("SELECT toInt64(toUnixTimestamp(now())) - toInt64(uptime()) AS start")
-        })?;
-        Ok(start)
+        Ok(last_block(&self.cut_parts(table)?))
     }
 }
 
-/// The condition on `part_log` that tells the entries of a table's data, whatever its name.
-pub(crate) fn logged_of(data: &str) -> String {
-    format!("toString(table_uuid) = {}", quote_string(data))
+fn keys(parts: &[CutPart]) -> BTreeSet<String> {
+    parts.iter().map(CutPart::key).collect()
 }
 
-fn keys(parts: &[SwapPart]) -> BTreeSet<String> {
-    parts.iter().map(SwapPart::key).collect()
-}
-
-fn names_of(parts: &[SwapPart]) -> Vec<String> {
+fn names_of(parts: &[CutPart]) -> Vec<String> {
     parts.iter().map(|part| part.name.clone()).collect()
 }
 
-fn last_block(parts: &[SwapPart]) -> i64 {
+fn last_block(parts: &[CutPart]) -> i64 {
     parts.iter().map(|part| part.max_block).max().unwrap_or(0)
 }
 
 /// The parts that are not among `old`.
-fn newer(parts: &[SwapPart], old: &BTreeSet<String>) -> Result<Vec<SwapPart>, MigrateError> {
+fn newer(parts: &[CutPart], old: &BTreeSet<String>) -> Result<Vec<CutPart>, MigrateError> {
     let newer = parts.iter().filter(|part| !old.contains(&part.key())).cloned().collect::<Vec<_>>();
-    match newer.iter().find(|part| part.is_merged()) {
-        Some(part) => {
-            Err(not_clean(&format!("a cut without merges (part {} is merged)", part.name)))
-        }
-        None => Ok(newer),
-    }
+    refuse_merged(&newer, None)?;
+    Ok(newer)
 }
 
 /// How far an exchange of this migration got.
@@ -459,27 +383,13 @@ fn swapping_of(migrating: &Migrating) -> Option<&Swapping> {
 /// The migration as it is once the names have changed places.
 fn seen_after(migrating: &Migrating, way: Way) -> Migrating {
     let phase = match way {
-        Way::Forward => Phase::CutOver(CutOver {
-            cutover: Cutover::Exchange,
-            at: migrating.since,
-            forwards_back: migrating.migration.view_runs_back(),
-            blue_rows: 0,
-            old_block: None,
-            looked: migrating.since,
-            turn_open: None,
-            new_data: None,
-            new_seen: None,
-            cleanup_open: false,
-            cleanup_forced: false,
-            old_data: None,
-            parked: None,
-            compared: false,
-            old_compared: None,
-            rollback_open: None,
-            old_seen: None,
-            rollback_forced: false,
-            swapping: None,
-        }),
+        Way::Forward => {
+            // Green was seen at no time.
+            let (green_data, green) = (String::new(), PartsSeen::default());
+            let opened = Opened { cutover: Cutover::Exchange, green_data, green };
+            let forwards_back = migrating.migration.view_runs_back();
+            Phase::CutOver(CutOver::new(opened, migrating.since, forwards_back, 0))
+        }
         Way::Back => Phase::Backfilled(Backfilled { rows: 0, rolled_back: true, rest: true }),
     };
     Migrating { phase, ..migrating.clone() }

@@ -101,8 +101,7 @@ impl Operator<'_> {
     pub(crate) fn verify_exchange(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         let changes = self.changes_since_proof(migrating)?;
         self.refuse_missed(migrating, &changes)?;
-        let is_current =
-            matches!(&migrating.phase, Phase::CutOver(CutOver { forwards_back: true, .. }));
+        let is_current = migrating.forwards_back();
         let migration = &migrating.migration;
         if !(migration.view_runs_back() && (migration.rows_tell() || is_current)) {
             return self.look_past_view(migrating);
@@ -225,7 +224,7 @@ impl Operator<'_> {
                 // by all that there is, where some of them may be attached already.
                 if swapping_of(migrating).is_none_or(|swapping| swapping.carrying.is_none()) {
                     self.resume_merges_of(migrating, &swap.live)?;
-                    self.command(&format!("SYSTEM START MERGES {}", swap.other.sql()))?;
+                    self.start_merges(&swap.other)?;
                 }
                 let what = format!(
                     "{} has the {2} layout, and what came to {} in that moment cannot be copied to it. If it is a row that the {2} layout refuses, delete it from {1}, and run the command again",
@@ -245,8 +244,7 @@ impl Operator<'_> {
 
     /// The old table may lack what was written before the view was there, and its rows would not tell that.
     pub(super) fn give_up_view(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        let view = &migrating.migration.view;
-        self.command(&format!("DROP TABLE IF EXISTS {}", view.sql()))?;
+        self.drop_view(&migrating.migration.view)?;
         failpoint::reached("view-given-up");
         let (old, new) = (&migrating.migration.green, &migrating.migration.blue);
         let what = format!(
@@ -261,15 +259,10 @@ impl Operator<'_> {
         migrating: &mut Migrating,
         swap: &Swap,
     ) -> Result<(), MigrateError> {
-        let Some(swapping) = swapping_of(migrating) else {
+        if swapping_of(migrating).is_none() {
             return Ok(());
-        };
+        }
         if swap.carries && !is_carried(migrating) {
-            // Give or take one: `uptime` counts whole seconds.
-            let is_anew = self.server_start()?.abs_diff(swapping.server_start) > 1;
-            if is_anew && swapping.merge_settings.is_empty() {
-                self.carry_by_rows(migrating, swap)?;
-            }
             match self.finish_carrying(migrating, &swap.live) {
                 Err(MigrateError::NotClean { .. }) => self.carry_by_rows(migrating, swap)?,
                 other => other?,
@@ -324,7 +317,7 @@ impl Operator<'_> {
                 _ => Ok(()),
             })?;
         }
-        let parts = self.parts_for_swap(&swap.other)?;
+        let parts = self.cut_parts(&swap.other)?;
         self.record(migrating, known_up_to(last_block(&parts), self.server_start()?))
     }
 }
@@ -336,7 +329,7 @@ fn known_up_to(known: i64, server_start: i64) -> Event {
 /// Whether rows that the new table lacks are those that an INSERT which failed has left in the old one. Later
 /// on they may be any that users have deleted.
 pub(crate) fn lacks_of_exchange(migrating: &Migrating) -> bool {
-    matches!(&migrating.phase, Phase::CutOver(CutOver { compared: false, new_seen: Some(_), .. }))
+    matches!(&migrating.phase, Phase::CutOver(CutOver { compared: false, .. }))
 }
 
 /// Whether the readers' table has all that can still come to the old one.

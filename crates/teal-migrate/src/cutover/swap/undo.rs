@@ -1,9 +1,10 @@
 //! How an exchange on a server is taken back before the names have changed places.
 
-use super::{Swap, Way, logged_of, swapping_of};
-use crate::fence::not_clean;
+use super::{Swap, Way, swapping_of};
+use crate::fence::{not_clean, refuse_merged};
 use crate::journal::phase::Swapping;
 use crate::journal::state::Migrating;
+use crate::logs::of_data;
 use crate::{Event, MigrateError, Operator, Update, failpoint};
 
 impl Operator<'_> {
@@ -38,7 +39,7 @@ impl Operator<'_> {
             None => Ok(()),
             Some(swapping) => match self.carry_what_was_missed(migrating, swap, &swapping) {
                 Err(MigrateError::NotClean { reason }) => {
-                    self.not_told(migrating, swap, &format!("it takes {reason}"))
+                    self.not_told(migrating, swap, &format!("teal waited for {reason}"))
                 }
                 // A row that the SELECT refuses, say: users must not wait for it.
                 Err(MigrateError::Client(error)) if error.server_name().is_some() => {
@@ -84,28 +85,22 @@ impl Operator<'_> {
         swapping: &Swapping,
     ) -> Result<(), MigrateError> {
         let (Some(since), true) = (swapping.since, self.has_log_of_parts()?) else {
-            return Err(not_clean("a cut with part_log"));
+            return Err(not_clean("a part_log with table_uuid"));
         };
         let hold = self.hold([&swap.live, &swap.other])?;
-        if hold.server_start.abs_diff(swapping.server_start) > 1 {
-            return Err(not_clean("a cut within one life of the server (it was started anew)"));
-        }
+        self.refuse_started_anew(swapping.server_start)?;
         self.finish_carrying(migrating, &swap.other)?;
         let carried = swapping_of(migrating).map(|it| it.carried.clone()).unwrap_or_default();
-        let mut window = self.parts_for_swap(&swap.live)?;
+        let mut window = self.cut_parts(&swap.live)?;
         window.retain(|part| part.max_block > swapping.known && !carried.contains(&part.key()));
-        if let Some(part) =
-            window.iter().find(|part| part.is_merged() || part.min_block <= swapping.known)
-        {
-            return Err(not_clean(&format!("a cut without merges (part {} is merged)", part.name)));
-        }
+        refuse_merged(&window, Some(swapping.known))?;
         // A part is there before its entry is; when its INSERT has ended, both are.
         self.wait_for_inserts_in_time().map_err(|error| match error {
             MigrateError::NoCleanCut { reason, .. } => not_clean(&reason),
             other => other,
         })?;
-        let written = logged_of(&self.data_of(&swap.live)?);
-        let forwarded = logged_of(&self.data_of(&swap.other)?);
+        let written = of_data(&self.data_of(&swap.live)?);
+        let forwarded = of_data(&self.data_of(&swap.other)?);
         let missed = self.not_forwarded(&hold, &window, since, (&written, &forwarded))?;
         if !missed.is_empty() {
             self.make_across(migrating, &swap.other)?;
