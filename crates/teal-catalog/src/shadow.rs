@@ -98,9 +98,9 @@ impl Shadow {
         self.scratch.name(name)
     }
 
-    /// A text of the server's about a shadow, said of the real databases.
+    /// A statement or message of the server's about a shadow, said of the real databases.
     pub fn unshadowed(&self, text: &str) -> String {
-        self.scratch.unscratched(text)
+        self.scratch.unscratched_statement(text)
     }
 
     /// The definition that the server would give of the real table or view, by that of its shadow in
