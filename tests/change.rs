@@ -504,7 +504,14 @@ fn a_model_that_changes_again_meanwhile_is_refused_and_lets_the_migration_end() 
     project.teal(&["apply"]).failed(3, &["is under way, and the model is as the table was"]);
     project.write("app/events.sql", &first);
     project.must(&["apply"]);
+    let refused = |instead: &str| {
+        project.write("app/events.sql", EVENTS);
+        project.teal(&["apply"]).failed(3, &["sorting key: `town`, `id` → `id`", instead]);
+        project.write("app/events.sql", &first);
+    };
+    refused("or `teal abort events_green`, and begin again");
     project.must(&["cutover"]);
+    refused("bring the model back until the migration is over: `teal cleanup events_green`");
     project.must(&["cleanup"]);
     assert_eq!(
         project.query("SELECT sorting_key FROM system.tables WHERE name = 'events'"),

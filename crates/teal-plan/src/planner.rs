@@ -82,7 +82,9 @@ fn make(
     let mut settled = BTreeSet::new();
     let mut there = Vec::new();
     for table in &schema.tables {
-        match current.table(&table.qualified(&options.database)) {
+        let name = table.qualified(&options.database);
+        match current.table(&name) {
+            _ if history.is_compared(&name) => (),
             Some(now) => there.push((table, now)),
             None if accepted.contains(&table.reference()) => {
                 settled.insert(table.reference());
