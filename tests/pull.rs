@@ -129,10 +129,11 @@ fn what_models_cannot_declare_is_said() {
 fn a_table_made_under_a_setting_is_pulled_and_not_made_anew() {
     let project = Project::new(&[("app/t.sql", "CREATE TABLE t (a UInt8) ENGINE = Memory;")]);
     project.query(
-        "CREATE TABLE unusual (a LowCardinality(UInt8), b Time, c Nullable(Tuple(a UInt8, b String)), d Nullable(Point)) \
+        "CREATE TABLE unusual (a LowCardinality(UInt8), b Time, c Nullable(Tuple(a UInt8, b String)), d Nullable(Point), e UInt8) \
          ENGINE = MergeTree ORDER BY a \
          SETTINGS allow_suspicious_low_cardinality_types = 1, enable_time_time64_type = 1, enable_nullable_tuple_type = 1",
     );
+    project.query("CREATE VIEW reader AS SELECT e FROM unusual");
     project.remove("app/t.sql");
     for language in ["ts", "py", "sql"] {
         let _ = std::fs::remove_dir_all(project.path().join("app"));

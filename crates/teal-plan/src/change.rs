@@ -5,6 +5,7 @@ use serde::Deserialize;
 use teal_catalog::{
     CatalogTable, Declaration, QueryTreeError, Shadow, ShadowError, reads_alike, time_zones, widens,
 };
+use teal_client::ClientError;
 use teal_schema::{
     Column, DefaultKind, LifeCycle, QualifiedName, Table, View, names, quote_ident, quote_string,
     shell_word, sorting_key,
@@ -37,10 +38,18 @@ impl Planner<'_> {
         let Some(pair) = self.pair(table, name)? else {
             return Ok(());
         };
-        let desired = pair.desired.clone();
+        let (current, desired) = (pair.current.clone(), pair.desired.clone());
+        let conflicts = self.plan.conflicts.len();
         self.plan_pair(table, pair)?;
-        // The views that come later read the table as it is declared.
-        Ok(self.shadow.put(name, &desired)?)
+        // The views that come later read the table as it is declared; where that is no table, as it is.
+        match self.shadow.put(name, &desired) {
+            Err(ClientError::Server { .. }) if self.plan.conflicts.len() > conflicts => (),
+            put => return Ok(put?),
+        }
+        match self.shadow.put(name, &current) {
+            Err(ClientError::Server { .. }) => Ok(()),
+            put => Ok(put?),
+        }
     }
 
     fn plan_pair(&mut self, table: &Table, pair: Pair) -> Result<(), PlanError> {
@@ -359,7 +368,9 @@ impl Planner<'_> {
                 return no();
             }
             // An Enum that gets more values, where no part needs to be rewritten for it.
-            self.shadow.put(name, current)?;
+            if let Err(reason) = self.put_current(pair)? {
+                return Ok(Err(reason));
+            }
             let shadow = self.shadow.name(name).sql();
             let sql = format!("ALTER TABLE {shadow} MODIFY COLUMN {} {to}", quote_ident(old));
             let taken = self.shadow.attempt(&sql)?;
@@ -367,7 +378,9 @@ impl Planner<'_> {
                 return no();
             }
         }
-        self.shadow.put(name, current)?;
+        if let Err(reason) = self.put_current(pair)? {
+            return Ok(Err(reason));
+        }
         let tried = statements(&self.shadow.name(name), current, desired, changes);
         let real = statements(name, current, desired, changes);
         let mut done = Vec::with_capacity(real.len());
@@ -389,6 +402,18 @@ impl Planner<'_> {
             None => Ok((done, cost)),
             Some(change) => Err(format!("after the ALTER there would still differ: {change}")),
         })
+    }
+
+    /// Makes the shadow as the table is. Gives the server's reason where it does not make such a table any more.
+    fn put_current(&mut self, pair: &Pair) -> Result<Result<(), String>, PlanError> {
+        match self.shadow.put(&pair.name, &pair.current) {
+            Ok(()) => Ok(Ok(())),
+            Err(ClientError::Server { message, .. }) => {
+                let message = self.shadow.unshadowed(&message);
+                Ok(Err(format!("ClickHouse does not make the table as it is: {message}")))
+            }
+            Err(other) => Err(other.into()),
+        }
     }
 
     /// Whether times of the one type are read in other time zones than those of the other.
@@ -472,8 +497,8 @@ impl Planner<'_> {
         };
         let database = &self.options.database;
         let green_full = green.qualified(database);
-        let no_shadow = |error: teal_client::ClientError| match error {
-            teal_client::ClientError::Server { message, .. } => Ok(Unsafe {
+        let no_shadow = |error: ClientError| match error {
+            ClientError::Server { message, .. } => Ok(Unsafe {
                 reason: format!("ClickHouse does not copy it: {message}"),
                 instead: "make the change by hand, or leave the model as the table is",
             }),
