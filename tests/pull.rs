@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::change::{EVENTS, insert};
 use crate::every;
 use crate::support::Project;
 
@@ -135,16 +136,45 @@ fn a_table_made_under_a_setting_is_pulled_and_not_made_anew() {
     );
     project.query("CREATE VIEW reader AS SELECT e FROM unusual");
     project.remove("app/t.sql");
-    for language in ["ts", "py", "sql"] {
-        let _ = std::fs::remove_dir_all(project.path().join("app"));
-        project.must(&["pull", "--lang", language, "unusual"]);
+    let is_empty = || {
         let plan = project.must(&["plan"]);
         assert!(plan.stdout.contains("Nothing to do"), "{}", plan.said());
+    };
+    for language in ["ts", "py", "sql"] {
+        let _ = std::fs::remove_dir_all(project.path().join("app"));
+        project.must(&["pull", "--lang", language, "unusual", "reader"]);
+        is_empty();
     }
+    let file = "app/tables/unusual.sql";
+    let model = std::fs::read_to_string(project.path().join(file)).unwrap();
+    project.write(file, &model.replace("`e` UInt8", "`e` UInt16 COMMENT 'more'"));
+    project.must(&["apply"]);
+    is_empty();
+    // Nor need it be declared to be read.
+    project.remove(file);
+    project.remove("app/views/reader.sql");
+    let copies = "CREATE TABLE t (e UInt16) ENGINE = Null; CREATE MATERIALIZED VIEW copies TO t AS SELECT e FROM unusual;";
+    project.write("app/t.sql", copies);
+    project.must(&["apply"]);
+    is_empty();
+    project.query("DROP VIEW copies");
     project.query("DROP TABLE unusual");
+    project.remove("app/t.sql");
+    project.write(file, &model);
     let plan = project.teal(&["plan"]);
     assert_eq!(plan.code, Some(1), "{}", plan.said());
     assert!(plan.stderr.contains("allow_suspicious_low_cardinality_types"), "{}", plan.said());
+}
+
+#[test]
+fn what_a_migration_has_made_is_not_pulled() {
+    let project = Project::new(&[("app/events.sql", EVENTS)]);
+    project.must(&["apply"]);
+    insert(&project, 0, 10);
+    project.write("app/events.sql", &EVENTS.replace("ORDER BY id", "ORDER BY (town, id)"));
+    project.must(&["apply"]);
+    let pulled = project.must(&["pull", "--lang", "sql"]);
+    assert!(pulled.stdout.contains("The models declare all"), "{}", pulled.said());
 }
 
 #[test]
