@@ -83,6 +83,8 @@ fn what_models_cannot_declare_is_said() {
         "CREATE MATERIALIZED VIEW r REFRESH EVERY 1 YEAR APPEND TO other AS SELECT a FROM t",
         "CREATE VIEW v DEFINER = default SQL SECURITY DEFINER AS SELECT a FROM t",
         "CREATE VIEW w AS SELECT a FROM t COMMENT 'mine'",
+        "CREATE TABLE o (day Date, id UInt64) ENGINE = MergeTree(day, id, 8192) \
+         SETTINGS allow_deprecated_syntax_for_merge_tree = 1",
     ] {
         project.query(statement);
     }
@@ -98,6 +100,7 @@ fn what_models_cannot_declare_is_said() {
         "r: it runs by the clock (REFRESH)",
         "v: models cannot declare whose rights it runs with",
         "w: models cannot declare the comment of a view",
+        "o: its engine is of the syntax without ORDER BY",
     ] {
         for run in [&shown, &pulled] {
             assert!(run.stderr.contains(words), "{words}: {}", run.said());
