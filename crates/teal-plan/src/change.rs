@@ -351,6 +351,9 @@ impl Planner<'_> {
             let old = desired.columns.iter().find(|c| c.name == *column);
             let old = old.and_then(|new| origin(new, current, desired));
             let old = old.map_or(column.as_str(), |old| old.name.as_str());
+            if is_alias(desired, column) && lies_nowhere(current, old) {
+                continue;
+            }
             if let Some(what) = computed_from(current, old)
                 && self.changes_zone(from, to)?
             {
@@ -564,6 +567,26 @@ impl Planner<'_> {
         let mut names = std::iter::once(wanted.to_owned()).chain(numbered);
         names.find(|name| !is_taken(name)).unwrap_or_else(|| wanted.to_owned())
     }
+}
+
+fn is_alias(table: &Table, column: &str) -> bool {
+    let mut columns = table.columns.iter().filter(|it| it.name == column);
+    let kind = columns.find_map(|it| it.default.as_ref()).map(|default| default.kind);
+    kind == Some(DefaultKind::Alias)
+}
+
+/// Whether the column is computed when it is read, and nothing that is stored is made of it.
+fn lies_nowhere(table: &Table, column: &str) -> bool {
+    let columns = table.columns.iter().flat_map(|it| {
+        let default = it.default.as_ref().map(|default| &default.expression);
+        default.into_iter().chain(&it.ttl)
+    });
+    let indexes = table.indexes.iter().map(|index| &index.expression);
+    let projections = table.projections.iter().map(|projection| &projection.body);
+    let mut texts = columns.chain(&table.ttl).chain(indexes).chain(projections);
+    let names_it =
+        |text: &String| names(text).map_or(true, |names| names.iter().any(|it| it == column));
+    is_alias(table, column) && !texts.any(names_it)
 }
 
 /// What the rows that are there lie by, and is computed from the column: where such a value would be another one,
