@@ -70,6 +70,56 @@ fn what_clickhouse_can_alter_is_altered() {
 }
 
 #[test]
+fn the_type_of_what_is_computed_when_it_is_read_is_altered() {
+    let with = |columns: &str| EVENTS.replace(", at", &format!(", {columns}, at"));
+    let project = Project::new(&[("app/events.sql", &with("a UInt64 ALIAS id * 2"))]);
+    project.must(&["apply"]);
+    insert(&project, 0, 10);
+    let text = "a String ALIAS toString(id * 2)";
+    project.write("app/events.sql", &with(text));
+    assert_eq!(plan(&project)["operations"][0]["cost"], "metadata");
+    project.must(&["apply"]);
+    assert_eq!(project.query("SELECT a FROM events WHERE id = 9"), "18");
+    // Not where something that is stored is made of it.
+    project.write("app/events.sql", &with(&format!("{text}, b String DEFAULT a")));
+    project.must(&["apply"]);
+    project.write("app/events.sql", &with("a UInt64 ALIAS id * 2, b String DEFAULT a"));
+    assert_eq!(plan(&project)["operations"][0]["kind"], "migrate");
+}
+
+/// Such as one from before an upgrade.
+#[test]
+fn a_table_that_clickhouse_would_not_make_any_more_holds_up_no_other_one() {
+    let models = "\
+CREATE TABLE t (id UInt64, a String, b String) ENGINE = MergeTree ORDER BY id;
+-- teal: column renamed renamed_from a
+CREATE TABLE u (id UInt64, renamed UInt64) ENGINE = MergeTree ORDER BY id;
+CREATE TABLE other (id UInt64) ENGINE = MergeTree ORDER BY id;
+CREATE VIEW v AS SELECT id FROM u;
+";
+    let project = Project::new(&[("app/t.sql", models)]);
+    project.query(
+        "CREATE TABLE t (id UInt64, a String, b String DEFAULT fuzzQuery(a)) ENGINE = MergeTree ORDER BY id \
+         SETTINGS allow_fuzz_query_functions = 1",
+    );
+    // The column that stays is made of one that has another name then.
+    project.query(
+        "CREATE TABLE u (id UInt64, a UInt64, b UInt64 DEFAULT a + 1) ENGINE = MergeTree ORDER BY id",
+    );
+    project.query("CREATE VIEW v AS SELECT id FROM u");
+    let plan = project.must(&["plan"]).stdout;
+    for words in [
+        "create table default.other",
+        "conflict: default.t",
+        "ClickHouse does not make the table as it is: Function `fuzzQuery` is disabled",
+        "conflict: default.u",
+        "not by a migration: ",
+    ] {
+        assert!(plan.contains(words), "{words}: {plan}");
+    }
+}
+
+#[test]
 fn a_new_column_at_the_end_of_the_sorting_key_is_altered() {
     let project = filled(EVENTS);
     let before = sum(&project, "town");
@@ -504,7 +554,14 @@ fn a_model_that_changes_again_meanwhile_is_refused_and_lets_the_migration_end() 
     project.teal(&["apply"]).failed(3, &["is under way, and the model is as the table was"]);
     project.write("app/events.sql", &first);
     project.must(&["apply"]);
+    let refused = |instead: &str| {
+        project.write("app/events.sql", EVENTS);
+        project.teal(&["apply"]).failed(3, &["sorting key: `town`, `id` → `id`", instead]);
+        project.write("app/events.sql", &first);
+    };
+    refused("or `teal abort events_green`, and begin again");
     project.must(&["cutover"]);
+    refused("bring the model back until the migration is over: `teal cleanup events_green`");
     project.must(&["cleanup"]);
     assert_eq!(
         project.query("SELECT sorting_key FROM system.tables WHERE name = 'events'"),

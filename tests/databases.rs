@@ -38,6 +38,36 @@ fn a_name_in_two_databases_is_two_tables() {
     assert!(plan.contains("green    x.ev_0_1, to be created"), "{plan}");
 }
 
+/// The server quotes these in what it says of a table, and not the scratch databases in their place.
+#[test]
+fn a_database_may_have_a_name_that_is_quoted() {
+    let models = "
+CREATE TABLE `2024`.src (id UInt64) ENGINE = MergeTree ORDER BY id;
+CREATE TABLE `all`.dst (id UInt64) ENGINE = MergeTree ORDER BY id;
+CREATE TABLE `all`.old (id UInt64) ENGINE = MergeTree ORDER BY id;
+CREATE MATERIALIZED VIEW `2024`.mv TO `all`.dst AS SELECT id FROM `2024`.src;
+CREATE VIEW `all`.w AS SELECT id FROM `2024`.src;
+";
+    let project = Project::new(&[("app/models.sql", models)]);
+    for database in ["2024", "all"] {
+        project.query(&format!("CREATE DATABASE `{database}`"));
+    }
+    project.must(&["apply"]);
+    let plan = project.must(&["plan"]).stdout;
+    assert!(plan.contains("Nothing to do"), "{plan}");
+    let versions = models.replace("`all`.old", "`all`.old_0").replace(
+        "CREATE TABLE `all`.old_0",
+        "-- teal: table old version 0\nCREATE TABLE `all`.old_0",
+    );
+    let next = "-- teal: table old version 1\nCREATE TABLE `all`.old_1 (id UInt64) ENGINE = MergeTree ORDER BY -id;\nCREATE MATERIALIZED VIEW `all`.up TO `all`.old_1 AS SELECT * FROM `all`.old_0;\n";
+    project.write("app/models.sql", &versions);
+    project.must(&["apply"]);
+    project.query("INSERT INTO `all`.old_0 VALUES (1)");
+    project.write("app/models.sql", &format!("{versions}{next}"));
+    project.must(&["apply"]);
+    assert_eq!(project.query("SELECT * FROM `all`.old_1"), "1");
+}
+
 /// Its rows are not brought over, and no cleanup drops it.
 #[test]
 fn a_table_of_another_database_is_no_older_version() {

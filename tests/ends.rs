@@ -103,6 +103,13 @@ fn a_view_by_another_name_of_the_table_keeps_an_exchange_from_being_made() {
     project.must(&["apply"]);
     project.must(&["cutover", "--by", "exchange"]);
     project.must(&["cleanup"]);
+    // A server without the engine Alias has nothing of the newer name.
+    let without = project.copy();
+    without.query("DROP TABLE t_0_1");
+    without.write("app/t.sql", &T_1.replace("s String)", "s String, n UInt8)"));
+    without.teal(&["apply"]).failed(3, &["column n", "declare a further version"]);
+    without.write("app/t.sql", T_1);
+    without.must(&["plan", "--check"]);
     let narrower = both().replace("t_0_2 (id UInt64, s String)", "t_0_2 (id UInt64)");
     let narrower = narrower
         .replace("ORDER BY (id, s)", "ORDER BY id")

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::change::{EVENTS, insert};
 use crate::every;
 use crate::support::Project;
 
@@ -82,6 +83,8 @@ fn what_models_cannot_declare_is_said() {
         "CREATE MATERIALIZED VIEW r REFRESH EVERY 1 YEAR APPEND TO other AS SELECT a FROM t",
         "CREATE VIEW v DEFINER = default SQL SECURITY DEFINER AS SELECT a FROM t",
         "CREATE VIEW w AS SELECT a FROM t COMMENT 'mine'",
+        "CREATE TABLE o (day Date, id UInt64) ENGINE = MergeTree(day, id, 8192) \
+         SETTINGS allow_deprecated_syntax_for_merge_tree = 1",
     ] {
         project.query(statement);
     }
@@ -97,6 +100,7 @@ fn what_models_cannot_declare_is_said() {
         "r: it runs by the clock (REFRESH)",
         "v: models cannot declare whose rights it runs with",
         "w: models cannot declare the comment of a view",
+        "o: its engine is of the syntax without ORDER BY",
     ] {
         for run in [&shown, &pulled] {
             assert!(run.stderr.contains(words), "{words}: {}", run.said());
@@ -129,21 +133,51 @@ fn what_models_cannot_declare_is_said() {
 fn a_table_made_under_a_setting_is_pulled_and_not_made_anew() {
     let project = Project::new(&[("app/t.sql", "CREATE TABLE t (a UInt8) ENGINE = Memory;")]);
     project.query(
-        "CREATE TABLE unusual (a LowCardinality(UInt8), b Time, c Nullable(Tuple(a UInt8, b String)), d Nullable(Point)) \
+        "CREATE TABLE unusual (a LowCardinality(UInt8), b Time, c Nullable(Tuple(a UInt8, b String)), d Nullable(Point), e UInt8) \
          ENGINE = MergeTree ORDER BY a \
          SETTINGS allow_suspicious_low_cardinality_types = 1, enable_time_time64_type = 1, enable_nullable_tuple_type = 1",
     );
+    project.query("CREATE VIEW reader AS SELECT e FROM unusual");
     project.remove("app/t.sql");
-    for language in ["ts", "py", "sql"] {
-        let _ = std::fs::remove_dir_all(project.path().join("app"));
-        project.must(&["pull", "--lang", language, "unusual"]);
+    let is_empty = || {
         let plan = project.must(&["plan"]);
         assert!(plan.stdout.contains("Nothing to do"), "{}", plan.said());
+    };
+    for language in ["ts", "py", "sql"] {
+        let _ = std::fs::remove_dir_all(project.path().join("app"));
+        project.must(&["pull", "--lang", language, "unusual", "reader"]);
+        is_empty();
     }
+    let file = "app/tables/unusual.sql";
+    let model = std::fs::read_to_string(project.path().join(file)).unwrap();
+    project.write(file, &model.replace("`e` UInt8", "`e` UInt16 COMMENT 'more'"));
+    project.must(&["apply"]);
+    is_empty();
+    // Nor need it be declared to be read.
+    project.remove(file);
+    project.remove("app/views/reader.sql");
+    let copies = "CREATE TABLE t (e UInt16) ENGINE = Null; CREATE MATERIALIZED VIEW copies TO t AS SELECT e FROM unusual;";
+    project.write("app/t.sql", copies);
+    project.must(&["apply"]);
+    is_empty();
+    project.query("DROP VIEW copies");
     project.query("DROP TABLE unusual");
+    project.remove("app/t.sql");
+    project.write(file, &model);
     let plan = project.teal(&["plan"]);
     assert_eq!(plan.code, Some(1), "{}", plan.said());
     assert!(plan.stderr.contains("allow_suspicious_low_cardinality_types"), "{}", plan.said());
+}
+
+#[test]
+fn what_a_migration_has_made_is_not_pulled() {
+    let project = Project::new(&[("app/events.sql", EVENTS)]);
+    project.must(&["apply"]);
+    insert(&project, 0, 10);
+    project.write("app/events.sql", &EVENTS.replace("ORDER BY id", "ORDER BY (town, id)"));
+    project.must(&["apply"]);
+    let pulled = project.must(&["pull", "--lang", "sql"]);
+    assert!(pulled.stdout.contains("The models declare all"), "{}", pulled.said());
 }
 
 #[test]

@@ -102,6 +102,49 @@ fn a_default_by_which_parts_are_read_changes_no_value_of_theirs() {
     assert!(plan.contains(told), "{plan}");
 }
 
+/// Without a default, it is the type that says what they are read by; and some begin with another value.
+#[test]
+fn a_type_by_which_parts_are_read_changes_no_value_of_theirs() {
+    let with = |[c, s, e, g, d]: [&str; 5]| {
+        EVENTS.replace(", at", &format!(", c {c}, s {s}, e {e}, g {g}, d {d}, at"))
+    };
+    let project = Project::new(&[("app/events.sql", EVENTS)]);
+    project.must(&["apply"]);
+    insert(&project, 0, 10);
+    let first = ["UInt32", "String", "Enum8('b' = 1)", "UInt32 DEFAULT 0", "UInt8 DEFAULT 10"];
+    project.write("app/events.sql", &with(first));
+    project.must(&["apply"]);
+    insert(&project, 10, 10);
+
+    let next = [
+        "Nullable(UInt32)",
+        "Nullable(String)",
+        "Enum8('a' = 0, 'b' = 1)",
+        "Nullable(UInt32)",
+        "UInt16 DEFAULT 10",
+    ];
+    project.write("app/events.sql", &with(next));
+    let said = |column: &str, change: &str| {
+        format!(
+            "blocked: default.events: column {column}: 1 parts do not store it, and its default is what they are read by: 10 rows would have another value ({change})"
+        )
+    };
+    let words = [
+        &said("c", "UInt32 → Nullable(UInt32)"),
+        "ALTER TABLE `default`.`events` UPDATE `c` = `c` WHERE 1",
+        &said("s", "String → Nullable(String)"),
+        &said("e", "Enum8('b' = 1) → Enum8('a' = 0, 'b' = 1)"),
+        &said("g", "UInt32 DEFAULT 0 → Nullable(UInt32)"),
+        "ALTER TABLE `default`.`events` MATERIALIZE COLUMN `g`",
+    ];
+    let run = project.teal(&["apply"]);
+    run.failed(3, &words);
+    assert!(!run.stderr.contains("events: column d:"), "{}", run.said());
+    project.query("ALTER TABLE events UPDATE c = c, s = s, e = e WHERE 1, MATERIALIZE COLUMN g SETTINGS mutations_sync = 1");
+    project.must(&["apply"]);
+    assert_eq!(project.query("SELECT DISTINCT c, s, e, g, d FROM events"), "0\t\tb\t0\t10");
+}
+
 #[test]
 fn values_that_another_type_cannot_hold_are_counted_and_refused() {
     let project = filled(EVENTS);
@@ -210,27 +253,32 @@ fn a_value_that_the_new_type_does_not_hold_keeps_the_cutover_back() {
 /// The server calls these types wider, and an `ALTER` would change the values without a look.
 #[test]
 fn a_type_that_is_wider_in_name_only_is_no_reason_for_an_alter() {
-    let table = |types: [&str; 3]| {
-        let [day, code, sum] = types;
+    let table = |types: [&str; 4]| {
+        let [day, code, sum, text] = types;
         format!(
-            "CREATE TABLE events (id UInt64, day {day}, code {code}, sum {sum}, \
+            "CREATE TABLE events (id UInt64, day {day}, code {code}, sum {sum}, text {text}, \
                  maybe Nullable({code}), codes Array({code})) ENGINE = MergeTree ORDER BY id;"
         )
     };
     let project = Project::new(&[]);
-    project.write("app/events.sql", &table(["Date", "FixedString(4)", "Decimal(18, 2)"]));
+    project.write("app/events.sql", &table(["Date", "FixedString(4)", "Decimal(18, 2)", "String"]));
     project.must(&["apply"]);
-    project
-        .query("INSERT INTO events VALUES (1, '2149-06-06', 'a', 9999999999999999.99, 'a', ['a'])");
-    project.write("app/events.sql", &table(["DateTime", "String", "Decimal(18, 4)"]));
+    project.query(
+        "INSERT INTO events VALUES (1, '2149-06-06', 'a', 9999999999999999.99, '007', 'a', ['a'])",
+    );
+    let parsed = ["Date", "FixedString(4)", "Decimal(18, 2)", "Variant(String, UInt64)"];
+    project.write("app/events.sql", &table(parsed));
+    assert_eq!(plan(&project)["operations"][0]["kind"], "migrate");
+    let wider = ["DateTime", "String", "Decimal(18, 4)", parsed[3]];
+    project.write("app/events.sql", &table(wider));
     let lost =
         |column| format!("column {column}: 1 of 1 rows have a value that would not be the same");
-    let lost = ["day", "code", "sum", "maybe", "codes"].map(lost);
+    let lost = ["day", "code", "sum", "text", "maybe", "codes"].map(lost);
     project.teal(&["apply"]).failed(3, &lost.each_ref().map(String::as_str));
-    project.query("ALTER TABLE events UPDATE day = '2024-01-01', code = 'abcd', sum = 1.25, maybe = 'abcd', codes = ['abcd'] WHERE 1 SETTINGS mutations_sync = 1");
+    project.query("ALTER TABLE events UPDATE day = '2024-01-01', code = 'abcd', sum = 1.25, text = 'x', maybe = 'abcd', codes = ['abcd'] WHERE 1 SETTINGS mutations_sync = 1");
     project.must(&["apply"]);
     project.must(&["cutover"]);
-    let row = "1\t2024-01-01 00:00:00\tabcd\t1.25\tabcd\t['abcd']";
+    let row = "1\t2024-01-01 00:00:00\tabcd\t1.25\tx\tabcd\t['abcd']";
     assert_eq!(project.query("SELECT * FROM events"), row);
 }
 

@@ -91,6 +91,10 @@ impl Catalog {
                 pulled.left.push(format!(
                     "{name}: it has a Nested column that is not flattened, and teal creates them flattened"
                 ));
+            } else if table.is_of_old_syntax()? {
+                pulled.left.push(format!(
+                    "{name}: its engine is of the syntax without ORDER BY, by which ClickHouse makes no table any more; declare it by hand, with the life cycle EXTERNALLY_MANAGED"
+                ));
             } else if table.create_table_query.starts_with("CREATE DICTIONARY ") {
                 pulled.left.push(format!(
                     "{name}: it is a dictionary, and teal declares tables and views"
@@ -301,6 +305,13 @@ impl CatalogTable {
             Some(ttl) => Ok(clause(&ttl, &["GROUP", "BY"], &[])?.is_some()),
             None => Ok(false),
         }
+    }
+
+    /// Whether its keys are arguments of its engine: `MergeTree(day, id, 8192)`.
+    fn is_of_old_syntax(&self) -> Result<bool, TokenError> {
+        let engine = self.declared_engine()?;
+        let has_arguments = engine.is_merge_tree() && !engine.arguments.is_empty();
+        Ok(has_arguments && self.of_engine(&["ORDER", "BY"])?.is_none())
     }
 
     fn of_engine(&self, keyword: &[&str]) -> Result<Option<String>, TokenError> {

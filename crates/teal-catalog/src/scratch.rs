@@ -6,6 +6,7 @@ use teal_client::{ClientError, Server, Session, Settings};
 use teal_schema::{QualifiedName, quote_ident};
 
 use crate::Catalog;
+use crate::alike::formatted;
 
 /// Every scratch database's name starts so; then come the time of its making, in the server's
 /// seconds, the process that made it, and a number.
@@ -22,6 +23,9 @@ pub struct Scratch {
     others: Vec<Box<dyn Session>>,
     prefix: String,
     databases: Vec<String>,
+    /// In front of a table's name in a statement: databases that the server quotes there, though not their scratch
+    /// ones, and the names of either.
+    quoted: Vec<(String, String)>,
 }
 
 /// Creating a table is work for the server's processor on an embedded engine, and a way there and
@@ -49,8 +53,10 @@ impl Scratch {
         let prefix = format!("{SCRATCH_PREFIX}{now}_{}_{number}_", std::process::id());
         let others =
             (1..SESSIONS).map(|_| server.session(&settings)).collect::<Result<Vec<_>, _>>()?;
-        let mut scratch = Self { session, others, prefix, databases: databases.to_vec() };
-        for name in databases {
+        let databases = databases.to_vec();
+        let mut scratch = Self { session, others, prefix, databases, quoted: Vec::new() };
+        scratch.quoted = scratch.quoted_databases()?;
+        for name in &scratch.databases {
             let name = quote_ident(&scratch.scratched(name));
             scratch.session.command(&format!("CREATE DATABASE {name}"))?;
         }
@@ -84,9 +90,16 @@ impl Scratch {
         results.into_iter().map(|(_, result)| result).collect()
     }
 
-    /// A text of the server's about them, said of the real databases.
+    /// A text of the server's about them, said of the real databases: a message, or a name as it is.
     pub fn unscratched(&self, text: &str) -> String {
         text.replace(&self.prefix, "")
+    }
+
+    /// A statement of the server's about them, as it would be of the real databases.
+    pub fn unscratched_statement(&self, sql: &str) -> String {
+        let quoted = self.quoted.iter();
+        let sql = quoted.fold(sql.to_owned(), |sql, (scratch, real)| sql.replace(scratch, real));
+        self.unscratched(&sql)
     }
 
     /// What is in them, by scratch names.
@@ -97,6 +110,23 @@ impl Scratch {
         let names = self.databases.iter().map(|name| self.scratched(name)).collect::<Vec<_>>();
         let names = names.iter().map(String::as_str).collect::<Vec<_>>();
         Catalog::read(self.session.as_mut(), &names)
+    }
+
+    /// A name like `2024` or `all` is quoted, and with something in front it is not (26.7).
+    fn quoted_databases(&mut self) -> Result<Vec<(String, String)>, ClientError> {
+        let select = |database: &String| format!("SELECT 1 FROM {}.t", quote_ident(database));
+        let statements = self.databases.iter().map(select).collect::<Vec<_>>();
+        let written = formatted(self.session.as_mut(), &statements)?;
+        let bare = self.databases.iter().map(|database| format!("{}.", self.scratched(database)));
+        let quoted = self.databases.iter().zip(bare).zip(written).map(|((database, bare), sql)| {
+            let is_quoted = match sql {
+                Some(sql) => !sql.ends_with(&format!(" {database}.t")),
+                // The server is too old to say so.
+                None => database.starts_with(|first: char| first.is_ascii_digit()),
+            };
+            is_quoted.then(|| (bare, format!("{}.", quote_ident(database))))
+        });
+        Ok(quoted.flatten().collect())
     }
 
     fn scratched(&self, database: &str) -> String {

@@ -1,20 +1,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
-use teal_client::{ClientError, Server};
+use teal_client::{ClientError, Server, Session};
 use teal_schema::{
     Diagnostic, Engine, Location, QualifiedName, Schema, Table, TableRef, TokenError, View,
     create_table, create_view, quote_ident, rewrite_table_references,
 };
 
 use crate::alike::{as_made, formatted};
-use crate::{Catalog, QueryTree, QueryTreeError, Scratch};
+use crate::{Catalog, CatalogTable, QueryTree, QueryTreeError, Scratch, permissive_session};
 
 /// The desired tables and views, created empty in scratch databases and read back, so that they
 /// are in the server's own words and the server has checked them. Dropped with the value; what a
 /// crash left behind is dropped by the next one.
-pub struct Shadow {
+pub struct Shadow<'s> {
     scratch: Scratch,
+    trials: &'s dyn Server,
+    /// Once it was needed.
+    permissive: Option<Box<dyn Session>>,
+    /// What the target has: it may have come by a setting, without which the server would not make it.
+    there: BTreeSet<QualifiedName>,
     /// The target's default database.
     database: String,
     /// What has a shadow.
@@ -34,15 +39,16 @@ pub enum ShadowError {
     QueryTree(#[from] QueryTreeError),
 }
 
-impl Shadow {
-    /// Creates the tables and views of `schema` on the server `trials`, mostly the target itself. A
-    /// table of `without` gets no shadow, unless a view needs it.
+impl<'s> Shadow<'s> {
+    /// Creates the tables and views of `schema` on the server `trials`, mostly the target itself, which has what
+    /// `current` says. A table of `without` gets no shadow, unless a view needs it.
     ///
     /// # Errors
     /// The server's refusal, with the place of the declaration that it is about.
     pub fn create(
         target: &dyn Server,
-        trials: &dyn Server,
+        trials: &'s dyn Server,
+        current: &Catalog,
         schema: &Schema,
         database: &str,
         without: &BTreeSet<TableRef>,
@@ -67,8 +73,15 @@ impl Shadow {
         let databases = made.iter().map(|name| name.database.as_str()).chain([database]);
         let databases = databases.map(str::to_owned).collect::<BTreeSet<_>>();
         let scratch = Scratch::create(trials, &[], &databases.into_iter().collect::<Vec<_>>())?;
-        let mut shadow =
-            Self { scratch, database: database.to_owned(), made, engines: BTreeMap::new() };
+        let mut shadow = Self {
+            scratch,
+            trials,
+            permissive: None,
+            there: current.tables().map(CatalogTable::qualified).collect(),
+            database: database.to_owned(),
+            made,
+            engines: BTreeMap::new(),
+        };
         shadow.create_tables(&tables)?;
         shadow.create_stand_ins(target, &stand_ins)?;
         for view in &schema.views {
@@ -98,9 +111,9 @@ impl Shadow {
         self.scratch.name(name)
     }
 
-    /// A text of the server's about a shadow, said of the real databases.
+    /// A statement or message of the server's about a shadow, said of the real databases.
     pub fn unshadowed(&self, text: &str) -> String {
-        self.scratch.unscratched(text)
+        self.scratch.unscratched_statement(text)
     }
 
     /// The definition that the server would give of the real table or view, by that of its shadow in
@@ -120,7 +133,7 @@ impl Shadow {
         let shadow = self.name(name);
         self.scratch.session.command(&format!("DROP TABLE IF EXISTS {} SYNC", shadow.sql()))?;
         let table = without_effects(table).unwrap_or_else(|| table.clone());
-        self.scratch.session.command(&create_table(&table, &shadow, &[]))?;
+        self.make(name, &create_table(&table, &shadow, &[]))?;
         self.made.insert(name.clone());
         Ok(())
     }
@@ -220,11 +233,43 @@ impl Shadow {
             let clause = clause.map_or_else(|| table.engine.to_string(), |(_, c)| c.to_owned());
             self.engines.insert(name, (table.engine.name.clone(), clause));
         }
-        for (result, table) in self.scratch.run_all(&statements).into_iter().zip(tables) {
+        let results = self.scratch.run_all(&statements).into_iter().zip(&statements);
+        for ((result, sql), table) in results.zip(tables) {
             let object = || format!("table {}", table.physical_name());
+            let result = self.or_by_settings(&table.qualified(&self.database), sql, result);
             result.map_err(|error| self.refused(error, object(), &table.location))?;
         }
         Ok(())
+    }
+
+    fn make(&mut self, name: &QualifiedName, sql: &str) -> Result<(), ClientError> {
+        let made = self.scratch.session.command(sql).map(drop);
+        self.or_by_settings(name, sql, made)
+    }
+
+    /// Makes by settings what the server has refused to make without, where the target has it.
+    fn or_by_settings(
+        &mut self,
+        name: &QualifiedName,
+        sql: &str,
+        made: Result<(), ClientError>,
+    ) -> Result<(), ClientError> {
+        let Err(refused @ ClientError::Server { .. }) = made else {
+            return made;
+        };
+        if !self.there.contains(name) {
+            return Err(refused);
+        }
+        let mut session = match self.permissive.take() {
+            Some(session) => session,
+            None => permissive_session(self.trials, &[])?,
+        };
+        let made = session.command(sql).map(drop);
+        self.permissive = Some(session);
+        match made {
+            Err(ClientError::Server { .. }) => Err(refused),
+            made => made,
+        }
     }
 
     /// A materialized view in the shadow must read no real table: it would get the users' INSERTs,
@@ -260,8 +305,8 @@ impl Shadow {
             let column = |row: &Row| format!("{} {}", quote_ident(&row.name), row.data_type);
             let columns = columns.iter().map(column).collect::<Vec<_>>().join(", ");
             let shadow = self.name(name).sql();
-            let sql = format!("CREATE TABLE {shadow} ({columns}) ENGINE = Null");
-            self.scratch.session.command(&sql)?;
+            self.there.insert(name.clone());
+            self.make(name, &format!("CREATE TABLE {shadow} ({columns}) ENGINE = Null"))?;
         }
         Ok(())
     }
@@ -269,9 +314,9 @@ impl Shadow {
     fn create_view(&mut self, schema: &Schema, view: &View) -> Result<(), ShadowError> {
         let target = schema.target(view).map(|table| self.name(&table.qualified(&self.database)));
         let select = self.shadow_select(view)?;
-        let name = self.name(&view.qualified(&self.database));
-        let sql = create_view(&name, target.as_ref(), &select);
-        self.scratch.session.command(&sql).map(drop).map_err(|error| {
+        let name = view.qualified(&self.database);
+        let sql = create_view(&self.name(&name), target.as_ref(), &select);
+        self.make(&name, &sql).map_err(|error| {
             self.refused(error, format!("the SELECT of view {}", view.name), &view.location)
         })
     }

@@ -117,10 +117,12 @@ fn loses(from: &str, to: &str) -> bool {
             (Some(from), Some(to)) => from > to,
             _ => true,
         },
+        // The text is read as a value of another of its types where it can be: '007' is 7 then.
+        ("String", "Variant") => true,
         // A value of several types has its own with it, and NULL becomes a text.
         ("Dynamic" | "JSON", other) if other != name => true,
         ("Variant", other) if !matches!(other, "Variant" | "Dynamic") => true,
-        ("Array" | "Map" | "Tuple" | "Nested" | "Variant", _) => {
+        ("Array" | "Map" | "Tuple" | "Nested" | "Variant" | "JSON", _) => {
             ["Date", "Time", "FixedString", "Decimal"].iter().any(|name| from.contains(name))
                 || to.contains("Decimal")
         }
@@ -174,6 +176,8 @@ mod tests {
             ("Nullable(Decimal(18, 2))", "Nullable(Float32)"),
             ("Time", "DateTime64(0)"),
             ("Array(Date)", "Array(DateTime)"),
+            ("JSON(a Date)", "JSON(a DateTime)"),
+            ("Nullable(String)", "Variant(Float64, String)"),
             ("Enum8('a' = 1)", "Int8"),
             ("Array(Enum8('a' = 1))", "Array(Int16)"),
         ] {
@@ -188,6 +192,10 @@ mod tests {
             ("Int32", "Decimal(18, 4)"),
             ("Array(UInt8)", "Array(UInt16)"),
             ("Enum8('a' = 1)", "String"),
+            ("String", "Dynamic"),
+            ("UInt64", "Variant(String, UInt64)"),
+            ("Variant(String, UInt64)", "Variant(Float64, String, UInt64)"),
+            ("JSON(a UInt8)", "JSON(a UInt16)"),
         ] {
             assert!(!loses(from, to), "{from} to {to}");
         }

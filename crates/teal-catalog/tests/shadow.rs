@@ -51,8 +51,15 @@ fn a_view_in_the_shadow_gets_no_rows_of_the_users() {
             "location": { "file": "app/v.ts", "line": 1 },
         }],
     }));
-    let mut shadow =
-        Shadow::create(&*engine, &*engine, &schema, "default", &BTreeSet::new()).unwrap();
+    let mut shadow = Shadow::create(
+        &*engine,
+        &*engine,
+        &Catalog::default(),
+        &schema,
+        "default",
+        &BTreeSet::new(),
+    )
+    .unwrap();
     session.command("INSERT INTO raw VALUES (1)").unwrap();
     let target = shadow.name(&QualifiedName::new("default", "events"));
     assert_eq!(count(session.as_mut(), &target.sql()), 0);
@@ -97,7 +104,9 @@ fn a_table_that_needs_none_has_no_shadow() {
         }],
     }));
     let without = schema.tables.iter().map(teal_schema::Table::reference).take(2).collect();
-    let mut shadow = Shadow::create(&*engine, &*engine, &schema, "default", &without).unwrap();
+    let mut shadow =
+        Shadow::create(&*engine, &*engine, &Catalog::default(), &schema, "default", &without)
+            .unwrap();
     let catalog = shadow.catalog().unwrap();
     let names = catalog.tables().map(|table| table.name.as_str()).collect::<Vec<_>>();
     assert_eq!(names, ["b", "c", "v"]);
@@ -121,8 +130,15 @@ fn a_queue_has_no_shadow_that_could_consume_it() {
         "'/tables/{shard}/replicated'", "'{replica}'", "made",
     ] });
     let schema = schema(serde_json::json!({ "tables": [kafka, replicated] }));
-    let mut shadow =
-        Shadow::create(&*engine, &*engine, &schema, "default", &BTreeSet::new()).unwrap();
+    let mut shadow = Shadow::create(
+        &*engine,
+        &*engine,
+        &Catalog::default(),
+        &schema,
+        "default",
+        &BTreeSet::new(),
+    )
+    .unwrap();
     let queue = shadow.name(&QualifiedName::new("default", "queue"));
     #[derive(serde::Deserialize)]
     struct Row {

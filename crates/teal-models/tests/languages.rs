@@ -470,7 +470,9 @@ fn assert_created_the_same(engine: &EmbeddedEngine, in_sql: &Schema, in_typescri
     let is_in_sql = |table: &&Table| in_sql.tables.iter().any(|other| other.name == table.name);
     let tables = in_typescript.tables.iter().filter(is_in_sql).cloned().collect::<Vec<_>>();
     let schema = Schema { tables, views: Vec::new() };
-    let mut shadow = Shadow::create(engine, engine, &schema, "default", &BTreeSet::new()).unwrap();
+    let mut shadow =
+        Shadow::create(engine, engine, &Catalog::default(), &schema, "default", &BTreeSet::new())
+            .unwrap();
     let created = shadow.catalog().unwrap();
     for table in &schema.tables {
         let name = table.qualified("default");

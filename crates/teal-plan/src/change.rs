@@ -5,6 +5,7 @@ use serde::Deserialize;
 use teal_catalog::{
     CatalogTable, Declaration, QueryTreeError, Shadow, ShadowError, reads_alike, time_zones, widens,
 };
+use teal_client::ClientError;
 use teal_schema::{
     Column, DefaultKind, LifeCycle, QualifiedName, Table, View, names, quote_ident, quote_string,
     shell_word, sorting_key,
@@ -37,10 +38,18 @@ impl Planner<'_> {
         let Some(pair) = self.pair(table, name)? else {
             return Ok(());
         };
-        let desired = pair.desired.clone();
+        let (current, desired) = (pair.current.clone(), pair.desired.clone());
+        let conflicts = self.plan.conflicts.len();
         self.plan_pair(table, pair)?;
-        // The views that come later read the table as it is declared.
-        Ok(self.shadow.put(name, &desired)?)
+        // The views that come later read the table as it is declared; where that is no table, as it is.
+        match self.shadow.put(name, &desired) {
+            Err(ClientError::Server { .. }) if self.plan.conflicts.len() > conflicts => (),
+            put => return Ok(put?),
+        }
+        match self.shadow.put(name, &current) {
+            Err(ClientError::Server { .. }) => Ok(()),
+            put => Ok(put?),
+        }
     }
 
     fn plan_pair(&mut self, table: &Table, pair: Pair) -> Result<(), PlanError> {
@@ -342,6 +351,9 @@ impl Planner<'_> {
             let old = desired.columns.iter().find(|c| c.name == *column);
             let old = old.and_then(|new| origin(new, current, desired));
             let old = old.map_or(column.as_str(), |old| old.name.as_str());
+            if is_alias(desired, column) && lies_nowhere(current, old) {
+                continue;
+            }
             if let Some(what) = computed_from(current, old)
                 && self.changes_zone(from, to)?
             {
@@ -359,7 +371,9 @@ impl Planner<'_> {
                 return no();
             }
             // An Enum that gets more values, where no part needs to be rewritten for it.
-            self.shadow.put(name, current)?;
+            if let Err(reason) = self.put_current(pair)? {
+                return Ok(Err(reason));
+            }
             let shadow = self.shadow.name(name).sql();
             let sql = format!("ALTER TABLE {shadow} MODIFY COLUMN {} {to}", quote_ident(old));
             let taken = self.shadow.attempt(&sql)?;
@@ -367,7 +381,9 @@ impl Planner<'_> {
                 return no();
             }
         }
-        self.shadow.put(name, current)?;
+        if let Err(reason) = self.put_current(pair)? {
+            return Ok(Err(reason));
+        }
         let tried = statements(&self.shadow.name(name), current, desired, changes);
         let real = statements(name, current, desired, changes);
         let mut done = Vec::with_capacity(real.len());
@@ -389,6 +405,18 @@ impl Planner<'_> {
             None => Ok((done, cost)),
             Some(change) => Err(format!("after the ALTER there would still differ: {change}")),
         })
+    }
+
+    /// Makes the shadow as the table is. Gives the server's reason where it does not make such a table any more.
+    fn put_current(&mut self, pair: &Pair) -> Result<Result<(), String>, PlanError> {
+        match self.shadow.put(&pair.name, &pair.current) {
+            Ok(()) => Ok(Ok(())),
+            Err(ClientError::Server { message, .. }) => {
+                let message = self.shadow.unshadowed(&message);
+                Ok(Err(format!("ClickHouse does not make the table as it is: {message}")))
+            }
+            Err(other) => Err(other.into()),
+        }
     }
 
     /// Whether times of the one type are read in other time zones than those of the other.
@@ -472,8 +500,8 @@ impl Planner<'_> {
         };
         let database = &self.options.database;
         let green_full = green.qualified(database);
-        let no_shadow = |error: teal_client::ClientError| match error {
-            teal_client::ClientError::Server { message, .. } => Ok(Unsafe {
+        let no_shadow = |error: ClientError| match error {
+            ClientError::Server { message, .. } => Ok(Unsafe {
                 reason: format!("ClickHouse does not copy it: {message}"),
                 instead: "make the change by hand, or leave the model as the table is",
             }),
@@ -539,6 +567,26 @@ impl Planner<'_> {
         let mut names = std::iter::once(wanted.to_owned()).chain(numbered);
         names.find(|name| !is_taken(name)).unwrap_or_else(|| wanted.to_owned())
     }
+}
+
+fn is_alias(table: &Table, column: &str) -> bool {
+    let mut columns = table.columns.iter().filter(|it| it.name == column);
+    let kind = columns.find_map(|it| it.default.as_ref()).map(|default| default.kind);
+    kind == Some(DefaultKind::Alias)
+}
+
+/// Whether the column is computed when it is read, and nothing that is stored is made of it.
+fn lies_nowhere(table: &Table, column: &str) -> bool {
+    let columns = table.columns.iter().flat_map(|it| {
+        let default = it.default.as_ref().map(|default| &default.expression);
+        default.into_iter().chain(&it.ttl)
+    });
+    let indexes = table.indexes.iter().map(|index| &index.expression);
+    let projections = table.projections.iter().map(|projection| &projection.body);
+    let mut texts = columns.chain(&table.ttl).chain(indexes).chain(projections);
+    let names_it =
+        |text: &String| names(text).map_or(true, |names| names.iter().any(|it| it == column));
+    is_alias(table, column) && !texts.any(names_it)
 }
 
 /// What the rows that are there lie by, and is computed from the column: where such a value would be another one,

@@ -44,7 +44,7 @@ impl Declared<'_> {
     pub(crate) fn plan(
         self,
         features: &Features,
-        shadow: &mut Shadow,
+        shadow: &mut Shadow<'_>,
         tree: &QueryTree,
         blue: &CatalogTable,
         green: &CatalogTable,

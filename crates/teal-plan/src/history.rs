@@ -75,6 +75,14 @@ impl History {
             .find(|m| m.is_blue(name) || [&m.green, &m.view].contains(&name))
     }
 
+    /// Whether the model of this table is compared with the table of another name, which has its rows or is to have
+    /// them.
+    pub(crate) fn is_compared(&self, name: &QualifiedName) -> bool {
+        let is_compared =
+            |past: &PastMigration| !past.is_over() || (past.was_exchanged() && !past.in_place);
+        self.of(name).is_some_and(is_compared)
+    }
+
     /// Whether the table was put aside by a cleanup, which drops it when its time is over.
     pub fn has_parked(&self, table: &QualifiedName) -> bool {
         self.migrations.iter().any(|past| past.parked.as_ref() == Some(table))

@@ -82,7 +82,9 @@ fn make(
     let mut settled = BTreeSet::new();
     let mut there = Vec::new();
     for table in &schema.tables {
-        match current.table(&table.qualified(&options.database)) {
+        let name = table.qualified(&options.database);
+        match current.table(&name) {
+            _ if history.is_compared(&name) => (),
             Some(now) => there.push((table, now)),
             None if accepted.contains(&table.reference()) => {
                 settled.insert(table.reference());
@@ -92,7 +94,7 @@ fn make(
     }
     let alike = made_alike(session.as_mut(), &there)?.into_iter().zip(&there);
     settled.extend(alike.filter(|(alike, _)| *alike).map(|(_, (table, _))| table.reference()));
-    let mut shadow = Shadow::create(server, trials, schema, &options.database, &settled)?;
+    let mut shadow = Shadow::create(server, trials, &current, schema, &options.database, &settled)?;
     let desired = shadow.catalog()?;
     let mut created = BTreeMap::new();
     let mut by_parser = Vec::new();
@@ -164,7 +166,7 @@ pub(crate) struct Planner<'a> {
     pub(crate) is_exclusive: bool,
     /// INSERTs into the target can be held.
     pub(crate) has_gate: bool,
-    pub(crate) shadow: Shadow,
+    pub(crate) shadow: Shadow<'a>,
     /// What the server makes of the declarations, by shadow names.
     pub(crate) desired: Catalog,
     pub(crate) current: Catalog,

@@ -12,8 +12,8 @@ use crate::{Change, Field, Operation};
 const CLAUSES: [&[&str]; 3] = [&["COMMENT"], &["CODEC"], &["TTL"]];
 
 impl Preflight<'_> {
-    /// Parts that do not store a column are read by its default: an `ALTER` of that gives their rows other values,
-    /// and one that adds a column gives them whatever its default gives at each read.
+    /// Parts that do not store a column are read by its default: an `ALTER` of that, or of the type that it is of, gives
+    /// their rows other values, and one that adds a column gives them whatever its default gives at each read.
     pub(super) fn look_at_defaults(&mut self) -> Result<(), PlanError> {
         let altered = |operation: &&Operation| match operation {
             Operation::AlterTable { table, changes, .. } => Some((table.clone(), changes.clone())),
@@ -29,11 +29,19 @@ impl Preflight<'_> {
             if !changes.iter().any(counts) || active_parts(self.session, &name)?.is_empty() {
                 continue;
             }
+            let type_of = |name: &str| {
+                let of = Field::ColumnType(name.to_owned());
+                changes.iter().find(|change| change.field == of)?.to.as_deref()
+            };
             for change in &changes {
                 match (default_of(change), was(change, &changes, &table)) {
-                    (Some((_, to)), Some(column)) => self.look_at_default(&name, &column, &to)?,
+                    (Some((new, to)), Some(column)) => {
+                        let data_type = type_of(new).unwrap_or(&column.data_type);
+                        self.look_at_default(&name, &column, &to, data_type)?;
+                    }
                     (Some((column, to)), None) => self.look_at_new(&name, column, &to)?,
                     (None, Some(source)) => {
+                        self.look_at_type(&name, &source, &changes, change)?;
                         self.look_at_computed_from(&name, &table, &source, &changes, change)?;
                     }
                     (None, None) => (),
@@ -43,16 +51,39 @@ impl Preflight<'_> {
         Ok(())
     }
 
-    /// Rows that would have another value by the default `to` (`kind expression`; empty where there is none).
+    /// Rows that would have another value by the same default, of another type.
+    fn look_at_type(
+        &mut self,
+        table: &QualifiedName,
+        column: &CatalogColumn,
+        changes: &[Change],
+        change: &Change,
+    ) -> Result<(), PlanError> {
+        let (Field::ColumnType(new), Some(to)) = (&change.field, &change.to) else {
+            return Ok(());
+        };
+        let of = Field::ColumnDefault(new.clone());
+        // With another default, that is what is looked at.
+        if changes.iter().any(|change| change.field == of) {
+            return Ok(());
+        }
+        let same = format!("{} {}", column.default_kind, column.default_expression);
+        self.look_at_default(table, column, same.trim_end(), to)
+    }
+
+    /// Rows that would have another value by the default `to` (`kind expression`; empty where there is none), of the
+    /// type `data_type`.
     fn look_at_default(
         &mut self,
         table: &QualifiedName,
         column: &CatalogColumn,
         to: &str,
+        data_type: &str,
     ) -> Result<(), PlanError> {
         let CatalogColumn { name, default_kind: kind, default_expression, .. } = column;
         let (new_kind, new) = to.split_once(' ').unwrap_or_default();
-        let is_same = !kind.is_empty() && default_expression == new;
+        let has_other_type = column.data_type != data_type;
+        let is_same = !kind.is_empty() && default_expression == new && !has_other_type;
         if is_same || kind == "EPHEMERAL" || ["ALIAS", "EPHEMERAL"].contains(&new_kind) {
             return Ok(());
         }
@@ -60,18 +91,19 @@ impl Preflight<'_> {
         if lacking == 0 {
             return Ok(());
         }
-        let rows = match self.rows_with_other(table, column, new, None)? {
+        let rows = match self.rows_with_other(table, column, (new, data_type), None)? {
             Some(found) if found.is_none() => return Ok(()),
             found => found.map_or_else(|| "rows".to_owned(), |found| found.text()),
         };
-        let of = |kind: &str, expression: &str| match kind {
-            "" => "none".to_owned(),
-            kind => format!("{kind} {expression}"),
+        let of = |data_type: &str, kind: &str, expression: &str| match (has_other_type, kind) {
+            (true, kind) => format!("{data_type} {kind} {expression}").trim_end().to_owned(),
+            (false, "") => "none".to_owned(),
+            (false, kind) => format!("{kind} {expression}"),
         };
         let says = format!(
             "column {name}: {lacking} parts do not store it, and its default is what they are read by: {rows} would have another value ({} → {})",
-            of(kind, default_expression),
-            of(new_kind, new)
+            of(&column.data_type, kind, default_expression),
+            of(data_type, new_kind, new)
         );
         let (to, name) = (table.sql(), quote_ident(name));
         let store = match kind.as_str() {
@@ -120,7 +152,8 @@ impl Preflight<'_> {
                 continue;
             }
             let expression = &column.default_expression;
-            let rows = match self.rows_with_other(name, column, expression, Some((source, to)))? {
+            let new = (expression.as_str(), column.data_type.as_str());
+            let rows = match self.rows_with_other(name, column, new, Some((source, to)))? {
                 Some(found) if found.is_none() => continue,
                 found => found.map_or_else(|| "rows".to_owned(), |found| found.text()),
             };
@@ -161,13 +194,13 @@ impl Preflight<'_> {
         Ok(())
     }
 
-    /// Of the rows whose parts do not store the column, those that `new` gives another value, where `source` is a
-    /// column of another type then. Nothing where that cannot be counted.
+    /// Of the rows whose parts do not store the column, those that `new`, an expression and its type, gives another
+    /// value, where `source` is a column of another type then. Nothing where that cannot be counted.
     fn rows_with_other(
         &mut self,
         table: &QualifiedName,
         column: &CatalogColumn,
-        new: &str,
+        (new, data_type): (&str, &str),
         source: Option<(&CatalogColumn, &str)>,
     ) -> Result<Option<Others>, ClientError> {
         #[derive(Deserialize)]
@@ -188,14 +221,22 @@ impl Preflight<'_> {
         if all == 0 {
             return Ok(Some(Others { differ: 0, looked: 0, left: false }));
         }
-        let (name, data_type) = (quote_ident(&column.name), quote_string(&column.data_type));
+        let has_other_type = column.data_type != data_type;
+        let (name, data_type) = (quote_ident(&column.name), quote_string(data_type));
         let new = match new {
             "" => format!("defaultValueOfTypeName({data_type})"),
             new => format!("CAST({new}, {data_type})"),
         };
         // As arrays of one, NULL is NULL.
         let (is, of) = match source {
-            None => (name.clone(), format!("{} WHERE _part {lacking}", table.sql())),
+            None => {
+                let is = if has_other_type {
+                    format!("CAST({name}, {data_type})")
+                } else {
+                    name.clone()
+                };
+                (is, format!("{} WHERE _part {lacking}", table.sql()))
+            }
             Some((source, to)) => {
                 let (source, to) = (quote_ident(&source.name), quote_string(to));
                 let of = format!(

@@ -6,7 +6,7 @@ use teal_catalog::{Catalog, Pulled};
 use teal_client::{Format, Server};
 use teal_migrate::{Journal, Migrating, history};
 use teal_models::{Loading, ModelError, ModelFile, ModelLanguage, write_models};
-use teal_schema::{QualifiedName, Schema, matches, quote_string};
+use teal_schema::{QualifiedName, Schema, Table, matches, quote_string};
 
 use crate::cli::{Common, Language, Pull};
 use crate::failure::Failure;
@@ -134,8 +134,17 @@ fn models(
     };
     let history = history(&Migrating::all(&Journal::peek(server)?)?);
     let is_new = |name: &str| {
+        let is_logical = |table: &Table| table.version.is_some() && table.name == name;
         let name = QualifiedName::new(database, name);
-        if history.has_parked(&name) {
+        let past = history.of(&name);
+        // What a migration has made, and an alias of teal's, is no table of its own.
+        let is_teals = match catalog.table(&name) {
+            Some(table) if table.is_alias() => {
+                past.is_some() || declared.tables.iter().any(is_logical)
+            }
+            _ => past.is_some_and(|past| !past.is_over()),
+        };
+        if is_teals || history.has_parked(&name) {
             return false;
         }
         let tables = declared.tables.iter().map(|table| table.qualified(database));
