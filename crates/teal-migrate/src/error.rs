@@ -28,11 +28,11 @@ pub enum MigrateError {
     )]
     MutationsRunning { blue: QualifiedName, mutations: usize, first: String },
     #[error(
-        "the cut could not be made in {} s: each time, {running} INSERT(s) ran longer than {} s; what was begun of it is undone. Try again when those long INSERTs are over, or allow more time (`fence_timeout` in teal.toml)",
+        "the cut could not be made in {} s: each time, INSERTs ran longer than {} s, and it waited for {reason}; what was begun of it is undone. Try again when those long INSERTs are over, or allow more time (`fence_timeout` in teal.toml)",
         .waited.as_secs(),
         .patience.as_secs_f64()
     )]
-    FenceTimeout { waited: Duration, patience: Duration, running: usize },
+    FenceTimeout { waited: Duration, patience: Duration, reason: String },
     /// A cut on a server that cannot be trusted; it is undone and tried again.
     #[error("the cut waits for {reason}")]
     NotClean { reason: String },

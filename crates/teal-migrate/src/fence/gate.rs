@@ -5,7 +5,7 @@
 //! INSERT that starts later is forwarded and is not in the snapshot.
 
 use teal_catalog::amount;
-use teal_plan::CopyStrategy;
+use teal_plan::{CopyStrategy, FenceKind};
 
 use crate::at_once::at_once;
 use crate::journal::state::Migrating;
@@ -59,7 +59,7 @@ impl Operator<'_> {
             None => self.with_control(|session| amount(session, clone))?,
         };
 
-        Ok(self.attached(migrating, amount, cut.attempts, "write gate", &held))
+        Ok(self.attached(migrating, amount, cut.attempts, FenceKind::WriteGate, &held))
     }
 
     /// Nothing comes to green by the view afterwards: with the gate closed no INSERT is on its way through it.

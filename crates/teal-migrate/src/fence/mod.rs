@@ -20,7 +20,7 @@ pub(crate) use direct::without;
 pub(crate) use part_log::{HashedPart, Hold, PAUSE, not_clean};
 pub(crate) use running::long_inserts;
 use teal_catalog::Amount;
-use teal_plan::CopyStrategy;
+use teal_plan::{CopyStrategy, FenceKind};
 use teal_schema::QualifiedName;
 
 use crate::at_once::at_once;
@@ -133,7 +133,7 @@ impl Operator<'_> {
         migrating: &Migrating,
         cut: Amount,
         attempts: u32,
-        fence: &str,
+        fence: FenceKind,
         held: &str,
     ) -> (Event, String) {
         let Amount { parts, rows, uncompressed_bytes: bytes } = cut;
@@ -146,7 +146,7 @@ impl Operator<'_> {
             chunk_bytes: Some(self.options.backfill.chunk_bytes.saturating_mul(2)),
         });
         let outcome = format!("{rows} rows in {parts} parts cut off; {held}");
-        let fence = Some(fence.to_owned());
+        let fence = Some(fence.to_string());
         (Event::Attached { snapshot, rows, attempts, fence }, outcome)
     }
 

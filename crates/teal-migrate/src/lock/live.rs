@@ -50,6 +50,7 @@ pub struct Doing {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Waiting {
+    /// When it began to wait, whatever for.
     pub since: Timestamp,
     #[serde(rename = "for")]
     pub reason: String,
@@ -97,10 +98,7 @@ impl Live {
             return;
         };
         doing.waiting = reason.map(|reason| Waiting {
-            since: match &doing.waiting {
-                Some(waiting) if waiting.reason == reason => waiting.since,
-                _ => now,
-            },
+            since: doing.waiting.as_ref().map_or(now, |waiting| waiting.since),
             reason: reason.to_owned(),
         });
     }
