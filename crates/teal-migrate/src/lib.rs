@@ -52,7 +52,7 @@ pub use progress::{Observer, Silent, Step, Update};
 pub use repair::seen::{BlueSeen, SeenPart};
 pub use repair::{Leave, Repaired};
 pub use requests::{Ask, Asked, Orders, Request, RequestError, peek_requests};
-pub use status::{Fence, Status, Verification, Worker, read_status};
+pub use status::{Fence, Proof, Status, Verification, Worker, read_status};
 pub use throttle::limits::{Bytes, Hours, Latency, Limit, Limits};
 pub use verify::parity::{Mismatch, Parity, Sample};
 pub use verify::{ProvenPartition, SampleFound};

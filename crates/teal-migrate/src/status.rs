@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use teal_catalog::Use;
-use teal_client::{ClientError, Server, Session, TEAL_LOG_COMMENT};
+use teal_client::{ClientError, RunningStatement, Server, Session, TEAL_LOG_COMMENT};
 use teal_plan::Cutover;
 use teal_schema::{QualifiedName, shell_word};
 
@@ -15,6 +15,7 @@ use crate::journal::phase::{Cleaned, CutOver};
 use crate::lock::live::{Live, Waiting};
 use crate::lock::time_of;
 use crate::requests::{Asked, Orders, Request, peek_requests};
+use crate::verify::comment_of_proof;
 use crate::{
     Entry, Event, Journal, JournalError, Limits, Lock, MigrateError, Migrating, Parked, Phase,
 };
@@ -47,6 +48,7 @@ pub struct Status {
     pub bytes_copied: u64,
     /// Of the last minute, while rows are copied.
     pub rows_per_second: Option<u64>,
+    /// Of the copy, or of the comparison that is under way.
     pub seconds_left: Option<u64>,
     /// The teal that works on the target now.
     pub operator: Option<Worker>,
@@ -60,6 +62,9 @@ pub struct Status {
     pub throttle: Limits,
     pub fence: Option<Fence>,
     pub verified: Option<Verification>,
+    /// A comparison of the two tables that is under way on a server.
+    #[serde(default)]
+    pub proof: Option<Proof>,
     /// How readers and writers have moved, or will if nothing else is said: by `app`, `alias` or `exchange`.
     #[serde(default)]
     pub cutover: String,
@@ -83,6 +88,20 @@ impl Status {
             "started" | "prepared" | "attached" | "backfilled" | "rolled back"
         )
     }
+
+    /// Several statements may read the tables at a time, or none.
+    fn tell_proof(&mut self, reading: &[RunningStatement]) {
+        let rows_read = reading.iter().map(|statement| statement.rows_read).sum::<u64>();
+        let rows = reading.iter().map(|statement| statement.rows_to_read).sum::<u64>();
+        let Some(longest) = reading.first() else {
+            return;
+        };
+        self.proof = Some(Proof { rows: rows.max(rows_read), rows_read });
+        let left = rows.saturating_sub(rows_read) as f64;
+        if rows_read > 0 {
+            self.seconds_left = Some((longest.seconds * left / rows_read as f64).ceil() as u64);
+        }
+    }
 }
 
 /// A teal at work, as of this time.
@@ -102,6 +121,15 @@ pub struct Fence {
     pub by: Option<String>,
     pub at: Timestamp,
     pub attempts: u32,
+}
+
+/// How far the statement has come that compares the two tables.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Proof {
+    /// Rows of both tables, and those that were read.
+    pub rows: u64,
+    pub rows_read: u64,
 }
 
 /// The last proof of parity.
@@ -145,6 +173,9 @@ pub fn read_status(server: &dyn Server, base: Limits) -> Result<Vec<Status>, Mig
     }
     let now = time_of(server)?;
     let mut told = statuses(&journal, &requests, base, live.as_ref(), now)?;
+    for status in told.iter_mut().filter(|status| status.operator.is_some()) {
+        status.tell_proof(&server.session(&[])?.running(&comment_of_proof(&status.migration))?);
+    }
     for migrating in Migrating::all(&journal)? {
         if let Phase::CutOver(state) = &migrating.phase
             && let Some(status) = told.iter_mut().find(|it| it.migration == migrating.id)
@@ -259,6 +290,7 @@ fn status(
         throttle: limits.unwrap_or_else(|| base.then(orders.limits)).filled(),
         fence: fence(entries),
         verified: verification(entries),
+        proof: None,
         cutover: migrating.cutover().to_string(),
         still_used_by: Vec::new(),
         old_is_kept_current: matches!(

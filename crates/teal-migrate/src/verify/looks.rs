@@ -13,13 +13,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Deserialize;
-use teal_client::Format;
 use teal_schema::hash_128;
 
 use super::drill_down::{SPILL, in_partitions, within_buckets};
 use super::sample::Sampled;
 use super::sides::{Sides, folds, folds_in_order, partition_expression, shown, sides};
-use super::sums::{Sums, parity, read_sums, rows, sums_of, sums_query};
+use super::sums::{Sums, parity, rows, sums_of, sums_query};
 use super::unchanged::{Partitions, ProvenPartition, noted, proven, unchanged, without};
 use super::{Found, Sought, Told};
 use crate::journal::phase::CutOver;
@@ -53,8 +52,7 @@ impl Operator<'_> {
         let (sides, partition) = (sides(migrating, blue, green)?, partition_expression(migrating));
         let look = |is_green| {
             let query = sums_of(is_green, &sides, &partition, "", "");
-            let answer = self.with_control(|session| session.run(&query, Format::JSON_EACH_ROW))?;
-            let (blue, green) = read_sums(&answer.body, &query)?;
+            let (blue, green) = self.read_both(migrating, &query)?;
             Ok::<_, MigrateError>(if is_green { green } else { blue })
         };
         let other = self.or_say_why_not(migrating, look(sought == Sought::OfBlue))?;
@@ -143,9 +141,8 @@ impl Operator<'_> {
         loop {
             looks += 1;
             let query = sums_query(&sides, &partition, &within, &settings);
-            let answer = self.with_control(|session| session.run(&query, Format::JSON_EACH_ROW))?;
+            let (blue, green) = self.read_both(migrating, &query)?;
             failpoint::reached("verify-started");
-            let (blue, green) = read_sums(&answer.body, &query)?;
             let mut parity =
                 Parity { folded: migrating.migration.green_folds, ..parity(&blue, &green) };
             let rows_of = |mismatch: &Mismatch| match migrating.migration.green_folds {
