@@ -229,7 +229,9 @@ fn a_plan_goes_on_where_it_was_killed() {
 fn a_saved_migration_is_carried_out_and_goes_on_after_a_kill() {
     let project = filled_items(ITEMS_REWRITTEN);
     project.must(&["plan", "--save", &file(&project)]);
-    assert!(project.must(&["plan"]).stdout.contains("to be attached at an exact cut\n   fence    "));
+    assert!(
+        project.must(&["plan"]).stdout.contains("to be attached at an exact cut\n   fence    ")
+    );
     project.killed_at("attached", &["apply", "--plan", &file(&project)]);
     let said = project.must(&["plan"]).stdout;
     assert!(said.contains(", attached at an exact cut\n   copy     "), "{said}");

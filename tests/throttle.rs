@@ -603,7 +603,8 @@ fn status_is_watched_on_a_server() {
     std::thread::scope(|scope| {
         scope.spawn(|| server.user_session(&[]).unwrap().command(&sql).unwrap_err());
         let status = stage.until("a proof", |status| {
-            status["proof"]["rowsRead"].as_u64() > Some(0) && status["secondsLeft"].as_u64() > Some(0)
+            status["proof"]["rowsRead"].as_u64() > Some(0)
+                && status["secondsLeft"].as_u64() > Some(0)
         });
         stage.query(&format!("KILL QUERY WHERE Settings['log_comment'] = {own} SYNC"));
         assert_eq!(status["proof"]["rows"], 6_000, "{status}");

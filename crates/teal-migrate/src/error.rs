@@ -42,7 +42,7 @@ pub enum MigrateError {
     )]
     NoCleanCut { waited: Duration, reason: String },
     #[error(
-        "a sample is of whole partitions, and there are none that {blue} and {green} have in common: they have one partition, or other partition keys, or the SELECT moves or folds rows. Verify them as a whole"
+        "there is no sample of {blue} and {green}: they have no partitions in common, and {green} folds rows, or no column that it is sorted by is of numbers, times or texts. Verify them as a whole"
     )]
     NoSample { blue: QualifiedName, green: QualifiedName },
     #[error("INSERTs cannot be held on a server")]

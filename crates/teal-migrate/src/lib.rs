@@ -55,4 +55,4 @@ pub use requests::{Ask, Asked, Orders, Request, RequestError, peek_requests};
 pub use status::{Fence, Proof, Status, Verification, Worker, read_status};
 pub use throttle::limits::{Bytes, Hours, Latency, Limit, Limits};
 pub use verify::parity::{Mismatch, Parity, Sample};
-pub use verify::{ProvenPartition, SampleFound};
+pub use verify::{ProvenPartition, SampleFound, SampleOf};

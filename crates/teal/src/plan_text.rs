@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use owo_colors::OwoColorize as _;
-use teal_plan::{AlterCost, Change, CopyStrategy, Cutover, FenceKind, Migration, Needs, Operation, Plan};
+use teal_plan::{
+    AlterCost, Change, CopyStrategy, Cutover, FenceKind, Migration, Needs, Operation, Plan,
+};
 
 use crate::show;
 

@@ -50,8 +50,8 @@ use std::collections::BTreeSet;
 
 pub(crate) use drill_down::SPILL;
 use drill_down::{in_partitions, within_buckets};
-pub use sample::SampleFound;
 use sample::Sampled;
+pub use sample::{SampleFound, SampleOf};
 use sides::folds_in_order;
 pub(crate) use sides::{Sides, folds, partition_expression, row_hash, shown, sides};
 use sums::{Sums, parity, read_sums, sums_query};
@@ -343,7 +343,8 @@ impl Operator<'_> {
             before = self.partitions(migrating)?;
             left_out = unchanged(proven(migrating), &before);
         }
-        let query = sums_query(&both, &partition, "", &without(migrating, &left_out));
+        let within = sample.map(|sample| format!(" WHERE 1{}", sample.within)).unwrap_or_default();
+        let query = sums_query(&both, &partition, &within, &without(migrating, &left_out));
         let mut held = String::new();
         // One query reads both tables, so that it has taken hold of both when it has started. With
         // two, the first one's work keeps the second from starting: 50 ms were seen, not 5.
@@ -442,12 +443,9 @@ impl Operator<'_> {
     }
 
     /// The sums of blue and of green, by a statement that `status` finds.
-    fn read_both(
-        &self,
-        migrating: &Migrating,
-        query: &str,
-    ) -> Result<(Sums, Sums), MigrateError> {
-        let mut session = self.server.session(&[("log_comment", &comment_of_proof(&migrating.id))])?;
+    fn read_both(&self, migrating: &Migrating, query: &str) -> Result<(Sums, Sums), MigrateError> {
+        let mut session =
+            self.server.session(&[("log_comment", &comment_of_proof(&migrating.id))])?;
         let answer = session.run(query, Format::JSON_EACH_ROW)?;
         Ok(read_sums(&answer.body, query)?)
     }
