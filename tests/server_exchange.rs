@@ -67,7 +67,6 @@ fn a_bare_exchange_fails_the_same_check() {
             }
         });
         let counted = stage.query(count);
-        println!("{counted}");
         counted.split('\t').all(|rows| rows != "0")
     };
     assert!((0..10).any(has_both));
