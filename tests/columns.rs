@@ -70,6 +70,8 @@ fn columns_in_another_order_are_copied_by_name_and_computed_ones_anew() {
     project.must(APPLY);
     project.query(&insert(20_000, 300));
     project.must(&["verify"]);
+    let sample = project.must(&["verify", "--sample", "5%"]).stdout;
+    assert!(sample.contains("hold the same rows where town is "), "{sample}");
     assert_eq!(project.query(&difference(GIVEN)), "0");
     assert_eq!(project.query(ODD_DAYS), "0");
     assert_eq!(

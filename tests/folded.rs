@@ -626,8 +626,16 @@ fn what_was_changed_in_place_below_a_state_that_does_not_tell_it_is_refused() {
         project.teal(&[command]).failed(3, &words);
     }
     project.must(&["abort"]);
-    project.must(&["apply"]);
-    project.must(&["verify"]);
+    project.must(&["apply", "--chunk-rows", "7000"]);
+    project.query(&insert(60_000, 5_000));
+    verified(&project);
+    project.query("OPTIMIZE TABLE t_1 FINAL");
+    verified(&project);
+    let rows = |select: &str| {
+        project.query(&format!("SELECT count(), groupArray((day, n)) FROM ({select} ORDER BY day)"))
+    };
+    let whole = "SELECT toDate(at) AS day, uniqExact(id) AS n FROM t GROUP BY day";
+    assert_eq!(rows(whole), rows("SELECT day, finalizeAggregation(ids) AS n FROM t_1 FINAL"));
 }
 
 /// For merges these are one key, and for the comparison as well.

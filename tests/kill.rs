@@ -98,6 +98,9 @@ fn an_exchange_that_was_cut_off_is_not_made_on_an_old_proof() {
     let view = ITEMS_MIGRATION.replace("SELECT *", "SELECT id, upper(name) AS name, at, note");
     filled.write("app/migrate.sql", &view);
     filled.must(APPLY);
+    // What the SELECT gives has no partitions in common with blue.
+    let sample = filled.must(&["verify", "--sample", "10%"]).stdout;
+    assert!(sample.contains("hold the same rows where "), "{sample}");
     for failpoint in ["cutover-opened", "view-dropped"] {
         let project = filled.copy();
         project.killed_at(failpoint, &["cutover", "--by", "exchange"]);

@@ -229,7 +229,12 @@ fn a_plan_goes_on_where_it_was_killed() {
 fn a_saved_migration_is_carried_out_and_goes_on_after_a_kill() {
     let project = filled_items(ITEMS_REWRITTEN);
     project.must(&["plan", "--save", &file(&project)]);
+    assert!(
+        project.must(&["plan"]).stdout.contains("to be attached at an exact cut\n   fence    ")
+    );
     project.killed_at("attached", &["apply", "--plan", &file(&project)]);
+    let said = project.must(&["plan"]).stdout;
+    assert!(said.contains(", attached at an exact cut\n   copy     "), "{said}");
     project.must(&["apply", "--plan", &file(&project)]);
     assert_eq!(difference(&project, "items_0_0", "items_0_1"), "0");
     // It is verified, and that is all that the plan is about.
@@ -254,7 +259,8 @@ fn every_operation_is_explained() {
         .failed(2, &["no operation 7", "it has 2", "1  events", "2  other"]);
     let project = filled_items(ITEMS_REWRITTEN);
     let migration = project.must(&["plan", "--explain", "items_0_0"]).stdout;
-    for words in ["another sorting key", "never both", "goes on", "carries to it"] {
+    let fence = "fence    write gate: new INSERTs wait";
+    for words in ["another sorting key", fence, "never both", "goes on", "carries to it"] {
         assert!(migration.contains(words), "{words}: {migration}");
     }
     for name in ["items", "items_0_1", "default.items_0_1", "mv_items_to_0_1"] {

@@ -577,6 +577,8 @@ fn a_server_without_part_log_says_which_fence_it_will_be_and_how_to_get_the_othe
         assert!(!said.contains("part_log"), "{said}");
         project.write("app/events.sql", REORDERED);
         let said = project.must(&["--url", &url, "plan"]).stdout;
+        let fence = if is_there { "fence    part_log: " } else { "fence    quiet cut: " };
+        assert!(said.contains(fence), "{said}");
         let doctor = project.teal(&["--url", &url, "doctor"]).stdout;
         for words in ["quiet cut", "put <part_log>"] {
             assert_eq!(said.contains(words), !is_there, "{words}: {said}");

@@ -146,6 +146,22 @@ fn what_somebody_wrote_to_green_stays_also_where_blue_was_changed() {
     stage.must(&["repair", "--drop-extra"]);
     assert_eq!(stage.difference(), "0");
     // From here on the two are in step again.
+    stage.query("CREATE TABLE other AS events");
+    let some = "INSERT INTO other SELECT id, if(id < 500, town, 'other'), at FROM events WHERE toYYYYMM(at) = 202401";
+    for changes in [
+        &[some, "ALTER TABLE events REPLACE PARTITION 202401 FROM other"][..],
+        &["ALTER TABLE events MOVE PARTITION 202401 TO TABLE other"],
+        &["ALTER TABLE events DETACH PARTITION 202403"],
+        &["ALTER TABLE events ATTACH PARTITION 202403"],
+        &["TRUNCATE TABLE events"],
+    ] {
+        changes.iter().for_each(|change| drop(stage.query(change)));
+        assert_ne!(stage.difference(), "0", "{changes:?}");
+        stage.must(&["repair"]);
+        assert_eq!(stage.difference(), "0", "{changes:?}");
+    }
+    stage.query("DROP TABLE other SYNC");
+    stage.query(&insert(9_000_000, 1_000, 0));
     stage.query("ALTER TABLE events DROP PARTITION 202403");
     stage.must(&["cutover"]);
     assert_eq!(stage.difference(), "0");

@@ -31,6 +31,7 @@ fn the_plan_is_the_same_as_yaml_and_as_json() {
     assert_eq!(json, yaml);
     assert_eq!(json["operations"][0]["kind"], "migrate");
     assert_eq!(json["operations"][0]["strategy"], "rewrite");
+    assert_eq!(json["operations"][0]["fence"], "write gate");
     assert_eq!(json["operations"][0]["rows"], 90_500);
 }
 

@@ -6,7 +6,9 @@ use std::io::{BufRead as _, BufReader};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use teal_client::Server as _;
 use teal_migrate::{Ask, Request};
+use teal_schema::quote_string;
 
 use crate::servers::Modern;
 use crate::support::{
@@ -543,7 +545,11 @@ fn what_is_asked_during_a_long_step_goes_by_what_was_asked_before() {
 fn an_abort_that_would_lose_rows_is_refused_and_does_not_stay() {
     let stage = Stage::on_server();
     let apply = stage.slowly(APPLY);
-    stage.until_copying();
+    let status = stage.until("how long it will take", |status| {
+        status["rowsPerSecond"].as_u64() > Some(0) && status["secondsLeft"].as_u64() > Some(0)
+    });
+    assert!(status["operator"]["process"].as_u64() > Some(0), "{status}");
+    assert_eq!((&status["phase"], &status["step"]), (&json!("attached"), &json!("backfill")));
     stage.must(&["pause"]);
     stage.until_waiting("teal resume");
     stage.query("INSERT INTO items_0_1 VALUES (1, 'mine', now(), NULL)");
@@ -586,7 +592,7 @@ fn status_says_all_of_it_as_json() {
         "paused": { "by": asked, "at": "…" }, "abortAsked": null,
         "throttle": { "bytesPerSecond": "auto", "queryLatency": "auto", "maxParts": "auto", "diskFree": "auto", "hours": "auto" },
         "fence": { "by": "write gate", "at": "…", "attempts": 1 }, "cutover": "app",
-        "verified": null, "next": "teal resume",
+        "verified": null, "proof": null, "next": "teal resume",
         "oldIsKeptCurrent": false, "parked": null,
     });
     assert_eq!(status, expected);
@@ -631,7 +637,31 @@ fn status_is_watched_line_by_line_where_there_is_no_terminal() {
 
 #[test]
 fn status_is_watched_on_a_server() {
-    watch(&Stage::on_server());
+    let stage = Stage::on_server();
+    watch(&stage);
+    // A proof says how far it has come: here, what bears its name and takes its time.
+    let verify = Held::at("verify-started", "", stage.command(&["verify"]));
+    let status = stage.status();
+    assert!(!status["operator"].is_null() && status["proof"].is_null(), "{status}");
+    let comment = format!("teal proof of {}", status["migration"].as_str().unwrap());
+    let own = quote_string(&comment);
+    let sql = format!("SELECT count() > 0 FROM system.query_log WHERE log_comment = {own}");
+    stage.query("SYSTEM FLUSH LOGS");
+    assert_eq!(stage.query(&sql), "1");
+    let sql = format!(
+        "SELECT sum(sleepEachRow(0.01)) FROM numbers(6000) SETTINGS max_block_size = 10, log_comment = {own}"
+    );
+    let server = stage.server.as_ref().unwrap().open(|_| ());
+    std::thread::scope(|scope| {
+        scope.spawn(|| server.user_session(&[]).unwrap().command(&sql).unwrap_err());
+        let status = stage.until("a proof", |status| {
+            status["proof"]["rowsRead"].as_u64() > Some(0)
+                && status["secondsLeft"].as_u64() > Some(0)
+        });
+        stage.query(&format!("KILL QUERY WHERE Settings['log_comment'] = {own} SYNC"));
+        assert_eq!(status["proof"]["rows"], 6_000, "{status}");
+    });
+    assert_eq!(verify.go_on().code, Some(0));
 }
 
 /// Until they differ; and until the cutover.

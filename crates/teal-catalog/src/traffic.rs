@@ -40,7 +40,7 @@ pub fn traffic(
         "SELECT user, countIf(query_kind = 'Select') AS selects, countIf(query_kind = 'Insert') AS inserts \
          FROM system.query_log \
          WHERE type = 'QueryFinish' AND event_date >= toDate(now()) - 1 AND event_time > now() - 3600 \
-             AND {} AND log_comment != {} \
+             AND {} AND NOT startsWith(log_comment, {}) \
          GROUP BY user HAVING selects + inserts > 0 ORDER BY selects + inserts DESC, user",
         mentions("tables", table),
         quote_string(TEAL_LOG_COMMENT)
@@ -48,12 +48,15 @@ pub fn traffic(
 }
 
 /// What one user has done with a table that is to go, by `query_log`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Use {
     pub user: String,
     pub selects: u64,
     pub inserts: u64,
+    /// Statements a minute of the time that was looked at; nothing of one that still runs.
+    #[serde(default)]
+    pub per_minute: Option<f64>,
     /// The last time, by the server's clock and in UTC.
     pub last: String,
     /// The last statement, without its values.
@@ -62,11 +65,11 @@ pub struct Use {
 
 impl fmt::Display for Use {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: {} SELECTs, {} INSERTs, the last at {} ({})",
-            self.user, self.selects, self.inserts, self.last, self.query
-        )
+        write!(f, "{}: {} SELECTs, {} INSERTs", self.user, self.selects, self.inserts)?;
+        if let Some(rate) = self.per_minute {
+            write!(f, ", {rate} a minute")?;
+        }
+        write!(f, ", the last at {} ({})", self.last, self.query)
     }
 }
 
@@ -113,6 +116,7 @@ pub fn uses(
     let left_out = left_out.collect::<Vec<_>>().join(" ");
     found.extend(session.rows::<Use>(&format!(
         "SELECT user, countIf(query_kind = 'Select') AS selects, countIf(query_kind = 'Insert') AS inserts, \
+             round((selects + inserts) / {minutes}, 2) AS perMinute, \
              formatDateTime(max(event_time), '%Y-%m-%dT%H:%i:%SZ', 'UTC') AS last, \
              substring(normalizeQuery(argMax(query, event_time)), 1, 120) AS query \
          FROM system.query_log \
@@ -121,6 +125,8 @@ pub fn uses(
                  fromUnixTimestamp64Micro({microseconds}) - toIntervalMicrosecond({ago}) \
              AND {of_table} AND NOT startsWith(log_comment, {own}) {left_out} \
          GROUP BY user HAVING selects + inserts > 0 ORDER BY max(event_time) DESC, user",
+        // A cutover of a moment ago tells nothing of a minute.
+        minutes = (within.as_secs_f64() / 60.0).max(1.0),
         seconds = within.as_secs() + 60,
         ago = within.as_micros(),
         of_table = mentions("tables", table),
@@ -165,6 +171,7 @@ fn readers(session: &mut dyn Session, table: &QualifiedName) -> Result<Vec<Use>,
             user,
             selects: 1,
             inserts: 0,
+            per_minute: None,
             last,
             query,
         })

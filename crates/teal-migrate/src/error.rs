@@ -28,11 +28,11 @@ pub enum MigrateError {
     )]
     MutationsRunning { blue: QualifiedName, mutations: usize, first: String },
     #[error(
-        "the cut could not be made in {} s: each time, {running} INSERT(s) ran longer than {} s; what was begun of it is undone. Try again when those long INSERTs are over, or allow more time (`fence_timeout` in teal.toml)",
+        "the cut could not be made in {} s: each time, INSERTs ran longer than {} s, and it waited for {reason}; what was begun of it is undone. Try again when those long INSERTs are over, or allow more time (`fence_timeout` in teal.toml)",
         .waited.as_secs(),
         .patience.as_secs_f64()
     )]
-    FenceTimeout { waited: Duration, patience: Duration, running: usize },
+    FenceTimeout { waited: Duration, patience: Duration, reason: String },
     /// A cut on a server that cannot be trusted; it is undone and tried again.
     #[error("the cut waits for {reason}")]
     NotClean { reason: String },
@@ -42,7 +42,7 @@ pub enum MigrateError {
     )]
     NoCleanCut { waited: Duration, reason: String },
     #[error(
-        "a sample is of whole partitions, and no partition is the same in {blue} and {green}: they have one partition, or other partition keys, or the SELECT moves or folds rows. Verify them as a whole"
+        "there is no sample of {blue} and {green}: they have no partitions in common, and {green} folds rows, or no column that it is sorted by is of numbers, times or texts. Verify them as a whole"
     )]
     NoSample { blue: QualifiedName, green: QualifiedName },
     #[error("INSERTs cannot be held on a server")]

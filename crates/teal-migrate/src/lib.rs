@@ -41,7 +41,6 @@ pub use apply::{Applied, Migrated};
 pub use backfill::BackfillOptions;
 pub use cleanup::parked::Parked;
 pub use error::MigrateError;
-pub use fence::FenceKind;
 pub use interrupt::Interrupt;
 pub use journal::phase::{
     Aborted, Aborting, Attached, Backfilled, Cleaned, CutOver, Phase, PhaseName, Prepared, Started,
@@ -56,7 +55,7 @@ pub use progress::{Observer, Silent, Step, Update};
 pub use repair::seen::{PartsSeen, SeenPart};
 pub use repair::{Leave, Repaired};
 pub use requests::{Ask, Asked, Request, RequestError};
-pub use status::{Fence, Status, Verification, Worker, read_status};
+pub use status::{Fence, Proof, Status, Verification, Worker, read_status};
 pub use throttle::limits::{Bytes, Hours, Latency, Limit, Limits, Parts};
 pub use verify::parity::{Mismatch, Parity, Sample};
-pub use verify::{ProvenPartition, SampleFound};
+pub use verify::{ProvenPartition, SampleFound, SampleOf};

@@ -488,13 +488,13 @@ impl<'a> Operator<'a> {
                     return Err(MigrateError::FenceTimeout {
                         waited: began.elapsed(),
                         patience: timeout.patience,
-                        running: timeout.running,
+                        reason: self.long_writes(timeout.running)?,
                     });
                 }
                 Err(timeout) => {
                     self.refuse_interrupted()?;
                     attempts += 1;
-                    let reason = format!("the end of long INSERTs: {timeout}");
+                    let reason = self.long_writes(timeout.running)?;
                     self.observer.update(Update::Waiting { reason });
                     std::thread::sleep(PAUSE);
                 }

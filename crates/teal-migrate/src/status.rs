@@ -6,16 +6,16 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use teal_catalog::{Use, exists};
-use teal_client::{Server, TEAL_LOG_COMMENT};
-use teal_plan::Cutover;
+use teal_client::{RunningStatement, Server, TEAL_LOG_COMMENT};
+use teal_plan::{Cutover, FenceKind};
 use teal_schema::shell_word;
 
 use crate::cleanup::still_used::{uses_of_old, view_back};
-use crate::fence::FenceKind;
 use crate::journal::phase::Cleaned;
 use crate::lock::live::{Live, Waiting};
 use crate::lock::time_of;
 use crate::requests::{Asked, Orders, Request, peek_requests};
+use crate::verify::comment_of_proof;
 use crate::{
     Entry, Event, Journal, JournalError, Limits, Lock, MigrateError, Migrating, Parked, Phase,
     PhaseName,
@@ -49,6 +49,7 @@ pub struct Status {
     pub bytes_copied: u64,
     /// Of the last minute, while rows are copied.
     pub rows_per_second: Option<u64>,
+    /// Of the copy, or of the comparison that is under way.
     pub seconds_left: Option<u64>,
     /// The teal that works on the target now.
     pub operator: Option<Worker>,
@@ -62,6 +63,9 @@ pub struct Status {
     pub throttle: Limits,
     pub fence: Option<Fence>,
     pub verified: Option<Verification>,
+    /// A comparison of the two tables that is under way on a server.
+    #[serde(default)]
+    pub proof: Option<Proof>,
     /// How readers and writers have moved, or will if nothing else is said: by `app`, `alias` or `exchange`.
     pub cutover: Cutover,
     /// Who has used the old table since the cutover, where the server's log tells it.
@@ -88,6 +92,20 @@ impl Status {
                 | PhaseName::RolledBack
         )
     }
+
+    /// Several statements may read the tables at a time, or none.
+    fn tell_proof(&mut self, reading: &[RunningStatement]) {
+        let rows_read = reading.iter().map(|statement| statement.rows_read).sum::<u64>();
+        let rows = reading.iter().map(|statement| statement.rows_to_read).sum::<u64>();
+        let Some(longest) = reading.first() else {
+            return;
+        };
+        self.proof = Some(Proof { rows: rows.max(rows_read), rows_read });
+        let left = rows.saturating_sub(rows_read) as f64;
+        if rows_read > 0 {
+            self.seconds_left = Some((longest.seconds * left / rows_read as f64).ceil() as u64);
+        }
+    }
 }
 
 /// A teal at work, as of this time.
@@ -106,6 +124,15 @@ pub struct Fence {
     pub by: FenceKind,
     pub at: Timestamp,
     pub attempts: u32,
+}
+
+/// How far the statement has come that compares the two tables.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Proof {
+    /// Rows of both tables, and those that were read.
+    pub rows: u64,
+    pub rows_read: u64,
 }
 
 /// The last proof of parity.
@@ -149,6 +176,9 @@ pub fn read_status(server: &dyn Server, base: Limits) -> Result<Vec<Status>, Mig
     }
     let now = time_of(server)?;
     let mut told = statuses(&journal, &requests, base, live.as_ref(), now)?;
+    for status in told.iter_mut().filter(|status| status.operator.is_some()) {
+        status.tell_proof(&server.session(&[])?.running(&comment_of_proof(&status.migration))?);
+    }
     for migrating in Migrating::all(&journal)? {
         if let Phase::CutOver(state) = &migrating.phase
             && let Some(status) = told.iter_mut().find(|it| it.migration == migrating.id)
@@ -253,6 +283,7 @@ fn status(
         throttle: limits.unwrap_or_else(|| base.then(orders.limits)).filled(),
         fence: fence(entries),
         verified: verification(entries),
+        proof: None,
         cutover: migrating.cutover(),
         still_used_by: Vec::new(),
         old_is_kept_current: migrating.forwards_back(),

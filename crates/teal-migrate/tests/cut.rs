@@ -8,6 +8,7 @@
 mod engine;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use teal_client::{EmbeddedEngine, Format, Server, Session};
 use teal_migrate::{
@@ -124,6 +125,27 @@ fn a_clone_that_was_made_ahead_is_that_of_the_moment_of_the_cut() {
         operator.cutover(&mut migrating, Cutover::Exchange).unwrap();
         operator.cleanup(&mut migrating, false).unwrap();
     }
+}
+
+/// One that is sent piece by piece, and of which no piece comes.
+#[test]
+fn a_cut_that_is_held_up_names_the_inserts() {
+    let engine = open();
+    let patience = Duration::from_millis(10);
+    let options = OperatorOptions {
+        gate_patience: patience,
+        fence_timeout: Duration::ZERO,
+        ..OperatorOptions::default()
+    };
+    let operator = Operator::open(&*engine, options, &Silent).unwrap();
+    let plan = plan_for(&engine, table("kind, id"));
+    let mut user = engine.user_session(&[]).unwrap();
+    let long = user.insert("INSERT INTO cut.t (id, town)", Format::JSON_EACH_ROW).unwrap();
+    let refused = operator.apply(&plan).unwrap_err().to_string();
+    drop(long);
+    let words = ["query_id ", " of default, for ", " s now (INSERT INTO cut.t (id, town) "];
+    assert!(words.iter().all(|word| refused.contains(word)), "{refused}");
+    operator.apply(&plan).unwrap();
 }
 
 /// The steps that were taken.

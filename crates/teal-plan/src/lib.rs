@@ -29,7 +29,7 @@ pub use diff::{Change, Field, compare};
 pub use drift::{Check, Drift, check, definition_changes};
 pub use fold::{Compared, Fold, MergedColumn, compared_state};
 pub use history::{History, PastMigration, Standing};
-pub use migration::{CopyColumn, CopyStrategy, Cutover, MERGE_STOPS, Migration};
+pub use migration::{CopyColumn, CopyStrategy, Cutover, FenceKind, MERGE_STOPS, Migration};
 pub use needs::Needs;
 pub use plan::{AlterCost, Conflict, Finding, Operation, Plan, PlanFile, PlanFileError, Statement};
 pub use planner::{PlanError, PlanOptions, make_plan};

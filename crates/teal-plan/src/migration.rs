@@ -133,6 +133,31 @@ pub enum Cutover {
     Alias,
 }
 
+/// By what the INSERTs that run across a cut are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FenceKind {
+    /// None runs: new ones are held.
+    #[serde(rename = "write gate")]
+    WriteGate,
+    /// By the server's log of which query wrote which part.
+    #[serde(rename = "part_log")]
+    PartLog,
+    /// The cut is taken only if none ran across it.
+    #[serde(rename = "quiet cut")]
+    QuietCut,
+}
+
+impl FenceKind {
+    /// That of a target with a write gate, or else with `part_log` or without.
+    pub fn of(has_gate: bool, has_part_log: bool) -> Self {
+        match (has_gate, has_part_log) {
+            (true, _) => Self::WriteGate,
+            (false, true) => Self::PartLog,
+            (false, false) => Self::QuietCut,
+        }
+    }
+}
+
 impl Migration {
     /// The table's name without a version. Where the cutover is by alias, readers and writers use it.
     pub fn logical_name(&self) -> QualifiedName {
@@ -221,6 +246,16 @@ impl fmt::Display for CopyStrategy {
         f.write_str(match self {
             Self::Clone => "clone",
             Self::Rewrite => "rewrite",
+        })
+    }
+}
+
+impl fmt::Display for FenceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WriteGate => "write gate",
+            Self::PartLog => "part_log",
+            Self::QuietCut => "quiet cut",
         })
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use teal_schema::{Location, QualifiedName};
 
-use crate::{Change, Migration, Needs};
+use crate::{Change, FenceKind, Migration, Needs};
 
 /// What has to be done so that the target has what the models declare. It serialises to the plan
 /// file.
@@ -104,6 +104,9 @@ pub enum Operation {
         before: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         resumes: Option<String>,
+        /// What attaches the view; nothing where it is attached.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fence: Option<FenceKind>,
         declared_at: Location,
     },
 }

@@ -11,7 +11,7 @@ use teal_schema::{
 
 use crate::declared::Unsafe;
 use crate::preflight::Preflight;
-use crate::{Conflict, Cutover, History, Migration, Needs, Operation, Plan, Statement};
+use crate::{Conflict, Cutover, FenceKind, History, Migration, Needs, Operation, Plan, Statement};
 
 /// What a plan depends on beside the models and the server.
 #[derive(Debug, Clone)]
@@ -296,7 +296,10 @@ impl Planner<'_> {
             let Migration { blue, green, .. } = &migration;
             format!("{green} is without the {what} of {blue}, which models cannot declare")
         }));
+        let is_attached = resumes.is_some() && self.current.table(&migration.view).is_some();
+        let fence = FenceKind::of(self.has_gate, self.features.part_log.is_there);
         self.plan.operations.push(Operation::Migrate {
+            fence: (!is_attached).then_some(fence),
             needs: Needs::of_copy(migration.strategy, migration.rows, migration.bytes),
             migration: Box::new(migration),
             before,

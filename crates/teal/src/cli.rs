@@ -328,8 +328,9 @@ pub(crate) struct Status {
 pub(crate) struct Verify {
     #[command(flatten)]
     pub(crate) which: Which,
-    /// Only look at partitions with about this share of the rows, such as 5%, others each time. No proof, but
-    /// soon done: for tables that are too large to be read as a whole now
+    /// Only look at about this share of the rows, such as 5%, others each time: at partitions, or at a range
+    /// of what the new table is sorted by. No proof, but soon done: for tables that are too large to be read as a
+    /// whole now
     #[arg(long, value_name = "PERCENT", conflicts_with = "watch")]
     pub(crate) sample: Option<Percent>,
     /// Prove it again and again until the cutover, or until the tables differ: each proof reads what has

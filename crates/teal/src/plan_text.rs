@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use owo_colors::OwoColorize as _;
-use teal_plan::{AlterCost, Change, CopyStrategy, Cutover, Migration, Needs, Operation, Plan};
+use teal_plan::{
+    AlterCost, Change, CopyStrategy, Cutover, FenceKind, Migration, Needs, Operation, Plan,
+};
 
 use crate::show;
 
@@ -131,7 +133,7 @@ fn operation_as_text(operation: &Operation) -> String {
             show::bytes(*bytes),
             indented(sql)
         ),
-        Operation::Migrate { migration, needs, resumes, declared_at, .. } => {
+        Operation::Migrate { migration, needs, resumes, fence, declared_at, .. } => {
             let is_there = resumes.is_some();
             let verb = match resumes {
                 Some(_) => "go on migrating",
@@ -152,13 +154,18 @@ fn operation_as_text(operation: &Operation) -> String {
                     [] => String::new(),
                     changes => listed(changes) + "\n",
                 },
-                migration_as_text(migration, needs, is_there)
+                migration_as_text(migration, needs, is_there, *fence)
             )
         }
     }
 }
 
-fn migration_as_text(migration: &Migration, needs: &Needs, is_there: bool) -> String {
+fn migration_as_text(
+    migration: &Migration,
+    needs: &Needs,
+    is_there: bool,
+    fence: Option<FenceKind>,
+) -> String {
     let disk = match migration.strategy {
         CopyStrategy::Clone => "no disk at first (hard links)".to_owned(),
         CopyStrategy::Rewrite => {
@@ -206,16 +213,14 @@ fn migration_as_text(migration: &Migration, needs: &Needs, is_there: bool) -> St
         ),
         (
             "view",
-            format!(
-                "{}, {}",
-                migration.view,
-                if is_there {
-                    "attached at an exact cut"
-                } else {
-                    "to be attached at an exact cut"
-                }
-            ),
+            match fence {
+                None => format!("{}, attached at an exact cut", migration.view),
+                Some(_) => format!("{}, to be attached at an exact cut", migration.view),
+            },
         ),
+    ]);
+    rows.extend(fence.map(|fence| ("fence", format!("{fence}: {}", told_apart(fence)))));
+    rows.extend([
         (
             "copy",
             format!(
@@ -237,6 +242,19 @@ fn migration_as_text(migration: &Migration, needs: &Needs, is_there: bool) -> St
     let _ = writeln!(out, "{}", indented(&migration.create_green));
     out.push_str(&indented(&migration.create_view));
     out
+}
+
+/// What a fence does with the INSERTs that run across the cut.
+fn told_apart(fence: FenceKind) -> &'static str {
+    match fence {
+        FenceKind::WriteGate => "new INSERTs wait for some milliseconds while the cut is made",
+        FenceKind::PartLog => {
+            "INSERTs go on; the log tells which of those that ran across the cut were forwarded"
+        }
+        FenceKind::QuietCut => {
+            "without part_log, the cut is made in a moment in which no INSERT runs"
+        }
+    }
 }
 
 /// The time that an operation takes, where nothing slows it down.

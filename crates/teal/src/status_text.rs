@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use teal_migrate::{PhaseName, Status};
+use teal_migrate::{PhaseName, Proof, Status};
 
 use crate::show;
 
@@ -55,6 +55,9 @@ pub(crate) fn lines(migrations: &[Status]) -> Vec<String> {
         if let Some(speed) = status.rows_per_second {
             line.push_str(&format!(", {} rows/s", show::count(speed)));
         }
+        if let Some(proof) = proof(status) {
+            line.push_str(&format!(", {proof}"));
+        }
         if let Some(left) = left(status) {
             line.push_str(&format!(", {left} left"));
         }
@@ -79,6 +82,9 @@ fn details(status: &Status) -> Vec<(&'static str, String)> {
             time(operator.told)
         );
         details.push(("doing", says));
+    }
+    if let Some(proof) = proof(status) {
+        details.push(("proof", proof));
     }
     if let Some(waiting) = &status.waiting {
         details.push(("waits", format!("for {}, since {}", waiting.reason, time(waiting.since))));
@@ -142,6 +148,11 @@ fn versions(status: &Status) -> String {
 
 fn rows(status: &Status) -> String {
     format!("{} of {}", show::count(status.rows_copied), show::count(status.rows))
+}
+
+fn proof(status: &Status) -> Option<String> {
+    let Proof { rows, rows_read } = status.proof.as_ref()?;
+    Some(format!("{} of {} rows of both tables read", show::count(*rows_read), show::count(*rows)))
 }
 
 fn left(status: &Status) -> Option<String> {

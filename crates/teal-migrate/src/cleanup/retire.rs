@@ -151,11 +151,7 @@ impl Operator<'_> {
 /// The journal says already that it goes, so the next command goes on with that.
 fn begun(leaving: &QualifiedName, error: MigrateError) -> MigrateError {
     match error {
-        MigrateError::NoCleanCut { reason, .. } => {
-            MigrateError::RetireOpen { leaving: leaving.clone(), reason }
-        }
-        MigrateError::FenceTimeout { running, .. } => {
-            let reason = format!("the end of {running} INSERT(s)");
+        MigrateError::NoCleanCut { reason, .. } | MigrateError::FenceTimeout { reason, .. } => {
             MigrateError::RetireOpen { leaving: leaving.clone(), reason }
         }
         other => other,

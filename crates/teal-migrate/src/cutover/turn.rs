@@ -236,11 +236,7 @@ impl Operator<'_> {
 /// It is not known whether INSERTs that began before have ended.
 fn open(migration: &Migration, error: MigrateError) -> MigrateError {
     match error {
-        MigrateError::NoCleanCut { reason, .. } => {
-            MigrateError::TurnOpen { blue: migration.blue.clone(), reason }
-        }
-        MigrateError::FenceTimeout { running, .. } => {
-            let reason = format!("the end of {running} INSERT(s)");
+        MigrateError::NoCleanCut { reason, .. } | MigrateError::FenceTimeout { reason, .. } => {
             MigrateError::TurnOpen { blue: migration.blue.clone(), reason }
         }
         other => other,

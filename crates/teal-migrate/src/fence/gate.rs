@@ -5,9 +5,8 @@
 //! INSERT that starts later is forwarded and is not in the snapshot.
 
 use teal_catalog::amount;
-use teal_plan::CopyStrategy;
+use teal_plan::{CopyStrategy, FenceKind};
 
-use super::FenceKind;
 use crate::at_once::at_once;
 use crate::journal::state::Migrating;
 use crate::{Event, MigrateError, Operator, failpoint, names};

@@ -17,15 +17,12 @@ mod part_log;
 mod parts;
 mod running;
 
-use std::fmt;
-
 pub(crate) use direct::without;
 pub(crate) use part_log::{Hold, PAUSE, not_clean};
 pub(crate) use parts::{CutPart, refuse_merged};
 pub(crate) use running::long_inserts;
-use serde::{Deserialize, Serialize};
 use teal_catalog::Amount;
-use teal_plan::CopyStrategy;
+use teal_plan::{CopyStrategy, FenceKind};
 use teal_schema::QualifiedName;
 
 use crate::at_once::at_once;
@@ -33,24 +30,6 @@ use crate::journal::phase::{Prepared, Snapshot};
 use crate::journal::state::Migrating;
 use crate::repair::seen::see_at_rest;
 use crate::{Event, MigrateError, Operator, Step, Update, failpoint, names};
-
-/// By what the INSERTs that ran across a cut were told apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FenceKind {
-    #[serde(rename = "part_log")]
-    PartLog,
-    /// By nothing: none ran.
-    #[serde(rename = "quiet cut")]
-    QuietCut,
-    #[serde(rename = "write gate")]
-    WriteGate,
-}
-
-impl fmt::Display for FenceKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
-    }
-}
 
 impl Operator<'_> {
     /// Makes the cut. When it fails, what was done of it is undone at once.

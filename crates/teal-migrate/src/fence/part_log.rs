@@ -23,10 +23,9 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use teal_catalog::{Features, amount};
 use teal_client::ClientError;
-use teal_plan::CopyStrategy;
+use teal_plan::{CopyStrategy, FenceKind};
 use teal_schema::{QualifiedName, quote_ident, quoted_list};
 
-use super::FenceKind;
 use super::parts::{CutPart, refuse_merged};
 use super::running::long_inserts;
 use crate::backfill::IN_ORDER;
@@ -36,7 +35,8 @@ use crate::settings::AS_THEY_ARE;
 use crate::throttle::pressure::{Bounds, Crowd, Total};
 use crate::{Event, MigrateError, Operator, Update, failpoint, logs, names};
 
-/// No wait of a cut goes on for longer, while merges on blue are off.
+/// A cut that has not come to its end by then is undone, so that merges on blue are on again. The clone's own time
+/// does not count.
 const LONGEST_HOLD: Duration = Duration::from_secs(20);
 
 /// Between two cuts, so that merges come to work.
@@ -75,10 +75,7 @@ impl Operator<'_> {
                 Ok(held) => {
                     let clone = clone_of(migrating);
                     let cut = self.with_control(|session| amount(session, &clone))?;
-                    let fence = match features.part_log.is_there {
-                        true => FenceKind::PartLog,
-                        false => FenceKind::QuietCut,
-                    };
+                    let fence = FenceKind::of(false, features.part_log.is_there);
                     return Ok(self.attached(migrating, cut, attempt, fence, &held));
                 }
                 Err(MigrateError::NotClean { reason }) => {
@@ -116,14 +113,16 @@ impl Operator<'_> {
         }
         failpoint::reached("merges-stopped");
         self.wait_for_merges(blue, &hold)?;
+        let (off_for, cloning) = (hold.since, Instant::now());
         self.attach_all(blue, &clone)?;
+        // A clone of very many parts takes its time, which no other try makes shorter. All else has one bound.
+        let hold = Hold { since: hold.since + cloning.elapsed(), ..hold };
         failpoint::reached("blue-cloned");
+        let in_good_time = || "a cut in good time".to_owned();
+        self.check(&hold, in_good_time)?;
         let cloned = self.cut_parts(&clone)?;
         self.command(&migration.create_view)?;
         failpoint::reached("view-created");
-        // A clone of very many parts takes its time, which no waiting makes shorter.
-        let off_for = hold.since;
-        let hold = Hold { since: Instant::now(), ..hold };
         self.wait_for_inserts(|running| self.check(&hold, || long_inserts(running)))?;
 
         let window = window(&cloned, self.cut_parts(blue)?)?;
@@ -153,6 +152,7 @@ impl Operator<'_> {
         // In one statement, several parts may come in any order.
         let at_a_time = if migration.keeps_order() { 1 } else { uncaptured.len().max(1) };
         for parts in uncaptured.chunks(at_a_time) {
+            self.check(&hold, in_good_time)?;
             self.copy_parts(migrating, &clone, parts)?;
         }
         failpoint::reached("window-copied");

@@ -11,10 +11,9 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use teal_catalog::exists;
 use teal_client::{ClientError, Server, Session};
-use teal_plan::{Cutover, Migration};
+use teal_plan::{Cutover, FenceKind, Migration};
 use teal_schema::{QualifiedName, quote_ident, quote_string};
 
-use crate::fence::FenceKind;
 use crate::journal::phase::Snapshot;
 use crate::names::TEAL_DATABASE;
 use crate::repair::seen::PartsSeen;

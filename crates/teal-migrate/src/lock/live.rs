@@ -50,6 +50,7 @@ pub struct Doing {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Waiting {
+    /// When it began to wait, whatever for.
     pub since: Timestamp,
     #[serde(rename = "for")]
     pub reason: String,
@@ -97,6 +98,9 @@ impl Live {
 
     fn wait_for(&mut self, reason: &str, since: Timestamp, is_pacing: bool) {
         if let Some(doing) = &mut self.doing {
+            // Of a wait that goes on, with other words or for more, the begin stays.
+            let begun = doing.waiting.as_ref().filter(|waiting| !waiting.is_pacing);
+            let since = begun.map_or(since, |waiting| waiting.since);
             doing.waiting = Some(Waiting { since, reason: reason.to_owned(), is_pacing });
         }
     }

@@ -13,13 +13,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Deserialize;
-use teal_client::Format;
 use teal_schema::hash_128;
 
 use super::drill_down::{SPILL, in_partitions, within_buckets};
 use super::sample::Sampled;
 use super::sides::{Sides, folds, folds_in_order, partition_expression, shown, sides};
-use super::sums::{Sums, parity, read_sums, rows, sums_of, sums_query};
+use super::sums::{Sums, parity, rows, sums_of, sums_query};
 use super::unchanged::{Partitions, ProvenPartition, noted, proven, unchanged, without};
 use super::{Found, Sought, Told};
 use crate::journal::state::Migrating;
@@ -52,8 +51,7 @@ impl Operator<'_> {
         let (sides, partition) = (sides(migrating, blue, green)?, partition_expression(migrating));
         let look = |is_green| {
             let query = sums_of(is_green, &sides, &partition, "", "");
-            let answer = self.with_control(|session| session.run(&query, Format::JSON_EACH_ROW))?;
-            let (blue, green) = read_sums(&answer.body, &query)?;
+            let (blue, green) = self.read_both(migrating, &query)?;
             Ok::<_, MigrateError>(if is_green { green } else { blue })
         };
         let other = self.or_say_why_not(migrating, look(sought == Sought::OfBlue))?;
@@ -100,8 +98,18 @@ impl Operator<'_> {
         migrating: &Migrating,
         sample: &Sampled,
     ) -> Result<Found, MigrateError> {
-        let found =
-            self.look_until_equal(migrating, &Partitions::new(), &sample.left_out, LOOKS)?;
+        let Sampled { left_out, within, .. } = sample;
+        let mut found =
+            self.look_until_equal(migrating, &Partitions::new(), left_out, within, LOOKS)?;
+        if !found.parity.holds() {
+            let sides = sides_in_turn(migrating)?;
+            let again = in_partitions(&partition_expression(migrating), &found.parity);
+            let within = format!("{}{again}{within}", within_buckets(&found.parity.buckets()));
+            if self.keys_that_differ_in_either_order(&sides, &within)?.is_none() {
+                found.parity.mismatches.clear();
+                found.parity.blue_rows = found.parity.green_rows;
+            }
+        }
         Ok(Found { proven: Vec::new(), ..found })
     }
 
@@ -112,7 +120,7 @@ impl Operator<'_> {
     ) -> Result<Found, MigrateError> {
         let before = self.partitions(migrating)?;
         let left_out = unchanged(proven(migrating), &before);
-        let mut found = self.look_until_equal(migrating, &before, &left_out, most)?;
+        let mut found = self.look_until_equal(migrating, &before, &left_out, "", most)?;
         if found.parity.holds() {
             found.parity = found.parity.and_unchanged(&left_out);
         }
@@ -120,7 +128,7 @@ impl Operator<'_> {
     }
 
     /// Looks at the buckets until each was equal once, so many times at most. `before`: the partitions as they are
-    /// now.
+    /// now. `sample`: more of a condition, or nothing.
     ///
     /// A partition of which each bucket was equal once is not read again, whatever comes to it meanwhile: a row that
     /// was lost before that look, it would have shown, and one that is lost later is as one that is lost behind the last
@@ -130,21 +138,25 @@ impl Operator<'_> {
         migrating: &Migrating,
         before: &Partitions,
         left_out: &[ProvenPartition],
+        sample: &str,
         most: u32,
     ) -> Result<Found, MigrateError> {
         let sides = sides_in_turn(migrating)?;
         let settings = without(migrating, left_out);
         let partition = partition_expression(migrating);
-        let mut within = String::new();
+        let mut again = String::new();
         let mut different: Option<BTreeSet<_>> = None;
         let mut seen = Sums::new();
         let (mut looks, mut counted) = (0, None);
         loop {
             looks += 1;
+            let within = match (sample, again.as_str()) {
+                ("", "") => String::new(),
+                _ => format!(" WHERE 1{sample}{again}"),
+            };
             let query = sums_query(&sides, &partition, &within, &settings);
-            let answer = self.with_control(|session| session.run(&query, Format::JSON_EACH_ROW))?;
+            let (blue, green) = self.read_both(migrating, &query)?;
             failpoint::reached("verify-started");
-            let (blue, green) = read_sums(&answer.body, &query)?;
             let mut parity =
                 Parity { folded: migrating.migration.green_folds, ..parity(&blue, &green) };
             let rows_of = |mismatch: &Mismatch| match migrating.migration.green_folds {
@@ -172,12 +184,12 @@ impl Operator<'_> {
                 return Ok(Found { parity, how, proven: Vec::new() });
             }
             different = Some(parity.mismatches.iter().map(rows_of).collect());
-            within = match in_partitions(&partition, &parity) {
-                again if !parity.folded && !again.is_empty() => format!(" WHERE 1{again}"),
-                _ => String::new(),
+            again = match parity.folded {
+                true => String::new(),
+                false => in_partitions(&partition, &parity),
             };
-            let again = parity.mismatches.iter().map(|it| &it.partition).collect::<BTreeSet<_>>();
-            seen.retain(|(partition, _), _| !within.is_empty() && !again.contains(partition));
+            let read = parity.mismatches.iter().map(|it| &it.partition).collect::<BTreeSet<_>>();
+            seen.retain(|(partition, _), _| !again.is_empty() && !read.contains(partition));
             std::thread::sleep(BETWEEN_LOOKS);
         }
     }
@@ -190,13 +202,7 @@ impl Operator<'_> {
         mut parity: Parity,
     ) -> Result<Found, MigrateError> {
         let within = within_buckets(&parity.buckets());
-        let mut different = None;
-        for is_green_first in [!sides.is_turned, sides.is_turned] {
-            if different.is_none() {
-                different = self.keys_that_stay_different(sides, &within, is_green_first)?;
-            }
-        }
-        match different {
+        match self.keys_that_differ_in_either_order(sides, &within)? {
             None => parity.mismatches.clear(),
             Some(keys) => {
                 self.drill_down(sides, Some(&shown(migrating)), &keys, &mut parity)?;
@@ -206,6 +212,18 @@ impl Operator<'_> {
             parity.blue_rows = parity.green_rows;
         }
         Ok(Found { parity, how: "key by key".to_owned(), proven: Vec::new() })
+    }
+
+    /// As [`keys_that_stay_different`](Self::keys_that_stay_different), of either table before the other.
+    fn keys_that_differ_in_either_order(
+        &self,
+        sides: &Sides,
+        within: &str,
+    ) -> Result<Option<String>, MigrateError> {
+        match self.keys_that_stay_different(sides, within, !sides.is_turned)? {
+            None => self.keys_that_stay_different(sides, within, sides.is_turned),
+            different => Ok(different),
+        }
     }
 
     /// A condition on the keys that were equal at none of some looks, if there are any.

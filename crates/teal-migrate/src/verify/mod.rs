@@ -50,14 +50,14 @@ use std::collections::BTreeSet;
 
 pub(crate) use drill_down::SPILL;
 use drill_down::{in_partitions, within_buckets};
-pub use sample::SampleFound;
 use sample::Sampled;
+pub use sample::{SampleFound, SampleOf};
 use sides::folds_in_order;
 pub(crate) use sides::{Sides, folds, partition_expression, row_hash, shown, sides};
-use sums::{parity, read_sums, sums_query};
+use sums::{Sums, parity, read_sums, sums_query};
 pub(crate) use surplus::{Surplus, hashes_of_surplus};
 use teal_catalog::amount;
-use teal_client::Format;
+use teal_client::{Format, TEAL_LOG_COMMENT};
 use teal_plan::{Compared, Fold, Migration};
 use teal_schema::QualifiedName;
 pub use unchanged::ProvenPartition;
@@ -343,7 +343,8 @@ impl Operator<'_> {
             before = self.partitions(migrating)?;
             left_out = unchanged(proven(migrating), &before);
         }
-        let query = sums_query(&both, &partition, "", &without(migrating, &left_out));
+        let within = sample.map(|sample| format!(" WHERE 1{}", sample.within)).unwrap_or_default();
+        let query = sums_query(&both, &partition, &within, &without(migrating, &left_out));
         let mut held = String::new();
         // One query reads both tables, so that it has taken hold of both when it has started. With
         // two, the first one's work keeps the second from starting: 50 ms were seen, not 5.
@@ -441,6 +442,14 @@ impl Operator<'_> {
         Ok(ComparedClones { sides: both, parity, held })
     }
 
+    /// The sums of blue and of green, by a statement that `status` finds.
+    fn read_both(&self, migrating: &Migrating, query: &str) -> Result<(Sums, Sums), MigrateError> {
+        let mut session =
+            self.server.session(&[("log_comment", &comment_of_proof(&migrating.id))])?;
+        let answer = session.run(query, Format::JSON_EACH_ROW)?;
+        Ok(read_sums(&answer.body, query)?)
+    }
+
     fn make_clone_named(
         &self,
         migrating: &Migrating,
@@ -454,12 +463,16 @@ impl Operator<'_> {
 
     fn sums_of_clones(&self, migrating: &Migrating, both: &Sides) -> Result<Parity, MigrateError> {
         let query = sums_query(both, &partition_expression(migrating), "", "");
-        let answer = self.with_control(|session| session.run(&query, Format::JSON_EACH_ROW))?;
-        let (blue_sums, green_sums) = read_sums(&answer.body, &query)?;
+        let (blue_sums, green_sums) = self.read_both(migrating, &query)?;
         let mut parity = parity(&blue_sums, &green_sums);
         parity.folded = migrating.migration.green_folds;
         Ok(parity)
     }
+}
+
+/// The `log_comment` of the statements that read both tables of a migration.
+pub(crate) fn comment_of_proof(migration: &str) -> String {
+    format!("{TEAL_LOG_COMMENT} proof of {migration}")
 }
 
 /// What a SELECT with GROUP BY makes of the whole is never what it makes of the pieces.

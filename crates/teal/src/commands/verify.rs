@@ -1,6 +1,8 @@
 use serde::Serialize;
 use teal_client::Server;
-use teal_migrate::{LockError, MigrateError, Migrating, Operator, Parity, Phase, SampleFound};
+use teal_migrate::{
+    LockError, MigrateError, Migrating, Operator, Parity, Phase, SampleFound, SampleOf,
+};
 
 use super::choose;
 use crate::cli::{self, Common, Percent};
@@ -15,22 +17,15 @@ struct Report<'a> {
     migration: &'a str,
     holds: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    sample: Option<Sampled>,
+    sample: Option<&'a SampleOf>,
     parity: &'a Parity,
-}
-
-/// Partitions that were read, of all that there are.
-#[derive(Debug, Clone, Copy, Serialize)]
-struct Sampled {
-    partitions: usize,
-    of: usize,
 }
 
 /// Two tables, compared.
 struct Compared {
     migrating: Migrating,
     parity: Parity,
-    sample: Option<Sampled>,
+    sample: Option<SampleOf>,
 }
 
 pub(crate) fn run(common: &Common, args: &cli::Verify) -> Result<(), Failure> {
@@ -165,8 +160,8 @@ fn compare_sample(
 ) -> Result<Compared, Failure> {
     operator.heal_at_last(&mut migrating)?;
     refuse_other_phases(&migrating)?;
-    let SampleFound { parity, partitions, of } = operator.compare_sample(&migrating, share)?;
-    Ok(Compared { migrating, parity, sample: Some(Sampled { partitions, of }) })
+    let SampleFound { parity, of } = operator.compare_sample(&migrating, share)?;
+    Ok(Compared { migrating, parity, sample: Some(of) })
 }
 
 /// Refuses where the two tables need not hold the same rows.
@@ -190,16 +185,14 @@ impl Compared {
             migration: &self.migrating.id,
             holds: self.parity.holds(),
             parity: &self.parity,
-            sample: self.sample,
+            sample: self.sample.as_ref(),
         }
     }
 
     fn said(&self) -> String {
         let Self { migrating: Migrating { migration, .. }, parity, sample } = self;
         let (blue, green) = (&migration.blue, &migration.green);
-        let of_a_sample =
-            |Sampled { partitions, of }: &Sampled| format!(" in {partitions} of {of} partitions");
-        let looked = sample.as_ref().map(of_a_sample).unwrap_or_default();
+        let looked = sample.as_ref().map(|of| format!(" {of}")).unwrap_or_default();
         match parity.holds() {
             true => format!("{blue} and {green} hold the same rows{looked}: {parity}"),
             false => format!("{blue} and {green} differ{looked}"),
