@@ -320,6 +320,7 @@ impl Journal {
         ])?;
         session
             .command(&format!("CREATE DATABASE IF NOT EXISTS {}", quote_ident(TEAL_DATABASE)))?;
+        failpoint::made_if_missing();
         // The fsyncs make an entry as durable as the data that it speaks of must be.
         session.command(&format!(
             "CREATE TABLE IF NOT EXISTS {} (\
@@ -331,6 +332,7 @@ impl Journal {
              COMMENT 'The record of teal''s migrations'",
             table()
         ))?;
+        failpoint::made_if_missing();
         Ok(Self { session: Mutex::new(session), unsure: Mutex::default(), lock })
     }
 

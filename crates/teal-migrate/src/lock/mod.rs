@@ -130,6 +130,7 @@ impl Lock {
         let mut session = server.session(&[])?;
         session
             .command(&format!("CREATE DATABASE IF NOT EXISTS {}", quote_ident(TEAL_DATABASE)))?;
+        failpoint::made_if_missing();
         // Before the server's clock: the others count from that.
         let renewed = since_boot();
         let now = server_time(session.as_mut())?;
@@ -181,6 +182,7 @@ impl Lock {
         }
         for (older, _) in after.iter().filter(|(other, _)| *other < generation) {
             session.command(&format!("DROP TABLE IF EXISTS {}", table(*older).sql()))?;
+            failpoint::written();
         }
         let renewed = Mutex::new(renewed);
         let session = Mutex::new(session);
@@ -351,6 +353,8 @@ fn mark(session: &mut dyn Session, generation: u64, owner: &Owner) -> Result<(),
         table(generation).sql(),
         quote_string(&serde_json::to_string(owner)?)
     ))?;
+    // Not `written`: most renewals come from a thread of their own, and would shift the numbers of the others.
+    failpoint::reached("lock-marked");
     Ok(())
 }
 

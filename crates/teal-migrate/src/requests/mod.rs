@@ -257,6 +257,7 @@ fn table() -> String {
 
 fn make_table(session: &mut dyn Session) -> Result<(), ClientError> {
     session.command(&format!("CREATE DATABASE IF NOT EXISTS {}", quote_ident(TEAL_DATABASE)))?;
+    failpoint::made_if_missing();
     session.command(&format!(
         "CREATE TABLE IF NOT EXISTS {} (\
              id String, migration String, time DateTime64(6, 'UTC'), asked_by String, \
