@@ -315,8 +315,8 @@ fn a_cutover_by_alias_on_a_server_is_exact_under_traffic_there_and_back() {
     let mut rows = ROWS;
     with_readers(&stage, || {
         rows += stage.under_traffic(3, || {
-            stage.must(&["apply", "--chunk-rows", "10000"]);
-            stage.must(&["cutover"]);
+            stage.exactly(&["apply", "--chunk-rows", "10000"]);
+            stage.exactly(&["cutover"]);
             thread::sleep(Duration::from_millis(500));
         });
         assert_kept(&stage, rows, "cut over");
@@ -325,7 +325,7 @@ fn a_cutover_by_alias_on_a_server_is_exact_under_traffic_there_and_back() {
             thread::sleep(Duration::from_millis(500));
         });
         assert_rolled_back(&stage, rows, "rolled back");
-        rows += stage.under_traffic(3, || drop(stage.must(&["cutover"])));
+        rows += stage.under_traffic(3, || drop(stage.exactly(&["cutover"])));
         rows += stage.under_traffic(2, || {
             stage.must(&["cleanup"]);
         });

@@ -228,7 +228,7 @@ fn columns_of_every_kind_are_migrated_on_a_server_under_traffic() {
     for (next, odd) in [(OTHER_ORDER, "0"), (&alike(), "100")] {
         stage.project.write("app/events.sql", &models(BLUE, next, VIEW));
         rows += stage.under_traffic(2, || {
-            stage.must(&["apply", "--chunk-rows", "10000"]);
+            stage.exactly(&["apply", "--chunk-rows", "10000"]);
             stage.must(&["verify"]);
         });
         assert_eq!(stage.query("SELECT count() FROM events_1"), rows.to_string(), "{next}");
@@ -318,7 +318,8 @@ fn constraints_of_either_table_hold_on_a_server() {
     let next = constrained(OTHER_ORDER, "CONSTRAINT small CHECK id < 40000000000");
     let project = Project::new(&[("app/events.sql", &blue)]);
     let stage = Stage::of(Modern::start(), project, &models(&blue, &next, VIEW));
-    let written = stage.under_traffic(1, || drop(stage.must(&["apply", "--chunk-rows", "10000"])));
+    let written =
+        stage.under_traffic(1, || drop(stage.exactly(&["apply", "--chunk-rows", "10000"])));
     for (id, word) in [("90000000000", "large"), ("50000000000", "small")] {
         let refused = format!("INSERT INTO events (id, at) VALUES ({id}, '2024-01-01 00:00:00')");
         stage.teal(&["query", &refused]).failed(1, &["VIOLATED_CONSTRAINT", word]);

@@ -43,7 +43,7 @@ fn insert(from: u64, rows: u64) -> String {
 
 fn insert_into(table: &str, from: u64, rows: u64) -> String {
     format!(
-        "INSERT INTO {table} SELECT {from} + number, concat('town ', toString(number % 100)), \
+        "INSERT INTO {table} (id, town, at) SELECT {from} + number, concat('town ', toString(number % 100)), \
          toDateTime('2024-01-01 00:00:00') + (number % 80) * 86400 FROM numbers({rows})"
     )
 }
@@ -55,7 +55,7 @@ fn killed_behind_every_write(
     arguments: &[&str],
     go_on: impl Fn(&Project, &str),
 ) -> usize {
-    let left = left_behind_every_write(filled, arguments);
+    let left = left_behind(&["write"], filled, arguments);
     let writes = left.len();
     assert!(writes > 1, "no command of these writes so little as {arguments:?}");
     for (number, project) in left.into_iter().enumerate() {
@@ -71,11 +71,12 @@ fn killed_behind_every_write(
     writes
 }
 
-/// The data as the command has it behind each of its writes. It runs once, and is stopped at each.
-fn left_behind_every_write(filled: &Project, arguments: &[&str]) -> Vec<Project> {
+/// The data as the command has it at each of these failpoints. It runs once, and is stopped at each.
+fn left_behind(failpoints: &[&str], filled: &Project, arguments: &[&str]) -> Vec<Project> {
     let (project, failpoint) = (filled.copy(), Failpoint::new());
     let mut command = project.command(arguments);
-    command.env("FAILPOINTS", format!("write={}", failpoint.action()));
+    let held = failpoints.iter().map(|name| format!("{name}={}", failpoint.action()));
+    command.env("FAILPOINTS", held.collect::<Vec<_>>().join(";"));
     let mut run = Background::start(command);
     let mut left = Vec::new();
     while failpoint.is_reached_by(&mut run) {
@@ -110,9 +111,47 @@ fn assert_exact(project: &Project, said: &str, rows: u64, sorting_key: &str) {
     );
 }
 
+/// Only then the database of teal's own tables is made, and its journal.
+#[test]
+fn the_first_apply_of_all_killed_behind_any_write_goes_on() {
+    let project = Project::new(&[("app/items.sql", ITEMS)]);
+    let left = left_behind(&["write", "made-if-missing"], &project, &["apply"]);
+    for (number, project) in left.iter().enumerate() {
+        project.must(&["apply"]);
+        let again = project.must(&["apply"]);
+        assert!(again.stdout.contains("Nothing to do"), "killed at {number}: {}", again.said());
+    }
+    assert!(left.len() > 4, "{} writes are not all of a first apply", left.len());
+}
+
+#[test]
+fn an_alter_killed_behind_any_write_goes_on() {
+    let project = Project::new(&[("app/items.sql", ITEMS)]);
+    project.must(&["apply"]);
+    project.query(&insert(0, ROWS));
+    // A mutation, and what is none.
+    let altered = ITEMS.replace(
+        "at DateTime",
+        "at DateTime, note String DEFAULT 'none', INDEX towns town TYPE set(100)",
+    );
+    project.write("app/items.sql", &altered);
+    let writes = killed_behind_every_write(&project, &["apply"], |project, said| {
+        project.must(&["apply"]);
+        let found = project.query(
+            "SELECT count(), countIf(note = 'none'), \
+                 (SELECT count() FROM system.data_skipping_indices WHERE table = 'items_0') \
+             FROM items_0",
+        );
+        assert_eq!(found, "10000\t10000\t1", "{said}");
+        let again = project.must(&["apply"]);
+        assert!(again.stdout.contains("Nothing to do"), "{said}: {}", again.said());
+    });
+    assert!(writes > 3, "{writes} writes are not all of two ALTERs");
+}
+
 fn applied(next: &str) -> usize {
     killed_behind_every_write(&filled(next), APPLY, |project, said| {
-        project.must(APPLY);
+        project.exactly(APPLY);
         assert_exact(project, said, ROWS + 1_000, OLD_KEY);
     })
 }
@@ -135,7 +174,7 @@ fn an_exchange_and_its_way_back_killed_behind_any_write_go_on() {
     project.must(APPLY);
     let exchange = ["cutover", "--by", "exchange"];
     let writes = killed_behind_every_write(&project, &exchange, |project, said| {
-        project.must(&exchange);
+        project.exactly(&exchange);
         assert_exact(project, said, ROWS + 1_000, NEW_KEY);
     });
     assert!(writes > 3, "{writes} writes are not all of an exchange");
@@ -143,7 +182,7 @@ fn an_exchange_and_its_way_back_killed_behind_any_write_go_on() {
     project.must(&exchange);
     let writes = killed_behind_every_write(&project, &["rollback"], |project, said| {
         project.must(&["rollback"]);
-        project.must(APPLY);
+        project.exactly(APPLY);
         assert_exact(project, said, ROWS + 1_000, OLD_KEY);
     });
     assert!(writes > 3, "{writes} writes are not all of a rollback");
@@ -176,6 +215,7 @@ fn a_turn_of_the_view_and_its_way_back_killed_behind_any_write_go_on() {
     let writes = killed_behind_every_write(&project, &["rollback"], |project, said| {
         project.must(&["rollback"]);
         assert_eq!(project.query(&format!("SELECT {views}")), "0\t1", "{said}");
+        // What was written to the old table while no view forwarded it, a repair brings.
         project.must(APPLY);
         assert_exact(project, said, ROWS + 1_001, OLD_KEY);
     });
@@ -214,6 +254,24 @@ fn an_abort_and_a_cleanup_killed_behind_any_write_are_finished() {
     assert!(writes > 2, "{writes} writes are not all of a cleanup");
 }
 
+#[test]
+fn a_cleanup_behind_a_cutover_by_app_killed_behind_any_write_is_finished() {
+    let project = filled(SORTED_ANEW);
+    project.must(APPLY);
+    project.must(&["cutover"]);
+    let left = left_behind(&["write"], &project, &["cleanup"]);
+    for (number, project) in left.iter().enumerate() {
+        // Everybody is on the new table by now.
+        project.query(&insert_into("items_1", 1_000_000, 1_000));
+        project.must(&["cleanup"]);
+        let found = project.query(
+            "SELECT count(), (SELECT groupArray(name) FROM system.tables WHERE database = 'default') FROM items_1",
+        );
+        assert_eq!(found, "10000\t['items_1']", "cleanup killed behind its write {number}");
+    }
+    assert!(left.len() > 4, "{} writes are not all of a cleanup", left.len());
+}
+
 /// Readers and writers use the alias `items`.
 fn applied_with_alias() -> Project {
     let project = Project::new(&[("app/items.sql", ITEMS)]);
@@ -246,7 +304,7 @@ fn a_swap_of_the_alias_and_a_cleanup_killed_behind_any_write_go_on() {
             aborted.must(&["abort"]);
         }
         assert_alias(&aborted, "items_0", ROWS + 10, said);
-        project.must(&["cutover"]);
+        project.exactly(&["cutover"]);
         assert_alias(project, "items_1", ROWS + 10, said);
     });
     assert!(writes > 5, "{writes} writes are not all of a swap");

@@ -2,12 +2,12 @@
 //! every few of its writes. The command fails or goes on; run again, it ends exact.
 
 use crate::chaos::Proxy;
+use crate::server_exchange::{EXCHANGE, exchanged};
 use crate::server_migration::{CLONED, REWRITTEN, ROWS, Stage, insert};
 use crate::servers::Modern;
 use crate::support::Run;
 
 const APPLY: &[&str] = &["apply", "--chunk-rows", "20000"];
-const EXCHANGE: &[&str] = &["cutover", "--by", "exchange"];
 
 /// Runs the command once for every `step`th of its writes, and lets `go_on` do what follows. Gives the number
 /// of writes.
@@ -40,7 +40,7 @@ fn applied(next: &str, step: usize) -> u32 {
     lost_at_some(&stage, step, APPLY, |said| {
         stage.query(&insert(rows * 100, 1_000, 0));
         rows += 1_000;
-        stage.must(APPLY);
+        stage.exactly(APPLY);
         stage.assert_exact(rows, said);
         stage.must(&["abort"]);
     })
@@ -68,8 +68,7 @@ fn an_exchange_whose_connection_breaks_at_some_write_goes_on() {
         rows += 1_000;
         stage.must(EXCHANGE);
         stage.assert_exact(rows, said);
-        stage.must(&["rollback"]);
-        stage.must(&["repair"]);
+        exchanged(&stage, &["rollback"]);
         stage.assert_exact(rows, said);
     });
     assert!(writes > 5, "{writes} writes are not all of an exchange");

@@ -215,7 +215,7 @@ fn an_alter_during_the_backfill_stops_it_before_the_next_publication() {
         let run = Run::of(apply.wait_with_output().unwrap());
         run.failed(3, &["default.events_1", "column more: new, UInt8", "nothing is lost"]);
         stage.query("ALTER TABLE events_1 DROP COLUMN more SETTINGS mutations_sync = 1");
-        stage.must(&["apply", "--chunk-rows", "10000"]);
+        stage.exactly(&["apply", "--chunk-rows", "10000"]);
     });
     assert_eq!(stage.query("SELECT count() FROM events_1"), (ROWS + written).to_string());
     assert_eq!(stage.difference(), "0");
@@ -235,7 +235,7 @@ fn a_killed_copy_is_an_error_and_goes_on() {
     }
     let run = Run::of(apply.wait_with_output().unwrap());
     run.failed(1, &["QUERY_WAS_CANCELLED"]);
-    stage.must(&["apply"]);
+    stage.exactly(&["apply"]);
     assert_eq!(stage.query("SELECT count() FROM events_1"), (ROWS + 3_000_000).to_string());
     assert_eq!(stage.difference(), "0");
 }
@@ -251,7 +251,7 @@ fn a_blue_that_a_view_writes_to_is_migrated_exactly_under_traffic() {
         "CREATE MATERIALIZED VIEW feed TO events AS SELECT id, upper(town) AS town, at FROM source",
     );
     let written = stage.under_traffic_to(&["source", "source", "events"], || {
-        stage.must(&["apply", "--chunk-rows", "10000"]);
+        stage.exactly(&["apply", "--chunk-rows", "10000"]);
     });
     assert_eq!(stage.query("SELECT count() FROM events_1"), (ROWS + written).to_string());
     assert_eq!(stage.difference(), "0");

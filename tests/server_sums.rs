@@ -15,11 +15,13 @@ fn assert_sums(stage: &Stage, tables: &[&str], said: &str) {
     let sum = |from: u64, rows: u64| (from..from + rows).sum::<u64>();
     let written = stage.inserted().into_iter().map(|(from, rows)| sum(from, rows)).sum::<u64>();
     let expected = (sum(0, ROWS) + written).to_string();
+    let seen = |table: &str| stage.query(&format!("SELECT sum(id) FROM {table}"));
     for table in tables {
-        let seen = format!("SELECT sum(id) FROM {table}");
-        assert_eq!(stage.query(&seen), expected, "{said}: {table}");
-        stage.query(&format!("OPTIMIZE TABLE {table} FINAL"));
-        assert_eq!(stage.query(&seen), expected, "{said}: {table}, merged");
+        assert_eq!(seen(table), expected, "{said}: {table}");
+    }
+    stage.assert_merges_are_on(said);
+    for table in tables {
+        assert_eq!(seen(table), expected, "{said}: {table}, merged");
     }
     let by_key = |table: &str| {
         format!(

@@ -32,7 +32,7 @@ fn an_empty_table_is_migrated_on_a_server_under_traffic_from_its_first_row() {
         stage.must(APPLY);
         stage.assert_exact(0, next);
         stage.must(&["abort"]);
-        let rows = stage.under_traffic(2, || drop(stage.must(&["apply"])));
+        let rows = stage.under_traffic(2, || drop(stage.exactly(&["apply"])));
         stage.assert_exact(rows, next);
         stage.must(&["abort"]);
         stage.query("TRUNCATE TABLE events");
@@ -78,7 +78,7 @@ fn a_table_of_a_thousand_partitions_is_migrated_on_a_server_under_traffic() {
     for next in [REWRITTEN, CLONED] {
         let models = format!("{EVENTS}{VERSION}{next}{VIEW}");
         stage.project.write("app/events.sql", &by_day(&models));
-        rows += stage.under_traffic(1, || drop(stage.must(&["apply"])));
+        rows += stage.under_traffic(1, || drop(stage.exactly(&["apply"])));
         assert_eq!(stage.query("SELECT count() FROM events_1"), rows.to_string(), "{next}");
         assert_eq!(stage.difference(), "0", "{next}");
         let partitions = "SELECT uniqExact(partition_id), count() < 4000 FROM system.parts \
@@ -133,7 +133,7 @@ fn rows_of_megabytes_are_copied_some_at_a_time() {
              toDateTime('2031-05-01 00:00:00') FROM numbers({WIDE}) SETTINGS max_block_size = 20"
     ));
     stage.project.write("app/events.sql", &format!("{EVENTS}{VERSION}{REWRITTEN}{VIEW}"));
-    let written = stage.under_traffic(1, || drop(stage.must(&["apply"])));
+    let written = stage.under_traffic(1, || drop(stage.exactly(&["apply"])));
     stage.assert_exact(ROWS + WIDE + written, REWRITTEN);
     let published = "SELECT groupArray(toUInt64(extract(body, '\"rows\":(\\d+)'))) FROM _teal.journal WHERE kind = 'published'";
     let published = serde_json::from_str::<Vec<u64>>(&stage.query(published)).unwrap();

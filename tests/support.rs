@@ -94,6 +94,14 @@ impl Project {
         run
     }
 
+    /// As `must`. What a cut, a copy or a crash has lost is not brought by a repair: one kills teal here.
+    pub(crate) fn exactly(&self, arguments: &[&str]) -> Run {
+        let mut command = self.command(arguments);
+        let run = Run::of(command.env("FAILPOINTS", NO_REPAIR).output().unwrap());
+        assert_eq!(run.code, Some(0), "teal {arguments:?}, or a repair: {}", run.said());
+        run
+    }
+
     /// Runs a user's statement as `teal query` does, but in this process: there the engine is loaded once, which takes
     /// longer than to open the data.
     pub(crate) fn query(&self, statement: &str) -> String {
@@ -277,6 +285,9 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+/// Kills teal where it has found that one table lacks rows of the other, and is about to bring them.
+pub(crate) const NO_REPAIR: &str = "repair-begins=return";
 
 const CONFIG: &str = r#"
 [models]

@@ -48,7 +48,31 @@ impl Modern {
         Self { address: local(port), process: Some((process, directory)) }
     }
 
-    /// As when the power goes, and comes back: the same data, at another port.
+    /// A copy of what a kill at this moment would leave of it.
+    pub(crate) fn left_by_a_kill(&self) -> tempfile::TempDir {
+        let (process, directory) = self.process.as_ref().unwrap();
+        let (pid, copy) = (process.id().to_string(), tempfile::tempdir().unwrap());
+        let run = |program: &str, arguments: &[&str]| {
+            assert!(Command::new(program).args(arguments).status().unwrap().success());
+        };
+        run("kill", &["-STOP", &pid]);
+        // Each thread stops by itself.
+        while !is_stopped(&pid) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let all = format!("{}/.", directory.path().display());
+        run("cp", &["-a", &all, copy.path().to_str().unwrap()]);
+        run("kill", &["-CONT", &pid]);
+        copy
+    }
+
+    /// One on such a copy.
+    pub(crate) fn start_on(directory: tempfile::TempDir) -> Self {
+        let (process, port) = start_modern(directory.path());
+        Self { address: local(port), process: Some((process, directory)) }
+    }
+
+    /// Killed, not shut down, and started anew: the same data, at another port.
     pub(crate) fn kill_and_start_again(&mut self) {
         let (process, directory) = self.process.as_mut().unwrap();
         process.kill().unwrap();
@@ -176,6 +200,16 @@ fn start(command: &mut Command, directory: &Path) -> (Child, u16) {
     BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let Ready { port } = serde_json::from_str(&line).unwrap();
     (process, port)
+}
+
+/// Whether no thread of the process runs.
+fn is_stopped(pid: &str) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.flatten().all(|thread| {
+        // One that has just ended does not run either.
+        let state = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        state.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with(['T', 'Z', 'X']))
+    })
 }
 
 /// Where `tools/setup/test-servers` put them.

@@ -27,6 +27,12 @@ pub(crate) fn written() {
     reached("write");
 }
 
+/// The place behind a statement that changes something for a target's first command only, and does nothing for
+/// those after it.
+pub(crate) fn made_if_missing() {
+    reached("made-if-missing");
+}
+
 #[cfg(feature = "failpoints")]
 fn kill() {
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);

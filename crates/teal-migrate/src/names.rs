@@ -1,13 +1,17 @@
 use teal_client::{ClientError, Session};
 use teal_schema::{QualifiedName, quote_ident};
 
+use crate::failpoint;
+
 /// The database on the target that holds the journal and everything teal makes for itself.
 pub(crate) const TEAL_DATABASE: &str = "_teal";
 
 /// Makes that database, where it is missing.
 pub(crate) fn make_database(session: &mut dyn Session) -> Result<(), ClientError> {
     let name = quote_ident(TEAL_DATABASE);
-    session.command(&format!("CREATE DATABASE IF NOT EXISTS {name}")).map(drop)
+    session.command(&format!("CREATE DATABASE IF NOT EXISTS {name}"))?;
+    failpoint::made_if_missing();
+    Ok(())
 }
 
 /// The name of this machine, as others are told it.

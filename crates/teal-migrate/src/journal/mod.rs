@@ -318,6 +318,7 @@ impl Journal {
              COMMENT 'The record of teal''s migrations'",
             table()
         ))?;
+        failpoint::made_if_missing();
         Ok(Self { session: Mutex::new(session), unsure: Mutex::default(), lock })
     }
 

@@ -73,6 +73,7 @@ impl Operator<'_> {
         }
         self.refuse_while_read_behind(migrating)?;
         self.step(migrating, Step::Repair, |migrating| {
+            failpoint::reached("repair-begins");
             self.refuse_altered(migrating)?;
             self.settle_removal(migrating)?;
             self.wait_for_mutations(migrating)?;

@@ -108,7 +108,11 @@ impl Operator<'_> {
         }
         let can_carry = migrating.migration.can_carry_back();
         let old = self.see(migrating.tables_now().0)?;
-        match self.verify(migrating) {
+        let verified = self.verify(migrating);
+        if let Err(MigrateError::NoParity { .. }) = &verified {
+            failpoint::reached("repair-begins");
+        }
+        match verified {
             // What the two differ by was left by the exchange, and by nothing else.
             Err(MigrateError::NoParity { .. })
                 if can_carry && changes.is_empty() && lacks_of_exchange(migrating) =>
