@@ -92,6 +92,7 @@ impl Operator<'_> {
         if !self.exists(&old)? || !self.exists(&new)? {
             return Ok(());
         }
+        self.refuse_hidden_rows(migrating)?;
         let seen = self.see(&old)?;
         let Some(known) = known_in_new(migrating, self.folds_by_itself(&old)?)? else {
             return self.record_compared(migrating, Some(seen));
