@@ -31,8 +31,8 @@ pub struct Migrating {
     pub(crate) definitions: Option<Definitions>,
     /// The parts of blue that green is known to have the rows of.
     pub(crate) seen: Option<BlueSeen>,
-    /// Behind a rollback by force, until the next proof: the new table as it was before that rollback. What was changed
-    /// there since was given up, and must not be taken for rows that were written.
+    /// Behind a rollback by force or of an app, until the next proof: the new table as it was before that rollback. What
+    /// was changed there since was given up, and must not be taken for rows that were written.
     pub(crate) new_seen: Option<BlueSeen>,
     /// When it was attached, at the earliest, by the server's clock.
     pub(crate) fenced: Option<u32>,
@@ -325,7 +325,8 @@ impl Migrating {
                 ..state
             }),
             (P::CutOver(state), E::RolledBack { rows, rest }) => {
-                if state.rollback_forced {
+                // By app, writers come back one by one, and what they leave is looked for until the next proof.
+                if state.rollback_forced || state.cutover == Cutover::App {
                     self.new_seen = state.new_seen;
                 }
                 self.seen = state.old_seen.or_else(|| self.seen.take());
