@@ -69,7 +69,7 @@ use teal_plan::Cutover;
 use teal_schema::{QualifiedName, quote_string};
 
 use crate::fence::{Hold, long_inserts, not_clean};
-use crate::journal::phase::{Backfilled, CutOver, Phase, Swapping};
+use crate::journal::phase::{Backfilled, CutOver, Phase, Swapping, Verified};
 use crate::journal::state::Migrating;
 use crate::{Event, MigrateError, Operator, failpoint};
 
@@ -456,8 +456,13 @@ fn swapping_of(migrating: &Migrating) -> Option<&Swapping> {
     }
 }
 
-/// The migration as it is once the names have changed places.
+/// The migration as it is once the names have changed places, with the looks that were taken before.
 fn seen_after(migrating: &Migrating, way: Way) -> Migrating {
+    let (new_seen, old_seen) = match &migrating.phase {
+        Phase::Verified(Verified { cutover_open: Some(open), .. }) => (open.green.clone(), None),
+        Phase::CutOver(state) => (state.new_seen.clone(), state.old_seen.clone()),
+        _ => (None, None),
+    };
     let phase = match way {
         Way::Forward => Phase::CutOver(CutOver {
             cutover: Cutover::Exchange,
@@ -468,7 +473,7 @@ fn seen_after(migrating: &Migrating, way: Way) -> Migrating {
             looked: migrating.since,
             turn_open: None,
             new_data: None,
-            new_seen: None,
+            new_seen,
             cleanup_open: false,
             cleanup_forced: false,
             old_data: None,
@@ -482,5 +487,6 @@ fn seen_after(migrating: &Migrating, way: Way) -> Migrating {
         }),
         Way::Back => Phase::Backfilled(Backfilled { rows: 0, rolled_back: true, rest: true }),
     };
-    Migrating { phase, ..migrating.clone() }
+    let seen = old_seen.or_else(|| migrating.seen.clone());
+    Migrating { phase, seen, ..migrating.clone() }
 }
