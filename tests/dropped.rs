@@ -38,3 +38,22 @@ fn a_table_is_dropped_while_it_is_read_and_can_be_had_back() {
     stage.query(&format!("UNDROP TABLE _teal.`{table}`"));
     assert_eq!(stage.query(&format!("SELECT count() FROM _teal.`{table}`")), ROWS.to_string());
 }
+
+/// As somebody does who wants to see whether anybody misses it.
+#[test]
+fn an_old_table_that_is_detached_is_not_taken_for_one_that_is_gone() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    stage.must(&["apply"]);
+    stage.must(&["cutover"]);
+    stage.query("DETACH TABLE events");
+    for options in [&["cleanup"][..], &["cleanup", "--park", "7d"], &["cleanup", "--force"]] {
+        stage.teal(options).failed(3, &["default.events is detached", "ATTACH TABLE"]);
+    }
+    stage.query("ATTACH TABLE events");
+    stage.killed_at("cleanup-opened=return", &["cleanup", "--force"]);
+    stage.query("DETACH TABLE events");
+    stage.teal(&["cleanup"]).failed(3, &["default.events is detached", "ATTACH TABLE"]);
+    stage.query("ATTACH TABLE events");
+    stage.must(&["cleanup"]);
+    assert_eq!(stage.query("SHOW TABLES"), "events_1");
+}

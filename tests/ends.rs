@@ -479,3 +479,16 @@ fn a_cleanup_drops_what_its_own_database_has_parked() {
     assert!(run.stdout.contains("default.t_0_0_drop_"), "{}", run.said());
     assert_eq!(project.query(parked), "0");
 }
+
+#[test]
+fn an_old_table_that_is_gone_is_neither_dropped_nor_parked() {
+    let project = filled(&first());
+    project.must(&["apply"]);
+    project.must(&["cutover"]);
+    project.query("DROP TABLE t_0_0 SYNC");
+    let run = project.must(&["--json", "cleanup", "--park", "7d"]);
+    assert!(run.stderr.contains("default.t_0_0 is gone already"), "{}", run.said());
+    let report = serde_json::from_str::<serde_json::Value>(&run.stdout).unwrap();
+    assert_eq!(report["dropped"], serde_json::json!([]));
+    assert_eq!(report.get("parked"), None);
+}

@@ -189,6 +189,11 @@ pub enum MigrateError {
     )]
     PlaceTaken { table: QualifiedName },
     #[error(
+        "{table} is detached: it is not gone, and would be back under its name when the server is started anew. ATTACH TABLE {}, and run the command again",
+        .table.sql()
+    )]
+    Detached { table: QualifiedName },
+    #[error(
         "{old} is kept until {until} (the retention); wait, or `--retention 0s`, which leaves all other looks as they are"
     )]
     Kept { old: QualifiedName, until: Timestamp },
@@ -391,6 +396,7 @@ impl MigrateError {
             | Self::WrittenToGreen { .. }
             | Self::ViewExists { .. }
             | Self::PlaceTaken { .. }
+            | Self::Detached { .. }
             | Self::NoParity { .. }
             | Self::StatesUntold { .. }
             | Self::RowsHidden { .. }

@@ -50,6 +50,7 @@ impl Operator<'_> {
             }
         };
         self.refuse_while_chained(migrating, migrating.tables_now().0)?;
+        self.refuse_detached(migrating.tables_now().0)?;
         self.refuse_changed_places(migrating, &state)?;
         self.refuse_without_new(migrating, &state, force)?;
         self.refuse_while_loaded(migrating)?;
@@ -74,8 +75,12 @@ impl Operator<'_> {
         self.step(migrating, Step::Cleanup, |migrating| {
             // INSERTs that go on for long would hold it up: better here, where nothing has begun.
             self.wait_without_gate()?;
-            let old_data = Some(self.data_of(migrating.tables_now().0)?);
-            let parked = self.place_to_park(migrating)?;
+            let old_data = self.data_of(migrating.tables_now().0)?;
+            let parked = match old_data.is_empty() {
+                true => None,
+                false => self.place_to_park(migrating)?,
+            };
+            let old_data = Some(old_data);
             // The proof has read what may not be on the disk yet, and the old table's rows are all there.
             self.server.sync()?;
             self.record(migrating, Event::CleanupOpened { old_data, parked, force })?;
@@ -210,6 +215,7 @@ impl Operator<'_> {
         if let Phase::CutOver(state) = migrating.phase.clone() {
             let (old, data) = (migrating.tables_now().0.clone(), state.old_data.as_deref());
             let is_forced = force || state.cleanup_forced;
+            self.refuse_detached(&old)?;
             let look = || {
                 self.refuse_changed_places(migrating, &state)?;
                 self.refuse_without_new(migrating, &state, true)?;
@@ -257,6 +263,8 @@ impl Operator<'_> {
         failpoint::reached("cleaned");
         let gone = match (&parked, keeps_alias) {
             (Some(parked), _) => format!("blue is {parked} now"),
+            // Somebody had dropped it before.
+            (None, _) if old_data.as_deref() == Some("") => format!("{leaving} is gone already"),
             (None, true) => "blue dropped".to_owned(),
             (None, false) => format!("{leaving} dropped"),
         };

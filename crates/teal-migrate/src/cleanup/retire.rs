@@ -48,6 +48,10 @@ impl Operator<'_> {
             if let Some(kept) = alias_of {
                 let create = create_alias(leaving, kept);
                 self.command(&create.replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1))?;
+                // A table of that name that is detached keeps it from being made, without an error (26.9).
+                if !self.exists(leaving)? {
+                    return Err(MigrateError::Detached { table: leaving.clone() });
+                }
             }
             Ok(())
         };
@@ -140,6 +144,28 @@ impl Operator<'_> {
     ) -> Result<QualifiedName, MigrateError> {
         let retired = names::retired(&migrating.id);
         Ok(if self.rows_of(&retired)? > 0 { retired } else { leaving.clone() })
+    }
+
+    /// What is detached is in no list of tables, and back under its name with the next start of the server.
+    pub(crate) fn refuse_detached(&self, table: &QualifiedName) -> Result<(), MigrateError> {
+        match self.is_detached(table)? {
+            true => Err(MigrateError::Detached { table: table.clone() }),
+            false => Ok(()),
+        }
+    }
+
+    pub(crate) fn is_detached(&self, table: &QualifiedName) -> Result<bool, MigrateError> {
+        // An older server does not tell, nor does every engine of a database (26.7).
+        const DOES_NOT_TELL: [&str; 2] = ["UNKNOWN_TABLE", "NOT_IMPLEMENTED"];
+        let of = table.condition("table");
+        match self.count_rows(&format!("SELECT 1 FROM system.detached_tables WHERE {of}")) {
+            Err(MigrateError::Client(error))
+                if error.server_name().is_some_and(|name| DOES_NOT_TELL.contains(&name)) =>
+            {
+                Ok(false)
+            }
+            rows => Ok(rows? > 0),
+        }
     }
 
     /// Whether there is a table of this name with this data; where the data is not known, any table

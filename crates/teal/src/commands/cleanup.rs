@@ -86,13 +86,13 @@ pub(crate) fn run(common: &Common, args: &Cleanup) -> Result<(), Failure> {
         }
         return Err(error.into());
     }
-    let parked = match &migrating.phase {
-        Phase::Cleaned(state) => state.parked.clone(),
-        _ => None,
+    let (parked, was_gone) = match &migrating.phase {
+        Phase::Cleaned(state) => (state.parked.clone(), state.old_data.as_deref() == Some("")),
+        _ => (None, false),
     };
     if common.json {
         let mut dropped = Report::of_parked(&dropped).dropped;
-        if parked.is_none() && !was_over {
+        if parked.is_none() && !was_over && !was_gone {
             dropped.push(migrating.tables_now().0.to_string());
         }
         return show::json(&Report {
