@@ -492,3 +492,15 @@ fn an_old_table_that_is_gone_is_neither_dropped_nor_parked() {
     assert_eq!(report["dropped"], serde_json::json!([]));
     assert_eq!(report.get("parked"), None);
 }
+
+/// A script may take it for a name that is free.
+#[test]
+fn a_cleanup_reports_no_name_as_dropped_that_is_an_alias_now() {
+    for (by, dropped) in [("exchange", &[][..]), ("app", &["default.t_0_0"])] {
+        let project = filled(&first());
+        project.must(&["apply"]);
+        project.must(&["cutover", "--by", by]);
+        let report = project.json::<serde_json::Value>(&["cleanup"]);
+        assert_eq!(report["dropped"], serde_json::json!(dropped), "{by}");
+    }
+}

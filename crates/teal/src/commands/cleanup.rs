@@ -21,7 +21,8 @@ struct Report {
     phase: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     parked: Option<Parked>,
-    /// The old table, unless it was parked; and tables of earlier cleanups, whose time is over.
+    /// The old table, unless it was parked or its name is an alias now; and tables of earlier cleanups, whose time is
+    /// over.
     dropped: Vec<String>,
 }
 
@@ -92,8 +93,9 @@ pub(crate) fn run(common: &Common, args: &Cleanup) -> Result<(), Failure> {
     };
     if common.json {
         let mut dropped = Report::of_parked(&dropped).dropped;
-        if parked.is_none() && !was_over && !was_gone {
-            dropped.push(migrating.tables_now().0.to_string());
+        let old = migrating.tables_now().0;
+        if parked.is_none() && !was_over && !was_gone && !operator.exists(old)? {
+            dropped.push(old.to_string());
         }
         return show::json(&Report {
             phase: Some(migrating.phase.name()),
