@@ -3,7 +3,7 @@
 
 use crate::server_migration::{REWRITTEN, ROWS, Stage};
 use crate::servers::Modern;
-use crate::support::{Background, until};
+use crate::support::{Background, Held, until};
 
 /// Reads the table for a minute.
 fn read_slowly(stage: &Stage, table: &str) -> Background {
@@ -56,4 +56,29 @@ fn an_old_table_that_is_detached_is_not_taken_for_one_that_is_gone() {
     stage.query("ATTACH TABLE events");
     stage.must(&["cleanup"]);
     assert_eq!(stage.query("SHOW TABLES"), "events_1");
+}
+
+#[test]
+fn a_place_to_park_that_somebody_takes_meanwhile_is_another_one() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    stage.must(&["apply"]);
+    stage.must(&["cutover"]);
+    let place = stage.query(
+        "SELECT concat('events_drop_', formatDateTime(now('UTC') + INTERVAL 7 DAY, '%Y%m%d'))",
+    );
+    let park = &["cleanup", "--park", "7d", "--force"];
+    let make = format!("CREATE TABLE {place} (id UInt64) ENGINE = MergeTree ORDER BY id");
+    stage.query(&make);
+    stage.query(&format!("DETACH TABLE {place}"));
+    stage.teal(park).failed(3, &["there is something of that name"]);
+    stage.query(&format!("ATTACH TABLE {place}"));
+    stage.query(&format!("DROP TABLE {place} SYNC"));
+
+    let cleanup = Held::at("retiring-view-dropped", "", stage.command(park));
+    stage.query(&make);
+    cleanup.go_on().failed(1, &["TABLE_ALREADY_EXISTS"]);
+    let run = stage.teal(&["cleanup"]);
+    run.failed(0, &[&format!("blue is default.{place}_2 now")]);
+    assert_eq!(stage.query(&format!("SELECT count() FROM {place}_2")), ROWS.to_string());
+    assert_eq!(stage.query("SHOW TABLES"), format!("events_1\n{place}\n{place}_2"));
 }

@@ -237,6 +237,7 @@ impl Operator<'_> {
                 })?;
             }
         }
+        self.park_elsewhere_if_taken(migrating)?;
         let told = self.clean(migrating)?;
         let what = format!("the cleanup of {} was finished: {told}", migrating.migration.green);
         self.observer.update(Update::Healed { what });
@@ -284,13 +285,29 @@ impl Operator<'_> {
         Ok(may_be_known && self.with_control(Features::read)?.alias.is_there)
     }
 
+    /// Somebody may have taken the place since it was chosen. As long as the old table is not there, another will do.
+    fn park_elsewhere_if_taken(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+        let Phase::CutOver(CutOver { parked: Some(parked), old_data, cleanup_forced, .. }) =
+            &migrating.phase
+        else {
+            return Ok(());
+        };
+        let is_parked = !self.has_data(migrating.tables_now().0, old_data.as_deref())?;
+        if is_parked || !self.is_taken(&parked.table)? {
+            return Ok(());
+        }
+        let parked = Some(self.free_beside(parked)?);
+        let (old_data, force) = (old_data.clone(), *cleanup_forced);
+        self.record(migrating, Event::CleanupOpened { old_data, parked, force })
+    }
+
     fn place_to_park(&self, migrating: &Migrating) -> Result<Option<Parked>, MigrateError> {
         let Some(time) = self.options.park else {
             return Ok(None);
         };
         let until = self.time().saturating_add(time).unwrap_or(Timestamp::MAX);
         let parked = Parked::of(&migrating.migration.declared_blue(), until);
-        match self.exists(&parked.table)? {
+        match self.is_taken(&parked.table)? {
             true => Err(MigrateError::PlaceTaken { table: parked.table }),
             false => Ok(Some(parked)),
         }
