@@ -15,11 +15,12 @@ use teal_catalog::Features;
 use teal_plan::Cutover;
 use teal_schema::QualifiedName;
 
+use crate::cleanup::retire::begun;
 use crate::journal::phase::{Cleaned, CutOver};
 use crate::journal::state::Migrating;
 use crate::repair::stale::first_of;
 use crate::verify::Sought;
-use crate::{Event, MigrateError, Operator, Parked, Phase, Step, Update, failpoint};
+use crate::{Event, MigrateError, Operator, Parked, Phase, Step, Update, failpoint, names};
 
 impl Operator<'_> {
     /// Drops what the migration does not need any more.
@@ -54,8 +55,10 @@ impl Operator<'_> {
         self.refuse_changed_places(migrating, &state)?;
         self.refuse_without_new(migrating, &state, force)?;
         self.refuse_while_loaded(migrating)?;
+        let mut seen = None;
         if !force {
             let (old, new) = migrating.tables_now();
+            seen = Some(Box::new(self.see(old)?));
             self.refuse_broken(new, old, None)?;
             self.refuse_while_viewed(migrating, &state)?;
             self.refuse_while_fed(migrating, &state)?;
@@ -83,9 +86,9 @@ impl Operator<'_> {
             let old_data = Some(old_data);
             // The proof has read what may not be on the disk yet, and the old table's rows are all there.
             self.server.sync()?;
-            self.record(migrating, Event::CleanupOpened { old_data, parked, force })?;
+            self.record(migrating, Event::CleanupOpened { old_data, parked, force, old: seen })?;
             failpoint::reached("cleanup-opened");
-            Ok(((), self.clean(migrating)?))
+            Ok(((), self.clean(migrating, force)?))
         })
     }
 
@@ -212,9 +215,10 @@ impl Operator<'_> {
         migrating: &mut Migrating,
         force: bool,
     ) -> Result<(), MigrateError> {
+        let mut is_forced = force;
         if let Phase::CutOver(state) = migrating.phase.clone() {
+            is_forced |= state.cleanup_forced;
             let (old, data) = (migrating.tables_now().0.clone(), state.old_data.as_deref());
-            let is_forced = force || state.cleanup_forced;
             self.refuse_detached(&old)?;
             let look = || {
                 self.refuse_changed_places(migrating, &state)?;
@@ -238,13 +242,13 @@ impl Operator<'_> {
             }
         }
         self.park_elsewhere_if_taken(migrating)?;
-        let told = self.clean(migrating)?;
+        let told = self.clean(migrating, is_forced)?;
         let what = format!("the cleanup of {} was finished: {told}", migrating.migration.green);
         self.observer.update(Update::Healed { what });
         Ok(())
     }
 
-    fn clean(&self, migrating: &mut Migrating) -> Result<String, MigrateError> {
+    fn clean(&self, migrating: &mut Migrating, is_forced: bool) -> Result<String, MigrateError> {
         let migration = migrating.migration.clone();
         let (cutover, old_data, parked) = match &migrating.phase {
             Phase::CutOver(CutOver { cutover, old_data, parked, .. }) => {
@@ -258,8 +262,21 @@ impl Operator<'_> {
         // It is an alias of that still where only the code was moved.
         self.move_alias(migrating, &leaving, &kept, &|| Ok(()))?;
         let alias_of = keeps_alias.then_some(&kept);
-        let told =
+        let mut told =
             self.retire(migrating, &leaving, old_data.as_deref(), alias_of, parked.as_ref())?;
+        if !is_forced {
+            let by_now = parked.clone().unwrap_or_else(|| names::retired(&migrating.id));
+            let looked = self.refuse_late(migrating, &by_now);
+            match looked.map_err(|error| begun(&leaving, error)) {
+                // They are not lost there.
+                Err(MigrateError::NewLacks { old, new, rows, reason }) if parked.is_some() => {
+                    let what = format!("{old} has {rows} rows that {new} lacks: {reason}");
+                    self.observer.update(Update::Warning { what });
+                }
+                other => other?,
+            }
+        }
+        told += self.drop_retired(migrating, &leaving, parked.is_some())?;
         self.record(migrating, Event::Cleaned)?;
         failpoint::reached("cleaned");
         let gone = match (&parked, keeps_alias) {
@@ -287,8 +304,9 @@ impl Operator<'_> {
 
     /// Somebody may have taken the place since it was chosen. As long as the old table is not there, another will do.
     fn park_elsewhere_if_taken(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
-        let Phase::CutOver(CutOver { parked: Some(parked), old_data, cleanup_forced, .. }) =
-            &migrating.phase
+        let Phase::CutOver(CutOver {
+            parked: Some(parked), old_data, cleanup_forced, old_at_cleanup, ..
+        }) = &migrating.phase
         else {
             return Ok(());
         };
@@ -297,8 +315,8 @@ impl Operator<'_> {
             return Ok(());
         }
         let parked = Some(self.free_beside(parked)?);
-        let (old_data, force) = (old_data.clone(), *cleanup_forced);
-        self.record(migrating, Event::CleanupOpened { old_data, parked, force })
+        let (old_data, force, old) = (old_data.clone(), *cleanup_forced, old_at_cleanup.clone());
+        self.record(migrating, Event::CleanupOpened { old_data, parked, force, old })
     }
 
     fn place_to_park(&self, migrating: &Migrating) -> Result<Option<Parked>, MigrateError> {

@@ -12,11 +12,10 @@ use crate::journal::state::Migrating;
 use crate::{MigrateError, Operator, failpoint, names};
 
 impl Operator<'_> {
-    /// Drops the view, whichever way it goes, and the table `leaving`, such that no INSERT is on its way
-    /// through the view into what is dropped; where it is to be `parked`, it gets that name instead. Then
+    /// Drops the view, whichever way it goes, and takes the name of the table `leaving`, such that no INSERT is on
+    /// its way through the view into what is dropped; where it is to be `parked`, it gets that name instead. Then
     /// `leaving` becomes an alias of `alias_of`, if there is one. Each statement can be repeated. `data` tells
-    /// the data that `leaving` had when this began. Tells what stays under that name, and how long INSERTs
-    /// were held.
+    /// the data that `leaving` had when this began. Tells how long INSERTs were held.
     pub(crate) fn retire(
         &self,
         migrating: &Migrating,
@@ -69,15 +68,25 @@ impl Operator<'_> {
             }
         }
         failpoint::reached("retiring-gate-opened");
-        if parked.is_none() {
-            self.drop_used(&retired)?;
+        Ok(told)
+    }
+
+    /// Drops the table that was `leaving`, unless it is parked. Tells what stays under that name.
+    pub(crate) fn drop_retired(
+        &self,
+        migrating: &Migrating,
+        leaving: &QualifiedName,
+        is_parked: bool,
+    ) -> Result<&'static str, MigrateError> {
+        if !is_parked {
+            self.drop_used(&names::retired(&migrating.id))?;
         }
         failpoint::reached("retired");
         self.drop_own_tables(migrating, names::ANY_ROLE)?;
-        if !self.data_of(leaving)?.is_empty() {
-            told.push_str("; somebody has made another table of that name, which stays");
-        }
-        Ok(told)
+        Ok(match self.data_of(leaving)?.is_empty() {
+            true => "",
+            false => "; somebody has made another table of that name, which stays",
+        })
     }
 
     /// Before what a process before began is ended, which may be long ago: `look`s once more whether `leaving` is the
@@ -181,7 +190,7 @@ impl Operator<'_> {
 }
 
 /// The journal says already that it goes, so the next command goes on with that.
-fn begun(leaving: &QualifiedName, error: MigrateError) -> MigrateError {
+pub(super) fn begun(leaving: &QualifiedName, error: MigrateError) -> MigrateError {
     match error {
         MigrateError::NoCleanCut { reason, .. } => {
             MigrateError::RetireOpen { leaving: leaving.clone(), reason }

@@ -196,6 +196,8 @@ pub struct CutOver {
     pub old_data: Option<String>,
     /// That data is put aside, under this name.
     pub parked: Option<Parked>,
+    /// The old table when the cleanup's looks at it began. What came there since, it must not drop unseen.
+    pub(crate) old_at_cleanup: Option<Box<BlueSeen>>,
     /// After an exchange, both tables were found to have the same rows; or, where no view can keep the old one
     /// current, the new one to have all that had come to the old one.
     pub compared: bool,

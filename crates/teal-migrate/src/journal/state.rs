@@ -281,6 +281,7 @@ impl Migrating {
                     cleanup_forced: false,
                     old_data: None,
                     parked: None,
+                    old_at_cleanup: None,
                     compared: false,
                     old_compared: None,
                     rollback_open: None,
@@ -335,12 +336,13 @@ impl Migrating {
             (P::Backfilled(_) | P::Verified(_), E::RolledBack { rows, rest }) => {
                 P::Backfilled(Backfilled { rows, rolled_back: true, rest })
             }
-            (P::CutOver(state), E::CleanupOpened { old_data, parked, force }) => {
+            (P::CutOver(state), E::CleanupOpened { old_data, parked, force, old }) => {
                 P::CutOver(CutOver {
                     cleanup_open: true,
                     cleanup_forced: force,
                     old_data,
                     parked,
+                    old_at_cleanup: old,
                     ..state
                 })
             }
@@ -446,7 +448,8 @@ mod tests {
         let event = |body: &str| serde_json::from_str::<Event>(body).unwrap();
         let aborted = Event::AbortOpened { green_data: None, force: false };
         assert_eq!(event(r#"{"kind":"abortOpened"}"#), aborted);
-        let opened = |old_data| Event::CleanupOpened { old_data, parked: None, force: false };
+        let opened =
+            |old_data| Event::CleanupOpened { old_data, parked: None, force: false, old: None };
         assert_eq!(event(r#"{"kind":"cleanupOpened"}"#), opened(None));
         let noted = event(r#"{"kind":"cleanupOpened","oldData":"a"}"#);
         assert_eq!(noted, opened(Some("a".to_owned())));

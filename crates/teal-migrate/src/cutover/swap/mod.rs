@@ -478,6 +478,7 @@ fn seen_after(migrating: &Migrating, way: Way) -> Migrating {
             cleanup_forced: false,
             old_data: None,
             parked: None,
+            old_at_cleanup: None,
             compared: false,
             old_compared: None,
             rollback_open: None,
