@@ -442,7 +442,10 @@ fn what_is_deleted_in_the_midst_of_an_exchange_does_not_come_back() {
     stage.query("DELETE FROM events WHERE id = 5");
     let rows = stage.query("SELECT count() FROM events");
     let run = stage.teal(EXCHANGE);
-    run.failed(3, &["were merged in the midst of the exchange", "has changed default.events since"]);
+    run.failed(
+        3,
+        &["were merged in the midst of the exchange", "has changed default.events since"],
+    );
     assert_eq!(stage.query("SELECT count() FROM events"), rows);
     // It has come to its end all the same.
     assert!(stage.must(&["status"]).contains("cut over"));

@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use teal_catalog::Features;
-use teal_plan::Cutover;
-use teal_schema::QualifiedName;
+use teal_plan::{Cutover, row_policies};
+use teal_schema::{QualifiedName, quote_ident};
 
 use crate::cleanup::retire::begun;
 use crate::journal::phase::{Cleaned, CutOver};
@@ -305,7 +305,11 @@ impl Operator<'_> {
     /// Somebody may have taken the place since it was chosen. As long as the old table is not there, another will do.
     fn park_elsewhere_if_taken(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         let Phase::CutOver(CutOver {
-            parked: Some(parked), old_data, cleanup_forced, old_at_cleanup, ..
+            parked: Some(parked),
+            old_data,
+            cleanup_forced,
+            old_at_cleanup,
+            ..
         }) = &migrating.phase
         else {
             return Ok(());
@@ -327,7 +331,27 @@ impl Operator<'_> {
         let parked = Parked::of(&migrating.migration.declared_blue(), until);
         match self.is_taken(&parked.table)? {
             true => Err(MigrateError::PlaceTaken { table: parked.table }),
-            false => Ok(Some(parked)),
+            false => {
+                self.refuse_open(migrating.tables_now().0, &parked.table)?;
+                Ok(Some(parked))
+            }
+        }
+    }
+
+    /// A row policy is of a name, and holds under no other one (26.7).
+    fn refuse_open(&self, old: &QualifiedName, parked: &QualifiedName) -> Result<(), MigrateError> {
+        let policies = self.with_control(|session| row_policies(session, &[old, parked]))?;
+        let policies = policies.unwrap_or_default();
+        let is_on_parked =
+            |name: &str| policies.iter().any(|it| it.is_on(parked) && it.name == name);
+        let mut of_old = policies.iter().filter(|policy| policy.is_on(old));
+        match of_old.find(|policy| !is_on_parked(&policy.name)) {
+            None => Ok(()),
+            Some(policy) => Err(MigrateError::ParkedOpen {
+                old: old.clone(),
+                parked: parked.clone(),
+                policy: quote_ident(&policy.name),
+            }),
         }
     }
 }

@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn a_long_name_is_cut_so_that_its_day_fits() {
-        let of = |name: &str| Parked::of(&QualifiedName::new("d", name), Timestamp::UNIX_EPOCH).table;
+        let of =
+            |name: &str| Parked::of(&QualifiedName::new("d", name), Timestamp::UNIX_EPOCH).table;
         assert_eq!(of("events").name, "events_drop_19700101");
         assert_eq!(of(&"e".repeat(195)).name, format!("{}_drop_19700101", "e".repeat(120)));
     }

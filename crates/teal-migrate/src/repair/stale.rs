@@ -64,7 +64,9 @@ impl Operator<'_> {
         // What speaks against it then, that log alone would tell.
         let may_be_written = migrating.moved_by == Some(Cutover::App)
             && matches!(&migrating.phase, Phase::Backfilled(Backfilled { rolled_back: true, .. }));
-        if may_be_written && !self.with_control(|session| Features::read(session))?.part_log.is_there {
+        if may_be_written
+            && !self.with_control(|session| Features::read(session))?.part_log.is_there
+        {
             let reason = "without part_log, they are not told from those of somebody who is still on the new table since the rollback";
             return Ok(Err(reason.to_owned()));
         }
