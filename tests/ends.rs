@@ -486,3 +486,53 @@ fn a_cleanup_drops_what_its_own_database_has_parked() {
     assert!(run.stdout.contains("default.t_0_0_drop_"), "{}", run.said());
     assert_eq!(project.query(parked), "0");
 }
+
+#[test]
+fn an_old_table_that_is_gone_is_neither_dropped_nor_parked() {
+    let project = filled(&first());
+    project.must(&["apply"]);
+    project.must(&["cutover"]);
+    project.query("DROP TABLE t_0_0 SYNC");
+    let run = project.must(&["--json", "cleanup", "--park", "7d"]);
+    assert!(run.stderr.contains("default.t_0_0 is gone already"), "{}", run.said());
+    let report = serde_json::from_str::<serde_json::Value>(&run.stdout).unwrap();
+    assert_eq!(report["dropped"], serde_json::json!([]));
+    assert_eq!(report.get("parked"), None);
+}
+
+/// It keeps no other one from going, nor the migration that waits.
+#[test]
+fn a_parked_table_that_is_still_loaded_stays_and_is_told() {
+    let project = filled(&first());
+    project.must(&["apply"]);
+    project.must(&["cutover"]);
+    project.must(&["cleanup", "--park", "0s"]);
+    let parked = project.query("SELECT name FROM system.tables WHERE name LIKE 't_0_0_drop_%'");
+    project.query("CREATE DATABASE other");
+    project.query(&format!(
+        "CREATE DICTIONARY other.names (id UInt64, s String) PRIMARY KEY id \
+         SOURCE(CLICKHOUSE(TABLE '{parked}' DB 'default')) LAYOUT(FLAT()) LIFETIME(0)"
+    ));
+    project.write("app/t.sql", &both());
+    project.must(&["apply"]);
+    project.must(&["cutover", "t_0_2"]);
+    let said = project.must(&["cleanup"]).said();
+    assert!(said.contains(&format!("{parked} stays, though its time is over: ")), "{said}");
+    assert!(said.contains("tables depend on it: other.names"), "{said}");
+    assert_eq!(project.query("EXISTS t_0_1"), "0", "{said}");
+    project.query("DROP DICTIONARY other.names");
+    project.must(&["cleanup"]);
+    assert_eq!(project.query("SHOW TABLES"), "t_0_2");
+}
+
+/// A script may take it for a name that is free.
+#[test]
+fn a_cleanup_reports_no_name_as_dropped_that_is_an_alias_now() {
+    for (by, dropped) in [("exchange", &[][..]), ("app", &["default.t_0_0"])] {
+        let project = filled(&first());
+        project.must(&["apply"]);
+        project.must(&["cutover", "--by", by]);
+        let report = project.json::<serde_json::Value>(&["cleanup"]);
+        assert_eq!(report["dropped"], serde_json::json!(dropped), "{by}");
+    }
+}

@@ -144,6 +144,31 @@ fn a_row_policy_is_found_whether_it_is_for_teal_or_for_others() {
     assert_eq!(applied.code, Some(0), "{}", applied.said());
 }
 
+/// Under its new name the table would be open to all who may read its database.
+#[test]
+fn a_table_with_a_row_policy_is_parked_where_it_has_one_too() {
+    let policies = |tables: &[&str]| {
+        let of = |table: &&str| format!("<{table}><filter>id &lt; 5</filter></{table}>");
+        let all = tables.iter().map(of).collect::<String>();
+        format!("<ana>COMMON<databases><default>{all}</default></databases></ana>")
+    };
+    let project = filled(VERSIONED);
+    project.must(&["apply"]);
+    project.must(&["cutover"]);
+    let place = project.query(
+        "SELECT concat('events_drop_', formatDateTime(now('UTC') + INTERVAL 7 DAY, '%Y%m%d'))",
+    );
+    let park = |tables: &[&str]| {
+        let own = "<access_management>1</access_management>";
+        with_config(&project, "", &policies(tables), own, &["cleanup", "--park", "7d"])
+    };
+    let says = format!("readers of default.{place} would see all rows");
+    park(&["events"]).failed(3, &[&says, "CREATE ROW POLICY"]);
+    let parked = park(&["events", &place]);
+    assert_eq!(parked.code, Some(0), "{}", parked.said());
+    assert_eq!(project.query("SHOW TABLES"), format!("events_1\n{place}"));
+}
+
 #[test]
 fn a_new_name_that_users_may_not_read_is_told() {
     let project = filled(VERSIONED);

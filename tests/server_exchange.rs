@@ -398,6 +398,45 @@ fn late_parts_that_were_attached_and_then_merged_are_not_attached_again() {
     stage.assert_exact(ROWS + 20 + 2000, &run.said());
 }
 
+/// The rows of the old table do not tell what users have deleted in the new one from what it has not got yet.
+#[test]
+fn what_is_deleted_in_the_midst_of_an_exchange_does_not_come_back() {
+    let mut stage = applied(REWRITTEN);
+    exchange_with_late_rows(&stage, "carrying", "town, id");
+    stage.modern.kill_and_start_again();
+    stage.query(&insert(6_000_000_000, 500, 0));
+    stage.query("DELETE FROM events WHERE id = 5");
+    let rows = stage.query("SELECT count() FROM events");
+    let run = stage.teal(EXCHANGE);
+    run.failed(
+        3,
+        &["were merged in the midst of the exchange", "has changed default.events since"],
+    );
+    assert_eq!(stage.query("SELECT count() FROM events"), rows);
+    // It has come to its end all the same.
+    assert!(stage.must(&["status"]).contains("cut over"));
+    stage.query("OPTIMIZE TABLE events FINAL");
+    stage.query("OPTIMIZE TABLE events_1 FINAL");
+}
+
+/// What came first to a partition, or has been dropped there untold, is not told by rows either.
+#[test]
+fn a_partition_that_the_new_table_has_not_keeps_no_exchange_from_its_end() {
+    let mut stage = applied(REWRITTEN);
+    let cutover = Held::at("swapping", "exchanged=return", stage.command(EXCHANGE));
+    stage.query("INSERT INTO events VALUES (1, 'late', '2030-01-01 00:00:00')");
+    assert!(cutover.go_on().killed);
+    stage.modern.kill_and_start_again();
+    stage.query("INSERT INTO events_1 VALUES (2, 'late', '2030-01-01 00:00:00')");
+    stage.query("OPTIMIZE TABLE events_1 FINAL");
+    let run = stage.teal(EXCHANGE);
+    run.failed(3, &["were merged in the midst of the exchange", "no rows of partition 203001"]);
+    assert!(stage.must(&["status"]).contains("cut over"));
+    stage.query("INSERT INTO events SELECT * FROM events_1 WHERE town = 'late'");
+    stage.query("OPTIMIZE TABLE events FINAL");
+    stage.query("OPTIMIZE TABLE events_1 FINAL");
+}
+
 /// An INSERT that fails between the two tables is in the old one alone. Behind the proof and before the
 /// exchange, nothing forwards it any more.
 #[test]

@@ -503,3 +503,53 @@ fn a_new_partition_that_was_dropped_before_the_cutover_is_not_brought_back() {
     project.must(&["repair", "--drop-extra"]);
     project.must(&["cutover"]);
 }
+
+/// After a deploy as after an exchange: what was changed on the new table, and given up, is not what somebody wrote.
+#[test]
+fn what_was_changed_before_the_way_back_to_the_old_code_is_not_brought_there_later() {
+    let filled = filled_items(ITEMS_REWRITTEN);
+    filled.must(APPLY);
+    filled.must(&["cutover"]);
+    filled.query(
+        "CREATE TABLE anew ENGINE = MergeTree PARTITION BY toYYYYMM(at) ORDER BY (name, id) AS \
+         SELECT * REPLACE (toNullable('corrected') AS note) FROM items_0_1 WHERE toYYYYMM(at) = 202402 AND id % 2 = 0",
+    );
+    let replace = "ALTER TABLE items_0_1 REPLACE PARTITION 202402 FROM anew";
+    let words = ["default.items_0_1 was changed in place", "partition 202402"];
+    let forced = filled.copy();
+    forced.query(replace);
+    forced.teal(&["rollback"]).failed(3, &words);
+    forced.must(&["rollback", "--force"]);
+    // Before the writers have come back.
+    filled.must(&["rollback"]);
+    filled.query(replace);
+    for project in [&forced, &filled] {
+        project.teal(&["abort"]).failed(3, &["`teal rollback` brings them"]);
+        project.teal(&["rollback"]).failed(3, &words);
+        assert_eq!(project.query("SELECT count() FROM items_0_0"), "90500");
+    }
+}
+
+/// Without a log of parts, a row that a writer wrote who has not come back yet looks like one that the old table has lost.
+#[test]
+fn what_is_deleted_after_the_way_back_takes_no_late_writers_rows_along() {
+    let project = filled_items(ITEMS_REWRITTEN);
+    project.must(APPLY);
+    project.must(&["cutover"]);
+    project.must(&["rollback"]);
+    project.query(&insert_items(7_000_000, 1).replace("items_0_0", "items_0_1"));
+    project.query("ALTER TABLE items_0_0 DELETE WHERE id = 5 SETTINGS mutations_sync = 2");
+    let words = ["2 too many", "somebody who is still on the new table", "--drop-extra"];
+    for command in ["cutover", "repair"] {
+        project.teal(&[command]).failed(3, &words);
+    }
+    project.teal(&["abort"]).failed(3, &["2 rows"]);
+    assert_eq!(project.query("SELECT count() FROM items_0_1 WHERE id = 7000000"), "1");
+    project.query("INSERT INTO items_0_0 SELECT * FROM items_0_1 WHERE id = 7000000");
+    project.must(&["repair", "--drop-extra"]);
+    // From that proof on, a cause is one again.
+    project.query("ALTER TABLE items_0_0 DELETE WHERE id = 6 SETTINGS mutations_sync = 2");
+    project.must(&["cutover"]);
+    let counts = "SELECT count(), countIf(id = 7000000), countIf(id IN (5, 6)) FROM items_0_1";
+    assert_eq!(project.query(counts), "90499\t1\t0");
+}

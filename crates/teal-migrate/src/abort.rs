@@ -151,7 +151,7 @@ impl Operator<'_> {
         let green = migrating.migration.green.clone();
         let outcome = if was_attached {
             let told = self.retire(migrating, &green, green_data, None, None)?;
-            format!("{green} dropped{told}")
+            format!("{green} dropped{told}{}", self.drop_retired(migrating, &green, false)?)
         } else {
             // A view of this name is not this migration's yet, and neither are rows in green.
             self.drop_own_tables(migrating, names::ANY_ROLE)?;

@@ -194,6 +194,16 @@ pub enum MigrateError {
     )]
     PlaceTaken { table: QualifiedName },
     #[error(
+        "the row policy {policy} is on {old}, and of that name only: readers of {parked} would see all rows. CREATE ROW POLICY {policy} ON {} as it is on {old}, or do not park (--park)",
+        .parked.sql()
+    )]
+    ParkedOpen { old: QualifiedName, parked: QualifiedName, policy: String },
+    #[error(
+        "{table} is detached: it is not gone, and would be back under its name when the server is started anew. ATTACH TABLE {}, and run the command again",
+        .table.sql()
+    )]
+    Detached { table: QualifiedName },
+    #[error(
         "{old} is kept until {until} (the retention); wait, or `--retention 0s`, which leaves all other looks as they are"
     )]
     Kept { old: QualifiedName, until: Timestamp },

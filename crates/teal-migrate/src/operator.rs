@@ -432,7 +432,10 @@ impl<'a> Operator<'a> {
     }
 
     /// Whether there is a table or view of this name.
-    pub(crate) fn exists(&self, name: &QualifiedName) -> Result<bool, MigrateError> {
+    ///
+    /// # Errors
+    /// When the target cannot be asked.
+    pub fn exists(&self, name: &QualifiedName) -> Result<bool, MigrateError> {
         Ok(self.with_control(|session| exists(session, name))?)
     }
 

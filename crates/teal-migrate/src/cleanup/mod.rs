@@ -12,15 +12,16 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use teal_catalog::Features;
-use teal_plan::Cutover;
-use teal_schema::QualifiedName;
+use teal_plan::{Cutover, row_policies};
+use teal_schema::{QualifiedName, quote_ident};
 
+use crate::cleanup::retire::as_begun;
 use crate::cutover::turn::cut_over;
 use crate::journal::phase::{Cleaned, CleanupBegun, CutOver};
 use crate::journal::state::Migrating;
 use crate::repair::stale::first_of;
 use crate::verify::Sought;
-use crate::{Event, MigrateError, Operator, Parked, Phase, Step, Update, failpoint};
+use crate::{Event, MigrateError, Operator, Parked, Phase, Step, Update, failpoint, names};
 
 impl Operator<'_> {
     /// Drops what the migration does not need any more.
@@ -43,11 +44,14 @@ impl Operator<'_> {
             _ => return Err(migrating.wrong_phase("run `teal cutover` first")),
         };
         self.refuse_while_chained(migrating, migrating.tables_now().0)?;
+        self.refuse_detached(migrating.tables_now().0)?;
         self.refuse_changed_places(migrating, &state)?;
         self.refuse_without_new(migrating, &state, force)?;
         self.refuse_while_loaded(migrating)?;
+        let mut seen = None;
         if !force {
             let (old, new) = migrating.tables_now();
+            seen = Some(Box::new(self.see(old)?));
             self.refuse_broken(new, old, None)?;
             self.refuse_while_viewed(migrating, &state)?;
             self.refuse_while_fed(migrating, &state)?;
@@ -68,14 +72,15 @@ impl Operator<'_> {
             // INSERTs that go on for long would hold it up: better here, where nothing has begun.
             self.wait_without_gate()?;
             let old_data = self.data_of(migrating.tables_now().0)?;
-            let parked = self.place_to_park(migrating)?;
+            let parked = match old_data.is_empty() {
+                true => None,
+                false => self.place_to_park(migrating)?,
+            };
             // The proof has read what may not be on the disk yet, and the old table's rows are all there.
             self.server.sync()?;
-            let begun = CleanupBegun { old_data, parked, forced: force };
-            let CleanupBegun { old_data, parked, .. } = begun.clone();
-            self.record(migrating, Event::CleanupOpened { old_data, parked, force })?;
+            self.record(migrating, Event::CleanupOpened { old_data, parked, force, old: seen })?;
             failpoint::reached("cleanup-opened");
-            Ok(((), self.clean(migrating, state.cutover, &begun)?))
+            Ok(((), self.clean(migrating, force)?))
         })
     }
 
@@ -200,6 +205,7 @@ impl Operator<'_> {
         let Some(begun) = &state.cleanup else { return Ok(()) };
         let (old, data) = (migrating.tables_now().0.clone(), &begun.old_data);
         let is_forced = force || begun.forced;
+        self.refuse_detached(&old)?;
         let look = || {
             self.refuse_changed_places(migrating, &state)?;
             self.refuse_without_new(migrating, &state, true)?;
@@ -220,30 +226,45 @@ impl Operator<'_> {
                 Ok(((), "nothing in the old table alone".to_owned()))
             })?;
         }
-        let told = self.clean(migrating, state.cutover, begun)?;
+        self.park_elsewhere_if_taken(migrating)?;
+        let told = self.clean(migrating, is_forced)?;
         let what = format!("the cleanup of {} was finished: {told}", migrating.migration.green);
         self.observer.update(Update::Healed { what });
         Ok(())
     }
 
-    fn clean(
-        &self,
-        migrating: &mut Migrating,
-        cutover: Cutover,
-        begun: &CleanupBegun,
-    ) -> Result<String, MigrateError> {
-        let parked = begun.parked.as_ref().map(|parked| &parked.table);
+    fn clean(&self, migrating: &mut Migrating, is_forced: bool) -> Result<String, MigrateError> {
+        let CutOver { cutover, cleanup, .. } = cut_over(migrating)?.clone();
+        let Some(CleanupBegun { old_data, parked, .. }) = cleanup else {
+            return Err(migrating.wrong_phase("no cleanup was begun"));
+        };
+        let parked = parked.map(|parked| parked.table);
         let (leaving, kept) = migrating.tables_now();
         let (leaving, kept) = (leaving.clone(), kept.clone());
         let keeps_alias = self.keeps_alias(migrating, cutover)?;
         // It is an alias of that still where only the code was moved.
         self.move_alias(migrating, &leaving, &kept, &|| Ok(()))?;
         let alias_of = keeps_alias.then_some(&kept);
-        let told = self.retire(migrating, &leaving, &begun.old_data, alias_of, parked)?;
+        let mut told = self.retire(migrating, &leaving, &old_data, alias_of, parked.as_ref())?;
+        if !is_forced {
+            let by_now = parked.clone().unwrap_or_else(|| names::retired(&migrating.id));
+            let looked = self.refuse_late(migrating, &by_now);
+            match looked.map_err(|error| as_begun(&leaving, error)) {
+                // They are not lost there.
+                Err(MigrateError::NewLacks { old, new, rows, reason }) if parked.is_some() => {
+                    let what = format!("{old} has {rows} rows that {new} lacks: {reason}");
+                    self.observer.update(Update::Warning { what });
+                }
+                other => other?,
+            }
+        }
+        told += self.drop_retired(migrating, &leaving, parked.is_some())?;
         self.record(migrating, Event::Cleaned)?;
         failpoint::reached("cleaned");
-        let gone = match (parked, keeps_alias) {
+        let gone = match (&parked, keeps_alias) {
             (Some(parked), _) => format!("blue is {parked} now"),
+            // Somebody had dropped it before.
+            (None, _) if old_data.is_empty() => format!("{leaving} is gone already"),
             (None, true) => "blue dropped".to_owned(),
             (None, false) => format!("{leaving} dropped"),
         };
@@ -263,15 +284,49 @@ impl Operator<'_> {
         Ok(may_be_known && self.with_control(Features::read)?.alias.is_there)
     }
 
+    /// Somebody may have taken the place since it was chosen. As long as the old table is not there, another will do.
+    fn park_elsewhere_if_taken(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+        let Some(begun) = cut_over(migrating)?.cleanup.clone() else { return Ok(()) };
+        let CleanupBegun { old_data, parked: Some(parked), forced: force, old } = begun else {
+            return Ok(());
+        };
+        let is_parked = !self.has_data(migrating.tables_now().0, &old_data)?;
+        if is_parked || !self.is_taken(&parked.table)? {
+            return Ok(());
+        }
+        let parked = Some(self.free_beside(&parked)?);
+        self.record(migrating, Event::CleanupOpened { old_data, parked, force, old })
+    }
+
     fn place_to_park(&self, migrating: &Migrating) -> Result<Option<Parked>, MigrateError> {
         let Some(time) = self.options.park else {
             return Ok(None);
         };
         let until = self.time().saturating_add(time).unwrap_or(Timestamp::MAX);
         let parked = Parked::of(&migrating.migration.declared_blue(), until);
-        match self.exists(&parked.table)? {
+        match self.is_taken(&parked.table)? {
             true => Err(MigrateError::PlaceTaken { table: parked.table }),
-            false => Ok(Some(parked)),
+            false => {
+                self.refuse_open(migrating.tables_now().0, &parked.table)?;
+                Ok(Some(parked))
+            }
+        }
+    }
+
+    /// A row policy is of a name, and holds under no other one (26.7).
+    fn refuse_open(&self, old: &QualifiedName, parked: &QualifiedName) -> Result<(), MigrateError> {
+        let policies = self.with_control(|session| row_policies(session, &[old, parked]))?;
+        let policies = policies.unwrap_or_default();
+        let is_on_parked =
+            |name: &str| policies.iter().any(|it| it.is_on(parked) && it.name == name);
+        let mut of_old = policies.iter().filter(|policy| policy.is_on(old));
+        match of_old.find(|policy| !is_on_parked(&policy.name)) {
+            None => Ok(()),
+            Some(policy) => Err(MigrateError::ParkedOpen {
+                old: old.clone(),
+                parked: parked.clone(),
+                policy: quote_ident(&policy.name),
+            }),
         }
     }
 }

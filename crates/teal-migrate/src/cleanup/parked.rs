@@ -6,7 +6,7 @@ use teal_schema::QualifiedName;
 
 use crate::journal::phase::Cleaned;
 use crate::journal::state::Migrating;
-use crate::{Event, MigrateError, Operator, Phase, Step, failpoint};
+use crate::{Event, MigrateError, Operator, Phase, Step, failpoint, names};
 
 /// A table that nothing writes to any more, and that can be had back by a `RENAME`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,11 +18,18 @@ pub struct Parked {
 }
 
 impl Parked {
-    /// Where `old` goes.
+    /// Where `old` goes. Its name is cut, for one that is too long for the server would be found when nothing can be
+    /// taken back any more.
     pub(crate) fn of(old: &QualifiedName, until: Timestamp) -> Self {
         let day = until.strftime("%Y%m%d");
-        let name = format!("{}_drop_{day}", old.name);
+        let name = format!("{}_drop_{day}", names::stem(&old.name));
         Self { table: QualifiedName::new(&old.database, name), until }
+    }
+
+    /// The next place that it could go to.
+    fn beside(&self, number: u32) -> Self {
+        let QualifiedName { database, name } = &self.table;
+        Self { table: QualifiedName::new(database, format!("{name}_{number}")), until: self.until }
     }
 }
 
@@ -64,7 +71,15 @@ impl Operator<'_> {
                     }
                 }
                 if is_there {
-                    self.drop_used(&table)?;
+                    match self.drop_used(&table) {
+                        // A dictionary, say. Others need not wait for it.
+                        Err(MigrateError::Client(error))
+                            if error.server_name() == Some("HAVE_DEPENDENT_OBJECTS") =>
+                        {
+                            return Ok(((), format!("{table} stays, though its time is over: {error}")));
+                        }
+                        other => other?,
+                    }
                     dropped.push(table.clone());
                 }
                 failpoint::reached("parked-dropped");
@@ -77,6 +92,23 @@ impl Operator<'_> {
             })?;
         }
         Ok(dropped)
+    }
+
+    /// Whether something has this name, or is detached and has it.
+    pub(crate) fn is_taken(&self, place: &QualifiedName) -> Result<bool, MigrateError> {
+        Ok(self.exists(place)? || self.is_detached(place)?)
+    }
+
+    /// The first place beside that one which nobody has taken.
+    pub(crate) fn free_beside(&self, parked: &Parked) -> Result<Parked, MigrateError> {
+        let mut number = 2;
+        loop {
+            let beside = parked.beside(number);
+            if !self.is_taken(&beside.table)? {
+                return Ok(beside);
+            }
+            number += 1;
+        }
     }
 
     /// The table that took its place is not there, nor has a later version taken that one's; or somebody has made it
@@ -93,5 +125,18 @@ impl Operator<'_> {
                 && other.migration.blue == *new
         };
         Ok(!self.migrations()?.iter().any(has_followed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_is_cut_so_that_its_day_fits() {
+        let of =
+            |name: &str| Parked::of(&QualifiedName::new("d", name), Timestamp::UNIX_EPOCH).table;
+        assert_eq!(of("events").name, "events_drop_19700101");
+        assert_eq!(of(&"e".repeat(195)).name, format!("{}_drop_19700101", "e".repeat(120)));
     }
 }

@@ -12,11 +12,10 @@ use crate::journal::state::Migrating;
 use crate::{MigrateError, Operator, failpoint, names};
 
 impl Operator<'_> {
-    /// Drops the view, whichever way it goes, and the table `leaving`, such that no INSERT is on its way
-    /// through the view into what is dropped; where it is to be `parked`, it gets that name instead. Then
+    /// Drops the view, whichever way it goes, and takes the name of the table `leaving`, such that no INSERT is on
+    /// its way through the view into what is dropped; where it is to be `parked`, it gets that name instead. Then
     /// `leaving` becomes an alias of `alias_of`, if there is one. Each statement can be repeated. `data` tells
-    /// the data that `leaving` had when this began. Tells what stays under that name, and how long INSERTs
-    /// were held.
+    /// the data that `leaving` had when this began. Tells how long INSERTs were held.
     pub(crate) fn retire(
         &self,
         migrating: &Migrating,
@@ -47,6 +46,10 @@ impl Operator<'_> {
             if let Some(kept) = alias_of {
                 let create = create_alias(leaving, kept);
                 self.command(&create.replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1))?;
+                // A table of that name that is detached keeps it from being made, without an error (26.9).
+                if !self.exists(leaving)? {
+                    return Err(MigrateError::Detached { table: leaving.clone() });
+                }
             }
             Ok(())
         };
@@ -54,25 +57,35 @@ impl Operator<'_> {
         match self.server.write_gate() {
             Some(_) => {
                 let cut = self.with_gate_closed(|| drop_view().and_then(|()| rename()));
-                let cut = cut.map_err(|error| begun(leaving, error))?;
+                let cut = cut.map_err(|error| as_begun(leaving, error))?;
                 told = format!("; {}", cut.held);
             }
             None => {
                 drop_view()?;
-                self.wait_for_inserts_in_time().map_err(|error| begun(leaving, error))?;
+                self.wait_for_inserts_in_time().map_err(|error| as_begun(leaving, error))?;
                 rename()?;
             }
         }
         failpoint::reached("retiring-gate-opened");
-        if parked.is_none() {
-            self.drop_used(&retired)?;
+        Ok(told)
+    }
+
+    /// Drops the table that was `leaving`, unless it is parked. Tells what stays under that name.
+    pub(crate) fn drop_retired(
+        &self,
+        migrating: &Migrating,
+        leaving: &QualifiedName,
+        is_parked: bool,
+    ) -> Result<&'static str, MigrateError> {
+        if !is_parked {
+            self.drop_used(&names::retired(&migrating.id))?;
         }
         failpoint::reached("retired");
         self.drop_own_tables(migrating, names::ANY_ROLE)?;
-        if !self.data_of(leaving)?.is_empty() {
-            told.push_str("; somebody has made another table of that name, which stays");
-        }
-        Ok(told)
+        Ok(match self.data_of(leaving)?.is_empty() {
+            true => "",
+            false => "; somebody has made another table of that name, which stays",
+        })
     }
 
     /// Before what a process before began is ended, which may be long ago: `look`s once more whether `leaving` is the
@@ -141,6 +154,28 @@ impl Operator<'_> {
         Ok(if self.rows_of(&retired)? > 0 { retired } else { leaving.clone() })
     }
 
+    /// What is detached is in no list of tables, and back under its name with the next start of the server.
+    pub(crate) fn refuse_detached(&self, table: &QualifiedName) -> Result<(), MigrateError> {
+        match self.is_detached(table)? {
+            true => Err(MigrateError::Detached { table: table.clone() }),
+            false => Ok(()),
+        }
+    }
+
+    pub(crate) fn is_detached(&self, table: &QualifiedName) -> Result<bool, MigrateError> {
+        // An older server does not tell, nor does every engine of a database (26.7).
+        const DOES_NOT_TELL: [&str; 2] = ["UNKNOWN_TABLE", "NOT_IMPLEMENTED"];
+        let of = table.condition("table");
+        match self.count_rows(&format!("SELECT 1 FROM system.detached_tables WHERE {of}")) {
+            Err(MigrateError::Client(error))
+                if error.server_name().is_some_and(|name| DOES_NOT_TELL.contains(&name)) =>
+            {
+                Ok(false)
+            }
+            rows => Ok(rows? > 0),
+        }
+    }
+
     /// Whether there is a table of this name with this data, which an alias has not.
     pub(crate) fn has_data(&self, table: &QualifiedName, data: &str) -> Result<bool, MigrateError> {
         let there = self.data_of(table)?;
@@ -149,7 +184,7 @@ impl Operator<'_> {
 }
 
 /// The journal says already that it goes, so the next command goes on with that.
-fn begun(leaving: &QualifiedName, error: MigrateError) -> MigrateError {
+pub(super) fn as_begun(leaving: &QualifiedName, error: MigrateError) -> MigrateError {
     match error {
         MigrateError::NoCleanCut { reason, .. } | MigrateError::FenceTimeout { reason, .. } => {
             MigrateError::RetireOpen { leaving: leaving.clone(), reason }

@@ -35,6 +35,7 @@ use serde::Deserialize;
 use teal_plan::{Fold, Migration};
 use teal_schema::{QualifiedName, names as identifiers, quote_ident, quoted_list};
 
+use crate::backfill::select_from;
 use crate::cutover::turn::cut_over;
 use crate::fence::not_clean;
 use crate::journal::phase::CutOver;
@@ -93,6 +94,7 @@ impl Operator<'_> {
         if !self.exists(&old)? || !self.exists(&new)? {
             return Ok(());
         }
+        self.refuse_hidden_rows(migrating)?;
         let seen = self.see(&old)?;
         let Some(known) = known_in_new(migrating, self.folds_by_itself(&old)?)? else {
             return self.record_compared(migrating, Some(seen));
@@ -131,6 +133,65 @@ impl Operator<'_> {
         }
         let (rows, reason) = (alone.rows, told(&alone).into());
         Err(MigrateError::NewLacks { old, new, rows, reason })
+    }
+
+    /// The last look, when the old table goes by its last name: who wrote to it while the looks before went on, or
+    /// while its name went, has rows there that nothing forwards.
+    ///
+    /// # Errors
+    /// [`MigrateError::NewLacks`], or as of the looks before, where single rows tell nothing or are too many.
+    pub(crate) fn refuse_late(
+        &self,
+        migrating: &mut Migrating,
+        by_now: &QualifiedName,
+    ) -> Result<(), MigrateError> {
+        let Phase::CutOver(state) = migrating.phase.clone() else { return Ok(()) };
+        let Some(seen) = state.cleanup.as_ref().and_then(|begun| begun.old.as_deref()) else {
+            return Ok(());
+        };
+        // One that looked for the table by its former name writes to it still.
+        self.wait_without_gate()?;
+        let newer = self.see(by_now)?.newer_than(Some(seen));
+        if newer.is_empty() {
+            return Ok(());
+        }
+        let mut renamed = with_old_named(migrating, by_now)?;
+        let looked = self.until_clean(&mut renamed, |it| self.look_at_late(it, &state, &newer));
+        // With what that look has journalled.
+        *migrating = Migrating { migration: migrating.migration.clone(), ..renamed };
+        looked
+    }
+
+    fn look_at_late(
+        &self,
+        migrating: &mut Migrating,
+        state: &CutOver,
+        newer: &BTreeMap<String, Newer>,
+    ) -> Result<(), MigrateError> {
+        let (old, new) = migrating.tables_now();
+        let known = known_in_new(migrating, self.folds_by_itself(old)?)?;
+        let is_large = newer.values().map(|it| it.rows).sum::<u64>() > MOST_ROWS;
+        let Some(known) = known.filter(|known| !is_large || known.by == By::Key) else {
+            return match migrating.migration.rows_tell() {
+                true => self.refuse_old_alone(migrating, state),
+                // The new table gets more, which the old one does not get any more: others would be merged by now.
+                false => Ok(()),
+            };
+        };
+        let mut alone = self.rows_past_view(migrating, &known, newer, Of::Newer)?;
+        // Of what was merged with older ones, users may have deleted some.
+        if alone.rows > 0 && self.loss_of_new(migrating, false)?.is_some() {
+            alone = self.rows_past_view(migrating, &known, newer, Of::NewerOnly)?;
+        }
+        if alone.rows == 0 || self.rows_for_good(migrating, Sought::OfBlue)? == Some(0) {
+            return Ok(());
+        }
+        let reason = format!(
+            "they came there when its cleanup had begun, such as {}; copy what is wanted yourself (INSERT INTO … SELECT)",
+            alone.text()
+        );
+        let (old, new, rows) = (old.clone(), new.clone(), alone.rows);
+        Err(MigrateError::NewLacks { old, new, rows, reason: reason.into() })
     }
 
     /// Both tables were compared, when the old one was `old`, or earlier.
@@ -315,6 +376,20 @@ impl Operator<'_> {
         })?;
         Ok(rows.into_iter().map(|it| it.row).collect())
     }
+}
+
+/// The migration, where the old table goes by another name.
+fn with_old_named(migrating: &Migrating, name: &QualifiedName) -> Result<Migrating, MigrateError> {
+    let mut renamed = migrating.clone();
+    let migration = &mut renamed.migration;
+    match migrating.tables_now().0 == &migration.blue {
+        true => {
+            migration.select = select_from(migrating, name)?;
+            migration.blue = name.clone();
+        }
+        false => migration.green = name.clone(),
+    }
+    Ok(renamed)
 }
 
 /// Rows that are lacking, and what tells some of them.

@@ -176,6 +176,9 @@ pub enum Event {
         /// Whatever it has that the new one lacks.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         force: bool,
+        /// It, when the looks at it began; none by force.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        old: Option<Box<PartsSeen>>,
     },
     Cleaned,
     /// The table that was put aside is gone.

@@ -223,6 +223,8 @@ pub(crate) struct CleanupBegun {
     pub(crate) parked: Option<Parked>,
     /// Whatever the old table has that the new one lacks.
     pub(crate) forced: bool,
+    /// The old table when the looks at it began; none by force. What came there since, it must not drop unseen.
+    pub(crate) old: Option<Box<PartsSeen>>,
 }
 
 #[derive(Debug, Clone)]
@@ -262,8 +264,8 @@ impl CutOver {
 #[derive(Debug, Clone)]
 pub struct Cleaned {
     pub(crate) cutover: Cutover,
-    /// Tells blue's data.
-    pub(crate) old_data: String,
+    /// Tells blue's data; empty where it was gone before.
+    pub old_data: String,
     /// Tells that of the new table, as it was at the cutover.
     pub(crate) new_data: String,
     pub parked: Option<Parked>,

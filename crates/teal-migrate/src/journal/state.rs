@@ -31,8 +31,8 @@ pub struct Migrating {
     pub(crate) definitions: Option<Definitions>,
     /// The parts of blue that green is known to have the rows of.
     pub(crate) seen: Option<PartsSeen>,
-    /// Behind a rollback by force, until the next proof: the new table as it was before that rollback. What was changed
-    /// there since was given up, and must not be taken for rows that were written.
+    /// Behind a rollback by force or of an app, until the next proof: the new table as it was before that rollback. What
+    /// was changed there since was given up, and must not be taken for rows that were written.
     pub(crate) new_seen: Option<PartsSeen>,
     /// When it was attached, at the earliest, by the server's clock.
     pub(crate) fenced: Option<u32>,
@@ -284,16 +284,18 @@ impl Migrating {
             }
             Event::RollbackUndone => CutOver { rollback: None, swapping: None, ..state },
             Event::RolledBack { rows, rest } => {
-                if let Some(RollbackBegun { blue, forced, .. }) = state.rollback {
+                let is_forced = state.rollback.as_ref().is_some_and(|begun| begun.forced);
+                // By app, writers come back one by one, and what they leave is looked for until the next proof.
+                if is_forced || state.cutover == Cutover::App {
+                    self.new_seen = Some(state.new_seen);
+                }
+                if let Some(RollbackBegun { blue, .. }) = state.rollback {
                     self.seen = Some(blue);
-                    if forced {
-                        self.new_seen = Some(state.new_seen);
-                    }
                 }
                 return Some(Phase::Backfilled(Backfilled { rows, rolled_back: true, rest }));
             }
-            Event::CleanupOpened { old_data, parked, force: forced } => {
-                let cleanup = Some(CleanupBegun { old_data, parked, forced });
+            Event::CleanupOpened { old_data, parked, force: forced, old } => {
+                let cleanup = Some(CleanupBegun { old_data, parked, forced, old });
                 CutOver { cleanup, ..state }
             }
             Event::Cleaned => {

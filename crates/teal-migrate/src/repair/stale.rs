@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use teal_catalog::{Features, mentions};
 use teal_client::TEAL_LOG_COMMENT;
+use teal_plan::Cutover;
 use teal_schema::{QualifiedName, quote_string};
 
 use crate::cutover::missed::changes_rows;
@@ -60,6 +61,15 @@ impl Operator<'_> {
         let Some(seen) = &migrating.seen else {
             return Ok(Err("it is not known what blue was like before".to_owned()));
         };
+        // What speaks against it then, that log alone would tell.
+        let may_be_written = migrating.moved_by == Some(Cutover::App)
+            && matches!(&migrating.phase, Phase::Backfilled(Backfilled { rolled_back: true, .. }));
+        if may_be_written
+            && !self.with_control(|session| Features::read(session))?.part_log.is_there
+        {
+            let reason = "without part_log, they are not told from those of somebody who is still on the new table since the rollback";
+            return Ok(Err(reason.to_owned()));
+        }
         let evidence = self.evidence(migrating, seen)?;
         if let Some(against) = evidence.against {
             return Ok(Err(against));

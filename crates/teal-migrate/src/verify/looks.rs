@@ -47,6 +47,7 @@ impl Operator<'_> {
         if self.server.write_gate().is_some() || folds(migrating) {
             return self.compare_alone(migrating);
         }
+        self.or_say_why_not(migrating, self.refuse_hidden_rows(migrating))?;
         let (blue, green) = migrating.tables_now();
         let (sides, partition) = (sides(migrating, blue, green)?, partition_expression(migrating));
         let look = |is_green| {

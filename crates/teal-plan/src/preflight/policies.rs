@@ -25,7 +25,7 @@ impl RowPolicy {
         self.is_for_me == 1 || self.hides_all
     }
 
-    fn is_on(&self, name: &QualifiedName) -> bool {
+    pub fn is_on(&self, name: &QualifiedName) -> bool {
         self.database == name.database && (self.table == name.name || self.table.is_empty())
     }
 

@@ -21,7 +21,8 @@ struct Report {
     phase: Option<PhaseName>,
     #[serde(skip_serializing_if = "Option::is_none")]
     parked: Option<Parked>,
-    /// The old table, unless it was parked; and tables of earlier cleanups, whose time is over.
+    /// The old table, unless it was parked or its name is an alias now; and tables of earlier cleanups, whose time is
+    /// over.
     dropped: Vec<String>,
 }
 
@@ -86,14 +87,15 @@ pub(crate) fn run(common: &Common, args: &Cleanup) -> Result<(), Failure> {
         }
         return Err(error.into());
     }
-    let parked = match &migrating.phase {
-        Phase::Cleaned(state) => state.parked.clone(),
-        _ => None,
+    let (parked, was_gone) = match &migrating.phase {
+        Phase::Cleaned(state) => (state.parked.clone(), state.old_data.is_empty()),
+        _ => (None, false),
     };
     if common.json {
         let mut dropped = Report::of_parked(&dropped).dropped;
-        if parked.is_none() && !was_over {
-            dropped.push(migrating.tables_now().0.to_string());
+        let old = migrating.tables_now().0;
+        if parked.is_none() && !was_over && !was_gone && !operator.exists(old)? {
+            dropped.push(old.to_string());
         }
         return show::json(&Report {
             phase: Some(migrating.phase.name()),

@@ -70,7 +70,6 @@ use crate::fence::{CutPart, Hold, long_inserts, not_clean, refuse_merged};
 use crate::journal::phase::{Backfilled, CutOver, Opened, Phase, Swapping};
 use crate::journal::state::Migrating;
 use crate::logs::of_data;
-use crate::repair::seen::PartsSeen;
 use crate::{Event, MigrateError, Operator, failpoint};
 
 /// Which way the readers go.
@@ -380,17 +379,24 @@ fn swapping_of(migrating: &Migrating) -> Option<&Swapping> {
     }
 }
 
-/// The migration as it is once the names have changed places.
+/// The migration as it is once the names have changed places, with the looks that were taken before.
 fn seen_after(migrating: &Migrating, way: Way) -> Migrating {
+    let (green, blue) = match &migrating.phase {
+        Phase::Verified(state) => (state.cutover_open.as_ref().map(|it| it.green.clone()), None),
+        Phase::CutOver(state) => {
+            (Some(state.new_seen.clone()), state.rollback.as_ref().map(|it| it.blue.clone()))
+        }
+        _ => (None, None),
+    };
     let phase = match way {
         Way::Forward => {
-            // Green was seen at no time.
-            let (green_data, green) = (String::new(), PartsSeen::default());
+            let (green_data, green) = (String::new(), green.unwrap_or_default());
             let opened = Opened { cutover: Cutover::Exchange, green_data, green };
             let forwards_back = migrating.migration.view_runs_back();
             Phase::CutOver(CutOver::new(opened, migrating.since, forwards_back, 0))
         }
         Way::Back => Phase::Backfilled(Backfilled { rows: 0, rolled_back: true, rest: true }),
     };
-    Migrating { phase, ..migrating.clone() }
+    let seen = blue.or_else(|| migrating.seen.clone());
+    Migrating { phase, seen, ..migrating.clone() }
 }

@@ -309,20 +309,53 @@ impl Operator<'_> {
         self.observer.update(Update::Warning { what });
         // One that began before the names changed places may still write to the other table, behind its clone.
         self.wait_past_the_exchange(swap)?;
-        let after = seen_after(migrating, swap.way);
         if migration.rows_tell() {
-            self.with_clones(&after, |sides, parity| match swap.way {
-                Way::Forward if parity.missing > 0 => {
-                    self.attach_surplus(&after, sides.of_blue_alone(), &swap.live, parity)
-                }
-                Way::Back if parity.extra > 0 => {
-                    self.attach_surplus(&after, sides.of_green_alone(), &swap.live, parity)
-                }
-                _ => Ok(()),
-            })?;
+            self.carry_surplus(migrating, swap)?;
         }
         let parts = self.cut_parts(&swap.other)?;
         self.record(migrating, known_up_to(last_block(&parts), self.server_start()?))
+    }
+
+    /// Not where users may have taken those rows from the readers' table since: they would be there again.
+    fn carry_surplus(&self, migrating: &Migrating, swap: &Swap) -> Result<(), MigrateError> {
+        let (live, after) = (&swap.live, seen_after(migrating, swap.way));
+        let mut untold = None;
+        let carried = self.with_clones(&after, |sides, parity| {
+            let (rows, surplus) = match swap.way {
+                Way::Forward => (parity.missing, sides.of_blue_alone()),
+                Way::Back => (parity.extra, sides.of_green_alone()),
+            };
+            if rows == 0 {
+                return Ok(());
+            }
+            // Behind the clones: what is changed later they have not lost.
+            let change = match swap.way {
+                Way::Forward => self.loss_of_new(&after, true)?,
+                Way::Back => self.removals_since_proof(&after)?.into_iter().next(),
+            };
+            match change {
+                None => self.attach_surplus(&after, surplus, live, parity),
+                Some(change) => {
+                    untold = Some(format!("somebody has changed {live} since ({change})"));
+                    Ok(())
+                }
+            }
+        });
+        match carried {
+            Err(MigrateError::CannotTurn { reason, .. }) => untold = Some(reason.into()),
+            Err(MigrateError::PartitionsUntold { partition, .. }) => {
+                untold = Some(format!("{live} has no rows of partition {partition}"));
+            }
+            other => drop(other?),
+        }
+        if let Some(untold) = untold {
+            let what = format!(
+                "{untold}, so none of the rows that only {} has were copied to {live}: they may have come there in that moment. Copy what is wanted (INSERT INTO … SELECT)",
+                swap.other
+            );
+            self.observer.update(Update::Warning { what });
+        }
+        Ok(())
     }
 }
 
