@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use teal_client::{Format, Server as _, Session};
 
+use crate::server_exchange::attach_one_partition;
 use crate::servers::Modern;
 use crate::support::{Held, Project, Run, answer, until};
 
@@ -491,6 +492,18 @@ fn a_clone_killed_at_any_step_goes_on() {
     let of_clone = |step: &&&str| !of_rewrite.contains(step);
     let steps = STEPS.iter().filter(of_clone).copied().collect::<Vec<_>>();
     kill_at_each_step(CLONED, &steps);
+}
+
+/// The ATTACH of a chunk stopped in its midst: one of its partitions is in green, two are not.
+#[test]
+fn a_chunk_of_which_some_is_attached_is_attached_once() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    stage.killed_at("publishing=return", &["apply", "--workers", "1"]);
+    attach_one_partition(&stage, "staging_[0-9]+", "events_1");
+    let run = stage.teal(&["apply"]);
+    run.failed(0, &["chunk 0 was being published"]);
+    assert!(!run.stderr.contains("repair"), "{}", run.said());
+    stage.assert_exact(ROWS, &run.said());
 }
 
 #[test]

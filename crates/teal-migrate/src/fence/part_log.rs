@@ -323,7 +323,7 @@ impl Operator<'_> {
 
     /// With a server go the last entries of its log, and of one INSERT perhaps those of green alone: it would
     /// be taken for not forwarded, and be doubled.
-    fn refuse_started_anew(&self, hold: &Hold) -> Result<(), MigrateError> {
+    pub(crate) fn refuse_started_anew(&self, hold: &Hold) -> Result<(), MigrateError> {
         // The uptime is of whole seconds.
         match self.server_start()?.abs_diff(hold.server_start) > 1 {
             true => Err(not_clean("a cut within one life of the server (it was started anew)")),

@@ -253,6 +253,8 @@ impl Operator<'_> {
         failpoint::reached("swapping");
         self.stop_merges_by_settings(live)?;
         self.stop_merges_by_settings(other)?;
+        // A new one has begun merges before it knew these.
+        self.refuse_started_anew(&cut.hold)?;
 
         self.command_for_good(&format!("EXCHANGE TABLES {} AND {}", live.sql(), other.sql()))?;
         failpoint::reached("exchanged");
