@@ -150,7 +150,8 @@ fn who_was_overtaken_exchanges_no_names() {
 
     let stage = alias::stage();
     stage.must(&["apply"]);
-    let engine = "SELECT engine_full FROM system.tables WHERE database = 'default' AND name = 'events'";
+    let engine =
+        "SELECT engine_full FROM system.tables WHERE database = 'default' AND name = 'events'";
     let before = stage.query(engine);
     let held = Held::at("alias-looked", "", stage.command(&["cutover"]));
     take_over(&stage);

@@ -8,9 +8,9 @@ use teal_client::Server as _;
 use teal_schema::{QualifiedName, quote_ident};
 
 use crate::chaos::Proxy;
-use crate::server_migration::{CLONED, EVENTS, REWRITTEN, ROWS, Stage, insert};
+use crate::server_migration::{CLONED, EVENTS, REWRITTEN, ROWS, Stage, insert, long_insert};
 use crate::servers::Modern;
-use crate::support::{Background, Held, Project, Run, until};
+use crate::support::{Background, Held, Hold, Project, Run, until};
 
 pub(crate) const EXCHANGE: &[&str] = &["cutover", "--by", "exchange"];
 
@@ -415,6 +415,45 @@ fn late_parts_of_which_some_are_attached_are_each_attached_once() {
     run.failed(0, &[]);
     assert!(!run.stderr.contains("were merged in the midst"), "{}", run.said());
     stage.assert_exact(ROWS + 20 + 2000, &run.said());
+}
+
+/// One that writes to the old table still: the readers' table must be merged meanwhile, and not when the late parts
+/// are attached.
+#[test]
+fn an_insert_that_runs_across_an_exchange_for_long_holds_back_no_merges_of_the_readers_table() {
+    let stage = applied(REWRITTEN);
+    let (swapping, carrying) = (Hold::new(), Hold::new());
+    let mut command = stage.command(EXCHANGE);
+    let failpoints = [
+        format!("swapping=1*{}", swapping.action()),
+        format!("carrying=1*{}", carrying.action()),
+        "longest-hold=return(2)".to_owned(),
+    ];
+    command.env("FAILPOINTS", failpoints.join(";"));
+    let mut cutover = Background::start(command);
+    assert!(swapping.is_reached_by(&mut cutover));
+    let stopped = |table: &str| {
+        stage.query(&format!(
+            "SELECT count() FROM system.tables WHERE database = 'default' AND name = '{table}' \
+                 AND match(engine_full, 'max_bytes_to_merge')"
+        ))
+    };
+    std::thread::scope(|scope| {
+        let (insert, _) = long_insert(&stage, scope, 5_000_000_000);
+        swapping.release();
+        until("the exchange", || (stage.sorting_key("events") == "town, id").then_some(()));
+        until("merges", || (stopped("events") == "0").then_some(()));
+        assert_eq!(stopped("events_1"), "1");
+        assert!(!insert.is_finished());
+        insert.join().unwrap();
+    });
+    assert!(carrying.is_reached_by(&mut cutover));
+    assert_eq!(stopped("events"), "1");
+    carrying.release();
+    let run = cutover.finish();
+    run.failed(0, &[]);
+    stage.assert_exact(ROWS + 1000, &run.said());
+    assert_eq!([stopped("events"), stopped("events_1")], ["0", "0"]);
 }
 
 /// It has begun merges before it knew of the stops: parts do not tell what is late then, and of equal rows nothing would.

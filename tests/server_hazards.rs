@@ -224,6 +224,31 @@ fn a_killed_copy_is_an_error_and_goes_on() {
     assert_eq!(stage.difference(), "0");
 }
 
+/// A server goes on with what a teal has sent that was killed meanwhile: the next one ends it, or it would come to its
+/// end beside the same copy.
+#[test]
+fn what_a_killed_teal_has_sent_is_ended_by_the_next_one() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    // A block for each of the three parts.
+    stage.query("OPTIMIZE TABLE events FINAL");
+    let file = "app/events.sql";
+    let models = std::fs::read_to_string(stage.project.path().join(file)).unwrap();
+    let slow = "SELECT id, town, at FROM events WHERE sleep(2) = 0";
+    stage.project.write(file, &models.replace("SELECT * FROM events", slow));
+    let apply = Background::start(stage.command(&["apply"]));
+    stage.wait_for(&format!("SELECT count() FROM system.processes WHERE {COPY}"));
+    apply.kill();
+    stage.must(&["apply"]);
+    stage.query("SYSTEM FLUSH LOGS");
+    let ended =
+        format!("SELECT count() FROM system.query_log WHERE {COPY} AND exception_code = 394");
+    assert_ne!(stage.query(&ended), "0");
+    stage.assert_exact(ROWS, "in the end");
+}
+
+/// A chunk's INSERT.
+const COPY: &str = "query_kind = 'Insert' AND query LIKE '%_staging_%'";
+
 /// Blue is fed by a view itself; the fence tells its parts by the INSERT into the view's source.
 #[test]
 fn a_blue_that_a_view_writes_to_is_migrated_exactly_under_traffic() {

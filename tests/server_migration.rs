@@ -415,6 +415,38 @@ fn an_insert_that_runs_across_the_cut_is_in_green_once() {
     stage.assert_exact(ROWS + 8000, "across");
 }
 
+/// An INSERT that takes some 6 s, from when it reads its first rows, and its query id.
+pub(crate) fn long_insert<'s>(
+    stage: &Stage,
+    scope: &'s thread::Scope<'s, '_>,
+    from: u64,
+) -> (thread::ScopedJoinHandle<'s, ()>, String) {
+    let server = stage.modern.open(|_| ());
+    let sql =
+        format!("{} SETTINGS max_block_size = 400, max_threads = 1", insert(from, 1000, 2000));
+    let insert = scope.spawn(move || {
+        server.user_session(&[]).unwrap().command(&sql).unwrap();
+    });
+    let id = "SELECT query_id FROM system.processes WHERE query_kind = 'Insert' AND query LIKE '%INTO events SELECT%' AND read_rows > 0";
+    let id = until("the INSERT", || Some(stage.query(id)).filter(|id| !id.is_empty()));
+    (insert, id)
+}
+
+/// Merges of blue are not off for as long as the INSERT takes: the cut is undone, and tried until it has ended.
+#[test]
+fn an_insert_that_takes_longer_than_a_cut_may_is_named_and_waited_for_with_merges_on() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    thread::scope(|scope| {
+        let bound = "longest-hold=return(1)";
+        let apply = Held::at("merges-stopped", bound, stage.command(&["apply"]));
+        let (insert, id) = long_insert(&stage, scope, 1_000_000_000);
+        let run = apply.go_on();
+        insert.join().unwrap();
+        run.failed(0, &["the end of INSERTs that go on", &id]);
+    });
+    stage.assert_exact(ROWS + 1000, "in the end");
+}
+
 const STEPS: &[&str] = &[
     "fence-opened",
     "merges-stopped",

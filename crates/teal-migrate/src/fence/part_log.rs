@@ -33,8 +33,8 @@ use crate::journal::state::Migrating;
 use crate::throttle::pressure::{Bounds, Crowd, Total};
 use crate::{Event, MigrateError, Operator, Update, failpoint, names};
 
-/// No wait of a cut goes on for longer, while merges on blue are off.
-const LONGEST_HOLD: Duration = Duration::from_secs(20);
+/// No wait of a cut goes on for longer, while merges on blue are off. In seconds.
+const LONGEST_HOLD: u64 = 20;
 
 /// Between two cuts, so that merges come to work.
 pub(crate) const PAUSE: Duration = Duration::from_secs(1);
@@ -337,7 +337,8 @@ impl Operator<'_> {
         hold: &Hold,
         waits_for: impl Fn() -> String,
     ) -> Result<(), MigrateError> {
-        if hold.since.elapsed() > LONGEST_HOLD || self.options.interrupt.is_asked() {
+        let longest = Duration::from_secs(failpoint::number("longest-hold", LONGEST_HOLD));
+        if hold.since.elapsed() > longest || self.options.interrupt.is_asked() {
             return Err(not_clean(&waits_for()));
         }
         for (table, bounds) in &hold.tables {
