@@ -224,6 +224,46 @@ fn a_killed_copy_is_an_error_and_goes_on() {
     assert_eq!(stage.difference(), "0");
 }
 
+/// More than a server takes of one INSERT, if it is not told otherwise.
+#[test]
+fn what_comes_meanwhile_may_be_of_very_many_partitions() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    let many = |from: u64| {
+        stage.query(&format!(
+            "INSERT INTO events SELECT {from} + number, 'many', toDateTime('2000-01-01 00:00:00') + number * 2700000 \
+             FROM numbers(120) SETTINGS max_partitions_per_insert_block = 0"
+        ));
+    };
+    let apply = Held::at("blue-cloned", "", stage.command(&["apply"]));
+    many(1_000_000);
+    apply.go_on().failed(0, &["120 of them not through the view"]);
+    let cutover = Held::at("swapping", "", stage.command(&["cutover", "--by", "exchange"]));
+    many(2_000_000);
+    let run = cutover.go_on();
+    run.failed(0, &[]);
+    stage.assert_exact(ROWS + 240, &run.said());
+}
+
+/// Of an INSERT that is sent again the new table takes none, where it knows its blocks: so the log says, and the row is in
+/// the old one alone.
+#[test]
+fn what_the_new_table_has_not_taken_within_a_cut_is_copied() {
+    let window = " SETTINGS non_replicated_deduplication_window = 100;\n";
+    let stage = Stage::new(Modern::start(), &REWRITTEN.replace(";\n", window));
+    let apply = Held::at("view-created", "", stage.command(&["apply"]));
+    for _ in 0..2 {
+        stage.query(
+            "INSERT INTO events SELECT 9000000, 'again', toDateTime('2024-01-01 00:00:00') \
+             SETTINGS deduplicate_blocks_in_dependent_materialized_views = 1",
+        );
+    }
+    let rows = "SELECT (SELECT count() FROM events WHERE id = 9000000), (SELECT count() FROM events_1 WHERE id = 9000000)";
+    assert_eq!(stage.query(rows), "2\t1");
+    let run = apply.go_on();
+    run.failed(0, &["2 parts came meanwhile, 1 of them not through the view"]);
+    stage.assert_exact(ROWS + 2, &run.said());
+}
+
 /// A server goes on with what a teal has sent that was killed meanwhile: the next one ends it, or it would come to its
 /// end beside the same copy.
 #[test]

@@ -7,11 +7,11 @@ use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use teal_client::{Format, Server as _, Session};
+use teal_client::{Format, InsertStream, Server as _, Session};
 
 use crate::server_exchange::attach_one_partition;
 use crate::servers::Modern;
-use crate::support::{Held, Project, Run, answer, until};
+use crate::support::{Background, Held, Hold, Project, Run, answer, until};
 
 pub(crate) const EVENTS: &str = "CREATE TABLE events (id UInt64, town String, at DateTime) ENGINE = MergeTree \
      PARTITION BY toYYYYMM(at) ORDER BY id;\n";
@@ -415,36 +415,47 @@ fn an_insert_that_runs_across_the_cut_is_in_green_once() {
     stage.assert_exact(ROWS + 8000, "across");
 }
 
-/// An INSERT that takes some 6 s, from when it reads its first rows, and its query id.
-pub(crate) fn long_insert<'s>(
+/// An INSERT of one row that goes on until it is finished, and its query id.
+pub(crate) fn open_insert<'s>(
     stage: &Stage,
-    scope: &'s thread::Scope<'s, '_>,
-    from: u64,
-) -> (thread::ScopedJoinHandle<'s, ()>, String) {
-    let server = stage.modern.open(|_| ());
-    let sql =
-        format!("{} SETTINGS max_block_size = 400, max_threads = 1", insert(from, 1000, 2000));
-    let insert = scope.spawn(move || {
-        server.user_session(&[]).unwrap().command(&sql).unwrap();
-    });
-    let id = "SELECT query_id FROM system.processes WHERE query_kind = 'Insert' AND query LIKE '%INTO events SELECT%' AND read_rows > 0";
-    let id = until("the INSERT", || Some(stage.query(id)).filter(|id| !id.is_empty()));
+    session: &'s mut dyn Session,
+    id: u64,
+) -> (Box<dyn InsertStream + 's>, String) {
+    let mut insert = session.insert("INSERT INTO events (id, town, at)", Format::TSV).unwrap();
+    insert.send(format!("{id}\ttown 7\t2024-02-01 00:00:00\n").as_bytes()).unwrap();
+    // By then it has looked up its table, and the views of that.
+    let running = "SELECT query_id FROM system.processes WHERE query_kind = 'Insert' \
+         AND query LIKE '%INTO events (id%' AND elapsed > 0.2";
+    let id = until("the INSERT", || Some(stage.query(running)).filter(|id| !id.is_empty()));
     (insert, id)
 }
 
-/// Merges of blue are not off for as long as the INSERT takes: the cut is undone, and tried until it has ended.
+/// Merges of blue are not off for as long as it takes: the cut is undone, and tried until it has ended.
 #[test]
 fn an_insert_that_takes_longer_than_a_cut_may_is_named_and_waited_for_with_merges_on() {
     let stage = Stage::new(Modern::start(), REWRITTEN);
-    thread::scope(|scope| {
-        let bound = "longest-hold=return(1)";
-        let apply = Held::at("merges-stopped", bound, stage.command(&["apply"]));
-        let (insert, id) = long_insert(&stage, scope, 1_000_000_000);
-        let run = apply.go_on();
-        insert.join().unwrap();
-        run.failed(0, &["the end of INSERTs that go on", &id]);
-    });
-    stage.assert_exact(ROWS + 1000, "in the end");
+    let (stopped, undone) = (Hold::new(), Hold::new());
+    let mut command = stage.command(&["apply"]);
+    let failpoints = [
+        format!("merges-stopped=1*{}", stopped.action()),
+        format!("undo-view-dropped=1*{}", undone.action()),
+        "longest-hold=return(1)".to_owned(),
+    ];
+    command.env("FAILPOINTS", failpoints.join(";"));
+    let mut apply = Background::start(command);
+    assert!(stopped.is_reached_by(&mut apply));
+    let server = stage.modern.open(|_| ());
+    let mut session = server.user_session(&[]).unwrap();
+    let (insert, id) = open_insert(&stage, session.as_mut(), 1_000_000_000);
+    stopped.release();
+    assert!(undone.is_reached_by(&mut apply));
+    undone.release();
+    let mut merging = server.user_session(&[]).unwrap();
+    until("merges", || merging.command("OPTIMIZE TABLE events FINAL").ok());
+    insert.finish().unwrap();
+    let run = apply.finish();
+    run.failed(0, &["the end of INSERTs that go on", &id]);
+    stage.assert_exact(ROWS + 1, &run.said());
 }
 
 const STEPS: &[&str] = &[

@@ -214,6 +214,15 @@ fn a_log_that_died_with_its_server_tells_nothing() {
     is_broken("read nevertheless", REFUSED, mutant);
 }
 
+/// What it wrote to blue alone the log takes for forwarded, where it wrote to green before; that is for the proof to find.
+#[test]
+fn an_insert_that_is_cut_off_in_the_fence_doubles_nothing() {
+    let setting = Setting { cut_offs: 1, crashes: 0, ..small(&[2]) };
+    let mut proven = by_part_log(setting);
+    proven.routines.insert(Routine::Verify, verify::on_server());
+    holds("cut off", proven);
+}
+
 /// The ATTACH of a chunk of two parts stops behind the first.
 #[test]
 fn a_publication_that_is_half_done_is_finished_by_what_is_missing() {
