@@ -253,8 +253,8 @@ fn what_the_new_table_has_not_taken_within_a_cut_is_copied() {
     let apply = Held::at("view-created", "", stage.command(&["apply"]));
     for _ in 0..2 {
         stage.query(
-            "INSERT INTO events SELECT 9000000, 'again', toDateTime('2024-01-01 00:00:00') \
-             SETTINGS deduplicate_blocks_in_dependent_materialized_views = 1",
+            "INSERT INTO events SETTINGS insert_deduplication_token = 'again' \
+             VALUES (9000000, 'again', '2024-01-01 00:00:00')",
         );
     }
     let rows = "SELECT (SELECT count() FROM events WHERE id = 9000000), (SELECT count() FROM events_1 WHERE id = 9000000)";
