@@ -117,8 +117,8 @@ fn whatever_happens_both_tables_end_equal_and_no_row_is_lost() {
     println!("{said}");
     let was_done = |any_of: &[&str]| any_of.iter().any(|it| chaos.did.contains_key(it));
     assert!(was_done(&["migrations"]) && users.ledger.has_acknowledged(), "{said}");
-    // In a minute it may be no more than one of them.
-    assert!(was_done(&DISTURBANCES) && cuts > 0, "{said}");
+    // In a minute, on a slow machine, it may be no more than one of them.
+    assert!(was_done(&DISTURBANCES) || cuts > 0, "{said}");
 }
 
 /// Where a cutover by app was killed when it was done, the next one would turn the view, but for the users
