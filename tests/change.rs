@@ -63,9 +63,15 @@ fn what_clickhouse_can_alter_is_altered() {
     ] {
         assert!(said.contains(words), "{words}: {said}");
     }
+    let altered = project.copy();
     assert_eq!(project.must(&["apply"]).stdout, "changed default.events\n");
     assert_eq!(sum(&project, "town"), before);
     assert_eq!(project.query("SELECT DISTINCT more FROM events"), "x");
+    // Killed when the statement is done, and what it rewrites is not.
+    altered.killed_at("altered", &["apply"]);
+    altered.must(&["apply"]);
+    assert_eq!(sum(&altered, "town"), before);
+    assert_over(&altered);
     assert_over(&project);
 }
 
@@ -535,6 +541,7 @@ fn a_migration_in_place_goes_on_after_a_kill() {
         project.killed_at(failpoint, &["apply", "--chunk-rows", "20000"]);
         project.must(&["apply", "--chunk-rows", "20000"]);
         project.killed_at("exchanged", &["cutover"]);
+        project.killed_at("exchange-settled", &["cutover"]);
         project.must(&["cutover"]);
         project.must(&["cleanup"]);
         assert_eq!(sum(&project, "town"), before, "{failpoint}");

@@ -2,8 +2,26 @@
 //! under the demo's traffic. The test `every_write` has what a kill leaves behind each write of a plain migration.
 
 use crate::support::{
-    ITEMS_CLONED, ITEMS_MIGRATION, ITEMS_REWRITTEN, Project, difference, filled_items, insert_items,
+    Held, ITEMS_CLONED, ITEMS_MIGRATION, ITEMS_REWRITTEN, Project, difference, filled_items,
+    insert_items,
 };
+
+/// Behind the entry that it is there, nobody makes the view again: it is brought to the disk before, and where it cannot
+/// be, there is no entry.
+#[test]
+fn a_view_whose_definition_is_not_on_the_disk_is_not_attached() {
+    let project = filled_items(ITEMS_REWRITTEN);
+    let apply = Held::at("gate-opened", "", project.command(APPLY));
+    let [file, aside] =
+        ["metadata/default/mv_items_to_0_1.sql", "aside.sql"].map(|name| project.data().join(name));
+    std::fs::rename(&file, &aside).unwrap();
+    apply.go_on().failed(1, &["cannot be written to the disk"]);
+    std::fs::rename(&aside, &file).unwrap();
+    let attached = "SELECT count() FROM _teal.journal WHERE kind = 'attached'";
+    assert_eq!(project.query(attached), "0");
+    project.must(APPLY);
+    assert_exact_and_clean(&project, "in the end", 90_500);
+}
 
 /// The steps up to the verification.
 const EVERY: &[&str] = &[

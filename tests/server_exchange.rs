@@ -7,9 +7,10 @@ use teal_catalog::{LeftOut, uses};
 use teal_client::Server as _;
 use teal_schema::{QualifiedName, quote_ident};
 
-use crate::server_migration::{CLONED, EVENTS, REWRITTEN, ROWS, Stage, insert};
+use crate::chaos::Proxy;
+use crate::server_migration::{CLONED, EVENTS, REWRITTEN, ROWS, Stage, insert, open_insert};
 use crate::servers::Modern;
-use crate::support::{Background, Held, NO_REPAIR, Project, Run, until};
+use crate::support::{Background, Failpoint, Held, NO_REPAIR, Project, Run, until};
 
 pub(crate) const EXCHANGE: &[&str] = &["cutover", "--by", "exchange"];
 
@@ -370,6 +371,73 @@ fn an_exchange_on_a_server_that_was_started_anew_in_its_midst_loses_no_equal_row
     }
 }
 
+/// The ATTACH of late parts stopped in its midst: those of one partition are in the readers' table, two are not.
+#[test]
+fn late_parts_of_which_some_are_attached_are_each_attached_once() {
+    let stage = applied(REWRITTEN);
+    exchange_with_late_rows(&stage, "carrying", "town, id");
+    attach_one_partition(&stage, "across", "events");
+    let run = stage.teal(EXCHANGE);
+    run.failed(0, &[]);
+    assert!(!run.stderr.contains("were merged in the midst"), "{}", run.said());
+    stage.assert_exact(ROWS + 20 + 2000, &run.said());
+}
+
+/// One that writes to the old table still: the readers' table must be merged meanwhile, and not when the late parts
+/// are attached.
+#[test]
+fn an_insert_that_runs_across_an_exchange_for_long_holds_back_no_merges_of_the_readers_table() {
+    let stage = applied(REWRITTEN);
+    let (swapping, carrying) = (Failpoint::new(), Failpoint::new());
+    let mut command = stage.command(EXCHANGE);
+    let failpoints = [
+        format!("swapping=1*{}", swapping.action()),
+        format!("carrying=1*{}", carrying.action()),
+        "longest-hold=return(2)".to_owned(),
+    ];
+    command.env("FAILPOINTS", failpoints.join(";"));
+    let mut cutover = Background::start(command);
+    assert!(swapping.is_reached_by(&mut cutover));
+    let stopped = |table: &str| {
+        stage.query(&format!(
+            "SELECT count() FROM system.tables WHERE database = 'default' AND name = '{table}' \
+                 AND match(engine_full, 'max_bytes_to_merge')"
+        ))
+    };
+    let server = stage.modern.open(|_| ());
+    let mut session = server.user_session(&[]).unwrap();
+    let (insert, _) = open_insert(&stage, session.as_mut(), 5_000_000_000);
+    swapping.release();
+    until("the exchange", || (stage.sorting_key("events") == "town, id").then_some(()));
+    until("merges", || (stopped("events") == "0").then_some(()));
+    assert_eq!(stopped("events_1"), "1");
+    insert.finish().unwrap();
+    assert!(carrying.is_reached_by(&mut cutover));
+    assert_eq!(stopped("events"), "1");
+    carrying.release();
+    let run = cutover.finish();
+    run.failed(0, &[]);
+    stage.assert_exact(ROWS + 1, &run.said());
+    assert_eq!([stopped("events"), stopped("events_1")], ["0", "0"]);
+}
+
+/// It has begun merges before it knew of the stops: parts do not tell what is late then, and of equal rows nothing would.
+#[test]
+fn a_server_that_is_started_anew_just_before_an_exchange_makes_it_be_tried_again() {
+    let mut stage = applied(REWRITTEN);
+    let proxy = Proxy::start(stage.modern.port(), 0);
+    let url = proxy.url();
+    let command = stage.project.command(&[&["--url", &url], EXCHANGE].concat());
+    let cutover = Held::at("swapping", "", command);
+    stage.modern.kill_and_start_again();
+    proxy.lead_to(stage.modern.port());
+    let run = cutover.go_on();
+    assert_eq!(run.code, Some(0), "{}", run.said());
+    assert!(run.stderr.contains("it was started anew"), "{}", run.said());
+    assert_eq!(stage.sorting_key("events"), "town, id");
+    stage.assert_exact(ROWS, &run.said());
+}
+
 #[test]
 fn parts_that_a_user_merges_in_the_midst_of_an_exchange_are_told_apart_by_their_rows() {
     let stage = applied(REWRITTEN);
@@ -494,6 +562,17 @@ const CUT_OFF: &str = "INSERT INTO events \
      SELECT 9000000000 + number, 'cut off', toDateTime('2024-02-01 00:00:00') FROM numbers(3) WHERE throwIf(number = 2) = 0 \
      SETTINGS max_threads = 1, max_insert_threads = 1, max_block_size = 1, min_insert_block_size_rows = 1, \
          min_insert_block_size_rows_for_materialized_views = 1000000";
+
+/// Of what teal was killed before it attached it, what the server may have done.
+pub(crate) fn attach_one_partition(stage: &Stage, from: &str, to: &str) {
+    let own = stage.query(&format!(
+        "SELECT name FROM system.tables WHERE database = '_teal' AND total_rows > 0 AND match(name, '_{from}$')"
+    ));
+    let parts = "SELECT count() FROM system.parts WHERE active AND partition_id";
+    let left = stage.query(&format!("{parts} != '202401' AND table = '{own}'"));
+    assert_ne!(left, "0", "all of {own} is of one partition");
+    stage.query(&format!("ALTER TABLE {to} ATTACH PARTITION ID '202401' FROM _teal.{own}"));
+}
 
 const TWINS: &str =
     "INSERT INTO events SELECT 7, 'twin', toDateTime('2024-02-01 00:00:00') FROM numbers(10)";

@@ -240,6 +240,71 @@ fn a_killed_copy_is_an_error_and_goes_on() {
     assert_eq!(stage.difference(), "0");
 }
 
+/// More than a server takes of one INSERT, if it is not told otherwise.
+#[test]
+fn what_comes_meanwhile_may_be_of_very_many_partitions() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    let many = |from: u64| {
+        stage.query(&format!(
+            "INSERT INTO events SELECT {from} + number, 'many', toDateTime('2000-01-01 00:00:00') + number * 2700000 \
+             FROM numbers(120) SETTINGS max_partitions_per_insert_block = 0"
+        ));
+    };
+    let apply = Held::at("blue-cloned", "", stage.command(&["apply"]));
+    many(1_000_000);
+    apply.go_on().failed(0, &["120 of them not through the view"]);
+    let cutover = Held::at("swapping", "", stage.command(&["cutover", "--by", "exchange"]));
+    many(2_000_000);
+    let run = cutover.go_on();
+    run.failed(0, &[]);
+    stage.assert_exact(ROWS + 240, &run.said());
+}
+
+/// Of an INSERT that is sent again the new table takes none, where it knows its blocks: so the log says, and the row is in
+/// the old one alone.
+#[test]
+fn what_the_new_table_has_not_taken_within_a_cut_is_copied() {
+    let window = " SETTINGS non_replicated_deduplication_window = 100;\n";
+    let stage = Stage::new(Modern::start(), &REWRITTEN.replace(";\n", window));
+    let apply = Held::at("view-created", "", stage.command(&["apply"]));
+    for _ in 0..2 {
+        stage.query(
+            "INSERT INTO events SETTINGS insert_deduplication_token = 'again' \
+             VALUES (9000000, 'again', '2024-01-01 00:00:00')",
+        );
+    }
+    let rows = "SELECT (SELECT count() FROM events WHERE id = 9000000), (SELECT count() FROM events_1 WHERE id = 9000000)";
+    assert_eq!(stage.query(rows), "2\t1");
+    let run = apply.go_on();
+    run.failed(0, &["2 parts came meanwhile, 1 of them not through the view"]);
+    stage.assert_exact(ROWS + 2, &run.said());
+}
+
+/// A server goes on with what a teal has sent that was killed meanwhile: the next one ends it, or it would come to its
+/// end beside the same copy.
+#[test]
+fn what_a_killed_teal_has_sent_is_ended_by_the_next_one() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    // A block for each of the three parts.
+    stage.query("OPTIMIZE TABLE events FINAL");
+    let file = "app/events.sql";
+    let models = std::fs::read_to_string(stage.project.path().join(file)).unwrap();
+    let slow = "SELECT id, town, at FROM events WHERE sleep(2) = 0";
+    stage.project.write(file, &models.replace("SELECT * FROM events", slow));
+    let apply = Background::start(stage.command(&["apply"]));
+    stage.wait_for(&format!("SELECT count() FROM system.processes WHERE {COPY}"));
+    apply.kill();
+    stage.must(&["apply"]);
+    stage.query("SYSTEM FLUSH LOGS");
+    let ended =
+        format!("SELECT count() FROM system.query_log WHERE {COPY} AND exception_code = 394");
+    assert_ne!(stage.query(&ended), "0");
+    stage.assert_exact(ROWS, "in the end");
+}
+
+/// A chunk's INSERT.
+const COPY: &str = "query_kind = 'Insert' AND query LIKE '%_staging_%'";
+
 /// Blue is fed by a view itself; the fence tells its parts by the INSERT into the view's source.
 #[test]
 fn a_blue_that_a_view_writes_to_is_migrated_exactly_under_traffic() {

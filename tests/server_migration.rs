@@ -7,8 +7,9 @@ use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use teal_client::{Format, Server as _, Session};
+use teal_client::{Format, InsertStream, Server as _, Session};
 
+use crate::server_exchange::attach_one_partition;
 use crate::servers::Modern;
 use crate::support::{Background, Failpoint, Held, NO_REPAIR, Project, Run, answer, until};
 
@@ -446,6 +447,61 @@ fn an_insert_that_runs_across_the_cut_is_in_green_once() {
         said.failed(0, &[words]);
     });
     stage.assert_exact(ROWS + 2000, "across");
+}
+
+/// An INSERT of one row that goes on until it is finished, and its query id.
+pub(crate) fn open_insert<'s>(
+    stage: &Stage,
+    session: &'s mut dyn Session,
+    id: u64,
+) -> (Box<dyn InsertStream + 's>, String) {
+    let mut insert = session.insert("INSERT INTO events (id, town, at)", Format::TSV).unwrap();
+    insert.send(format!("{id}\ttown 7\t2024-02-01 00:00:00\n").as_bytes()).unwrap();
+    // By then it has looked up its table, and the views of that.
+    let running = "SELECT query_id FROM system.processes WHERE query_kind = 'Insert' \
+         AND query LIKE '%INTO events (id%' AND elapsed > 0.2";
+    let id = until("the INSERT", || Some(stage.query(running)).filter(|id| !id.is_empty()));
+    (insert, id)
+}
+
+/// Merges of blue are not off for as long as it takes: the cut is undone, and tried until it has ended.
+#[test]
+fn an_insert_that_takes_longer_than_a_cut_may_is_named_and_waited_for_with_merges_on() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    let (stopped, undone) = (Failpoint::new(), Failpoint::new());
+    let mut command = stage.command(&["apply"]);
+    let failpoints = [
+        format!("merges-stopped=1*{}", stopped.action()),
+        format!("undo-view-dropped=1*{}", undone.action()),
+        "longest-hold=return(1)".to_owned(),
+    ];
+    command.env("FAILPOINTS", failpoints.join(";"));
+    let mut apply = Background::start(command);
+    assert!(stopped.is_reached_by(&mut apply));
+    let server = stage.modern.open(|_| ());
+    let mut session = server.user_session(&[]).unwrap();
+    let (insert, id) = open_insert(&stage, session.as_mut(), 1_000_000_000);
+    stopped.release();
+    assert!(undone.is_reached_by(&mut apply));
+    undone.release();
+    let mut merging = server.user_session(&[]).unwrap();
+    until("merges", || merging.command("OPTIMIZE TABLE events FINAL").ok());
+    insert.finish().unwrap();
+    let run = apply.finish();
+    run.failed(0, &["the end of INSERTs that go on", &id]);
+    stage.assert_exact(ROWS + 1, &run.said());
+}
+
+/// The ATTACH of a chunk stopped in its midst: one of its partitions is in green, two are not.
+#[test]
+fn a_chunk_of_which_some_is_attached_is_attached_once() {
+    let stage = Stage::new(Modern::start(), REWRITTEN);
+    stage.killed_at("publishing=return", &["apply", "--workers", "1"]);
+    attach_one_partition(&stage, "staging_[0-9]+", "events_1");
+    let run = stage.teal(&["apply"]);
+    run.failed(0, &["chunk 0 was being published"]);
+    assert!(!run.stderr.contains("repair"), "{}", run.said());
+    stage.assert_exact(ROWS, &run.said());
 }
 
 #[test]

@@ -134,6 +134,7 @@ fn a_row_that_only_green_refuses_holds_up_nobody() {
 fn what_is_written_in_a_rollback_of_sums_comes_back_with_it() {
     let stage = applied(BY_SUM);
     stage.killed_at("exchanged=return", EXCHANGE);
+    stage.killed_at("view-given-up=return", EXCHANGE);
     stage.must(EXCHANGE);
     assert_eq!(stage.query("EXISTS VIEW mv_events"), "0");
     let rollback = Held::at("carried-back", "", stage.command(&["rollback"]));

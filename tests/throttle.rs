@@ -274,6 +274,10 @@ fn a_migration_that_is_not_there_cannot_be_paused() {
     stage.must(&["resume", "items_0_1"]);
     stage.project.must(APPLY);
     assert_eq!(stage.query("SELECT count() FROM _teal.requests"), "2");
+    // Both are on the disk when they are written, and again when they are merged: the power may go.
+    let synced = "SELECT arraySort(groupArray(name)) FROM system.tables WHERE database = '_teal' AND match(engine_full, \
+         'fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1')";
+    assert_eq!(stage.query(synced), "['journal','requests']");
 }
 
 #[test]

@@ -31,7 +31,7 @@ use teal_client::{Address, HttpOptions, HttpServer, Server as _};
 use users::Users;
 
 use crate::servers::Modern;
-use crate::support::{Project, Run};
+use crate::support::{Project, Run, until};
 
 const EVENTS: &str = "CREATE TABLE events (id UInt64, batch UInt64, town String, at DateTime) \
      ENGINE = MergeTree PARTITION BY toYYYYMM(at) ORDER BY id;\n";
@@ -60,6 +60,8 @@ const WAITS: [&str; 7] = [
     "Run the command again",
     "equal ones are inserted all the time",
 ];
+/// Of what is done to teal and its server, the worst.
+const DISTURBANCES: [&str; 3] = ["kills of teal", "suspensions of teal", "kills of the server"];
 /// Tries of a command that are disturbed, and those after it that are not.
 const DISTURBED: u32 = 6;
 const CALM: u32 = 4;
@@ -110,8 +112,13 @@ fn whatever_happens_both_tables_end_equal_and_no_row_is_lost() {
             chaos.round();
         }
     });
-    println!("{}; {} connections cut; {:?}", users.ledger.summary(), chaos.proxy.cuts(), chaos.did);
-    assert!(chaos.did.contains_key("migrations") && users.ledger.has_acknowledged());
+    let cuts = chaos.proxy.cuts();
+    let said = format!("{}; {cuts} connections cut; {:?}", users.ledger.summary(), chaos.did);
+    println!("{said}");
+    let was_done = |any_of: &[&str]| any_of.iter().any(|it| chaos.did.contains_key(it));
+    assert!(was_done(&["migrations"]) && users.ledger.has_acknowledged(), "{said}");
+    // In a minute, on a slow machine, it may be no more than one of them.
+    assert!(was_done(&DISTURBANCES) || cuts > 0, "{said}");
 }
 
 /// Where a cutover by app was killed when it was done, the next one would turn the view, but for the users
@@ -350,9 +357,7 @@ impl<'a> Chaos<'a> {
 
     fn wait_while(&self, something: &str) {
         let query = format!("SELECT count() AS count FROM {something}");
-        while self.query::<Count>(&query)[0].count > 0 {
-            thread::sleep(Duration::from_millis(20));
-        }
+        until(something, || (self.query::<Count>(&query)[0].count == 0).then_some(()));
     }
 
     fn batches(&self) -> BTreeMap<u64, Found> {

@@ -103,6 +103,14 @@ impl Protocol {
                     }
                 }
             }
+            Step::FinishPublicationAsAWhole => {
+                let staged = world.parts(Data::Staging).to_vec();
+                if !staged.iter().all(|part| world.parts(green).contains(part)) {
+                    for part in staged {
+                        world.add(green, part, self.setting.equal_rows);
+                    }
+                }
+            }
             _ => (),
         }
         Flow::Next

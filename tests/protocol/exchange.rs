@@ -63,13 +63,17 @@ pub(crate) mod on_server {
             Step::ListInserts,
             Step::WaitForInserts,
             Step::ReadPartLog,
-            Step::CopyAcross,
+            Step::RefuseStartedAnew,
+            Step::CopyAcrossFirst,
+            Step::CopyAcrossOthers,
             // What came since then is not forwarded.
             Step::ListNewer,
-            Step::CopyAcross,
+            Step::CopyAcrossFirst,
+            Step::CopyAcrossOthers,
             Step::ListNew,
             Step::Record(Entry::Swapping),
             Step::HoldMerges,
+            Step::RefuseStartedAnew,
             Step::Exchange,
         ]);
         steps.extend(carry_the_rest());
@@ -85,7 +89,9 @@ pub(crate) mod on_server {
                 Step::ListInserts,
                 Step::WaitForInserts,
                 Step::ReadPartLogOfReturning,
-                Step::CopyBack,
+                Step::RefuseStartedAnew,
+                Step::CopyBackFirst,
+                Step::CopyBackOthers,
             ]);
         } else {
             steps.push(Step::Record(Entry::Complete));
@@ -109,9 +115,15 @@ pub(crate) mod on_server {
         [&[Step::ListLate, Step::StopMergesOfNew], &NOTED[..]].concat()
     }
 
+    const READ: [Step; 2] = [Step::ReadPartLog, Step::RefuseStartedAnew];
     const LATE: [Step; 2] = [Step::ListInserts, Step::WaitForTheLate];
-    pub(crate) const NOTED: [Step; 4] =
-        [Step::ListBlocks, Step::RecordCarrying, Step::AttachLate, Step::RecordCarried];
+    pub(crate) const NOTED: [Step; 5] = [
+        Step::ListBlocks,
+        Step::RecordCarrying,
+        Step::AttachLateFirst,
+        Step::AttachLateOthers,
+        Step::RecordCarried,
+    ];
 
     fn end(entry: Entry) -> Vec<Step> {
         vec![
@@ -148,13 +160,14 @@ pub(crate) mod on_server {
     pub(crate) fn exchange_of_sums() -> Vec<Step> {
         let wait = [Step::ListInserts, Step::WaitForInserts];
         let drop = vec![Step::Record(Entry::Swapping), Step::DropView];
-        let window = [&wait[..], &[Step::ListUnseen], &wait, &[Step::ReadPartLog], &NOTED].concat();
+        let window = [&wait[..], &[Step::ListUnseen], &wait, &READ, &NOTED].concat();
         let newer = [&[Step::ListUnforwarded], &NOTED[..]].concat();
         let swap = [
             Step::KnowSeen,
             Step::ListNew,
             Step::Record(Entry::Swapping),
             Step::HoldMerges,
+            Step::RefuseStartedAnew,
             Step::Exchange,
         ]
         .to_vec();
@@ -164,7 +177,8 @@ pub(crate) mod on_server {
             &wait,
             &[Step::ListReturning],
             &wait,
-            &[Step::ReadPartLogOfReturning, Step::CopyBack],
+            &[Step::ReadPartLogOfReturning, Step::RefuseStartedAnew],
+            &[Step::CopyBackFirst, Step::CopyBackOthers],
         ]
         .concat();
         [begin(), drop, window, newer, swap, rest, back, end(Entry::CutOver)].concat()
@@ -184,7 +198,7 @@ pub(crate) mod on_server {
     pub(crate) fn undo_of_sums() -> Vec<Step> {
         let wait = [Step::ListInserts, Step::WaitForInserts];
         let attached = [Step::FinishLate, Step::RecordCarried];
-        let missed = [&[Step::ListMissed][..], &wait, &[Step::ReadPartLog], &NOTED].concat();
+        let missed = [&[Step::ListMissed][..], &wait, &READ, &NOTED].concat();
         let view = [&[Step::CreateView][..], &wait, &attached].concat();
         [view, missed, end(Entry::CutoverUndone)].concat()
     }
@@ -246,10 +260,10 @@ impl Protocol {
                     world.memory.window[0] = missed;
                 }
             }
-            Step::CopyAcross => {
-                for part in std::mem::take(&mut world.memory.to_copy[0]) {
-                    self.attach(world, part, Data::New);
-                }
+            Step::CopyAcrossFirst => self.attach_first(world, 0, Data::New),
+            Step::CopyAcrossOthers => {
+                self.attach_others(world, 0, Data::New);
+                world.memory.to_copy[0].clear();
             }
             Step::ListLate => {
                 let late = unknown(&old, &world.memory.old[0]);
@@ -266,28 +280,33 @@ impl Protocol {
             Step::RecordCarrying if world.memory.to_copy[0].is_empty() => (),
             Step::RecordCarrying => self.record(world, Entry::Carrying),
             // Only what the journal says is attached.
-            Step::AttachLate | Step::FinishLate | Step::FinishByUuids | Step::RecordCarried
+            Step::AttachLateFirst
+            | Step::AttachLateOthers
+            | Step::FinishLate
+            | Step::FinishByUuids
+            | Step::FinishLateAsAWhole
+            | Step::RecordCarried
                 if world.phase != Phase::Carrying =>
             {
                 world.memory.to_copy[0].clear();
                 world.memory.blocks = 0;
             }
-            Step::AttachLate => {
-                for part in world.memory.to_copy[0].clone() {
-                    self.attach(world, part, Data::New);
-                }
-            }
-            Step::FinishLate | Step::FinishByUuids => {
+            Step::AttachLateFirst => self.attach_first(world, 0, Data::New),
+            Step::AttachLateOthers => self.attach_others(world, 0, Data::New),
+            Step::FinishLate | Step::FinishByUuids | Step::FinishLateAsAWhole => {
                 let mut missing = world.memory.to_copy[0].clone();
                 missing.retain(|part| !new.contains(&attached(*part)));
                 // A merged part of a later block may have been made of them.
                 let blocks = world.memory.blocks;
                 let mut merged = new.iter().filter(|part| part.is_merged());
-                if step == Step::FinishLate
+                if step != Step::FinishByUuids
                     && !missing.is_empty()
                     && merged.any(|part| part.rows & !blocks != 0)
                 {
                     return Flow::Untold("parts that were carried are merged");
+                }
+                if step == Step::FinishLateAsAWhole && !missing.is_empty() {
+                    missing = world.memory.to_copy[0].clone();
                 }
                 missing.into_iter().for_each(|part| self.attach(world, part, Data::New));
             }
@@ -317,20 +336,37 @@ impl Protocol {
                 for part in std::mem::take(&mut world.memory.window[1]) {
                     if let Writer::Insert(number) = part.writer {
                         let query = self.setting.inserts[usize::from(number)].query;
-                        if !world.log[query].wrote_old {
+                        let line = world.log[query];
+                        if !line.wrote_new {
+                            return Flow::NotClean;
+                        }
+                        if !line.wrote_old {
                             world.memory.to_copy[1].push(part);
                         }
                     }
                 }
             }
-            Step::CopyBack => {
-                for part in std::mem::take(&mut world.memory.to_copy[1]) {
-                    self.attach(world, part, Data::Old);
-                }
+            Step::CopyBackFirst => self.attach_first(world, 1, Data::Old),
+            Step::CopyBackOthers => {
+                self.attach_others(world, 1, Data::Old);
+                world.memory.to_copy[1].clear();
             }
             _ => (),
         }
         Flow::Next
+    }
+
+    /// An ATTACH of several parts may stop in its midst.
+    fn attach_first(&self, world: &mut World, side: usize, into: Data) {
+        if let Some(part) = world.memory.to_copy[side].first().copied() {
+            self.attach(world, part, into);
+        }
+    }
+
+    fn attach_others(&self, world: &mut World, side: usize, into: Data) {
+        for part in world.memory.to_copy[side].clone().into_iter().skip(1) {
+            self.attach(world, part, into);
+        }
     }
 
     /// By a table of teal's own and `ATTACH`: no view forwards what is attached.

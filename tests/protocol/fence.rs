@@ -22,6 +22,7 @@ pub(crate) fn cut() -> Vec<Step> {
         Step::ListInserts,
         Step::WaitForInserts,
         Step::ReadPartLog,
+        Step::RefuseStartedAnew,
         Step::CopyWindow,
         Step::CheckWindow,
         Step::StartMerges(Name::Blue),

@@ -109,14 +109,10 @@ impl Protocol {
     }
 
     pub(crate) fn move_insert(&self, world: &mut World, number: usize, step: Move) {
-        let plan = self.setting.inserts[number];
         world.inserts[number] = match (world.inserts[number], step) {
             (Insert::Waiting, Move::Start) => Insert::Listed,
             (Insert::Listed, Move::FindTable) => Insert::FoundTable(world.data(Name::Blue)),
-            (Insert::FoundTable(table), Move::FindView) => {
-                world.log[plan.query].found_view = true;
-                Insert::FoundView(table)
-            }
+            (Insert::FoundTable(table), Move::FindView) => Insert::FoundView(table),
             (Insert::FoundTable(table), Move::MissView) => {
                 Insert::Writing { table, view: None, done: Done::default() }
             }

@@ -16,7 +16,7 @@
 //!   routine comes next is said by the journal, as in `Operator::heal` and `Operator::advance`;
 //! - a crash of teal, before a statement or while the server is at it: the statement then goes on by
 //!   itself ("adrift"). Or a lost connection, after which teal goes on; or a crash of the server, which
-//!   cuts INSERTs off.
+//!   cuts INSERTs off, and of whose log some is lost. teal dies with it, or goes on with the new one.
 //!
 //! The turn of the view ([`turn`]) is a smaller model of its own. So is what comes behind the copy of a
 //! migration by alias ([`alias`]): the swap, the rollback, abort and cleanup. So is the lock ([`the_lock`]). So are

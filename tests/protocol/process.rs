@@ -204,12 +204,16 @@ impl Protocol {
     pub(crate) fn set_adrift(&self, world: &mut World, step: Step) {
         let parts = match step {
             Step::CopyWindow
-            | Step::CopyAcross
-            | Step::CopyBack
+            | Step::CopyAcrossFirst
+            | Step::CopyAcrossOthers
+            | Step::CopyBackFirst
+            | Step::CopyBackOthers
             | Step::CopyMissing
             | Step::RecordCarrying
-            | Step::AttachLate
+            | Step::AttachLateFirst
+            | Step::AttachLateOthers
             | Step::FinishLate
+            | Step::FinishLateAsAWhole
             | Step::RecordCarried => world.memory.to_copy.clone(),
             _ => Default::default(),
         };

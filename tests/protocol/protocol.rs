@@ -7,7 +7,7 @@ use stateright::{Model, Property};
 use crate::insert::{Insert, Move, rows_of};
 use crate::journal::Phase;
 use crate::merger::MergeMove;
-use crate::server::{Data, Left, Part, Rows, World, Writer};
+use crate::server::{Data, Left, LogLine, Part, Rows, World, Writer};
 use crate::setting::Setting;
 use crate::step::Step;
 use crate::teal::{Process, Routine};
@@ -32,7 +32,11 @@ pub(crate) enum Action {
     Crash {
         sent: Option<Step>,
     },
-    CrashOfServer,
+    /// And what is not in its log yet, of the old and of the new table's parts.
+    CrashOfServer {
+        lost: [bool; 2],
+        teal: Fate,
+    },
     LoseConnection {
         sent: Step,
     },
@@ -42,6 +46,16 @@ pub(crate) enum Action {
     Adrift(Step),
     /// Somebody runs the next command.
     Run,
+}
+
+/// What becomes of teal when the server dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Dies,
+    /// It reads again from the new one.
+    GoesOn,
+    /// Its next statement fails.
+    Fails(Step),
 }
 
 impl Model for Protocol {
@@ -124,7 +138,7 @@ impl Model for Protocol {
             Process::Ended(_) => (),
         }
         if may_crash && self.setting.server_crashes {
-            actions.push(Action::CrashOfServer);
+            self.crashes_of_server(world, actions);
         }
     }
 
@@ -149,12 +163,22 @@ impl Model for Protocol {
                     cut_off(&mut world);
                 }
             }
-            Action::CrashOfServer => {
+            Action::CrashOfServer { lost: [old, new], teal } => {
                 world.left.crashes -= 1;
-                if !matches!(world.process, Process::Ended(_)) {
-                    self.forget(&mut world);
-                }
                 cut_off(&mut world);
+                for line in &mut world.log {
+                    line.wrote_old &= !old;
+                    line.wrote_new &= !new;
+                }
+                world.memory.is_server_anew = true;
+                match teal {
+                    Fate::GoesOn => (),
+                    Fate::Fails(step) => self.fail(&mut world, step),
+                    Fate::Dies => match world.process {
+                        Process::Ended(_) => world.memory.is_server_anew = false,
+                        _ => self.forget(&mut world),
+                    },
+                }
             }
             Action::LoseConnection { sent } => {
                 world.left.crashes -= 1;
@@ -188,13 +212,25 @@ fn cut_off(world: &mut World) {
     world.merges_stopped = [false; 2];
     world.adrift = None;
     world.is_gate_closed = false;
-    // The logs are written some seconds late.
-    for line in &mut world.log {
-        line.is_lost = true;
-    }
 }
 
 impl Protocol {
+    fn crashes_of_server(&self, world: &World, actions: &mut Vec<Action>) {
+        let mut fates = vec![Fate::Dies];
+        if let Process::Running { routine, at, .. } = world.process {
+            fates.push(Fate::GoesOn);
+            let step = self.routines[&routine][at];
+            fates.extend(step.is_statement().then_some(Fate::Fails(step)));
+        }
+        let (old, new) = (|line: &LogLine| line.wrote_old, |line: &LogLine| line.wrote_new);
+        let may_lose = [world.log.iter().any(old), world.log.iter().any(new)];
+        for lost in [[false; 2], [true, false], [false, true], [true; 2]] {
+            if (0..2).all(|side| may_lose[side] || !lost[side]) {
+                actions.extend(fates.iter().map(|&teal| Action::CrashOfServer { lost, teal }));
+            }
+        }
+    }
+
     pub(crate) fn filtered_rows(&self) -> Rows {
         let filtered = self.setting.inserts.iter().enumerate().filter(|(_, plan)| plan.is_filtered);
         filtered.fold(0, |rows, (number, _)| rows | rows_of(number, 0) | rows_of(number, 1))

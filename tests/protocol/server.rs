@@ -1,4 +1,4 @@
-//! The server: tables of parts, the view, merges, the two logs.
+//! The server: tables of parts, the view, merges, the log of parts.
 
 use crate::insert::Insert;
 use crate::journal::Phase;
@@ -52,16 +52,13 @@ impl Part {
     }
 }
 
-/// What the server's logs know of an INSERT.
+/// What `part_log` knows of an INSERT. It is written some seconds late: what a server had not written down when it
+/// died, is lost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct LogLine {
-    /// `part_log`: it wrote a part of this table.
+    /// It wrote a part of this table.
     pub(crate) wrote_old: bool,
     pub(crate) wrote_new: bool,
-    /// `query_log`: it found the view.
-    pub(crate) found_view: bool,
-    /// The server died before it wrote this down.
-    pub(crate) is_lost: bool,
 }
 
 /// What may still happen, so that there is an end.

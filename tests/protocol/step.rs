@@ -36,6 +36,8 @@ pub(crate) enum Step {
     /// The window, listed with the newest part first.
     ListWindowBackwards,
     ReadPartLog,
+    /// `refuse_started_anew`: the log that was read may lack what the server before had not written down.
+    RefuseStartedAnew,
     CopyWindow,
     /// The second half of `copy_parts`: the parts that were read are there still.
     CheckWindow,
@@ -57,6 +59,8 @@ pub(crate) enum Step {
     EmptyStaging,
     /// `finish_publication`, without its entry.
     FinishPublication,
+    /// All of the staging table, where a part of it is missing.
+    FinishPublicationAsAWhole,
 
     /// The clones of a comparison on a server, and what it finds.
     CloneOld,
@@ -80,7 +84,9 @@ pub(crate) enum Step {
     ListOld,
     /// Parts of the old table that have come since the last list; they are known then.
     ListNewer,
-    CopyAcross,
+    /// By `ATTACH PARTITION ALL FROM` a table of teal's own: the first part, and the others.
+    CopyAcrossFirst,
+    CopyAcrossOthers,
     /// Where rows tell nothing: the parts of the old table that have come since it was listed and are not seen
     /// yet, for the log; the same, all to be copied; all that were seen are known to be in the new table.
     ListUnseen,
@@ -102,16 +108,20 @@ pub(crate) enum Step {
     /// The last blocks of the new table.
     ListBlocks,
     RecordCarrying,
-    AttachLate,
+    AttachLateFirst,
+    AttachLateOthers,
     /// What may be attached already, and is known by its uuids, which a merge drops.
     FinishLate,
     /// The same without a look at merged parts.
     FinishByUuids,
+    /// All of them, where one is missing.
+    FinishLateAsAWhole,
     RecordCarried,
     /// Parts of the new table that came since the exchange, and are not teal's.
     ListReturning,
     ReadPartLogOfReturning,
-    CopyBack,
+    CopyBackFirst,
+    CopyBackOthers,
 }
 
 /// How a step went.
@@ -140,6 +150,7 @@ impl Step {
                 | Self::ListWindow
                 | Self::ListWindowBackwards
                 | Self::ReadPartLog
+                | Self::RefuseStartedAnew
                 | Self::CheckWindow
                 | Self::ShutGate
                 | Self::WaitAtGate
@@ -246,6 +257,7 @@ impl Protocol {
                 };
             }
             Step::ReadPartLog => return self.read_part_log(world),
+            Step::RefuseStartedAnew if world.memory.is_server_anew => return Flow::NotClean,
             Step::CopyWindow => {
                 let named = std::mem::take(&mut world.memory.to_copy[0]);
                 self.copy_window(world, &named);
@@ -268,7 +280,11 @@ impl Protocol {
                     self.copy(world, part, green);
                 }
             }
-            Step::Heal | Step::Advance | Step::WaitForMerges(_) | Step::WaitAtGate => {}
+            Step::RefuseStartedAnew
+            | Step::Heal
+            | Step::Advance
+            | Step::WaitForMerges(_)
+            | Step::WaitAtGate => {}
             _ => return self.execute_later(world, step),
         }
         Flow::Next
@@ -285,7 +301,8 @@ impl Protocol {
             | Step::RecordPublished
             | Step::RestoreMerges
             | Step::EmptyStaging
-            | Step::FinishPublication => self.execute_backfill(world, step),
+            | Step::FinishPublication
+            | Step::FinishPublicationAsAWhole => self.execute_backfill(world, step),
             Step::CloneOld
             | Step::CloneNew
             | Step::JudgeMissing
@@ -365,7 +382,11 @@ impl Protocol {
             match part.writer {
                 Writer::Insert(number) => {
                     let query = self.setting.inserts[usize::from(number)].query;
-                    if !world.log[query].wrote_new {
+                    let line = world.log[query];
+                    if !line.wrote_old {
+                        return Flow::NotClean;
+                    }
+                    if !line.wrote_new {
                         world.memory.to_copy[0].push(*part);
                     }
                 }

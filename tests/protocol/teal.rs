@@ -65,6 +65,8 @@ pub(crate) struct Memory {
     /// The rows that the new table had before late parts are attached: of a merged part that has others, the last
     /// block is a later one.
     pub(crate) blocks: crate::server::Rows,
+    /// The server was started anew meanwhile: `Hold::server_start` is another one.
+    pub(crate) is_server_anew: bool,
     /// The connection was lost while an entry of the journal was written: it may be there or not.
     pub(crate) is_unsure: bool,
     /// It is there, and the next one would have the same number.

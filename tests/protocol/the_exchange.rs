@@ -119,7 +119,8 @@ fn what_an_exchange_of_sums_has_copied_is_in_the_journal() {
     let steps = mutant.routines.get_mut(&Routine::Exchange).unwrap();
     for _ in 0..2 {
         let at = steps.iter().position(|step| *step == Step::RecordCarrying).unwrap();
-        steps.splice(at - 1..at + 3, [Step::CopyAcross]);
+        let noted = at - 1..at - 1 + on_server::NOTED.len();
+        steps.splice(noted, [Step::CopyAcrossFirst, Step::CopyAcrossOthers]);
     }
     is_broken("copied, and not noted", REFUSED, mutant);
 }
@@ -217,6 +218,32 @@ fn merges_are_stopped_until_nobody_has_to_tell_the_parts_apart() {
     is_broken("started by a new server", REFUSED, mutant);
 }
 
+/// It may have lost entries of its log, and has begun merges.
+#[test]
+fn an_exchange_is_within_one_life_of_the_server() {
+    let setting = || Setting { server_crashes: true, ..busy() };
+    for (number, property) in [REFUSED, REFUSED, EXACT].into_iter().enumerate() {
+        let mut mutant = by_parts(setting());
+        let steps = mutant.routines.get_mut(&Routine::Exchange).unwrap();
+        let mut looks = (0..steps.len()).filter(|at| steps[*at] == Step::RefuseStartedAnew);
+        let at = looks.nth(number).unwrap();
+        steps.remove(at);
+        is_broken(&format!("look {number}"), property, mutant);
+    }
+}
+
+/// The ATTACH of two late parts stops behind the first.
+#[test]
+fn an_attach_of_late_parts_that_is_half_done_is_finished_by_what_is_missing() {
+    let setting = || Setting { inserts: inserts(&[2]), merges: 0, ..busy() };
+    holds("half", on_server(setting()));
+    let whole = || on_server(setting()).replace(Step::FinishLate, Step::FinishLateAsAWhole);
+    is_broken("as a whole", EXACT, whole());
+    let setting = || Setting { server_crashes: true, ..setting() };
+    holds("half, with the server", on_server(setting()));
+    holds("half of sums", of_sums(Setting { inserts: inserts(&[2]), merges: 0, ..busy() }));
+}
+
 /// Users merge what must be told apart. The rows tell then, if no two are equal.
 #[test]
 fn what_was_attached_is_told_from_what_was_not_whoever_merges() {
@@ -246,6 +273,7 @@ fn a_part_that_was_merged_before_has_none_of_what_is_attached() {
     let mut mutant = exchanged(&[1, 1]);
     let steps = mutant.routines.get_mut(&Routine::SettleExchanged).unwrap();
     let noted = steps.iter().position(|step| *step == Step::ListBlocks).unwrap();
-    steps.splice(noted..noted + on_server::NOTED.len(), [Step::CopyAcross]);
+    let noted = noted..noted + on_server::NOTED.len();
+    steps.splice(noted, [Step::CopyAcrossFirst, Step::CopyAcrossOthers]);
     is_broken("not noted", EXACT, mutant);
 }

@@ -205,6 +205,34 @@ fn a_publication_is_told_by_uuids_that_no_merge_drops() {
     is_broken("not told", EXACT, mutant);
 }
 
+/// Where teal goes on with a server that was started anew, the log may have an INSERT's part of blue alone.
+#[test]
+fn a_log_that_died_with_its_server_tells_nothing() {
+    let setting = || Setting { server_crashes: true, crashes: 1, cuts: 2, ..quiet() };
+    holds("started anew", by_part_log(setting()));
+    let mutant = by_part_log(setting()).without(Step::RefuseStartedAnew);
+    is_broken("read nevertheless", REFUSED, mutant);
+}
+
+/// What it wrote to blue alone the log takes for forwarded, where it wrote to green before; that is for the proof to find.
+#[test]
+fn an_insert_that_is_cut_off_in_the_fence_doubles_nothing() {
+    let setting = Setting { cut_offs: 1, crashes: 0, ..small(&[2]) };
+    let mut proven = by_part_log(setting);
+    proven.routines.insert(Routine::Verify, verify::on_server());
+    holds("cut off", proven);
+}
+
+/// The ATTACH of a chunk of two parts stops behind the first.
+#[test]
+fn a_publication_that_is_half_done_is_finished_by_what_is_missing() {
+    let setting = || Setting { crashes: 1, history: 3, ..quiet() };
+    holds("half", by_part_log(setting()));
+    let whole = Step::FinishPublicationAsAWhole;
+    let mutant = by_part_log(setting()).replace(Step::FinishPublication, whole);
+    is_broken("as a whole", EXACT, mutant);
+}
+
 #[test]
 fn the_gate_is_needed() {
     for at_once in gate::AT_ONCE {

@@ -37,7 +37,13 @@ pub(crate) fn of_sums() -> Vec<Step> {
 
 /// `verify_exchange` with its `carry_both`: each table gets what only the other one has.
 pub(crate) fn carry_both() -> Vec<Step> {
-    let judge = vec![Step::JudgeBoth, Step::CopyBack, Step::CopyMissing, Step::Advance];
+    let judge = vec![
+        Step::JudgeBoth,
+        Step::CopyBackFirst,
+        Step::CopyBackOthers,
+        Step::CopyMissing,
+        Step::Advance,
+    ];
     [clones(), judge].concat()
 }
 

@@ -72,7 +72,8 @@ impl Modern {
         Self { address: local(port), process: Some((process, directory)) }
     }
 
-    /// Killed, not shut down, and started anew: the same data, at another port.
+    /// It dies at once, and comes back: the same data, at another port. (Not as when the power goes: what the system had
+    /// not brought to the disk yet is there.)
     pub(crate) fn kill_and_start_again(&mut self) {
         let (process, directory) = self.process.as_mut().unwrap();
         process.kill().unwrap();

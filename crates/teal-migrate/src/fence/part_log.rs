@@ -36,8 +36,8 @@ use crate::throttle::pressure::{Bounds, Crowd, Total};
 use crate::{Event, MigrateError, Operator, Update, failpoint, logs, names};
 
 /// A cut that has not come to its end by then is undone, so that merges on blue are on again. The clone's own time
-/// does not count.
-const LONGEST_HOLD: Duration = Duration::from_secs(20);
+/// does not count. In seconds.
+const LONGEST_HOLD: u64 = 20;
 
 /// Between two cuts, so that merges come to work.
 pub(crate) const PAUSE: Duration = Duration::from_secs(1);
@@ -306,7 +306,8 @@ impl Operator<'_> {
         hold: &Hold,
         waits_for: impl Fn() -> String,
     ) -> Result<(), MigrateError> {
-        if hold.since.elapsed() > LONGEST_HOLD || self.options.interrupt.is_asked() {
+        let longest = Duration::from_secs(failpoint::number("longest-hold", LONGEST_HOLD));
+        if hold.since.elapsed() > longest || self.options.interrupt.is_asked() {
             return Err(not_clean(&waits_for()));
         }
         for (table, bounds) in &hold.tables {

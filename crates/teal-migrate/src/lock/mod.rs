@@ -249,6 +249,7 @@ impl Held {
             }
             None => 1,
         };
+        failpoint::reached("locks-listed");
         let owner = Owner { until: is_lease.then(|| end_of(lease, now)), ..Owner::this_process() };
         let created = session.command(&format!(
             "CREATE TABLE {} (nothing UInt8) ENGINE = Memory COMMENT {}",
@@ -262,6 +263,7 @@ impl Held {
             }
             Err(error) => return Err(error.into()),
         }
+        failpoint::reached("lock-made");
         let after = list(session.as_mut())?;
         if after.last().is_some_and(|(highest, _)| *highest > generation) {
             let error = held_by_another(session.as_mut(), generation)?;

@@ -227,6 +227,8 @@ impl Operator<'_> {
         failpoint::reached("swapping");
         self.stop_merges_by_settings(live)?;
         self.stop_merges_by_settings(other)?;
+        // A new one has begun merges before it knew these.
+        self.refuse_started_anew(cut.hold.server_start)?;
 
         self.exchange_tables(live, other)?;
         failpoint::reached("exchanged");
