@@ -45,6 +45,10 @@ pub enum MigrateError {
         "a sample is of whole partitions, and there are none that {blue} and {green} have in common: they have one partition, or other partition keys, or the SELECT moves or folds rows. Verify them as a whole"
     )]
     NoSample { blue: QualifiedName, green: QualifiedName },
+    #[error(
+        "an UPDATE of {table} lies in a patch that is not applied to its parts, and that no clone takes along; nothing is lost. `ALTER TABLE {table} APPLY PATCHES`, and run the command again"
+    )]
+    PatchesUnapplied { table: QualifiedName },
     #[error("INSERTs cannot be held on a server")]
     NoWriteGate,
     #[error(
@@ -380,6 +384,7 @@ impl MigrateError {
             | Self::FenceTimeout { .. }
             | Self::NotClean { .. }
             | Self::NoCleanCut { .. }
+            | Self::PatchesUnapplied { .. }
             | Self::NoWriteGate
             | Self::ExchangeOpen { .. }
             | Self::FoldsAcross { .. }
