@@ -28,7 +28,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use teal_schema::quote_string;
+use teal_plan::Migration;
+use teal_schema::{QualifiedName, quote_string};
 
 use super::columns;
 use crate::fence::{HashedPart, without};
@@ -71,6 +72,7 @@ impl Operator<'_> {
             self.wait_for_inserts_in_time()
                 .and_then(|()| self.carry_late(migrating))
                 .inspect_err(|_| self.warn_of_merges(migrating))?;
+            self.drop_table(&names::across(&migrating.id))?;
         }
         self.drop_used(&names::ordered(&migrating.id))?;
         self.drop_table(&names::history(&migrating.id))
@@ -139,18 +141,37 @@ impl Operator<'_> {
         let is_late = |part: &&HashedPart| {
             blocks.get(&part.partition_id).is_none_or(|last| part.max_block > *last)
         };
-        let columns = columns(migrating);
-        for part in parts.into_iter().filter(is_late) {
+        let late = parts.into_iter().filter(is_late).collect::<Vec<_>>();
+        if late.is_empty() {
+            return Ok(());
+        }
+        let (columns, across) = (columns(migrating), names::across(&migrating.id));
+        // Its parts have no uuids, so that they are equal to those that they are copies of.
+        self.make_like_green(migrating, &across)?;
+        for part in late {
             self.command(&format!(
                 "INSERT INTO {} ({columns}) SELECT {columns} FROM {} WHERE _part = {} \
                  {IN_ORDER} insert_deduplicate = 0, max_partitions_per_insert_block = 0",
-                migrating.migration.green.sql(),
+                across.sql(),
                 before.sql(),
                 quote_string(&part.name)
             ))?;
-            failpoint::reached("late-part-carried");
         }
+        self.attach_all(&across, &migrating.migration.green)?;
+        failpoint::reached("late-parts-carried");
         Ok(())
+    }
+
+    /// Makes a table by green's own declaration, which nobody merges.
+    fn make_like_green(
+        &self,
+        migrating: &Migrating,
+        own: &QualifiedName,
+    ) -> Result<(), MigrateError> {
+        let Migration { green, create_green, .. } = &migrating.migration;
+        self.drop_table(own)?;
+        self.command(&create_green.replacen(&green.sql(), &own.sql(), 1))?;
+        self.stop_merges_by_settings(own)
     }
 }
 

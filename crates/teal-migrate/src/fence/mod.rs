@@ -112,6 +112,7 @@ impl Operator<'_> {
         self.refuse_last_copy(migrating)?;
         self.until_clean(migrating, |migrating| self.empty_green(migrating, force))?;
         self.drop_table(&names::snapshot(&migrating.id))?;
+        self.drop_table(&names::across(&migrating.id))?;
         if migrating.migration.keeps_order() {
             self.drop_table(&names::history(&migrating.id))?;
         }

@@ -280,7 +280,15 @@ impl Operator<'_> {
         if parts.is_empty() {
             return Ok(());
         }
-        let blue = &migrating.migration.blue;
+        let (blue, id) = (&migrating.migration.blue, &migrating.id);
+        // What reads green does not get the history.
+        let built = match migrating.migration.strategy {
+            CopyStrategy::Clone => Some(names::across(id)),
+            CopyStrategy::Rewrite => None,
+        };
+        if let Some(built) = &built {
+            self.make_own(built, clone)?;
+        }
         let in_order = match migrating.migration.keeps_order() {
             true => IN_ORDER,
             false => "SETTINGS",
@@ -298,9 +306,13 @@ impl Operator<'_> {
             "INSERT INTO {} ({stored}) SELECT {stored} FROM {} WHERE _part IN ({names}) \
              {in_order} insert_allow_materialized_columns = 1, insert_deduplicate = 0, \
                  max_partitions_per_insert_block = 0",
-            clone.sql(),
+            built.as_ref().unwrap_or(clone).sql(),
             blue.sql()
         ))?;
+        if let Some(built) = &built {
+            self.attach_all(built, clone)?;
+            self.drop_table(built)?;
+        }
         // A part that is there now was there while it was read.
         let there = self.hashed_parts(blue)?.into_iter().map(|part| part.name);
         let there = there.collect::<BTreeSet<_>>();
