@@ -45,6 +45,9 @@ pub(crate) const CAME: &str = "toInt64(splitByChar('_', _part)[2]), _part_offset
 pub(crate) const IN_ORDER: &str =
     "ORDER BY _part_offset SETTINGS max_threads = 1, max_insert_threads = 1,";
 
+/// Between two looks at the merges that are waited for.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// How long a moment without INSERTs is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -84,11 +87,20 @@ impl Operator<'_> {
         &self,
         migrating: &Migrating,
     ) -> Result<(), MigrateError> {
-        let is_late = match ordering(migrating).filter(|_| self.server.write_gate().is_none()) {
-            Some(ordering) => self.data_of(&migrating.migration.green)? != ordering.green_data,
+        let green = &migrating.migration.green;
+        let has_no_gate = self.server.write_gate().is_none();
+        let is_late = match ordering(migrating).filter(|_| has_no_gate) {
+            Some(ordering) => self.data_of(green)? != ordering.green_data,
             None => false,
         };
-        if is_late { Ok(()) } else { self.restore_merges(migrating) }
+        if is_late {
+            return Ok(());
+        }
+        if has_no_gate && migrating.migration.keeps_order() {
+            // A process may have ended in the midst of `end_merges`.
+            self.command(&format!("SYSTEM START MERGES {}", green.sql()))?;
+        }
+        self.restore_merges(migrating)
     }
 
     fn exchange_for_ordered(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
@@ -110,14 +122,7 @@ impl Operator<'_> {
             self.record(migrating, Event::Ordering { green_data, blocks })?;
             self.with_gate_closed(exchange)?;
         } else {
-            self.stop_merges_by_settings(&green)?;
-            let hold = self.hold([&migrating.migration.blue, &green])?;
-            self.wait_for_merges(&green, &hold).map_err(|error| match error {
-                MigrateError::NotClean { reason } => {
-                    MigrateError::NoCleanCut { waited: hold.since.elapsed(), reason }
-                }
-                other => other,
-            })?;
+            self.end_merges(&green)?;
             self.wait_for_a_quiet_moment(PATIENCE)?;
             let blocks = self.last_blocks(&green, "1")?;
             self.record(migrating, Event::Ordering { green_data, blocks })?;
@@ -127,7 +132,41 @@ impl Operator<'_> {
         Ok(())
     }
 
-    /// Copies to green what INSERTs wrote to the table that was green before.
+    /// Ends the merges of a table that run, one of which may take hours; by its settings no other begins.
+    fn end_merges(&self, table: &QualifiedName) -> Result<(), MigrateError> {
+        self.stop_merges_by_settings(table)?;
+        self.command(&format!("SYSTEM STOP MERGES {}", table.sql()))?;
+        let ended = self.wait_for_merges_to_end(table, |waited| {
+            match waited >= self.options.fence_timeout {
+                true => {
+                    let reason = format!("the end of merges of {table}");
+                    Err(MigrateError::NoCleanCut { waited, reason })
+                }
+                false => Ok(()),
+            }
+        });
+        let begins = self.command(&format!("SYSTEM START MERGES {}", table.sql()));
+        ended.and(begins)
+    }
+
+    /// `check` says with each look whether to go on.
+    fn wait_for_merges_to_end(
+        &self,
+        table: &QualifiedName,
+        check: impl Fn(Duration) -> Result<(), MigrateError>,
+    ) -> Result<(), MigrateError> {
+        let mut waiting = self.observer.wait();
+        while self.merges_of(table)? > 0 {
+            self.refuse_interrupted()?;
+            check(waiting.elapsed())?;
+            waiting.tell(|| format!("the end of merges of {table}"));
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    /// Copies to green what INSERTs wrote to the table that was green before. It comes as parts, for what reads green
+    /// has had it from those INSERTs.
     fn carry_late(&self, migrating: &Migrating) -> Result<(), MigrateError> {
         let Some(Ordering { blocks, .. }) = ordering(migrating) else {
             return Ok(());

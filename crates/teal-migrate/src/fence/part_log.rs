@@ -409,7 +409,7 @@ impl Operator<'_> {
         Ok(())
     }
 
-    fn merges_of(&self, table: &QualifiedName) -> Result<u64, MigrateError> {
+    pub(crate) fn merges_of(&self, table: &QualifiedName) -> Result<u64, MigrateError> {
         #[derive(Deserialize)]
         struct Row {
             merges: u64,
