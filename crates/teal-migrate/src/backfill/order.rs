@@ -3,7 +3,8 @@
 //!
 //! Of rows that green folds into one, blue knows the order ([`CAME`]). One worker copies chunk after chunk
 //! in that order, and publishes them to a table of their own, the *history*. What the view forwards lies in
-//! green; each of those rows came after the history. When all chunks are published:
+//! green; each of those rows came after the history. Both are merged between publications, for INSERTs will meet the
+//! parts of both. When all chunks are published:
 //!
 //! 1. A table of green's declaration is made, the *ordered* one, and gets the history's parts.
 //! 2. The journal gets green's data and last blocks (`Ordering`).
@@ -35,7 +36,7 @@ use super::columns;
 use crate::fence::{HashedPart, without};
 use crate::journal::phase::{Ordering, Phase};
 use crate::journal::state::Migrating;
-use crate::{Event, MigrateError, Operator, failpoint, names};
+use crate::{Event, MigrateError, Operator, failpoint, names, requests};
 
 /// When a row of a partition came to a table: by the block of its part, and its place in there. A part's
 /// name is `partition_min_max_level`, and a partition's name has no `_`; merges keep the order of the parts,
@@ -63,6 +64,8 @@ impl Operator<'_> {
             None => false,
         };
         if !happened {
+            self.let_history_merge(migrating)?;
+            self.wait_for_fewer_parts(migrating)?;
             self.exchange_for_ordered(migrating).inspect_err(|error| {
                 // The first error tells why.
                 if error.is_silence() || self.restore_merges(migrating).is_err() {
@@ -105,11 +108,16 @@ impl Operator<'_> {
 
     fn exchange_for_ordered(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         let (green, ordered) = (migrating.migration.green.clone(), names::ordered(&migrating.id));
-        let create = &migrating.migration.create_green;
-        self.drop_table(&ordered)?;
-        self.command(&create.replacen(&green.sql(), &ordered.sql(), 1))?;
-        self.stop_merges_by_settings(&ordered)?;
-        self.attach_all(&names::history(&migrating.id), &ordered)?;
+        self.make_like_green(migrating, &ordered)?;
+        let history = names::history(&migrating.id);
+        if self.server.write_gate().is_none() {
+            // Its parts are told by their hashes later. Nobody waits for it meanwhile, so it ends its merges.
+            self.stop_merges_by_settings(&history)?;
+            self.wait_for_merges_to_end(&history, |_| {
+                self.asked(&migrating.id, migrating.settled, requests::LOOK).map(drop)
+            })?;
+        }
+        self.attach_all(&history, &ordered)?;
         failpoint::reached("history-in-front");
         let exchange = || {
             self.attach_all(&green, &ordered)?;
