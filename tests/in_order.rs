@@ -160,6 +160,11 @@ fn where_blue_has_lost_the_order_the_plan_refuses() {
     let signed = LAST.replace("n UInt64,", "n UInt64, sign Int8 DEFAULT 1,");
     let signed = signed.replace("ReplacingMergeTree", "CollapsingMergeTree(sign)");
     refused(&signed, "SELECT *", "does not fill column sign");
+    let blue = BLUE.replace("BY id;", "BY id SETTINGS optimize_row_order = 1;");
+    let project = Project::new(&[("app/t.sql", &blue)]);
+    project.must(&["apply"]);
+    project.write("app/t.sql", &format!("{blue}{LAST}{VIEW}"));
+    project.teal(&["apply"]).failed(3, &["optimize_row_order"]);
     // Each month's rows have their own day.
     let project = filled(3);
     let by_day = unpartitioned.replace("(town, id)", "(at, town, id)");
