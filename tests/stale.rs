@@ -105,6 +105,34 @@ fn what_somebody_wrote_to_green_behind_an_open_fence_is_not_thrown_away() {
     }
 }
 
+/// Who works on another table need not wait for it, and who gives leave neither.
+#[test]
+fn a_long_look_at_green_is_left_to_the_commands_on_its_migration() {
+    let events = "CREATE TABLE events (id UInt64) ENGINE = MergeTree ORDER BY id;\n";
+    let next = "CREATE TABLE events_1 (id UInt64) ENGINE = MergeTree ORDER BY id SETTINGS merge_with_ttl_timeout = 7200;\n";
+    let project = Project::new(&[("app/events.sql", events)]);
+    project.must(&["apply"]);
+    for from in [0, 1_100_000] {
+        project.query(&format!("INSERT INTO events SELECT {from} + number FROM numbers(1100000)"));
+    }
+    project.write("app/events.sql", &format!("{events}{VERSION}{next}{VIEW}"));
+    project.killed_at("blue-cloned", &["apply"]);
+    // No part of green is one of blue any more.
+    project.query("OPTIMIZE TABLE events FINAL");
+    let healed = project.copy();
+    let words = "a look at 4400000 rows";
+    let run = healed.must(&["apply"]);
+    assert!(run.stderr.contains(words), "{}", run.said());
+    let run = project.must(&["abort", "--force"]);
+    assert!(
+        run.stderr.contains("not undone yet: before default.events_1 is emptied, 4400000 rows"),
+        "{}",
+        run.said()
+    );
+    assert!(!run.stderr.contains(words), "{}", run.said());
+    assert_eq!(project.query("SHOW TABLES"), "events");
+}
+
 /// Two INSERTs of the same rows are twice as many rows, unless a user asks for one; teal's own copies of them
 /// never.
 #[test]

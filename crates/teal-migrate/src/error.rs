@@ -98,6 +98,10 @@ pub enum MigrateError {
         /// Some of them.
         shown: Box<str>,
     },
+    #[error(
+        "the cut that was left open is not undone yet: before {green} is emptied, {rows} rows of {green} and {blue} are looked at, whether {blue} lacks any, which is left to a command on this migration (`teal apply`; or `teal abort`, which with --force does without the look)"
+    )]
+    LongLook { blue: QualifiedName, green: QualifiedName, rows: u64 },
     #[error("the server gave {text:?} as {what}")]
     Unreadable { what: &'static str, text: String },
     #[error(
@@ -394,6 +398,7 @@ impl MigrateError {
             | Self::SnapshotLost { .. }
             | Self::SnapshotChanged { .. }
             | Self::WrittenToGreen { .. }
+            | Self::LongLook { .. }
             | Self::ViewExists { .. }
             | Self::PlaceTaken { .. }
             | Self::NoParity { .. }

@@ -16,7 +16,7 @@ mod gate;
 mod part_log;
 mod running;
 
-pub(crate) use direct::without;
+pub(crate) use direct::{Look, without};
 pub(crate) use part_log::{HashedPart, Hold, PAUSE, not_clean};
 pub(crate) use running::long_inserts;
 use teal_catalog::Amount;
@@ -37,7 +37,7 @@ impl Operator<'_> {
         state: Prepared,
     ) -> Result<(), MigrateError> {
         if state.fence_open {
-            self.heal_fence(migrating, false)?;
+            self.heal_fence(migrating, Look::Full)?;
         }
         self.step(migrating, Step::Fence, |migrating| {
             let mut before = Vec::from_iter(self.definitions_to_record(migrating)?);
@@ -79,20 +79,19 @@ impl Operator<'_> {
         failpoint::reached("fence-opened");
         cut(migrating).inspect_err(|_| {
             // Should this fail too, the next command undoes it; the first error tells why.
-            if self.undo_fence(migrating, false).is_err() {
+            if self.undo_fence(migrating, Look::Full).is_err() {
                 self.warn_of_merges(migrating);
             }
         })
     }
 
-    /// Takes back the fence that a process before left open. With `force`, also if somebody has written to
-    /// green since.
+    /// Takes back the fence that a process before left open.
     pub(crate) fn heal_fence(
         &self,
         migrating: &mut Migrating,
-        force: bool,
+        look: Look,
     ) -> Result<(), MigrateError> {
-        self.undo_fence(migrating, force)?;
+        self.undo_fence(migrating, look)?;
         let what = format!("the open fence of {} was undone", migrating.migration.green);
         self.observer.update(Update::Healed { what });
         Ok(())
@@ -102,7 +101,7 @@ impl Operator<'_> {
     pub(crate) fn undo_fence(
         &self,
         migrating: &mut Migrating,
-        force: bool,
+        look: Look,
     ) -> Result<(), MigrateError> {
         match self.server.write_gate() {
             Some(_) => self.drop_view_at_gate(migrating)?,
@@ -110,7 +109,7 @@ impl Operator<'_> {
         }
         // Somebody may have dropped blue, or exchanged the two by hand.
         self.refuse_last_copy(migrating)?;
-        self.until_clean(migrating, |migrating| self.empty_green(migrating, force))?;
+        self.until_clean(migrating, |migrating| self.empty_green(migrating, look))?;
         self.drop_table(&names::snapshot(&migrating.id))?;
         self.drop_table(&names::across(&migrating.id))?;
         if migrating.migration.keeps_order() {

@@ -26,6 +26,7 @@ use teal_client::ClientError;
 use teal_plan::CopyStrategy;
 use teal_schema::{QualifiedName, quote_ident, quote_string};
 
+use super::Look;
 use super::running::long_inserts;
 use crate::backfill::IN_ORDER;
 use crate::journal::phase::Phase;
@@ -99,7 +100,7 @@ impl Operator<'_> {
                     if let Phase::Prepared(state) = &migrating.phase
                         && state.fence_open
                     {
-                        self.undo_fence(migrating, false)?;
+                        self.undo_fence(migrating, Look::Full)?;
                     }
                     self.refuse_interrupted()?;
                     let waited = waits.get_or_insert_with(Instant::now).elapsed();
