@@ -126,13 +126,13 @@ impl Operator<'_> {
         Ok(())
     }
 
-    /// The block of the last patch, in which an UPDATE lies; each is applied to the parts that are there, or was for
-    /// nothing. Releases before 26.7 clone the parts without it, and say nothing.
+    /// The block of the last patch, in which an UPDATE lies; 0 where there is none. Releases before 26.7 clone parts
+    /// without their patches, and say nothing.
     ///
-    /// A patch that was applied is there for some minutes still (26.9). What it was applied to has its version.
+    /// One that was applied lies beside the parts for a while (26.9): they have its version, or a later one.
     ///
     /// # Errors
-    /// [`MigrateError::PatchesUnapplied`] where it is not told to be applied.
+    /// [`MigrateError::PatchesUnapplied`] where a part is older than a patch of its partition.
     fn last_patch(&self, table: &QualifiedName) -> Result<i64, MigrateError> {
         #[derive(Deserialize)]
         struct Row {
