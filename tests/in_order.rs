@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use teal_client::Server as _;
 
-use crate::server_migration::{EVENTS, Stage, StopsAll, run};
+use crate::server_migration::{EVENTS, SLEEPING, Stage, StopsAll, run};
 use crate::servers::Modern;
 use crate::support::{Held, Project};
 
@@ -27,9 +27,6 @@ fn round(n: u64) -> String {
          toDate('2024-01-01') + (number % 5) * 31 FROM numbers(1000)"
     )
 }
-
-/// An INSERT of the tests is under way.
-const RUNNING: &str = "SELECT count() FROM system.processes WHERE query_kind = 'Insert' AND position(query, 'sleep(2)') > 0";
 
 fn filled(rounds: u64) -> Project {
     let project = Project::new(&[("app/t.sql", BLUE)]);
@@ -268,7 +265,7 @@ fn a_late_part_comes_to_no_view_of_green_once_more() {
             let mut session = server.user_session(&[]).unwrap();
             run(session.as_mut(), &format!("{} WHERE sleep(2) = 0", round(4)));
         });
-        stage.wait_for(RUNNING);
+        stage.wait_for(SLEEPING);
         assert_eq!(apply.go_on().code, Some(0));
         insert.join().unwrap();
     });

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use teal_client::{Format, Server as _};
 
 use crate::chaos::Proxy;
-use crate::server_migration::{CLONED, REWRITTEN, ROWS, Stage, insert};
+use crate::server_migration::{CLONED, REWRITTEN, ROWS, SLEEPING, Stage, insert};
 use crate::servers::Modern;
 use crate::support::{Background, Held, Run};
 use crate::under_way::ROW;
@@ -450,9 +450,7 @@ fn what_a_cut_copies_into_green_comes_to_no_view_of_green() {
     let apply = Held::at("blue-cloned", "", stage.command(&["apply"]));
     thread::scope(|scope| {
         let insert = scope.spawn(|| stage.query(&insert(1_000_000, 10, 2000)));
-        stage.wait_for(
-            "SELECT count() FROM system.processes WHERE query_kind = 'Insert' AND position(query, 'sleep(2)') > 0",
-        );
+        stage.wait_for(SLEEPING);
         let run = apply.go_on();
         assert_eq!(run.code, Some(0), "{}", run.said());
         assert!(run.said().contains("1 of them not through the view"), "{}", run.said());
