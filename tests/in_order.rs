@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use teal_client::Server as _;
 
-use crate::server_migration::{EVENTS, Stage, StopsAll, run};
+use crate::server_migration::{EVENTS, SLEEPING, Stage, StopsAll, run};
 use crate::servers::Modern;
 use crate::support::{Held, Project};
 
@@ -157,6 +157,11 @@ fn where_blue_has_lost_the_order_the_plan_refuses() {
     let signed = LAST.replace("n UInt64,", "n UInt64, sign Int8 DEFAULT 1,");
     let signed = signed.replace("ReplacingMergeTree", "CollapsingMergeTree(sign)");
     refused(&signed, "SELECT *", "does not fill column sign");
+    let blue = BLUE.replace("BY id;", "BY id SETTINGS optimize_row_order = 1;");
+    let project = Project::new(&[("app/t.sql", &blue)]);
+    project.must(&["apply"]);
+    project.write("app/t.sql", &format!("{blue}{LAST}{VIEW}"));
+    project.teal(&["apply"]).failed(3, &["optimize_row_order"]);
     // Each month's rows have their own day.
     let project = filled(3);
     let by_day = unpartitioned.replace("(town, id)", "(at, town, id)");
@@ -197,6 +202,80 @@ fn an_exchange_for_the_ordered_table_that_fails_leaves_no_merges_stopped() {
     stage.must(APPLY);
     let seen = stage.query("SELECT count(), min(n), max(n) FROM t_1 FINAL");
     assert_eq!(seen, "1000\t4\t4");
+}
+
+/// An INSERT meets the parts of the history as soon as they are in front of its own.
+#[test]
+fn the_parts_of_the_history_are_merged_before_inserts_meet_them() {
+    let project = Project::new(&[("app/t.sql", BLUE)]);
+    project.must(&["apply"]);
+    let one_month = |n| round(n).replace("(number % 5) * 31", "0");
+    (1..=6).for_each(|n| drop(project.query(&one_month(n))));
+    let few = " SETTINGS parts_to_delay_insert = 20, parts_to_throw_insert = 30;\n";
+    let next = LAST.trim_end().trim_end_matches(';');
+    project.write("app/t.sql", &format!("{BLUE}{next}{few}{VIEW}"));
+    project.must(&["apply", "--chunk-rows", "100"]);
+    project.query(&one_month(7));
+    assert_shows(&project, 7, "merged");
+    assert_clean(&project, "merged");
+}
+
+/// What is merged there for long would hold the exchange up, and the next try would meet it again.
+#[test]
+fn a_merge_of_green_that_takes_long_is_ended() {
+    let before = format!("{EVENTS}{BLUE}");
+    let project = Project::new(&[("app/events.sql", before.as_str())]);
+    // Each row that is merged takes its time.
+    let slow = LAST.replace("at Date)", "at Date, INDEX slow sleep(0.03) TYPE minmax)");
+    let slow = slow.trim_end().trim_end_matches(';');
+    let slow = format!("{slow} SETTINGS merge_max_block_size = 1;\n");
+    let stage = Stage::of(Modern::start(), project, &format!("{before}{slow}{VIEW}"));
+    let one_month = |n| round(n).replace("(number % 5) * 31", "0");
+    stage.query(&one_month(1));
+    stage.killed_at("published=return", APPLY);
+    (2..=3).for_each(|n| drop(stage.query(&one_month(n))));
+    thread::scope(|scope| {
+        let server = stage.modern.open(|_| ());
+        let merge = scope.spawn(move || {
+            let mut session = server.user_session(&[]).unwrap();
+            session.command("OPTIMIZE TABLE t_1 FINAL")
+        });
+        stage.wait_for("SELECT count() FROM system.merges WHERE table = 't_1'");
+        stage.must(APPLY);
+        assert!(merge.join().unwrap().unwrap_err().to_string().contains("ABORTED"));
+    });
+    let seen = stage.query("SELECT count(), min(n), max(n) FROM t_1 FINAL");
+    assert_eq!(seen, "1000\t3\t3");
+}
+
+/// It ran across the exchange, through the view and what reads green.
+#[test]
+fn a_late_part_comes_to_no_view_of_green_once_more() {
+    let before = format!("{EVENTS}{BLUE}");
+    let project = Project::new(&[("app/events.sql", before.as_str())]);
+    let stage = Stage::of(Modern::start(), project, &format!("{before}{LAST}{VIEW}"));
+    (1..=3).for_each(|n| drop(stage.query(&round(n))));
+    stage.killed_at("prepared=return", APPLY);
+    stage.query("CREATE TABLE counted (n UInt64) ENGINE = SummingMergeTree ORDER BY tuple()");
+    stage.query("CREATE MATERIALIZED VIEW counts TO counted AS SELECT count() AS n FROM t_1");
+    let apply = Held::at("green-behind", "", stage.command(APPLY));
+    thread::scope(|scope| {
+        let server = stage.modern.open(|_| ());
+        let insert = scope.spawn(move || {
+            let mut session = server.user_session(&[]).unwrap();
+            run(session.as_mut(), &format!("{} WHERE sleep(2) = 0", round(4)));
+        });
+        stage.wait_for(SLEEPING);
+        assert_eq!(apply.go_on().code, Some(0));
+        insert.join().unwrap();
+    });
+    let seen = stage.query("SELECT count(), min(n), max(n) FROM t_1 FINAL");
+    assert_eq!(seen, "1000\t4\t4");
+    assert_eq!(stage.query("SELECT sum(n) FROM counted"), "1000");
+    let left = stage.query(
+        "SELECT groupArray(name) FROM system.tables WHERE database = '_teal' AND name LIKE 't_1%'",
+    );
+    assert_eq!(left, "[]");
 }
 
 /// They are told by the hashes of parts, which a merge of green would change.

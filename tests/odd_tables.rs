@@ -179,6 +179,31 @@ fn a_part_is_not_cloned_with_another_tables_ttl() {
     assert!(plan.contains("SYSTEM STOP TTL MERGES"), "{plan}");
 }
 
+/// Merged parts store by which numbers an UPDATE finds their rows, and in another table other rows have the same
+/// (26.7; 26.9 when they have been mutated).
+#[test]
+fn a_part_with_numbered_rows_is_not_cloned() {
+    let of = |table: &str, settings: &str| {
+        format!(
+            "CREATE TABLE {table} (id UInt64, n UInt64) ENGINE = MergeTree ORDER BY id SETTINGS {settings}enable_block_number_column = 1, enable_block_offset_column = 1;\n"
+        )
+    };
+    let project = filled(
+        &of("t", ""),
+        "INSERT INTO t SELECT number, 0 FROM numbers(100)",
+        &format!("{}{VIEW}", of("t_1", "merge_with_ttl_timeout = 7200, ")),
+    );
+    project.query("INSERT INTO t SELECT 100 + number, 0 FROM numbers(100)");
+    project.query("OPTIMIZE TABLE t FINAL");
+    let plan = project.must(&["plan"]).stdout;
+    assert!(plan.contains("rewrite (its rows are numbered"), "{plan}");
+    project.must(&["apply"]);
+    project.query("INSERT INTO t SELECT 200 + number, 0 FROM numbers(100)");
+    project.query("OPTIMIZE TABLE t_1 FINAL");
+    let rows = "SELECT count(), uniqExact(_block_number, _block_offset) FROM t_1";
+    assert_eq!(project.query(rows), "300\t300");
+}
+
 /// A table keeps its rows for a shorter time from now on.
 #[test]
 fn rows_whose_time_is_over_in_green_are_no_difference() {

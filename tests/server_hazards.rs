@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use teal_client::{Format, Server as _};
 
 use crate::chaos::Proxy;
-use crate::server_migration::{REWRITTEN, ROWS, Stage, insert};
+use crate::server_migration::{CLONED, REWRITTEN, ROWS, SLEEPING, Stage, insert};
 use crate::servers::Modern;
 use crate::support::{Background, Held, Run};
 use crate::under_way::ROW;
@@ -519,6 +519,26 @@ fn a_cleanup_that_cannot_go_on_says_what_will_become_of_it() {
     run.failed(3, &["default.events_1 is about to be dropped", "the next command of any kind"]);
     stage.must(&["apply"]);
     assert_eq!(stage.query("SELECT engine FROM system.tables WHERE name = 'events_1'"), "Alias");
+}
+
+/// It is history like the rest, which a person fills such views with by hand.
+#[test]
+fn what_a_cut_copies_into_green_comes_to_no_view_of_green() {
+    let stage = Stage::new(Modern::start(), CLONED);
+    stage.killed_at("prepared=return", &["apply"]);
+    stage.query("CREATE TABLE counted (n UInt64) ENGINE = SummingMergeTree ORDER BY tuple()");
+    stage.query("CREATE MATERIALIZED VIEW counts TO counted AS SELECT count() AS n FROM events_1");
+    let apply = Held::at("blue-cloned", "", stage.command(&["apply"]));
+    thread::scope(|scope| {
+        let insert = scope.spawn(|| stage.query(&insert(1_000_000, 10, 2000)));
+        stage.wait_for(SLEEPING);
+        let run = apply.go_on();
+        assert_eq!(run.code, Some(0), "{}", run.said());
+        assert!(run.said().contains("1 of them not through the view"), "{}", run.said());
+        insert.join().unwrap();
+    });
+    stage.assert_exact(ROWS + 10, "cloned");
+    assert_eq!(stage.query("SELECT sum(n) FROM counted"), "0");
 }
 
 /// The server drops no larger table without being told so twice, and counts a snapshot as large as its table.

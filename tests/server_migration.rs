@@ -236,6 +236,10 @@ pub(crate) fn insert(from: u64, rows: u64, milliseconds: u64) -> String {
     insert_into("events", from, rows, milliseconds)
 }
 
+/// An INSERT is under way that sleeps: it has found its table and the views of it, and reads.
+pub(crate) const SLEEPING: &str = "SELECT count() FROM system.processes \
+     WHERE query_kind = 'Insert' AND position(query, 'sleep(2)') > 0 AND read_rows > 0";
+
 pub(crate) fn insert_into(table: &str, from: u64, rows: u64, milliseconds: u64) -> String {
     let slow = match milliseconds {
         0 => String::new(),

@@ -3,6 +3,7 @@
 
 use teal_schema::QualifiedName;
 
+use crate::fence::Look;
 use crate::journal::phase::{Aborting, Backfilled, Prepared};
 use crate::journal::state::Migrating;
 use crate::verify::Sought;
@@ -42,7 +43,8 @@ impl Operator<'_> {
         }
         self.step(migrating, Step::Abort, |migrating| {
             if matches!(migrating.phase, Phase::Prepared(Prepared { fence_open: true })) {
-                self.heal_fence(migrating, force)?;
+                let look = if force { Look::None } else { Look::Full };
+                self.heal_fence(migrating, look)?;
             }
             let (blue, green) =
                 (migrating.migration.blue.clone(), migrating.migration.green.clone());

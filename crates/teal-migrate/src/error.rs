@@ -45,6 +45,10 @@ pub enum MigrateError {
         "there is no sample of {blue} and {green}: they have no partitions in common, and {green} folds rows, or no column that it is sorted by is of numbers, times or texts. Verify them as a whole"
     )]
     NoSample { blue: QualifiedName, green: QualifiedName },
+    #[error(
+        "an UPDATE of {table} lies in a patch that is not applied to its parts, and that no clone takes along; nothing is lost. `ALTER TABLE {table} APPLY PATCHES`, and run the command again"
+    )]
+    PatchesUnapplied { table: QualifiedName },
     #[error("INSERTs cannot be held on a server")]
     NoWriteGate,
     #[error(
@@ -94,6 +98,10 @@ pub enum MigrateError {
         /// Some of them.
         shown: Box<str>,
     },
+    #[error(
+        "the cut that was left open is not undone yet: before {green} is emptied, {rows} rows of {green} and {blue} are looked at, whether {blue} lacks any, which is left to a command on this migration (`teal apply`; or `teal abort`, which with --force does without the look)"
+    )]
+    LongLook { blue: QualifiedName, green: QualifiedName, rows: u64 },
     #[error("the server gave {text:?} as {what}")]
     Unreadable { what: &'static str, text: String },
     #[error(

@@ -89,7 +89,7 @@ pub(crate) fn back(migration: &str) -> QualifiedName {
     own(migration, "back")
 }
 
-/// Rows on their way from one table to the other while the names change places.
+/// Rows on their way into a table, past what reads it.
 pub(crate) fn across(migration: &str) -> QualifiedName {
     own(migration, "across")
 }

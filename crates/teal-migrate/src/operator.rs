@@ -11,6 +11,7 @@ use teal_plan::{Cutover, Migration};
 use teal_schema::{QualifiedName, quote_ident, quote_string, quoted_list};
 
 use crate::cutover::swap::Way;
+use crate::fence::Look;
 use crate::journal::phase::{CutOver, Phase, Verified};
 use crate::journal::state::Migrating;
 use crate::lock::live::{Board, Teller};
@@ -144,12 +145,14 @@ impl<'a> Operator<'a> {
             unhealed: Mutex::default(),
         };
         for mut migrating in operator.migrations()? {
-            let healed =
-                operator.heal(&mut migrating).and_then(|()| match migrating.phase.is_over() {
-                    true => Ok(()),
-                    // Clones of both tables, which a comparison that was cut off has left.
-                    false => operator.drop_own_tables(&migrating, names::CLONE),
-                });
+            let healed = operator.heal(&mut migrating, Look::Short).and_then(|()| match migrating
+                .phase
+                .is_over()
+            {
+                true => Ok(()),
+                // Clones of both tables, which a comparison that was cut off has left.
+                false => operator.drop_own_tables(&migrating, names::CLONE),
+            });
             match healed {
                 // Who works on another table need not wait for it.
                 Err(error) if error.is_of_one_migration() => {
@@ -169,7 +172,7 @@ impl<'a> Operator<'a> {
     /// What stood in its way then, if it does still.
     pub fn heal_at_last(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         if self.unhealed.lock().contains(&migrating.id) {
-            self.heal(migrating)?;
+            self.heal(migrating, Look::Full)?;
             self.healed(migrating);
         }
         Ok(())
@@ -278,9 +281,9 @@ impl<'a> Operator<'a> {
         self.verify(migrating)
     }
 
-    fn heal(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
+    fn heal(&self, migrating: &mut Migrating, look: Look) -> Result<(), MigrateError> {
         match &migrating.phase {
-            Phase::Prepared(state) if state.fence_open => match self.heal_fence(migrating, false) {
+            Phase::Prepared(state) if state.fence_open => match self.heal_fence(migrating, look) {
                 // Who goes on with it is refused, and not who works on another table.
                 Err(MigrateError::WrittenToGreen { .. }) => Ok(()),
                 other => other,

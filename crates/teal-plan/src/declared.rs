@@ -532,6 +532,14 @@ fn not_cloneable(
     if let Some(reason) = other_values(tree, blue, green) {
         return Some(reason);
     }
+    // Merged parts store them, and rows of green get the same ones. Newer releases number attached rows anew, until a
+    // mutation brings back what is stored (26.9).
+    if [blue, green].into_iter().any(numbers_rows) {
+        return Some(
+            "its rows are numbered (enable_block_number_column), and an UPDATE would find others of green by the same numbers"
+                .to_owned(),
+        );
+    }
     let differs = |what: &str, blue: &str, green: &str| {
         (blue != green).then(|| format!("another {what}: ({green}), where blue has ({blue})"))
     };
@@ -577,6 +585,18 @@ fn not_cloneable(
             (Ok(blue), Ok(green)) => differs("TTL", &blue.join(", "), &green.join(", ")),
             (Err(error), _) | (_, Err(error)) => Some(format!("the TTL cannot be read: {error}")),
         })
+}
+
+/// Whether merges store by which numbers an UPDATE finds the rows.
+pub(crate) fn numbers_rows(table: &CatalogTable) -> bool {
+    // What cannot be read, the server would not have made.
+    has_on(table, "enable_block_number_column").unwrap_or(true)
+}
+
+/// Whether the table has this setting on.
+pub(crate) fn has_on(table: &CatalogTable, setting: &str) -> Result<bool, TokenError> {
+    let settings = table.declared_settings()?;
+    Ok(settings.get(setting).is_some_and(|value| !["0", "false"].contains(&value.as_str())))
 }
 
 /// A column in which blue's parts would have other values than green has of rows that are forwarded.

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use teal_catalog::{CatalogTable, QueryTree};
 use teal_schema::{TokenError, names, sorting_key};
 
-use crate::declared::Declared;
+use crate::declared::{Declared, has_on, numbers_rows};
 use crate::{CopyColumn, Fold, fold::unquoted};
 
 /// How green folds rows, if a rewrite can keep their order; else why it cannot, where it is not the engine.
@@ -40,6 +40,20 @@ pub(crate) fn fold(
         |name: &str| columns.iter().any(|column| column.name == name && column.from_type.is_none());
     if let Some(name) = sign.iter().find(|name| !is_copied(name)) {
         return Err(Some(format!("the SELECT does not fill column {name}")));
+    }
+    // Only an ordinary `MergeTree` is written so: blue's rows lie otherwise than the view gets them.
+    if has_on(blue, "optimize_row_order").map_err(unreadable)? {
+        return Err(Some(
+            "blue's setting optimize_row_order moves rows of equal keys, so that blue does not know which of them came first"
+                .to_owned(),
+        ));
+    }
+    // What is put behind the history gets other blocks than its merged parts store.
+    if numbers_rows(green) {
+        return Err(Some(
+            "green numbers its rows (enable_block_number_column), and in the history's order others would have the same numbers"
+                .to_owned(),
+        ));
     }
     let mut plain = BTreeSet::new();
     for item in &key {

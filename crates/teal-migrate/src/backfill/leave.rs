@@ -141,14 +141,43 @@ impl Watch<'_> {
 
 impl<'a> Operator<'a> {
     pub(super) fn watch(&self, shared: &Shared<'_>) -> Result<Watch<'a>, MigrateError> {
-        let migrating = shared.migrating.lock();
-        let gauge = Gauge {
+        let gauge = self.gauge(&shared.migrating.lock())?;
+        Ok(Watch { gauge, looked: None, told: Vec::new() })
+    }
+
+    fn gauge(&self, migrating: &Migrating) -> Result<Gauge<'a>, MigrateError> {
+        let migration = &migrating.migration;
+        Ok(Gauge {
             server: self.server,
             session: self.server.session(&[])?,
-            blue: migrating.migration.blue.clone(),
-            green: migrating.migration.green.clone(),
-        };
-        Ok(Watch { gauge, looked: None, told: Vec::new() })
+            blue: migration.blue.clone(),
+            green: migration.green.clone(),
+            history: migration.keeps_order().then(|| migrating.published_to()),
+        })
+    }
+
+    /// Waits until merges have made of the parts so few as they are between two chunks.
+    pub(super) fn wait_for_fewer_parts(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        let mut gauge = self.gauge(migrating)?;
+        let mut waited = false;
+        loop {
+            let orders = self.orders(&migrating.id, migrating.settled)?;
+            let pressure = gauge.read(&orders.limits)?;
+            let mut waits = waits(&orders, &pressure).into_iter();
+            let Some(wait) = waits.find(|wait| wait.kind == Kind::Parts) else {
+                break;
+            };
+            if !waited {
+                self.observer.update(Update::Waiting { reason: wait.reason });
+                waited = true;
+            }
+            self.check_lock()?;
+            std::thread::sleep(CHECK);
+        }
+        if waited {
+            self.observer.update(Update::WentOn);
+        }
+        Ok(())
     }
 
     /// Looks, if it is time to.

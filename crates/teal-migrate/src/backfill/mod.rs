@@ -99,6 +99,9 @@ impl Operator<'_> {
             let copied = todo.iter().map(|chunk| chunk.rows).sum::<u64>();
             // Taken from the end.
             todo.reverse();
+            if migrating.migration.keeps_order() && !todo.is_empty() {
+                self.let_history_merge(migrating)?;
+            }
             self.copy(migrating, todo, done_rows, snapshot.rows).inspect_err(
                 |error| match error.is_silence() {
                     true => self.warn_of_merges(migrating),

@@ -1,6 +1,7 @@
 //! How a chunk gets from a staging table into green: as a whole, once, whatever crashes.
 //!
-//! 1. Merges on green are stopped, by settings that survive a crash.
+//! 1. Merges on green, or on the history that goes in front of it ([`super::order`]), are stopped, by settings that
+//!    survive a crash.
 //! 2. The journal gets the uuids of the staging table's parts (`Publishing`).
 //! 3. `ATTACH PARTITION ALL FROM` the staging table: the parts keep their uuids.
 //! 4. The journal gets `Published`.
@@ -67,7 +68,8 @@ impl Worker<'_> {
         }
         self.operator.record(&mut migrating, Event::Published { chunk: chunk.number, rows })?;
         failpoint::reached("published");
-        self.operator.restore_merges(&migrating)?;
+        let settings = &migrating.migration.green_merge_settings;
+        self.operator.restore_merge_settings(&green, settings)?;
         drop(migrating);
         self.operator.check_lock()?;
         self.session.command(&format!("TRUNCATE TABLE {}", self.staging.sql()))?;
@@ -200,6 +202,12 @@ impl Operator<'_> {
     pub(crate) fn restore_merges(&self, migrating: &Migrating) -> Result<(), MigrateError> {
         let migration = &migrating.migration;
         self.restore_merge_settings(&migration.green, &migration.green_merge_settings)
+    }
+
+    /// A publication that was cut off has left it without merges.
+    pub(super) fn let_history_merge(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+        let settings = &migrating.migration.green_merge_settings;
+        self.restore_merge_settings(&names::history(&migrating.id), settings)
     }
 
     /// Gives the table these settings of merges, and the server's own where there are none.

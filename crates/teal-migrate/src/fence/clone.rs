@@ -13,6 +13,9 @@ use crate::{MigrateError, Operator, failpoint};
 /// A table of fewer partitions is cloned behind the gate.
 const MANY: u64 = 100;
 
+/// The condition on `system.parts` that a part is a patch, which changes what others say.
+pub(crate) const IS_PATCH: &str = "startsWith(partition_id, 'patch-')";
+
 /// To replace a partition takes five times as long as to attach it (26.7).
 const FEW: usize = 5;
 
@@ -31,7 +34,7 @@ impl Operator<'_> {
         let Row { partitions, patches } = self.with_control(|session| {
             session.row(&format!(
                 "SELECT uniqExact(partition_id) AS partitions, \
-                     countIf(startsWith(partition_id, 'patch-')) AS patches \
+                     countIf({IS_PATCH}) AS patches \
                  FROM system.parts WHERE active AND {}",
                 from.condition("table")
             ))
@@ -77,11 +80,24 @@ impl Operator<'_> {
     /// One statement, one moment, no bytes copied; `ALL` covers every partition. No view forwards what is attached.
     ///
     /// Releases before 24.4 take one partition at a time, so on such a server each is of a moment of its own.
+    ///
+    /// # Errors
+    /// [`MigrateError::PatchesUnapplied`] where an UPDATE would be left behind.
     pub(crate) fn attach_all(
         &self,
         from: &QualifiedName,
         into: &QualifiedName,
     ) -> Result<(), MigrateError> {
+        let last = self.last_patch(from)?;
+        self.attach_parts(from, into)?;
+        // One that came meanwhile may have been applied meanwhile, to a part that the clone has not.
+        match self.last_patch(from)? > last {
+            true => Err(MigrateError::PatchesUnapplied { table: from.clone() }),
+            false => Ok(()),
+        }
+    }
+
+    fn attach_parts(&self, from: &QualifiedName, into: &QualifiedName) -> Result<(), MigrateError> {
         #[derive(Deserialize)]
         struct Row {
             id: String,
@@ -90,13 +106,17 @@ impl Operator<'_> {
             format!("ALTER TABLE {} ATTACH PARTITION {what} FROM {}", into.sql(), from.sql())
         };
         match self.command(&attach("ALL")) {
+            // Another statement that it does not support, say one that leaves patches behind, it does not support for
+            // each partition either.
             Err(MigrateError::Client(error))
-                if error.server_name() == Some("SUPPORT_IS_DISABLED") => {}
+                if error.server_name() == Some("SUPPORT_IS_DISABLED")
+                    && error.to_string().contains("DETACH PARTITION ALL") => {}
             other => return other,
         }
         let partitions = self.with_control(|session| {
             session.rows::<Row>(&format!(
-                "SELECT DISTINCT partition_id AS id FROM system.parts WHERE active AND rows > 0 AND {}",
+                "SELECT DISTINCT partition_id AS id FROM system.parts \
+                 WHERE active AND rows > 0 AND NOT {IS_PATCH} AND {}",
                 from.condition("table")
             ))
         })?;
@@ -104,6 +124,38 @@ impl Operator<'_> {
             self.command(&attach(&format!("ID {}", quote_string(&id))))?;
         }
         Ok(())
+    }
+
+    /// The block of the last patch, in which an UPDATE lies; 0 where there is none. Releases before 26.7 clone parts
+    /// without their patches, and say nothing.
+    ///
+    /// One that was applied lies beside the parts for a while (26.9): they have its version, or a later one.
+    ///
+    /// # Errors
+    /// [`MigrateError::PatchesUnapplied`] where a part is older than a patch of its partition.
+    fn last_patch(&self, table: &QualifiedName) -> Result<i64, MigrateError> {
+        #[derive(Deserialize)]
+        struct Row {
+            last: i64,
+            unapplied: u64,
+        }
+        let Row { last, unapplied } = self.with_control(|session| {
+            session.row(&format!(
+                "SELECT toInt64(max(last)) AS last, countIf(parts > 0 AND oldest < newest) AS unapplied FROM (\
+                     SELECT replaceRegexpOne(partition_id, '^patch-[0-9a-f]+-', '') AS of, \
+                         countIf(NOT is_patch) AS parts, minIf(data_version, NOT is_patch) AS oldest, \
+                         maxIf(data_version, is_patch) AS newest, maxIf(max_block_number, is_patch) AS last \
+                     FROM (\
+                         SELECT partition_id, data_version, max_block_number, {IS_PATCH} AS is_patch \
+                         FROM system.parts WHERE active AND rows > 0 AND {}\
+                     ) GROUP BY of)",
+                table.condition("table")
+            ))
+        })?;
+        match unapplied {
+            0 => Ok(last),
+            _ => Err(MigrateError::PatchesUnapplied { table: table.clone() }),
+        }
     }
 
     fn partitions_of_both(

@@ -4,7 +4,7 @@
 //! When the view is gone and the INSERTs that knew it have ended, green has nothing but what blue has too:
 //! cloned parts, and forwarded rows. Parts that both have are not read, and of a rewrite those parts of blue
 //! are read only that came since the fence was opened; where they are too many to be named, or merged
-//! meanwhile, both tables. What green has beyond that is somebody's, unless blue has lost it meanwhile
+//! meanwhile each time, both tables. What green has beyond that is somebody's, unless blue has lost it meanwhile
 //! ([`crate::repair::stale`]).
 //!
 //! Of rows that are folded only the key can be known again: their sums are other ones, and blue may have
@@ -20,26 +20,43 @@ use crate::failpoint;
 use crate::journal::state::Migrating;
 use crate::repair::removal::Extra;
 use crate::settings::table_filters;
-use crate::verify::alone::{Alone, MOST_PARTS, Pair, in_parts, names_of, newer};
+use crate::verify::alone::{Alone, MOST_PARTS, PIECE_ROWS, Pair, in_parts, names_of, newer};
 use crate::verify::{folds, shown, sides};
-use crate::{MigrateError, Operator};
+use crate::{MigrateError, Operator, Update};
 
 /// Of one statement. Each takes some 6 ms, as it does of a TRUNCATE (26.9).
 const PARTS_AT_ONCE: usize = 200;
 
+/// Rows that are read in a moment.
+const SHORT_LOOK: u64 = PIECE_ROWS;
+
+/// How often the parts that differ are read anew, where merges of blue have made others of them meanwhile.
+const LOOKS: u32 = 5;
+
+/// What is looked at before green is emptied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Every row that blue may lack.
+    Full,
+    /// The same, if they are not many.
+    Short,
+    /// Nothing: whoever has written there has given leave.
+    None,
+}
+
 impl Operator<'_> {
-    /// Empties green, where no more comes by the view. With `force`, whoever has written there.
+    /// Empties green, where no more comes by the view.
     ///
     /// # Errors
-    /// [`MigrateError::WrittenToGreen`] when green has rows that blue lacks.
+    /// [`MigrateError::WrittenToGreen`] when green has rows that blue lacks; [`MigrateError::LongLook`].
     pub(super) fn empty_green(
         &self,
         migrating: &Migrating,
-        force: bool,
+        look: Look,
     ) -> Result<(), MigrateError> {
         let green = &migrating.migration.green;
         // Nobody but teal knows the name that teal chose.
-        if force || migrating.migration.in_place {
+        if look == Look::None || migrating.migration.in_place {
             // Somebody may have dropped it.
             return self.command(&format!("TRUNCATE TABLE IF EXISTS {}", green.sql()));
         }
@@ -48,13 +65,13 @@ impl Operator<'_> {
         }
         // A part that is merged was not looked at.
         self.stop_merges(green)?;
-        let emptied = self.drop_what_blue_has(migrating);
+        let emptied = self.drop_what_blue_has(migrating, look);
         let merging = self.start_merges_of_both(migrating);
         emptied.and(merging)
     }
 
     /// Part by part, each looked at before: a TRUNCATE would take with it what came since the look.
-    fn drop_what_blue_has(&self, migrating: &Migrating) -> Result<(), MigrateError> {
+    fn drop_what_blue_has(&self, migrating: &Migrating, look: Look) -> Result<(), MigrateError> {
         let (blue, green) = (&migrating.migration.blue, &migrating.migration.green);
         let mut looked_up_to = None;
         loop {
@@ -62,7 +79,7 @@ impl Operator<'_> {
             let Some(last) = parts.iter().map(|part| part.max_block).max() else {
                 return Ok(());
             };
-            self.refuse_to_lose_parts(migrating, &parts)?;
+            self.refuse_to_lose_parts(migrating, &parts, look)?;
             // It came when others were dropped already, and not by the view. An equal row that blue has may be that of
             // one of those.
             let is_later =
@@ -121,11 +138,12 @@ impl Operator<'_> {
         &self,
         migrating: &Migrating,
         parts: &[CutPart],
+        look: Look,
     ) -> Result<(), MigrateError> {
         if parts.is_empty() {
             return Ok(());
         }
-        let Some(found) = self.rows_of_green_alone(migrating, parts)? else {
+        let Some(found) = self.rows_of_green_alone(migrating, parts, look)? else {
             return Ok(());
         };
         let rows = match folds(migrating) || migrating.migration.green_folds {
@@ -149,37 +167,70 @@ impl Operator<'_> {
         &self,
         migrating: &Migrating,
         parts: &[CutPart],
+        look: Look,
     ) -> Result<Option<Alone>, MigrateError> {
         let (blue, green) = (&migrating.migration.blue, &migrating.migration.green);
         let Some((known, is_by_key)) = known_again(migrating, self.folds_by_itself(blue)?) else {
             return Ok(None);
         };
-        let in_blue = self.cut_parts(blue)?;
-        let (of_green, of_blue) = match migrating.migration.strategy {
-            CopyStrategy::Clone => (without(parts, &in_blue), without(&in_blue, parts)),
-            CopyStrategy::Rewrite => (parts.iter().collect(), newer(migrating, &in_blue)),
-        };
-        if of_green.is_empty() {
-            return Ok(None);
-        }
         let (sides, columns) = (sides(&known, blue, green)?, shown(&known));
-        let look = |rows, only: &str| {
+        let rows_alone = |of_green: &[&CutPart], of_blue: &[&CutPart], only: &str| {
             let (these, those) = (&sides.green, &sides.blue);
-            self.rows_alone(&Pair { these, those, shown: &columns, is_by_key, only }, rows)
+            let rows_of = |parts: &[&CutPart]| parts.iter().map(|part| part.rows).sum::<u64>();
+            let rows = rows_of(of_green);
+            let pair = Pair { these, those, shown: &columns, is_by_key, only };
+            self.look_long(migrating, rows + rows_of(of_blue), look, || {
+                self.rows_alone(&pair, rows)
+            })
         };
-        let rows = of_green.iter().map(|part| part.rows).sum();
-        if of_green.len().max(of_blue.len()) <= MOST_PARTS {
-            let (in_green, in_blue) = (in_parts(&of_green), in_parts(&of_blue));
-            let only = format!(", {}", table_filters(&[(green, &in_green), (blue, &in_blue)]));
-            let alone = look(rows, &only)?;
+        for _ in 0..LOOKS {
+            let in_blue = self.cut_parts(blue)?;
+            let (of_green, of_blue) = match migrating.migration.strategy {
+                CopyStrategy::Clone => (without(parts, &in_blue), without(&in_blue, parts)),
+                CopyStrategy::Rewrite => (parts.iter().collect(), newer(migrating, &in_blue)),
+            };
+            if of_green.is_empty() {
+                return Ok(None);
+            }
+            if of_green.len().max(of_blue.len()) > MOST_PARTS {
+                break;
+            }
+            let (only_green, only_blue) = (in_parts(&of_green), in_parts(&of_blue));
+            let only = format!(", {}", table_filters(&[(green, &only_green), (blue, &only_blue)]));
+            let alone = rows_alone(&of_green, &of_blue, &only)?;
             let (now, of_blue) = (self.cut_parts(blue)?, names_of(of_blue));
             // A part of blue that was merged meanwhile had no rows, and those of green seemed to be alone.
             if alone.rows == 0 || of_blue.is_subset(&names_of(&now)) {
                 return Ok((alone.rows > 0).then_some(alone));
             }
         }
-        let alone = look(parts.iter().chain(&in_blue).map(|part| part.rows).sum(), "")?;
+        let in_blue = self.cut_parts(blue)?;
+        let alone = rows_alone(&Vec::from_iter(parts), &Vec::from_iter(&in_blue), "")?;
         Ok((alone.rows > 0).then_some(alone))
+    }
+
+    /// Reads so many rows, and tells that it does where it takes long.
+    fn look_long<T>(
+        &self,
+        migrating: &Migrating,
+        rows: u64,
+        look: Look,
+        read: impl FnOnce() -> Result<T, MigrateError>,
+    ) -> Result<T, MigrateError> {
+        if rows <= SHORT_LOOK {
+            return read();
+        }
+        let Migration { blue, green, .. } = &migrating.migration;
+        if look == Look::Short {
+            return Err(MigrateError::LongLook { blue: blue.clone(), green: green.clone(), rows });
+        }
+        let reason = format!(
+            "a look at {rows} rows of {green} and {blue}, whether {green} has any that {blue} lacks, before it is emptied (`teal abort --force` does without)"
+        );
+        self.observer.update(Update::Waiting { reason });
+        let read = read()?;
+        self.observer.update(Update::WentOn);
+        Ok(read)
     }
 }
 

@@ -17,7 +17,7 @@ mod part_log;
 mod parts;
 mod running;
 
-pub(crate) use direct::without;
+pub(crate) use direct::{Look, without};
 pub(crate) use part_log::{Hold, PAUSE, not_clean};
 pub(crate) use parts::{CutPart, refuse_merged};
 pub(crate) use running::long_inserts;
@@ -39,7 +39,7 @@ impl Operator<'_> {
         state: Prepared,
     ) -> Result<(), MigrateError> {
         if state.fence_open {
-            self.heal_fence(migrating, false)?;
+            self.heal_fence(migrating, Look::Full)?;
         }
         self.step(migrating, Step::Fence, |migrating| {
             let mut before = Vec::from_iter(self.definitions_to_record(migrating)?);
@@ -81,20 +81,19 @@ impl Operator<'_> {
         failpoint::reached("fence-opened");
         cut(migrating).inspect_err(|_| {
             // Should this fail too, the next command undoes it; the first error tells why.
-            if self.undo_fence(migrating, false).is_err() {
+            if self.undo_fence(migrating, Look::Full).is_err() {
                 self.warn_of_merges(migrating);
             }
         })
     }
 
-    /// Takes back the fence that a process before left open. With `force`, also if somebody has written to
-    /// green since.
+    /// Takes back the fence that a process before left open.
     pub(crate) fn heal_fence(
         &self,
         migrating: &mut Migrating,
-        force: bool,
+        look: Look,
     ) -> Result<(), MigrateError> {
-        self.undo_fence(migrating, force)?;
+        self.undo_fence(migrating, look)?;
         let what = format!("the open fence of {} was undone", migrating.migration.green);
         self.observer.update(Update::Healed { what });
         Ok(())
@@ -104,7 +103,7 @@ impl Operator<'_> {
     pub(crate) fn undo_fence(
         &self,
         migrating: &mut Migrating,
-        force: bool,
+        look: Look,
     ) -> Result<(), MigrateError> {
         match self.server.write_gate() {
             Some(_) => self.drop_view_at_gate(migrating)?,
@@ -112,8 +111,9 @@ impl Operator<'_> {
         }
         // Somebody may have dropped blue, or exchanged the two by hand.
         self.refuse_last_copy(migrating)?;
-        self.until_clean(migrating, |migrating| self.empty_green(migrating, force))?;
+        self.until_clean(migrating, |migrating| self.empty_green(migrating, look))?;
         self.drop_table(&names::snapshot(&migrating.id))?;
+        self.drop_table(&names::across(&migrating.id))?;
         if migrating.migration.keeps_order() {
             self.drop_table(&names::history(&migrating.id))?;
         }

@@ -26,6 +26,7 @@ use teal_client::ClientError;
 use teal_plan::{CopyStrategy, FenceKind};
 use teal_schema::{QualifiedName, quote_ident, quoted_list};
 
+use super::Look;
 use super::parts::{CutPart, refuse_merged};
 use super::running::long_inserts;
 use crate::backfill::IN_ORDER;
@@ -82,7 +83,7 @@ impl Operator<'_> {
                     if let Phase::Prepared(state) = &migrating.phase
                         && state.fence_open
                     {
-                        self.undo_fence(migrating, false)?;
+                        self.undo_fence(migrating, Look::Full)?;
                     }
                     self.refuse_interrupted()?;
                     let waited = waits.get_or_insert_with(Instant::now).elapsed();
@@ -120,12 +121,12 @@ impl Operator<'_> {
         failpoint::reached("blue-cloned");
         let in_good_time = || "a cut in good time".to_owned();
         self.check(&hold, in_good_time)?;
-        let cloned = self.cut_parts(&clone)?;
+        let cloned = self.base_parts(&clone)?;
         self.command(&migration.create_view)?;
         failpoint::reached("view-created");
         self.wait_for_inserts(|running| self.check(&hold, || long_inserts(running)))?;
 
-        let window = window(&cloned, self.cut_parts(blue)?)?;
+        let window = window(&cloned, self.base_parts(blue)?)?;
         self.wait_for_inserts(|running| self.check(&hold, || long_inserts(running)))?;
         let uncaptured = match (window.is_empty(), has_log) {
             (true, _) => Vec::new(),
@@ -260,7 +261,15 @@ impl Operator<'_> {
         if parts.is_empty() {
             return Ok(());
         }
-        let blue = &migrating.migration.blue;
+        let (blue, id) = (&migrating.migration.blue, &migrating.id);
+        // What reads green does not get the history.
+        let built = match migrating.migration.strategy {
+            CopyStrategy::Clone => Some(names::across(id)),
+            CopyStrategy::Rewrite => None,
+        };
+        if let Some(built) = &built {
+            self.make_own(built, clone)?;
+        }
         let in_order = match migrating.migration.keeps_order() {
             true => IN_ORDER,
             false => "SETTINGS",
@@ -277,9 +286,13 @@ impl Operator<'_> {
         self.command(&format!(
             "INSERT INTO {} ({stored}) SELECT {stored} FROM {} WHERE _part IN ({names}) \
              {in_order} insert_allow_materialized_columns = 1, {AS_THEY_ARE}",
-            clone.sql(),
+            built.as_ref().unwrap_or(clone).sql(),
             blue.sql()
         ))?;
+        if let Some(built) = &built {
+            self.attach_all(built, clone)?;
+            self.drop_table(built)?;
+        }
         // A part that is there now was there while it was read.
         let there = self.cut_parts(blue)?.into_iter().map(|part| part.name);
         let there = there.collect::<BTreeSet<_>>();
@@ -328,6 +341,14 @@ impl Operator<'_> {
             return Err(not_clean(&reason));
         }
         Ok(())
+    }
+
+    /// Without patches: what an UPDATE has changed meanwhile is found like any mutation, and one that was applied before
+    /// lies beside the parts for some minutes (26.9).
+    fn base_parts(&self, table: &QualifiedName) -> Result<Vec<CutPart>, MigrateError> {
+        let mut parts = self.cut_parts(table)?;
+        parts.retain(|part| !part.partition_id.starts_with("patch-"));
+        Ok(parts)
     }
 
     /// Waits for the end of the merges that run, once no more begin.

@@ -93,6 +93,16 @@ impl Crowd {
         table: &QualifiedName,
         bounds: Bounds,
     ) -> Result<Option<Self>, ClientError> {
+        Self::read_with(session, table, None, bounds)
+    }
+
+    /// Together with the parts of another one, which it will have.
+    fn read_with(
+        session: &mut dyn Session,
+        table: &QualifiedName,
+        other: Option<&QualifiedName>,
+        bounds: Bounds,
+    ) -> Result<Option<Self>, ClientError> {
         #[derive(Deserialize)]
         struct Row {
             partition_id: String,
@@ -101,7 +111,7 @@ impl Crowd {
         let fullest = session.rows::<Row>(&format!(
             "SELECT partition_id, count() AS parts FROM system.parts WHERE active AND {} \
              GROUP BY partition_id ORDER BY parts DESC, partition_id LIMIT 1",
-            table.condition("table")
+            of_both(table, other)
         ))?;
         Ok(fullest.into_iter().next().map(|Row { partition_id: partition, parts }| Self {
             table: table.clone(),
@@ -134,6 +144,16 @@ impl Total {
         table: &QualifiedName,
         bounds: Bounds,
     ) -> Result<Option<Self>, ClientError> {
+        Self::read_with(session, table, None, bounds)
+    }
+
+    /// As of a [`Crowd`].
+    fn read_with(
+        session: &mut dyn Session,
+        table: &QualifiedName,
+        other: Option<&QualifiedName>,
+        bounds: Bounds,
+    ) -> Result<Option<Self>, ClientError> {
         #[derive(Deserialize)]
         struct Row {
             partitions: u64,
@@ -142,7 +162,7 @@ impl Total {
         let Row { partitions, parts } = session.row(&format!(
             "SELECT uniqExact(partition_id) AS partitions, count() AS parts FROM system.parts \
              WHERE active AND {}",
-            table.condition("table")
+            of_both(table, other)
         ))?;
         let total = Self { table: table.clone(), partitions, parts, refuse_at: bounds.refuse_at };
         Ok((parts > 0).then_some(total))
@@ -154,12 +174,20 @@ impl Total {
     }
 }
 
+/// The condition on `system.parts` that a part is of the table, or of the other one.
+fn of_both(table: &QualifiedName, other: Option<&QualifiedName>) -> String {
+    let tables = [table].into_iter().chain(other).collect::<Vec<_>>();
+    QualifiedName::condition_of_any(&tables, "table")
+}
+
 /// Measures. Each look costs some milliseconds of the server.
 pub(crate) struct Gauge<'a> {
     pub(crate) server: &'a dyn Server,
     pub(crate) session: Box<dyn Session>,
     pub(crate) blue: QualifiedName,
     pub(crate) green: QualifiedName,
+    /// Whose parts green gets in the end.
+    pub(crate) history: Option<QualifiedName>,
 }
 
 impl Gauge<'_> {
@@ -177,8 +205,9 @@ impl Gauge<'_> {
             let of_blue = Bounds::read(session, &self.blue)?;
             let of_green = Bounds::read(session, &self.green)?;
             pressure.crowds.extend(Crowd::read(session, &self.blue, of_blue)?);
-            pressure.crowds.extend(Crowd::read(session, &self.green, of_green)?);
-            pressure.total = Total::read(session, &self.green, of_green)?;
+            let (green, history) = (&self.green, self.history.as_ref());
+            pressure.crowds.extend(Crowd::read_with(session, green, history, of_green)?);
+            pressure.total = Total::read_with(session, green, history, of_green)?;
             pressure.merges_are_full = merges_are_full(self.session.as_mut())?;
         }
         if limits.query_latency.and_then(Limit::at).is_some() {
