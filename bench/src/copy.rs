@@ -4,7 +4,7 @@ use clap::Args;
 use comfy_table::{Table, presets};
 
 use crate::Outcome;
-use crate::measure::{median, ratio};
+use crate::measure::{at_most, median, pair, ratio};
 use crate::scene::{Layout, Merges, Scene};
 
 #[derive(Debug, Args)]
@@ -40,19 +40,20 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
         "parts",
         "ratio (median of pairs)",
         "must be",
+        "and of the parts",
     ]);
     for rows in &options.rows {
         anstream::eprintln!("loading {rows} rows");
         scene.load(*rows)?;
         for (what, layout, bound) in [
-            ("new sorting key (rewrite)", Layout::ByRoute, "at most 0.70"),
-            ("new engine (clone)", Layout::Replacing, "at most 0.02"),
+            ("new sorting key (rewrite)", Layout::ByRoute, 0.70),
+            ("new engine (clone)", Layout::Replacing, 0.02),
         ] {
             let mut pairs = Vec::new();
-            for pair in 1..=options.pairs {
-                let (plain, teal) = (scene.plain(layout)?, scene.migrate(layout)?);
+            for number in 1..=options.pairs {
+                let (plain, teal) = pair(number, || scene.plain(layout), || scene.migrate(layout))?;
                 anstream::eprintln!(
-                    "{what}, {pair} of {}: plain {:.2} s, {} parts; teal {:.3} s, {} parts",
+                    "{what}, {number} of {}: plain {:.2} s, {} parts; teal {:.3} s, {} parts",
                     options.pairs,
                     plain.seconds,
                     plain.parts,
@@ -69,7 +70,13 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
                 format!("{:.3} s", median(pairs.iter().map(|(_, teal)| teal.seconds))),
                 format!("{:.0}", median(pairs.iter().map(|(_, teal)| teal.parts as f64))),
                 format!("{:.3}", ratio(&pairs)),
-                bound.to_owned(),
+                at_most(bound, ratio(&pairs)),
+                at_most(
+                    0.5,
+                    median(
+                        pairs.iter().map(|(plain, teal)| teal.parts as f64 / plain.parts as f64),
+                    ),
+                ),
             ]);
         }
     }

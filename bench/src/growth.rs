@@ -4,7 +4,7 @@ use clap::Args;
 use comfy_table::{Table, presets};
 
 use crate::Outcome;
-use crate::measure::median;
+use crate::measure::{median, pair};
 use crate::scene::{Layout, Merges, Scene};
 
 #[derive(Debug, Args)]
@@ -51,9 +51,9 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
         anstream::eprintln!("loading {rows} rows, {partitions} partition(s)");
         scene.load_partitioned(rows, partitions)?;
         let mut runs = Vec::new();
-        for _ in 0..options.runs {
+        for number in 0..options.runs {
             let layout = Layout::ByRouteIn { partitions };
-            runs.push((scene.plain(layout)?, scene.migrate(layout)?));
+            runs.push(pair(number, || scene.plain(layout), || scene.migrate(layout))?);
         }
         let plain = median(runs.iter().map(|(plain, _)| plain.seconds));
         let teal = median(runs.iter().map(|(_, teal)| teal.seconds));

@@ -10,7 +10,7 @@ use teal_client::Server;
 use teal_migrate::Goal;
 
 use crate::Outcome;
-use crate::measure::percentile;
+use crate::measure::{at_most, percentile};
 use crate::scene::{Layout, Merges, Scene};
 
 #[derive(Debug, Args)]
@@ -152,7 +152,7 @@ fn add_rows(table: &mut Table, measured: &Measured) {
             of(during, 0.99),
             of(during, 1.0),
             format!("{:.2}", migrating / alone),
-            "at most 2".to_owned(),
+            at_most(2.0, migrating / alone),
             format!("{:.2}", with_view / alone),
         ]);
     }

@@ -32,6 +32,27 @@ pub(crate) fn ratio(pairs: &[(Sample, Sample)]) -> f64 {
     median(pairs.iter().map(|(plain, teal)| teal.seconds / plain.seconds))
 }
 
+/// One of the one and one of the other; which of them comes first alternates, for the second finds warm what the first has
+/// read.
+pub(crate) fn pair<T>(
+    number: usize,
+    plain: impl FnOnce() -> Outcome<T>,
+    teal: impl FnOnce() -> Outcome<T>,
+) -> Outcome<(T, T)> {
+    if number.is_multiple_of(2) {
+        let plain = plain()?;
+        return Ok((plain, teal()?));
+    }
+    let teal = teal()?;
+    Ok((plain()?, teal))
+}
+
+/// What a figure must be, and whether it is.
+pub(crate) fn at_most(bound: f64, figure: f64) -> String {
+    let held = if figure <= bound { "held" } else { "not held" };
+    format!("at most {bound}: {held}")
+}
+
 /// The most memory that a program had resident, as the kernel counts it.
 pub(crate) fn peak_kib(command: &mut Command) -> Outcome<u64> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;

@@ -12,7 +12,7 @@ use teal_plan::{Cutover, History, MERGE_STOPS, Migration, Operation, PlanOptions
 use teal_schema::{Schema, quote_string};
 
 use crate::Outcome;
-use crate::measure::Sample;
+use crate::measure::{Sample, pair};
 
 /// The engine with a table of flights ordered by date.
 pub(crate) struct Scene {
@@ -176,20 +176,24 @@ impl Scene {
         let mut session = self.engine.session(&[])?;
         let parts = active_parts(session.as_mut(), &migration.green)?.len();
         let mut samples = Vec::new();
-        for _ in 0..pairs {
-            let began = Instant::now();
-            for table in [&migration.blue, &migration.green] {
-                session
-                    .run(&format!("SELECT sum(cityHash64(*)) FROM {}", table.sql()), Format::TSV)?;
-            }
-            let plain = Sample { seconds: began.elapsed().as_secs_f64(), parts };
-            let began = Instant::now();
-            let parity = operator.compare(&migrating)?;
-            let teal = Sample { seconds: began.elapsed().as_secs_f64(), parts };
-            if !parity.holds() {
-                return Err(parity.to_string().into());
-            }
-            samples.push((plain, teal));
+        for number in 0..pairs {
+            let plain = || {
+                let began = Instant::now();
+                for table in [&migration.blue, &migration.green] {
+                    let sum = format!("SELECT sum(cityHash64(*)) FROM {}", table.sql());
+                    session.run(&sum, Format::TSV)?;
+                }
+                Ok(Sample { seconds: began.elapsed().as_secs_f64(), parts })
+            };
+            let teal = || {
+                let began = Instant::now();
+                let parity = operator.compare(&migrating)?;
+                match parity.holds() {
+                    true => Ok(Sample { seconds: began.elapsed().as_secs_f64(), parts }),
+                    false => Err(parity.to_string().into()),
+                }
+            };
+            samples.push(pair(number, plain, teal)?);
         }
         drop(operator);
         self.drop_all(&migration)?;

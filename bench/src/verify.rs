@@ -4,7 +4,7 @@ use clap::Args;
 use comfy_table::{Table, presets};
 
 use crate::Outcome;
-use crate::measure::{median, ratio};
+use crate::measure::{at_most, median, ratio};
 use crate::scene::{Layout, Merges, Scene};
 
 #[derive(Debug, Args)]
@@ -52,7 +52,7 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
             format!("{:.2} s", median(pairs.iter().map(|(plain, _)| plain.seconds))),
             format!("{:.2} s", median(pairs.iter().map(|(_, teal)| teal.seconds))),
             format!("{:.2}", ratio(&pairs)),
-            "at most 1.5".to_owned(),
+            at_most(1.5, ratio(&pairs)),
         ]);
     }
     anstream::println!("{table}");
