@@ -42,7 +42,7 @@ fn a_table_is_dropped_while_it_is_read_and_can_be_had_back() {
 /// Nothing forwards what comes to the old table behind the last look at it.
 #[test]
 fn what_comes_to_the_old_table_while_its_cleanup_goes_on_is_not_dropped_with_it() {
-    let late = |id: u64| format!("INSERT INTO OLD VALUES ({id}, 'late', '2024-02-01 00:00:00')");
+    let late = |id: u64| format!("INSERT INTO OLD VALUES ({id}, 'late', '2024-01-02 00:00:00')");
     for (by, old, new, step) in [
         ("exchange", "events_1", "events", "cleanup-opened"),
         ("app", "events", "events_1", "retiring-view-dropped"),
@@ -68,8 +68,13 @@ fn what_comes_to_the_old_table_while_its_cleanup_goes_on_is_not_dropped_with_it(
         let retired = stage.query(
             "SELECT name FROM system.tables WHERE database = '_teal' AND name LIKE '%_retired'",
         );
+        if by == "exchange" {
+            // A merge with older rows, of which users have deleted some, takes nothing of that back.
+            stage.query(&format!("OPTIMIZE TABLE _teal.`{retired}` FINAL"));
+            stage.teal(&["cleanup"]).failed(3, &[" rows that", "when its cleanup had begun"]);
+        }
         stage.query(&format!("INSERT INTO {new} SELECT * FROM _teal.`{retired}` WHERE id = 8"));
-        stage.must(&["cleanup"]);
+        stage.must(if by == "exchange" { &["cleanup", "--force"] } else { &["cleanup"] });
         assert_eq!(
             stage.query(&format!("SELECT count() FROM {new} WHERE id = 8 AND town = 'late'")),
             "1",

@@ -204,6 +204,33 @@ fn a_part_with_numbered_rows_is_not_cloned() {
     assert_eq!(project.query(rows), "300\t300");
 }
 
+/// The server has it on for tables that do not say so.
+#[test]
+fn nor_is_one_whose_rows_the_server_numbers_in_all_tables() {
+    let all = "<clickhouse><merge_tree><enable_block_number_column>1</enable_block_number_column></merge_tree></clickhouse>";
+    let of = |table: &str, setting: &str| {
+        format!("CREATE TABLE {table} (id UInt64) ENGINE = MergeTree ORDER BY id{setting};\n")
+    };
+    let longer = " SETTINGS merge_with_ttl_timeout = 7200";
+    let off = " SETTINGS enable_block_number_column = 0";
+    let project = Project::new(&[("app/t.sql", &of("t", ""))]);
+    project.write("all.xml", all);
+    let config = project.path().join("all.xml").display().to_string();
+    let plan = |old: &str, new: &str| {
+        project.write("app/t.sql", &format!("{old}-- teal: table t version 1\n{new}{VIEW}"));
+        project.must(&["--engine-config", &config, "plan"]).stdout
+    };
+    project.must(&["--engine-config", &config, "apply"]);
+    let numbered = plan(&of("t", ""), &of("t_1", longer));
+    assert!(numbered.contains("rewrite (its rows are numbered"), "{numbered}");
+    project.must(&["--engine-config", &config, "query", "DROP TABLE t"]);
+    project.write("app/t.sql", &of("t", off));
+    project.must(&["--engine-config", &config, "apply"]);
+    let off_for_longer = format!("{off}, merge_with_ttl_timeout = 7200");
+    let plain = plan(&of("t", off), &of("t_1", &off_for_longer));
+    assert!(plain.contains("clone"), "{plain}");
+}
+
 /// A table keeps its rows for a shorter time from now on.
 #[test]
 fn rows_whose_time_is_over_in_green_are_no_difference() {

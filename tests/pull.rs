@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::change::{EVENTS, insert};
 use crate::every;
-use crate::support::Project;
+use crate::support::{ITEMS_REWRITTEN, Project, filled_items};
 
 /// What takes a setting to be created, which a plan does not give.
 const NEED_SETTINGS: &[&str] = &["Time", "Time64(3)"];
@@ -178,6 +178,24 @@ fn what_a_migration_has_made_is_not_pulled() {
     project.must(&["apply"]);
     let pulled = project.must(&["pull", "--lang", "sql"]);
     assert!(pulled.stdout.contains("The models declare all"), "{}", pulled.said());
+    // The table itself is the users' own, for whoever has no model of it.
+    project.remove("app/events.sql");
+    let shown = project.must(&["pull", "--lang", "sql", "--dry-run"]);
+    assert!(shown.stdout.contains("CREATE TABLE `events`"), "{}", shown.said());
+    assert!(!shown.stdout.contains("events_green"), "{}", shown.said());
+}
+
+#[test]
+fn a_new_version_that_a_migration_makes_is_told_and_the_old_one_pulled() {
+    let project = filled_items(ITEMS_REWRITTEN);
+    project.must(&["apply"]);
+    for model in ["items", "items_v01", "migrate"] {
+        project.remove(&format!("app/{model}.sql"));
+    }
+    let shown = project.must(&["pull", "--lang", "sql", "--dry-run"]);
+    assert!(shown.stdout.contains("CREATE TABLE `items_0_0`"), "{}", shown.said());
+    assert!(!shown.stdout.contains("`items_0_1`"), "{}", shown.said());
+    assert!(shown.stderr.contains("items_0_1: a migration makes it"), "{}", shown.said());
 }
 
 #[test]

@@ -441,7 +441,10 @@ fn an_insert_that_runs_across_the_cut_is_in_green_once() {
             scope.spawn(move || {
                 run(server.user_session(&[]).unwrap().as_mut(), &insert(from, 1000, 2000));
             });
-            let runs = format!("position(query, '{from}') > 0 AND query_kind = 'Insert'");
+            // It has found its table and the views of it, and reads.
+            let runs = format!(
+                "position(query, '{from}') > 0 AND query_kind = 'Insert' AND read_rows > 0"
+            );
             stage.wait_for(&format!("SELECT count() FROM system.processes WHERE {runs}"));
             hold.release();
         }

@@ -5,7 +5,6 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde::de::DeserializeOwned;
 use teal_client::{ClientError, EmbeddedEngine, EngineOptions, Format, Server};
 
@@ -170,12 +169,7 @@ impl Background {
 
     /// Does this while no thread of it runs: what it has on disk then, a kill would leave.
     pub(crate) fn while_stopped<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let pid = Pid::from_child(self.child());
-        kill_process(pid, Signal::STOP).unwrap();
-        waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED).unwrap();
-        let done = work();
-        kill_process(pid, Signal::CONT).unwrap();
-        done
+        crate::servers::while_stopped(self.child(), work)
     }
 
     /// Its own end.

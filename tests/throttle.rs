@@ -460,7 +460,8 @@ fn an_abort_on_a_server_that_was_taken_back_is_not_done_by_who_asked_for_it() {
 #[test]
 fn an_abort_that_has_begun_is_not_taken_back() {
     let stage = Stage::embedded();
-    stage.must(APPLY);
+    stage.project.killed_at("published", APPLY);
+    stage.must(&["pause"]);
     stage.project.killed_at("abort-opened", &["abort"]);
     stage.teal(&["resume"]).failed(3, &["is aborting"]);
     assert_eq!(stage.status()["abortAsked"], Value::Null);

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde::Deserialize;
 use teal_client::{Address, HttpOptions, HttpServer};
 
@@ -51,18 +51,13 @@ impl Modern {
     /// A copy of what a kill at this moment would leave of it.
     pub(crate) fn left_by_a_kill(&self) -> tempfile::TempDir {
         let (process, directory) = self.process.as_ref().unwrap();
-        let (pid, copy) = (process.id().to_string(), tempfile::tempdir().unwrap());
-        let run = |program: &str, arguments: &[&str]| {
-            assert!(Command::new(program).args(arguments).status().unwrap().success());
-        };
-        run("kill", &["-STOP", &pid]);
-        // Each thread stops by itself.
-        while !is_stopped(&pid) {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
+        let copy = tempfile::tempdir().unwrap();
         let all = format!("{}/.", directory.path().display());
-        run("cp", &["-a", &all, copy.path().to_str().unwrap()]);
-        run("kill", &["-CONT", &pid]);
+        while_stopped(process, || {
+            let mut copying = Command::new("cp");
+            copying.args(["-a", &all]).arg(copy.path());
+            assert!(copying.status().unwrap().success());
+        });
         copy
     }
 
@@ -203,14 +198,14 @@ fn start(command: &mut Command, directory: &Path) -> (Child, u16) {
     (process, port)
 }
 
-/// Whether no thread of the process runs.
-fn is_stopped(pid: &str) -> bool {
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    threads.flatten().all(|thread| {
-        // One that has just ended does not run either.
-        let state = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-        state.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with(['T', 'Z', 'X']))
-    })
+/// Does this while no thread of it runs: what it has on disk then, a kill would leave.
+pub(crate) fn while_stopped<T>(process: &Child, work: impl FnOnce() -> T) -> T {
+    let pid = Pid::from_child(process);
+    kill_process(pid, Signal::STOP).unwrap();
+    waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED).unwrap();
+    let done = work();
+    kill_process(pid, Signal::CONT).unwrap();
+    done
 }
 
 /// Where `tools/setup/test-servers` put them.

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use teal_client::{ClientError, Session};
 
@@ -17,6 +19,9 @@ pub struct Features {
     pub clone_across_engines: Feature,
     /// The server says whether its user has a right (`CHECK GRANT`).
     pub check_grant: Feature,
+    /// Settings that the server's configuration changes for all tables of the MergeTree family; none, where its user
+    /// may not read them.
+    pub merge_tree: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,12 +43,23 @@ impl Features {
             query_log: u64,
             alias: u64,
         }
+        #[derive(Deserialize)]
+        struct Setting {
+            name: String,
+            value: String,
+        }
         let row = session.row::<Row>(
             "SELECT version() AS version, \
                  (SELECT count() FROM system.tables WHERE database = 'system' AND name = 'part_log') AS part_log, \
                  (SELECT count() FROM system.tables WHERE database = 'system' AND name = 'query_log') AS query_log, \
                  (SELECT count() FROM system.table_engines WHERE name = 'Alias') AS alias",
         )?;
+        let merge_tree = match session
+            .rows::<Setting>("SELECT name, value FROM system.merge_tree_settings WHERE changed")
+        {
+            Err(error) if error.server_name() == Some("ACCESS_DENIED") => Vec::new(),
+            settings => settings?,
+        };
         let probed =
             |count: u64, probe: &str| Feature { is_there: count > 0, known_from: probe.to_owned() };
         let by_version =
@@ -53,6 +69,7 @@ impl Features {
             query_log: probed(row.query_log, "the table system.query_log"),
             alias: probed(row.alias, "system.table_engines"),
             clone_across_engines: by_version(clones_across_engines(&row.version)),
+            merge_tree: merge_tree.into_iter().map(|it| (it.name, it.value)).collect(),
             check_grant: by_version(numbers(&row.version) >= [24, 11, 0]),
             version: row.version,
         })

@@ -66,8 +66,10 @@ pub struct Use {
 impl fmt::Display for Use {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} SELECTs, {} INSERTs", self.user, self.selects, self.inserts)?;
-        if let Some(rate) = self.per_minute {
-            write!(f, ", {rate} a minute")?;
+        match self.per_minute {
+            Some(rate) if rate >= 0.1 => write!(f, ", {rate:.1} a minute")?,
+            Some(rate) => write!(f, ", {:.0} a day", rate * 1440.0)?,
+            None => (),
         }
         write!(f, ", the last at {} ({})", self.last, self.query)
     }
@@ -116,7 +118,7 @@ pub fn uses(
     let left_out = left_out.collect::<Vec<_>>().join(" ");
     found.extend(session.rows::<Use>(&format!(
         "SELECT user, countIf(query_kind = 'Select') AS selects, countIf(query_kind = 'Insert') AS inserts, \
-             round((selects + inserts) / {minutes}, 2) AS perMinute, \
+             round((selects + inserts) / {minutes}, 4) AS perMinute, \
              formatDateTime(max(event_time), '%Y-%m-%dT%H:%i:%SZ', 'UTC') AS last, \
              substring(normalizeQuery(argMax(query, event_time)), 1, 120) AS query \
          FROM system.query_log \

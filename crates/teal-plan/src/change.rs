@@ -542,9 +542,9 @@ impl Planner<'_> {
             select,
             database,
             cutover: Cutover::Exchange,
+            features: &self.features,
         };
-        let planned =
-            declared.plan(&self.features, &mut self.shadow, &tree, &blue_shadow, &green_shadow)?;
+        let planned = declared.plan(&mut self.shadow, &tree, &blue_shadow, &green_shadow)?;
         let version = table.version.as_ref().map_or_else(String::new, ToString::to_string);
         Ok(planned.map(|migration| Migration {
             table: table.name.clone(),

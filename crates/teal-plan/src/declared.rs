@@ -29,6 +29,8 @@ pub(crate) struct Declared<'a> {
     pub(crate) select: String,
     pub(crate) database: &'a str,
     pub(crate) cutover: Cutover,
+    /// Of the target.
+    pub(crate) features: &'a Features,
 }
 
 /// Why a migration cannot be made, and what to do instead.
@@ -43,7 +45,6 @@ impl Declared<'_> {
     /// as it has or would have them.
     pub(crate) fn plan(
         self,
-        features: &Features,
         shadow: &mut Shadow<'_>,
         tree: &QueryTree,
         blue: &CatalogTable,
@@ -95,7 +96,7 @@ impl Declared<'_> {
                 })
             })
             .collect();
-        let why_not_clone = match not_cloneable(features, tree, blue, green) {
+        let why_not_clone = match not_cloneable(self.features, tree, blue, green) {
             Some(reason) => Some(reason),
             None => shadow.try_clone(&blue_name, &green_name)?.err(),
         };
@@ -534,7 +535,7 @@ fn not_cloneable(
     }
     // Merged parts store them, and rows of green get the same ones. Newer releases number attached rows anew, until a
     // mutation brings back what is stored (26.9).
-    if [blue, green].into_iter().any(numbers_rows) {
+    if [blue, green].into_iter().any(|table| numbers_rows(table, features)) {
         return Some(
             "its rows are numbered (enable_block_number_column), and an UPDATE would find others of green by the same numbers"
                 .to_owned(),
@@ -588,15 +589,20 @@ fn not_cloneable(
 }
 
 /// Whether merges store by which numbers an UPDATE finds the rows.
-pub(crate) fn numbers_rows(table: &CatalogTable) -> bool {
+pub(crate) fn numbers_rows(table: &CatalogTable, features: &Features) -> bool {
     // What cannot be read, the server would not have made.
-    has_on(table, "enable_block_number_column").unwrap_or(true)
+    has_on(table, features, "enable_block_number_column").unwrap_or(true)
 }
 
-/// Whether the table has this setting on.
-pub(crate) fn has_on(table: &CatalogTable, setting: &str) -> Result<bool, TokenError> {
+/// Whether the table has this setting on, by itself or with all tables of the server.
+pub(crate) fn has_on(
+    table: &CatalogTable,
+    features: &Features,
+    setting: &str,
+) -> Result<bool, TokenError> {
     let settings = table.declared_settings()?;
-    Ok(settings.get(setting).is_some_and(|value| !["0", "false"].contains(&value.as_str())))
+    let value = settings.get(setting).or_else(|| features.merge_tree.get(setting));
+    Ok(value.is_some_and(|value| !["0", "false"].contains(&value.as_str())))
 }
 
 /// A column in which blue's parts would have other values than green has of rows that are forwarded.

@@ -64,6 +64,11 @@ impl PastMigration {
     pub fn is_over(&self) -> bool {
         matches!(self.standing, Standing::Cleaned(_))
     }
+
+    /// Whether this is its new table or its view.
+    pub fn has_made(&self, name: &QualifiedName) -> bool {
+        [&self.green, &self.view].contains(&name)
+    }
 }
 
 impl History {

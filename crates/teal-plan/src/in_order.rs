@@ -42,14 +42,14 @@ pub(crate) fn fold(
         return Err(Some(format!("the SELECT does not fill column {name}")));
     }
     // Only an ordinary `MergeTree` is written so: blue's rows lie otherwise than the view gets them.
-    if has_on(blue, "optimize_row_order").map_err(unreadable)? {
+    if has_on(blue, declared.features, "optimize_row_order").map_err(unreadable)? {
         return Err(Some(
             "blue's setting optimize_row_order moves rows of equal keys, so that blue does not know which of them came first"
                 .to_owned(),
         ));
     }
     // What is put behind the history gets other blocks than its merged parts store.
-    if numbers_rows(green) {
+    if numbers_rows(green, declared.features) {
         return Err(Some(
             "green numbers its rows (enable_block_number_column), and in the history's order others would have the same numbers"
                 .to_owned(),

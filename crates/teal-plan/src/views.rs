@@ -211,14 +211,10 @@ impl Planner<'_> {
             true => self.options.cutover,
             false => Cutover::Exchange,
         };
-        let declared = Declared { view, blue, green, blue_now, select, database, cutover };
-        let planned = declared.plan(
-            &self.features,
-            &mut self.shadow,
-            &tree,
-            &desired_blue,
-            &desired_green,
-        )?;
+        let features = &self.features;
+        let declared =
+            Declared { view, blue, green, blue_now, select, database, cutover, features };
+        let planned = declared.plan(&mut self.shadow, &tree, &desired_blue, &desired_green)?;
         match crate::computed::refusal(&tree, &desired_blue, &desired_green) {
             Some(refusal) => planned.and(Err(refusal)).map_err(refused),
             None => planned.map_err(refused),

@@ -177,7 +177,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  teal init --lang py shop\n  teal init shop --from https://teal@ch.example:8443/?database=shop"
+    after_help = "Examples:\n  teal init --lang py shop\n  teal init shop --from 'https://teal@ch.example:8443/?database=shop'"
 )]
 pub(crate) struct Init {
     /// Where; made if it is missing

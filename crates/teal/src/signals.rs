@@ -58,7 +58,16 @@ pub(crate) fn take_over_signals(
     let heeded = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !is_ignored(*signal));
     let mut signals = Signals::new(heeded)
         .map_err(|error| Failure::failed(format!("cannot take over signals: {error}")))?;
-    std::thread::spawn(move || signals.forever().for_each(|_| asked()));
+    std::thread::spawn(move || {
+        let mut is_asked = false;
+        for signal in signals.forever() {
+            // Of a terminal that goes, its shell tells, and the kernel tells it again: nobody has asked once more.
+            if signal != SIGHUP || !is_asked {
+                asked();
+            }
+            is_asked = true;
+        }
+    });
     Ok(())
 }
 

@@ -78,7 +78,8 @@ impl Operator<'_> {
             };
             // The proof has read what may not be on the disk yet, and the old table's rows are all there.
             self.server.sync()?;
-            self.record(migrating, Event::CleanupOpened { old_data, parked, force, old: seen })?;
+            let opened = Event::CleanupOpened { old_data, parked, force, old: seen, late: false };
+            self.record(migrating, opened)?;
             failpoint::reached("cleanup-opened");
             Ok(((), self.clean(migrating, force)?))
         })
@@ -235,10 +236,11 @@ impl Operator<'_> {
 
     fn clean(&self, migrating: &mut Migrating, is_forced: bool) -> Result<String, MigrateError> {
         let CutOver { cutover, cleanup, .. } = cut_over(migrating)?.clone();
-        let Some(CleanupBegun { old_data, parked, .. }) = cleanup else {
+        let Some(begun) = cleanup else {
             return Err(migrating.wrong_phase("no cleanup was begun"));
         };
-        let parked = parked.map(|parked| parked.table);
+        let old_data = begun.old_data.clone();
+        let parked = begun.parked.as_ref().map(|parked| parked.table.clone());
         let (leaving, kept) = migrating.tables_now();
         let (leaving, kept) = (leaving.clone(), kept.clone());
         let keeps_alias = self.keeps_alias(migrating, cutover)?;
@@ -254,6 +256,15 @@ impl Operator<'_> {
                 Err(MigrateError::NewLacks { old, new, rows, reason }) if parked.is_some() => {
                     let what = format!("{old} has {rows} rows that {new} lacks: {reason}");
                     self.observer.update(Update::Warning { what });
+                }
+                Err(error @ MigrateError::NewLacks { .. }) => {
+                    if !begun.late {
+                        let CleanupBegun { old_data, parked, forced: force, old, .. } = begun;
+                        let late = true;
+                        let found = Event::CleanupOpened { old_data, parked, force, old, late };
+                        self.record(migrating, found)?;
+                    }
+                    return Err(error);
                 }
                 other => other?,
             }
@@ -287,15 +298,18 @@ impl Operator<'_> {
     /// Somebody may have taken the place since it was chosen. As long as the old table is not there, another will do.
     fn park_elsewhere_if_taken(&self, migrating: &mut Migrating) -> Result<(), MigrateError> {
         let Some(begun) = cut_over(migrating)?.cleanup.clone() else { return Ok(()) };
-        let CleanupBegun { old_data, parked: Some(parked), forced: force, old } = begun else {
+        let CleanupBegun { old_data, parked: Some(parked), forced: force, old, late } = begun
+        else {
             return Ok(());
         };
         let is_parked = !self.has_data(migrating.tables_now().0, &old_data)?;
         if is_parked || !self.is_taken(&parked.table)? {
             return Ok(());
         }
-        let parked = Some(self.free_beside(&parked)?);
-        self.record(migrating, Event::CleanupOpened { old_data, parked, force, old })
+        let beside = self.free_beside(&parked)?;
+        self.refuse_open(migrating.tables_now().0, &beside.table)?;
+        let parked = Some(beside);
+        self.record(migrating, Event::CleanupOpened { old_data, parked, force, old, late })
     }
 
     fn place_to_park(&self, migrating: &Migrating) -> Result<Option<Parked>, MigrateError> {
@@ -315,8 +329,14 @@ impl Operator<'_> {
 
     /// A row policy is of a name, and holds under no other one (26.7).
     fn refuse_open(&self, old: &QualifiedName, parked: &QualifiedName) -> Result<(), MigrateError> {
-        let policies = self.with_control(|session| row_policies(session, &[old, parked]))?;
-        let policies = policies.unwrap_or_default();
+        let Some(policies) = self.with_control(|session| row_policies(session, &[old, parked]))?
+        else {
+            let what = format!(
+                "teal may not see row policies (SHOW ROW POLICIES): where {old} has one, readers of {parked} see all rows"
+            );
+            self.observer.update(Update::Warning { what });
+            return Ok(());
+        };
         let is_on_parked =
             |name: &str| policies.iter().any(|it| it.is_on(parked) && it.name == name);
         let mut of_old = policies.iter().filter(|policy| policy.is_on(old));

@@ -146,9 +146,12 @@ impl Operator<'_> {
         by_now: &QualifiedName,
     ) -> Result<(), MigrateError> {
         let Phase::CutOver(state) = migrating.phase.clone() else { return Ok(()) };
-        let Some(seen) = state.cleanup.as_ref().and_then(|begun| begun.old.as_deref()) else {
+        let Some(begun) = &state.cleanup else { return Ok(()) };
+        let Some(seen) = begun.old.as_deref() else { return Ok(()) };
+        // Somebody may have brought it elsewhere since, and what has its name is another one.
+        if !self.has_data(by_now, &begun.old_data)? {
             return Ok(());
-        };
+        }
         // One that looked for the table by its former name writes to it still.
         self.wait_without_gate()?;
         let newer = self.see(by_now)?.newer_than(Some(seen));
@@ -180,8 +183,16 @@ impl Operator<'_> {
         };
         let mut alone = self.rows_past_view(migrating, &known, newer, Of::Newer)?;
         // Of what was merged with older ones, users may have deleted some.
-        if alone.rows > 0 && self.loss_of_new(migrating, false)?.is_some() {
+        let is_found = state.cleanup.as_ref().is_some_and(|begun| begun.late);
+        if alone.rows > 0 && !is_found && self.loss_of_new(migrating, false)?.is_some() {
+            let merged = alone.rows;
             alone = self.rows_past_view(migrating, &known, newer, Of::NewerOnly)?;
+            if alone.rows == 0 {
+                let what = format!(
+                    "{old} has {merged} rows that {new} lacks, in parts that were merged while its cleanup went on: users have deleted them from {new}, unless somebody has written to {old} in that moment"
+                );
+                self.observer.update(Update::Warning { what });
+            }
         }
         if alone.rows == 0 || self.rows_for_good(migrating, Sought::OfBlue)? == Some(0) {
             return Ok(());

@@ -169,6 +169,7 @@ impl Operator<'_> {
         parts: &[CutPart],
         look: Look,
     ) -> Result<Option<Alone>, MigrateError> {
+        self.refuse_hidden_rows(migrating)?;
         let (blue, green) = (&migrating.migration.blue, &migrating.migration.green);
         let Some((known, is_by_key)) = known_again(migrating, self.folds_by_itself(blue)?) else {
             return Ok(None);

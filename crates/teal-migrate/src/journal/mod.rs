@@ -179,6 +179,9 @@ pub enum Event {
         /// It, when the looks at it began; none by force.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         old: Option<Box<PartsSeen>>,
+        /// It was found to have rows that the new table lacks, which came since.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        late: bool,
     },
     Cleaned,
     /// The table that was put aside is gone.

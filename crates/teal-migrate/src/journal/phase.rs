@@ -225,6 +225,8 @@ pub(crate) struct CleanupBegun {
     pub(crate) forced: bool,
     /// The old table when the looks at it began; none by force. What came there since, it must not drop unseen.
     pub(crate) old: Option<Box<PartsSeen>>,
+    /// Such rows were found: no later command takes them for others.
+    pub(crate) late: bool,
 }
 
 #[derive(Debug, Clone)]

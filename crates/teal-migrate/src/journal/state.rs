@@ -294,8 +294,8 @@ impl Migrating {
                 }
                 return Some(Phase::Backfilled(Backfilled { rows, rolled_back: true, rest }));
             }
-            Event::CleanupOpened { old_data, parked, force: forced, old } => {
-                let cleanup = Some(CleanupBegun { old_data, parked, forced, old });
+            Event::CleanupOpened { old_data, parked, force: forced, old, late } => {
+                let cleanup = Some(CleanupBegun { old_data, parked, forced, old, late });
                 CutOver { cleanup, ..state }
             }
             Event::Cleaned => {

@@ -71,6 +71,7 @@ impl Operator<'_> {
         share: f64,
     ) -> Result<SampleFound, MigrateError> {
         self.refuse_other_blue(migrating)?;
+        self.or_say_why_not(migrating, self.refuse_hidden_rows(migrating))?;
         let all = self.partitions(migrating)?;
         let sampled = match all.len() {
             0 | 1 => self.choose_range(migrating, share),

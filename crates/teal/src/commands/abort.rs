@@ -47,7 +47,16 @@ pub(crate) fn run(common: &Common, args: &Abort) -> Result<(), Failure> {
         }
     }
     loop {
-        let (data, running) = match project.open_or_running()? {
+        let found = match project.open_or_running() {
+            // Another has it open meanwhile, who works on no migration.
+            Err(failure) if asked.is_some() => {
+                failure.unless_refused::<()>()?;
+                std::thread::sleep(LOOK);
+                continue;
+            }
+            found => found?,
+        };
+        let (data, running) = match found {
             OpenOrRunning::Open(server) => {
                 return match abort(common, args, &project, server.as_ref(), asked.as_ref()) {
                     Ok(()) => Ok(()),

@@ -1,7 +1,7 @@
 //! What is asked of a migration without the lock: `pause`, `resume`, `throttle`.
 
 use serde::Serialize;
-use teal_migrate::{Ask, Limits, Request, Status, Worker, read_status};
+use teal_migrate::{Ask, Limits, PhaseName, Request, Status, Worker, read_status};
 
 use super::choose;
 use crate::cli::{Common, Throttle, Which};
@@ -37,7 +37,10 @@ pub(crate) fn run(common: &Common, which: &Which, ask: Ask) -> Result<(), Failur
         _ => {
             target.write(&status, ask)?;
             match follower(&status) {
-                _ if !status.has_work() => "is not to be aborted any more".to_owned(),
+                _ if status.abort_asked.is_some() && !status.has_work() => {
+                    "is not to be aborted any more".to_owned()
+                }
+                _ if !status.has_work() => "is not paused any more".to_owned(),
                 Some(_) => "goes on".to_owned(),
                 None => "is not paused any more; `teal apply` lets it go on".to_owned(),
             }
@@ -111,7 +114,9 @@ impl Target {
     /// The migration, if there is anything left to be paused or limited, or an abort to be taken back.
     fn choose(&self, which: &Which, ask: Ask) -> Result<Status, Failure> {
         let status = choose(self.migrations.clone(), which.table.as_deref(), &self.database)?;
+        let is_aborting = status.phase == PhaseName::Aborting;
         let is_held = status.paused.is_some() || status.abort_asked.is_some();
+        let is_held = is_held && !is_aborting;
         match status.has_work() || ask == Ask::Resume && is_held {
             true => Ok(status),
             false => Err(Failure::refused(format!(

@@ -133,23 +133,26 @@ fn models(
         args.names.is_empty() || args.names.iter().any(|pattern| matches(pattern, name))
     };
     let history = history(&Migrating::all(&Journal::peek(server)?)?);
+    let is_declared = |name: &QualifiedName| {
+        let tables = declared.tables.iter().map(|table| table.qualified(database));
+        let views = declared.views.iter().map(|view| view.qualified(database));
+        tables.chain(views).any(|known| known == *name)
+    };
+    let is_made = |name: &QualifiedName| {
+        history.of(name).is_some_and(|past| !past.is_over() && past.has_made(name))
+    };
     let is_new = |name: &str| {
         let is_logical = |table: &Table| table.version.is_some() && table.name == name;
         let name = QualifiedName::new(database, name);
         let past = history.of(&name);
-        // What a migration has made, and an alias of teal's, is no table of its own.
+        // What a migration is making, and an alias of teal's, is no table of its own.
         let is_teals = match catalog.table(&name) {
             Some(table) if table.is_alias() => {
                 past.is_some() || declared.tables.iter().any(is_logical)
             }
-            _ => past.is_some_and(|past| !past.is_over()),
+            _ => is_made(&name),
         };
-        if is_teals || history.has_parked(&name) {
-            return false;
-        }
-        let tables = declared.tables.iter().map(|table| table.qualified(database));
-        let views = declared.views.iter().map(|view| view.qualified(database));
-        !tables.chain(views).any(|known| known == name)
+        !is_teals && !history.has_parked(&name) && !is_declared(&name)
     };
     schema.views.retain(|view| is_wanted(&view.name) && is_new(&view.name));
     if args.lang != Language::Sql {
@@ -186,6 +189,18 @@ fn models(
     };
     let package = project.load.folder.to_string_lossy();
     let mut left = left.collect::<Vec<_>>();
+    let is_told = |name: &QualifiedName| {
+        // No model declares what teal has named.
+        let is_in_place = history.of(name).is_some_and(|past| past.in_place);
+        is_made(name) && !is_in_place && !is_declared(name) && is_wanted(&name.name)
+    };
+    let made = catalog.tables().map(|table| table.qualified()).filter(is_told);
+    left.extend(made.map(|name| {
+        format!(
+            "{}: a migration makes it that is not over (`teal status`); its models declare it",
+            name.name
+        )
+    }));
     let mut files: Vec<ModelFile> = Vec::new();
     // Under the names of these, code has another table.
     let mut without = BTreeSet::new();
