@@ -285,8 +285,8 @@ fn merges_are_held_back_on_a_server_until_late_parts_are_carried() {
     let project = Project::new(&[("app/events.sql", before.as_str())]);
     let stage = Stage::of(Modern::start(), project, &format!("{before}{LAST}{VIEW}"));
     (1..=3).for_each(|n| drop(stage.query(&round(n))));
-    // Five late parts, of which one is carried.
-    let apply = Held::at("green-behind", "late-part-carried=return", stage.command(APPLY));
+    // Late parts, which are carried and not yet known to be.
+    let apply = Held::at("green-behind", "late-parts-carried=return", stage.command(APPLY));
     stage.query(&round(4));
     let run = apply.go_on();
     assert!(run.killed, "{}", run.said());

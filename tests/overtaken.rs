@@ -66,7 +66,7 @@ fn an_owner_that_comes_back_while_its_lock_is_taken_over_keeps_it() {
     let until = |end: &str| {
         stage.query(&format!(
             "ALTER TABLE _teal.{lock} MODIFY COMMENT \
-             '{{\"host\":\"elsewhere\",\"pid\":7,\"process\":\"x\",\"released\":false,\"until\":{end}}}'"
+             '{{\"host\":\"elsewhere\",\"pid\":7,\"instance\":\"x\",\"released\":false,\"until\":{end}}}'"
         ));
     };
     until("1");

@@ -42,7 +42,7 @@ fn a_query_on_a_server_ends_there_too() {
 fn a_watch_ends_with_its_reader() {
     let project = filled_items(ITEMS_REWRITTEN);
     project.must(&["apply"]);
-    for arguments in [&["verify", "--watch", "--every", "100ms"][..], &["status", "--watch"]] {
+    for arguments in [&["verify", "--watch", "--every", "1s"][..], &["status", "--watch"]] {
         let mut watch = Background::start(project.command(arguments));
         let mut line = String::new();
         let mut out = BufReader::new(watch.child().stdout.take().unwrap());
