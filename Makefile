@@ -27,7 +27,7 @@ TEST_THREADS ?= $(shell n=$$(nproc); echo $$((n > 7 ? 8 : n + 1)))
 # nextest where it is installed; installing it takes longer than it saves.
 NEXTEST := $(shell PATH="$(PATH)" command -v cargo-nextest)
 
-.PHONY: help demo chaos check-model test test-rust test-doc test-typescript test-python lint lint-rust \
+.PHONY: help demo chaos every-write check-model test test-rust test-doc test-typescript test-python lint lint-rust \
 	lint-typescript lint-python fmt bench docs setup system release engine typescript python test-servers components clean
 
 help: ## list the targets
@@ -40,6 +40,9 @@ demo: release typescript ## build teal, fetch the engine and the data, run the d
 chaos: setup ## everything at once, at random, for as long as you like (DURATION=600 SEED=7)
 	TEAL_CHAOS_SECONDS=$(DURATION) TEAL_CHAOS_SEED=$(SEED) \
 	  cargo test -p teal $(FEATURES) --test end_to_end -- chaos --nocapture
+
+every-write: setup ## kill teal, and it and its server, behind every single write on a server (test: some of them)
+	TEAL_EVERY_WRITE=1 cargo test -p teal $(FEATURES) --test end_to_end -- server_killed --nocapture
 
 check-model: system ## check the protocols as a model, within larger bounds than `make test` does
 	TEAL_MODEL_BOUNDS=large cargo test -p teal-protocol --test protocol -- --nocapture

@@ -35,7 +35,7 @@ fn is_killed_behind(stage: &Stage, number: usize, arguments: &[&str]) -> bool {
 /// Lets the command run once, and lets `go_on` do what follows on what a kill of both leaves behind its writes. It has
 /// a server of its own there, where `late` was written. Gives the number of writes.
 ///
-/// A server takes a second to start, so it is each third write or fewer.
+/// A server takes a second to start, so it is each fourth write or fewer.
 fn both_killed(
     stage: &mut Stage,
     step: usize,
@@ -101,13 +101,13 @@ fn applied(next: &str, step: usize) -> usize {
 
 #[test]
 fn a_rewrite_on_a_server_killed_behind_any_write_goes_on() {
-    let writes = applied(REWRITTEN, 3);
+    let writes = applied(REWRITTEN, 4);
     assert!(writes > 30, "{writes} writes are not all of a rewrite");
 }
 
 #[test]
 fn a_clone_on_a_server_killed_behind_any_write_goes_on() {
-    let writes = applied(CLONED, 1);
+    let writes = applied(CLONED, 2);
     assert!(writes > 10, "{writes} writes are not all of a clone");
 }
 
@@ -118,7 +118,7 @@ fn an_exchange_on_a_server_and_its_way_back_killed_behind_any_write_go_on() {
     stage.must(APPLY);
     stage.pace = PACE;
     let mut rows = ROWS;
-    for number in chosen(3) {
+    for number in chosen(6) {
         let mut was_killed = false;
         for (command, key) in [(EXCHANGE, "town, id"), (&["rollback"], "id")] {
             let said = format!("{command:?}, teal killed behind write {number}");
@@ -146,7 +146,7 @@ fn an_abort_on_a_server_killed_behind_any_write_is_finished() {
     // Its lock goes with it, however late it was renewed.
     stage.killed_at("lock-marked=return", APPLY);
     let mut rows = ROWS;
-    for number in chosen(2) {
+    for number in chosen(3) {
         stage.exactly(APPLY);
         let was_killed = is_killed_behind(&stage, number, &["abort"]);
         rows += 100;
@@ -169,7 +169,7 @@ fn an_abort_on_a_server_killed_behind_any_write_is_finished() {
 fn a_cleanup_on_a_server_killed_behind_any_write_is_finished() {
     let stage = Stage::new(Modern::start(), REWRITTEN);
     let mut rows = ROWS;
-    for number in chosen(2) {
+    for number in chosen(3) {
         stage.must(APPLY);
         stage.must(EXCHANGE);
         let was_killed = is_killed_behind(&stage, number, &["cleanup", "--force"]);
@@ -203,20 +203,20 @@ fn a_cleanup_on_a_server_killed_behind_any_write_is_finished() {
 #[test]
 fn a_migration_goes_on_to_its_end_when_the_server_was_killed_too() {
     let (mut stage, late) = (Stage::new(Modern::start(), REWRITTEN), late(LATE, 1_000));
-    let writes = both_killed(&mut stage, 3, APPLY, &late, |stage, said| {
+    let writes = both_killed(&mut stage, 4, APPLY, &late, |stage, said| {
         stage.exactly(APPLY);
         stage.assert_exact(ROWS + 1_000, said);
     });
     assert!(writes > 30, "{writes} writes are not all of a rewrite");
 
-    let writes = both_killed(&mut stage, 3, EXCHANGE, &late, |stage, said| {
+    let writes = both_killed(&mut stage, 4, EXCHANGE, &late, |stage, said| {
         stage.must(EXCHANGE);
         assert_eq!(stage.sorting_key("events"), "town, id", "{said}");
         stage.assert_exact(ROWS + 1_000, said);
     });
     assert!(writes > 10, "{writes} writes are not all of an exchange");
 
-    let writes = both_killed(&mut stage, 3, &["rollback"], &late, |stage, said| {
+    let writes = both_killed(&mut stage, 4, &["rollback"], &late, |stage, said| {
         stage.must(&["rollback"]);
         assert_eq!(stage.sorting_key("events"), "id", "{said}");
         stage.must(APPLY);
@@ -225,7 +225,7 @@ fn a_migration_goes_on_to_its_end_when_the_server_was_killed_too() {
     assert!(writes > 10, "{writes} writes are not all of a rollback");
 
     stage.must(EXCHANGE);
-    let writes = both_killed(&mut stage, 3, &["cleanup", "--force"], &late, |stage, said| {
+    let writes = both_killed(&mut stage, 4, &["cleanup", "--force"], &late, |stage, said| {
         stage.must(&["cleanup", "--force"]);
         assert_eq!(stage.sorting_key("events"), "town, id", "{said}");
         assert_eq!(stage.query("SELECT count() FROM events"), (ROWS + 1_000).to_string());
@@ -237,13 +237,13 @@ fn a_migration_goes_on_to_its_end_when_the_server_was_killed_too() {
 #[test]
 fn a_clone_and_an_abort_go_on_when_the_server_was_killed_too() {
     let (mut stage, late) = (Stage::new(Modern::start(), CLONED), late(LATE, 1_000));
-    let writes = both_killed(&mut stage, 3, APPLY, &late, |stage, said| {
+    let writes = both_killed(&mut stage, 4, APPLY, &late, |stage, said| {
         stage.exactly(APPLY);
         stage.assert_exact(ROWS + 1_000, said);
     });
     assert!(writes > 10, "{writes} writes are not all of a clone");
 
-    let writes = both_killed(&mut stage, 3, &["abort"], &late, |stage, said| {
+    let writes = both_killed(&mut stage, 4, &["abort"], &late, |stage, said| {
         stage.must(&["abort"]);
         assert_eq!(stage.query("SHOW TABLES"), "events", "{said}");
         assert_eq!(stage.query("SELECT count() FROM events"), (ROWS + 1_000).to_string());
@@ -270,12 +270,12 @@ fn a_swap_of_the_alias_a_turn_and_their_way_back_go_on_when_the_server_was_kille
     let mut stage = alias::stage();
     stage.must(APPLY);
     let late = alias::insert("events", LATE, 1_000);
-    let writes = both_killed(&mut stage, 3, &["cutover"], &late, |stage, said| {
+    let writes = both_killed(&mut stage, 4, &["cutover"], &late, |stage, said| {
         stage.must(&["cutover"]);
         alias::assert_kept(stage, ROWS + 1_000, said);
     });
     assert!(writes > 5, "{writes} writes are not all of a cutover");
-    let writes = both_killed(&mut stage, 3, &["rollback"], &late, |stage, said| {
+    let writes = both_killed(&mut stage, 4, &["rollback"], &late, |stage, said| {
         stage.must(&["rollback"]);
         alias::assert_rolled_back(stage, ROWS + 1_000, said);
     });
