@@ -329,7 +329,7 @@ fn whoever_uses_a_table_is_found_whatever_its_name() {
         let used = uses(session.as_mut(), &table, &LeftOut::default(), hour).unwrap();
         let counts = used.iter().map(|by| (by.selects, by.inserts, by.per_minute));
         // Of an hour.
-        assert_eq!(counts.collect::<Vec<_>>(), [(1, 1, Some(0.03))], "{table}");
+        assert_eq!(counts.collect::<Vec<_>>(), [(1, 1, Some(0.0333))], "{table}");
     }
 }
 

@@ -61,6 +61,8 @@ impl Users<'_> {
         kind: u32,
         rng: &mut StdRng,
     ) -> Result<Answer, ClientError> {
+        // As clients send them. The engine behind the tests' own server has no queue, and every INSERT is synchronous
+        // (docs/engine.md); and no server queues an INSERT … SELECT.
         let settings: &[(&str, &str)] = match rng.random_range(0..3) {
             0 => &[("async_insert", "1"), ("wait_for_async_insert", "1")],
             1 => &[("async_insert", "1"), ("wait_for_async_insert", "0")],

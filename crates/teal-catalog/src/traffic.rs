@@ -68,8 +68,8 @@ impl fmt::Display for Use {
         write!(f, "{}: {} SELECTs, {} INSERTs", self.user, self.selects, self.inserts)?;
         match self.per_minute {
             Some(rate) if rate >= 0.1 => write!(f, ", {rate:.1} a minute")?,
-            Some(rate) => write!(f, ", {:.0} a day", rate * 1440.0)?,
-            None => (),
+            Some(rate) if rate * 1440.0 >= 1.0 => write!(f, ", {:.0} a day", rate * 1440.0)?,
+            _ => (),
         }
         write!(f, ", the last at {} ({})", self.last, self.query)
     }

@@ -202,7 +202,7 @@ pub enum MigrateError {
     )]
     PlaceTaken { table: QualifiedName },
     #[error(
-        "the row policy {policy} is on {old}, and of that name only: readers of {parked} would see all rows. CREATE ROW POLICY {policy} ON {} as it is on {old}, or do not park (--park)",
+        "the row policy {policy} is on {old}, and of that name only: readers of {parked} would see all rows. CREATE ROW POLICY {policy} ON {} as it is on {old}; or, where the cleanup has not begun, do not park (--park)",
         .parked.sql()
     )]
     ParkedOpen { old: QualifiedName, parked: QualifiedName, policy: String },

@@ -59,13 +59,15 @@ pub(crate) fn take_over_signals(
     let mut signals = Signals::new(heeded)
         .map_err(|error| Failure::failed(format!("cannot take over signals: {error}")))?;
     std::thread::spawn(move || {
-        let mut is_asked = false;
+        let mut last = None;
         for signal in signals.forever() {
-            // Of a terminal that goes, its shell tells, and the kernel tells it again: nobody has asked once more.
-            if signal != SIGHUP || !is_asked {
+            // Of a terminal that goes, its shell tells, the kernel tells it again, and the end of a session brings a
+            // SIGTERM with it: nobody has asked once more.
+            let is_same_end = signal == SIGHUP || last == Some(SIGHUP) && signal == SIGTERM;
+            if last.is_none() || !is_same_end {
                 asked();
             }
-            is_asked = true;
+            last = Some(signal);
         }
     });
     Ok(())

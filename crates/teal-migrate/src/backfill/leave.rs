@@ -159,25 +159,11 @@ impl<'a> Operator<'a> {
     /// Waits until merges have made of the parts so few as they are between two chunks.
     pub(super) fn wait_for_fewer_parts(&self, migrating: &Migrating) -> Result<(), MigrateError> {
         let mut gauge = self.gauge(migrating)?;
-        let mut waited = false;
-        loop {
+        self.wait_out(|_| {
             let orders = self.orders(&migrating.id, migrating.settled)?;
             let pressure = gauge.read(&orders.limits)?;
-            let mut waits = waits(&orders, &pressure).into_iter();
-            let Some(wait) = waits.find(|wait| wait.kind == Kind::Parts) else {
-                break;
-            };
-            if !waited {
-                self.observer.update(Update::Waiting { reason: wait.reason });
-                waited = true;
-            }
-            self.check_lock()?;
-            std::thread::sleep(CHECK);
-        }
-        if waited {
-            self.observer.update(Update::WentOn);
-        }
-        Ok(())
+            Ok(waits(&orders, &pressure).into_iter().find(|wait| wait.kind == Kind::Parts))
+        })
     }
 
     /// Looks, if it is time to.
@@ -242,8 +228,8 @@ impl Operator<'_> {
         self.asked(migration, settled, requests::LOOK)
     }
 
-    /// As they were read `max_age` ago, or later; an abort is an error. `settled`: when the last proof or cutover was, before this
-    /// work.
+    /// As they were read `max_age` ago, or later; an abort is an error. `settled`: when the last proof or cutover was,
+    /// before this work.
     pub(crate) fn asked(
         &self,
         migration: &str,
@@ -261,11 +247,23 @@ impl Operator<'_> {
 
     /// Waits while the migration is paused, before its next step.
     pub(crate) fn wait_while_paused(&self, migrating: &Migrating) -> Result<(), MigrateError> {
-        let orders = || self.orders(&migrating.id, migrating.settled);
-        let mut waited = false;
-        while let Some(wait) = paused(&orders()?) {
-            if !waited {
+        self.wait_out(|is_first| {
+            let wait = paused(&self.orders(&migrating.id, migrating.settled)?);
+            if is_first && wait.is_some() {
                 self.observer.rest(&migrating.migration.green.to_string());
+            }
+            Ok(wait)
+        })
+    }
+
+    /// Waits as long as there is something to wait for. `next` is told whether it is asked for the first time.
+    fn wait_out(
+        &self,
+        mut next: impl FnMut(bool) -> Result<Option<Wait>, MigrateError>,
+    ) -> Result<(), MigrateError> {
+        let mut waited = false;
+        while let Some(wait) = next(!waited)? {
+            if !waited {
                 self.observer.update(Update::Waiting { reason: wait.reason });
                 waited = true;
             }

@@ -148,10 +148,6 @@ impl Operator<'_> {
         let Phase::CutOver(state) = migrating.phase.clone() else { return Ok(()) };
         let Some(begun) = &state.cleanup else { return Ok(()) };
         let Some(seen) = begun.old.as_deref() else { return Ok(()) };
-        // Somebody may have brought it elsewhere since, and what has its name is another one.
-        if !self.has_data(by_now, &begun.old_data)? {
-            return Ok(());
-        }
         // One that looked for the table by its former name writes to it still.
         self.wait_without_gate()?;
         let newer = self.see(by_now)?.newer_than(Some(seen));
@@ -197,8 +193,12 @@ impl Operator<'_> {
         if alone.rows == 0 || self.rows_for_good(migrating, Sought::OfBlue)? == Some(0) {
             return Ok(());
         }
+        let or_merged = match is_found {
+            true => ", or were merged with such since and users have deleted them from it",
+            false => "",
+        };
         let reason = format!(
-            "they came there when its cleanup had begun, such as {}; copy what is wanted yourself (INSERT INTO … SELECT)",
+            "they came there when its cleanup had begun{or_merged}, such as {}; copy what is wanted yourself (INSERT INTO … SELECT)",
             alone.text()
         );
         let (old, new, rows) = (old.clone(), new.clone(), alone.rows);

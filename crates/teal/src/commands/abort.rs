@@ -46,11 +46,16 @@ pub(crate) fn run(common: &Common, args: &Abort) -> Result<(), Failure> {
             std::thread::sleep(LOOK);
         }
     }
+    let mut is_told = false;
     loop {
         let found = match project.open_or_running() {
             // Another has it open meanwhile, who works on no migration.
             Err(failure) if asked.is_some() => {
                 failure.unless_refused::<()>()?;
+                if !is_told {
+                    is_told = true;
+                    show::note("another process has the data directory open; waiting for its end");
+                }
                 std::thread::sleep(LOOK);
                 continue;
             }
