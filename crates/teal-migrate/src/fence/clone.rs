@@ -8,6 +8,7 @@
 use serde::Deserialize;
 use teal_schema::{QualifiedName, quote_string};
 
+use crate::names::TEAL_DATABASE;
 use crate::{MigrateError, Operator, failpoint};
 
 /// A table of fewer partitions is cloned behind the gate.
@@ -88,6 +89,10 @@ impl Operator<'_> {
         from: &QualifiedName,
         into: &QualifiedName,
     ) -> Result<(), MigrateError> {
+        // Nobody updates teal's own tables.
+        if from.database == TEAL_DATABASE {
+            return self.attach_parts(from, into);
+        }
         let last = self.last_patch(from)?;
         self.attach_parts(from, into)?;
         // One that came meanwhile may have been applied meanwhile, to a part that the clone has not.
@@ -135,21 +140,33 @@ impl Operator<'_> {
     /// [`MigrateError::PatchesUnapplied`] where a part is older than a patch of its partition.
     fn last_patch(&self, table: &QualifiedName) -> Result<i64, MigrateError> {
         #[derive(Deserialize)]
-        struct Row {
+        struct Last {
             last: i64,
+        }
+        #[derive(Deserialize)]
+        struct Row {
             unapplied: u64,
         }
-        let Row { last, unapplied } = self.with_control(|session| {
+        let of = table.condition("table");
+        let Last { last } = self.with_control(|session| {
             session.row(&format!(
-                "SELECT toInt64(max(last)) AS last, countIf(parts > 0 AND oldest < newest) AS unapplied FROM (\
+                "SELECT toInt64(max(max_block_number)) AS last \
+                 FROM system.parts WHERE active AND rows > 0 AND {IS_PATCH} AND {of}"
+            ))
+        })?;
+        if last == 0 {
+            return Ok(0);
+        }
+        let Row { unapplied } = self.with_control(|session| {
+            session.row(&format!(
+                "SELECT countIf(parts > 0 AND oldest < newest) AS unapplied FROM (\
                      SELECT replaceRegexpOne(partition_id, '^patch-[0-9a-f]+-', '') AS of, \
                          countIf(NOT is_patch) AS parts, minIf(data_version, NOT is_patch) AS oldest, \
-                         maxIf(data_version, is_patch) AS newest, maxIf(max_block_number, is_patch) AS last \
+                         maxIf(data_version, is_patch) AS newest \
                      FROM (\
-                         SELECT partition_id, data_version, max_block_number, {IS_PATCH} AS is_patch \
-                         FROM system.parts WHERE active AND rows > 0 AND {}\
-                     ) GROUP BY of)",
-                table.condition("table")
+                         SELECT partition_id, data_version, {IS_PATCH} AS is_patch \
+                         FROM system.parts WHERE active AND rows > 0 AND {of}\
+                     ) GROUP BY of)"
             ))
         })?;
         match unapplied {
