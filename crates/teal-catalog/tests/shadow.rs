@@ -35,6 +35,12 @@ fn table(name: &str, data_type: &str, order_by: &str) -> serde_json::Value {
     })
 }
 
+/// Of all that the schema has, beside an empty target.
+fn shadow_of<'e>(engine: &'e OwnEngine, schema: &Schema) -> Shadow<'e> {
+    let (there, accepted) = (Catalog::default(), BTreeSet::new());
+    Shadow::create(&**engine, &**engine, &there, schema, "default", &accepted).unwrap()
+}
+
 #[test]
 fn a_view_in_the_shadow_gets_no_rows_of_the_users() {
     let engine = OwnEngine::open();
@@ -51,15 +57,7 @@ fn a_view_in_the_shadow_gets_no_rows_of_the_users() {
             "location": { "file": "app/v.ts", "line": 1 },
         }],
     }));
-    let mut shadow = Shadow::create(
-        &*engine,
-        &*engine,
-        &Catalog::default(),
-        &schema,
-        "default",
-        &BTreeSet::new(),
-    )
-    .unwrap();
+    let mut shadow = shadow_of(&engine, &schema);
     session.command("INSERT INTO raw VALUES (1)").unwrap();
     let target = shadow.name(&QualifiedName::new("default", "events"));
     assert_eq!(count(session.as_mut(), &target.sql()), 0);
@@ -130,15 +128,7 @@ fn a_queue_has_no_shadow_that_could_consume_it() {
         "'/tables/{shard}/replicated'", "'{replica}'", "made",
     ] });
     let schema = schema(serde_json::json!({ "tables": [kafka, replicated] }));
-    let mut shadow = Shadow::create(
-        &*engine,
-        &*engine,
-        &Catalog::default(),
-        &schema,
-        "default",
-        &BTreeSet::new(),
-    )
-    .unwrap();
+    let mut shadow = shadow_of(&engine, &schema);
     let queue = shadow.name(&QualifiedName::new("default", "queue"));
     #[derive(serde::Deserialize)]
     struct Row {

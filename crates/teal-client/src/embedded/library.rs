@@ -1,4 +1,5 @@
-//! The C API of `libchdb.so`, loaded at run time. All unsafe code of teal is here and in `exit`, but for one call in `teal-models/src/extractor.rs`.
+//! The C API of `libchdb.so`, loaded at run time. All unsafe code of teal is here and in `exit`, but for one call
+//! in `teal-models/src/extractor.rs`.
 //!
 //! Written against the header `programs/local/chdb.h` of chdb-core 26.7, which says that a
 //! connection runs one statement at a time and that several connections to one path may run in

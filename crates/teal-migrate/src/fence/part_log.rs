@@ -325,8 +325,8 @@ impl Operator<'_> {
         }
         for (table, bounds) in &hold.tables {
             let (crowd, total) = self.with_control(|session| {
-                let crowd = Crowd::read(session, table, *bounds)?;
-                Ok::<_, ClientError>((crowd, Total::read(session, table, *bounds)?))
+                let crowd = Crowd::read(session, table, None, *bounds)?;
+                Ok::<_, ClientError>((crowd, Total::read(session, table, None, *bounds)?))
             })?;
             let parts = match (crowd, total) {
                 (Some(crowd), _) if crowd.is_dense() => {

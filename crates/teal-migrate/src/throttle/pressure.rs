@@ -87,17 +87,8 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// None of a table without parts.
+    /// None of a table without parts. Those of an `other` one, which it will have, count with its own.
     pub(crate) fn read(
-        session: &mut dyn Session,
-        table: &QualifiedName,
-        bounds: Bounds,
-    ) -> Result<Option<Self>, ClientError> {
-        Self::read_with(session, table, None, bounds)
-    }
-
-    /// Together with the parts of another one, which it will have.
-    fn read_with(
         session: &mut dyn Session,
         table: &QualifiedName,
         other: Option<&QualifiedName>,
@@ -138,17 +129,8 @@ pub(crate) struct Total {
 }
 
 impl Total {
-    /// None of a table without parts.
-    pub(crate) fn read(
-        session: &mut dyn Session,
-        table: &QualifiedName,
-        bounds: Bounds,
-    ) -> Result<Option<Self>, ClientError> {
-        Self::read_with(session, table, None, bounds)
-    }
-
     /// As of a [`Crowd`].
-    fn read_with(
+    pub(crate) fn read(
         session: &mut dyn Session,
         table: &QualifiedName,
         other: Option<&QualifiedName>,
@@ -204,10 +186,10 @@ impl Gauge<'_> {
             let session = self.session.as_mut();
             let of_blue = Bounds::read(session, &self.blue)?;
             let of_green = Bounds::read(session, &self.green)?;
-            pressure.crowds.extend(Crowd::read(session, &self.blue, of_blue)?);
+            pressure.crowds.extend(Crowd::read(session, &self.blue, None, of_blue)?);
             let (green, history) = (&self.green, self.history.as_ref());
-            pressure.crowds.extend(Crowd::read_with(session, green, history, of_green)?);
-            pressure.total = Total::read_with(session, green, history, of_green)?;
+            pressure.crowds.extend(Crowd::read(session, green, history, of_green)?);
+            pressure.total = Total::read(session, green, history, of_green)?;
             pressure.merges_are_full = merges_are_full(self.session.as_mut())?;
         }
         if limits.query_latency.and_then(Limit::at).is_some() {
